@@ -1,0 +1,132 @@
+"""Look at what a convolutional network keeps of a picture, and paint with it.
+
+Names are imported when they are first used, so that `import impasto` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from impasto.catalogue import open_network
+    from impasto.distances import mean_squared_error, normalised_squared_error
+    from impasto.errors import ImpastoError
+    from impasto.images import Image, Picture, load_image, load_picture, resize, save_image
+    from impasto.inits import covering, from_image, noise
+    from impasto.metrics import feature_error, psnr
+    from impasto.networks import Network
+    from impasto.normalisation import Means, load_means, mean_activations, normalise, save_means
+    from impasto.objectives import Criterion, Match, Objective, Prior, content, prior, style
+    from impasto.optimisers import adam, lbfgs
+    from impasto.parameterisations import Fourier, Pixels
+    from impasto.priors import alpha_norm, out_of_range, total_variation
+    from impasto.recipes import amalgamate, invert, reconstruct, texture, transfer
+    from impasto.representations import activations, channel_moments, gram_matrix
+    from impasto.runs import run
+    from impasto.schedules import Stage, octaves, single
+    from impasto.specs import (
+        AmalgamateSettings,
+        InvertSettings,
+        ReconstructSettings,
+        RunSpec,
+        TextureSettings,
+        TransferSettings,
+    )
+    from impasto.synthesis import Composition, Iterate, synthesise
+
+_HOME = {
+    "catalogue": ["open_network"],
+    "distances": ["mean_squared_error", "normalised_squared_error"],
+    "errors": ["ImpastoError"],
+    "images": ["Image", "Picture", "load_image", "load_picture", "resize", "save_image"],
+    "inits": ["covering", "from_image", "noise"],
+    "metrics": ["feature_error", "psnr"],
+    "networks": ["Network"],
+    "normalisation": ["Means", "load_means", "mean_activations", "normalise", "save_means"],
+    "objectives": ["Criterion", "Match", "Objective", "Prior", "content", "prior", "style"],
+    "optimisers": ["adam", "lbfgs"],
+    "parameterisations": ["Fourier", "Pixels"],
+    "priors": ["alpha_norm", "out_of_range", "total_variation"],
+    "recipes": ["amalgamate", "invert", "reconstruct", "texture", "transfer"],
+    "representations": ["activations", "channel_moments", "gram_matrix"],
+    "runs": ["run"],
+    "schedules": ["Stage", "octaves", "single"],
+    "specs": [
+        "AmalgamateSettings",
+        "InvertSettings",
+        "ReconstructSettings",
+        "RunSpec",
+        "TextureSettings",
+        "TransferSettings",
+    ],
+    "synthesis": ["Composition", "Iterate", "synthesise"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "AmalgamateSettings",
+    "Composition",
+    "Criterion",
+    "Fourier",
+    "Image",
+    "ImpastoError",
+    "InvertSettings",
+    "Iterate",
+    "Match",
+    "Means",
+    "Network",
+    "Objective",
+    "Picture",
+    "Pixels",
+    "Prior",
+    "ReconstructSettings",
+    "RunSpec",
+    "Stage",
+    "TextureSettings",
+    "TransferSettings",
+    "activations",
+    "adam",
+    "alpha_norm",
+    "amalgamate",
+    "channel_moments",
+    "content",
+    "covering",
+    "feature_error",
+    "from_image",
+    "gram_matrix",
+    "invert",
+    "lbfgs",
+    "load_image",
+    "load_means",
+    "load_picture",
+    "mean_activations",
+    "mean_squared_error",
+    "noise",
+    "normalise",
+    "normalised_squared_error",
+    "octaves",
+    "open_network",
+    "out_of_range",
+    "prior",
+    "psnr",
+    "reconstruct",
+    "resize",
+    "run",
+    "save_image",
+    "save_means",
+    "single",
+    "style",
+    "synthesise",
+    "texture",
+    "total_variation",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'impasto' has no attribute {name!r}")
+    return getattr(import_module(f"impasto.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,209 @@
+"""The command line: a command for each task. Its options are the tasks' settings; it adds no behaviour of its own."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import CoercionError
+from pydantic import ValidationError
+
+from impasto.errors import ImpastoError, SpecError
+from impasto.specs import (
+    AmalgamateSettings,
+    InvertSettings,
+    ReconstructSettings,
+    RunSpec,
+    Settings,
+    TextureSettings,
+    TransferSettings,
+    explain,
+)
+
+app = App(
+    name="impasto",
+    help="Look at what a convolutional network keeps of a picture, and paint with it.",
+    help_epilogue="Results go to a new folder under runs/, whose name is printed. Each command has its own --help.",
+    version_flags=["--version"],
+)
+Flat = Parameter(name="*")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go and what is said on the way."""
+
+    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    "Folder for the results, which must not exist yet; by default a new one under runs/."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Replace the folder if it holds an earlier run."
+    quiet: Annotated[bool, Parameter(negative="")] = False
+    "Say nothing but errors and the folder's name."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print a line of JSON for each step, and one with the results at the end."
+
+
+@app.command
+def invert(
+    photo: Path,
+    /,
+    *,
+    settings: Annotated[InvertSettings, Flat] = InvertSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """A natural-looking picture that one layer cannot tell from PHOTO, from white noise."""
+    _run("invert", [photo], settings, output)
+
+
+@app.command
+def reconstruct(
+    photo: Path,
+    /,
+    *,
+    settings: Annotated[ReconstructSettings, Flat] = ReconstructSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """What each of several layers keeps of PHOTO: the same activations, from white noise."""
+    _run("reconstruct", [photo], settings, output)
+
+
+@app.command
+def amalgamate(
+    content: Path,
+    style: Path,
+    /,
+    *,
+    settings: Annotated[AmalgamateSettings, Flat] = AmalgamateSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """Imprint CONTENT on STYLE, layer by layer: start from STYLE and ask only for CONTENT's activations."""
+    _run("amalgamate", [content, style], settings, output)
+
+
+@app.command
+def texture(
+    style: Path,
+    /,
+    *,
+    settings: Annotated[TextureSettings, Flat] = TextureSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """A texture with the statistics of STYLE and none of its arrangement, from white noise."""
+    _run("texture", [style], settings, output)
+
+
+@app.command
+def transfer(
+    content: Path,
+    style: Path,
+    /,
+    *styles: Path,
+    settings: Annotated[TransferSettings, Flat] = TransferSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """Paint CONTENT in the style of STYLE, or of several pictures together."""
+    _run("transfer", [content, style, *styles], settings, output)
+
+
+@app.command
+def normalise(
+    folder: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    weights: Path | None = None,
+    pooling: Literal["max", "average"] = "max",
+    padding: Literal["zero", "replicate"] = "zero",
+    device: str = "auto",
+    force: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Mean activations of VGG-16 over all pictures in FOLDER, for `--means`.
+
+    Parameters
+    ----------
+    folder
+        Pictures, in folders below it too; files that cannot be read are named and skipped.
+    out
+        File to write, ending in .safetensors.
+    weights
+        Weights (safetensors) in place of the bundled ones.
+    pooling
+        How the network pools while it is measured.
+    padding
+        Padding of the first convolution while it is measured.
+    device
+        auto, cpu, cuda, cuda:1, mps …
+    force
+        Replace the file if it exists.
+    quiet
+        Say nothing but errors and the file's name.
+
+    """
+    from impasto.calibration import calibrate
+
+    found = calibrate(
+        folder, out, weights=weights, pooling=pooling, padding=padding, device=device, force=force, quiet=quiet
+    )
+    for path in found.unreadable:
+        _say(f"skipped {path}: not a picture that can be read", quiet)
+    for layer, index in found.means.dead_filters():
+        _say(f"dead filter {layer}[{index}]: its scale stays 1", quiet)
+    _say(f"{found.pictures} pictures averaged, {len(found.unreadable)} files skipped", quiet)
+    print(out)
+
+
+@app.command
+def networks() -> None:
+    """List the networks and their layers."""
+    from impasto.catalogue import NETWORKS
+    from impasto.networks import CONVOLUTIONS, vgg_layers
+
+    for name, about in NETWORKS.items():
+        print(f"{name}: {about}")
+    print(f"layers: {', '.join(vgg_layers(CONVOLUTIONS['vgg16']))}")
+    print("Keras' names are taken too: block1_conv1 is relu1_1, after the ReLU")
+
+
+def _run(task: str, pictures: list[Path], settings: Settings, output: Output) -> None:
+    from impasto.runs import run  # late: PyTorch takes seconds, and --help needs none of it
+
+    spec = RunSpec(task=task, pictures=tuple(pictures), settings=settings)
+    show: Literal["json", "nothing", "progress"] = "json" if output.json else "nothing" if output.quiet else "progress"
+    folder = run(spec, output.out, force=output.force, show=show)
+    if not output.json:
+        print(folder)
+
+
+def _say(words: str, quiet: bool) -> None:
+    if not quiet:
+        print(words, file=sys.stderr)
+
+
+def _sentence(error: CycloptsError) -> str:
+    """What was wrong with the command's words, without frames and links."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        return explain(cause, Settings)
+    if isinstance(error, CoercionError) or error.msg is None:
+        return " ".join(str(error).split())
+    return str(error.msg)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the program with its exit code: 0, or that of the error (see `impasto.errors`)."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        sys.exit(_fail(_sentence(error), SpecError.exit_code))
+    except ImpastoError as error:
+        sys.exit(_fail(str(error), error.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped", 130))
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"impasto: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,81 @@
+"""What can go wrong, as one tree; each error is one sentence for the user and carries the exit code of the command.
+
+ImpastoError                1  the run failed
+├── ImageError              1  a picture cannot be read, is too small or too large
+├── WeightsError            1  a file of weights or means is missing, damaged or of another network
+├── OutputError             1  the result cannot be written there
+├── SpecError               2  a setting is out of its range or unknown
+│   ├── LayerError          2  no such layer
+│   └── NetworkError        2  no such network
+├── OutOfMemoryError        3  the machine has not enough memory for this size
+├── DivergedError           4  a loss is no longer finite
+└── InterruptedRunError   130  stopped by the user or by the system; the result so far is saved
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ImpastoError(Exception):
+    """Base of everything that impasto raises on purpose; its text is one sentence for the user."""
+
+    exit_code = 1
+
+
+class ImageError(ImpastoError):
+    """A picture cannot be read or written, or its size does not serve."""
+
+
+class WeightsError(ImpastoError):
+    """A file of weights or mean activations is missing, damaged or belongs to another network."""
+
+
+class OutputError(ImpastoError):
+    """The place for the results exists already, is a file, or is not writable."""
+
+
+class SpecError(ImpastoError):
+    """A setting is unknown or out of its range."""
+
+    exit_code = 2
+
+
+class LayerError(SpecError):
+    """The network has no layer of that name."""
+
+
+class NetworkError(SpecError):
+    """There is no network of that name."""
+
+
+class OutOfMemoryError(ImpastoError):
+    """The machine has not enough memory for the size asked for."""
+
+    exit_code = 3
+
+
+class DivergedError(ImpastoError):
+    """A loss is no longer finite; `image` is the last picture whose losses all were."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, image: "Tensor | None" = None) -> None:
+        super().__init__(message)
+        self.image = image
+
+
+class InterruptedRunError(ImpastoError):
+    """The run was stopped from outside; what it had is saved."""
+
+    exit_code = 130
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question that offers the most similar of `names`, or their list where none is similar."""
+    known = list(names)
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

@@ -1,0 +1,44 @@
+"""How good a result is, measured on the picture as it is saved."""
+
+import math
+import sys
+from collections.abc import Iterable
+
+import torch
+
+from impasto.images import Image
+from impasto.networks import Network
+
+
+@torch.no_grad()
+def feature_error(network: Network, image: Image, reference: Image, layers: Iterable[str]) -> dict[str, float]:
+    """Normalised error e = ‖Φ(x) − Φ₀‖ / ‖Φ₀‖ per layer, for images of equal size; 0 is perfect, 1 is an empty code.
+
+    Give it a float32 network. Source: Mahendran & Vedaldi 2016 (arXiv:1512.02017), whose figures are this square root.
+    """
+    layers = list(layers)
+    found = network(image.to(network.device), layers)
+    target = network(reference.to(network.device), layers)
+    return {
+        layer: float((found[layer] - target[layer]).norm() / target[layer].norm().clamp_min(1e-30)) for layer in layers
+    }
+
+
+def psnr(image: Image, reference: Image) -> float:
+    """Peak signal-to-noise ratio in dB, for images of equal size in [0, 1]; infinite where they are equal."""
+    error = float((image.cpu() - reference.cpu()).square().mean())
+    return 10 * math.log10(1 / error) if error > 0 else math.inf
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far in MB: on the accelerator where there is one, else by the whole process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    if sys.platform == "win32":
+        import psutil
+
+        return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)

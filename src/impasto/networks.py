@@ -1,0 +1,194 @@
+"""A frozen convolutional network with named layers, read as far as the deepest layer asked for.
+
+Nothing here is trained, hooked or cached: a network is data, and calling it is one pass over a table of layers.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from impasto.errors import ImageError, LayerError, SpecError, nearest
+from impasto.images import Image, Size, size_of
+
+FeatureMap = Float[Tensor, "1 _channels _height _width"]
+Features = dict[str, FeatureMap]
+Weights = Mapping[str, Tensor]
+Pooling = Literal["max", "average"]
+Padding = Literal["zero", "replicate"]
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3)}
+IMAGE = "image"  # the key under which a network returns the picture itself, so that priors are ordinary terms
+
+
+def vgg_layers(convolutions: Iterable[int]) -> tuple[str, ...]:
+    """The papers' layer names in order: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 …
+
+    Source: Simonyan & Zisserman 2014 (arXiv:1409.1556), table 1; `convolutions` are those of each block.
+    """
+    names: list[str] = []
+    for block, count in enumerate(convolutions, start=1):
+        for number in range(1, count + 1):
+            names += [f"conv{block}_{number}", f"relu{block}_{number}"]
+        names.append(f"pool{block}")
+    return tuple(names)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A VGG network: its layers' names in order and what each needs.
+
+    `weights` holds "conv1_1.weight" (out, in, 3, 3) and "conv1_1.bias" (out) … in the precision it computes in;
+    `mean` is what is subtracted from the picture, RGB in 0 … 255.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    weights: Weights
+    mean: tuple[float, float, float]
+    pooling: Pooling = "max"
+    padding: Padding = "zero"
+
+    def __call__(self, image: Image, layers: Iterable[str]) -> Features:
+        """Feature maps of `layers`, float32 (float64 in a float64 network); the key "image" gives the picture itself.
+
+        Raises LayerError for an unknown layer, ImageError where the picture is too small for the deepest one.
+        """
+        asked = set(layers)
+        features: Features = {IMAGE: image}
+        wanted = {self.canonical(layer) for layer in asked}
+        deepest = max((self.index(layer) for layer in wanted - {IMAGE}), default=-1)
+        self.require_size(size_of(image), asked)
+        maps = self._prepare(image) if deepest >= 0 else image
+        for layer in self.layers[: deepest + 1]:
+            if layer.startswith("conv"):
+                maps = self._convolve(maps, layer)
+            elif layer.startswith("relu"):
+                # In place unless a term reads the convolution: its backward pass does not need its output.
+                maps = functional.relu(maps, inplace=f"conv{layer[4:]}" not in wanted)
+            elif self.pooling == "max":
+                maps = functional.max_pool2d(maps, 2)
+            else:
+                maps = functional.avg_pool2d(maps, 2)
+            if layer in wanted:
+                features[layer] = maps if maps.dtype == torch.float64 else maps.float()
+        return {layer: features[self.canonical(layer)] for layer in asked}
+
+    def index(self, layer: str) -> int:
+        """Position of a layer in the network. Raises LayerError."""
+        return self.layers.index(self.canonical(layer))
+
+    def canonical(self, layer: str) -> str:
+        """The papers' name of a layer given by that name or Keras' (block1_conv1, after the ReLU, is relu1_1).
+
+        Raises LayerError for an unknown layer, with the nearest name.
+        """
+        name = layer.strip().lower()
+        block, _, rest = name.partition("_")
+        if block.startswith("block") and rest.startswith("conv"):
+            name = f"relu{block[5:]}_{rest[4:]}"
+        elif block.startswith("block") and rest == "pool":
+            name = f"pool{block[5:]}"
+        if name != IMAGE and name not in self.layers:
+            raise LayerError(f"{self.name} has no layer {layer!r}; {nearest(name, self.layers)}")
+        return name
+
+    def stride(self, layer: str) -> int:
+        """Pixels of the picture from one position of the layer to the next."""
+        if layer == IMAGE:
+            return 1
+        return 1 << sum(name.startswith("pool") for name in self.layers[: self.index(layer) + 1])
+
+    def smallest_side(self, layers: Iterable[str]) -> int:
+        """The least height and width in pixels that leave the deepest of `layers` one position."""
+        return max((self.stride(layer) for layer in layers), default=1)
+
+    def require_size(self, size: Size, layers: Iterable[str]) -> None:
+        """Raise ImageError where a picture of `size` has no position left in the deepest of `layers`."""
+        layers = list(layers)
+        smallest = self.smallest_side(layers)
+        if min(size) < smallest:
+            deepest = max(layers, key=self.stride)
+            raise ImageError(
+                f"a picture of {size[1]} × {size[0]} pixels is too small for {deepest}, "
+                f"which needs at least {smallest} × {smallest}"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are and the pictures must be."""
+        return self.weights["conv1_1.weight"].device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type the convolutions compute in."""
+        return self.weights["conv1_1.weight"].dtype
+
+    def _prepare(self, image: Image) -> Tensor:
+        # Subtracted here and not folded into a bias: the zero padding that follows must mean the mean colour.
+        mean = torch.tensor(self.mean, dtype=image.dtype, device=image.device).reshape(1, 3, 1, 1)
+        maps = (image * 255 - mean).to(self.precision).contiguous(memory_format=torch.channels_last)
+        if self.padding == "replicate":
+            maps = functional.pad(maps, (1, 1, 1, 1), mode="replicate")
+        return maps
+
+    def _convolve(self, maps: Tensor, layer: str) -> Tensor:
+        padding = 0 if layer == self.layers[0] and self.padding == "replicate" else 1
+        return functional.conv2d(maps, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], padding=padding)
+
+
+def vgg(
+    name: str,
+    weights: Weights,
+    *,
+    convolutions: Iterable[int] = CONVOLUTIONS["vgg16"],
+    mean: tuple[float, float, float] = (123.68, 116.779, 103.939),
+    pooling: Pooling = "max",
+    padding: Padding = "zero",
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> Network:
+    """A VGG network from its weights, ready on a device in a precision; weights take no gradients."""
+    target = find_device(device)
+    dtype = find_precision(precision, target)
+    ready = {
+        key: tensor.to(target, dtype, memory_format=torch.channels_last if tensor.ndim == 4 else torch.preserve_format)
+        for key, tensor in weights.items()
+    }
+    return Network(name, vgg_layers(convolutions), ready, mean, pooling, padding)
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """The torch device of that name; "auto" is the accelerator where there is one, else the CPU. Raises SpecError."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise SpecError(f"device {name!r} is not available here; use auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "meta":
+        raise SpecError("device 'meta' holds no numbers; use auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def find_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The type convolutions compute in; "auto" is bfloat16 where the hardware has it natively, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}[name]
+
+
+def _has_native_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False

@@ -1,0 +1,171 @@
+"""What a picture should be like: terms added with `+`, free of scale until they are bound to a network and a size."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from impasto.distances import Distance, normalised_squared_error
+from impasto.errors import SpecError
+from impasto.images import Image, Size, resize, size_of, size_with_area
+from impasto.networks import IMAGE, Network
+from impasto.representations import Representation, activations, gram_matrix
+
+Losses = dict[str, float]
+Frame = Callable[[Image, Size], Image]
+
+
+class BoundTerm(NamedTuple):
+    """One summand at one size: weight · loss(feature map of the layer)."""
+
+    name: str
+    layer: str
+    weight: float
+    loss: Callable[[Tensor], Tensor]
+
+
+class Criterion(Protocol):
+    """The objective at one size, its targets fixed."""
+
+    def losses(self, image: Image) -> Losses:
+        """Each weighted term by name."""
+
+    def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
+        """The same, and the gradient of their sum with respect to the image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """One line of a paper: Σ over layers of weight · distance(represent(image), represent(reference)).
+
+    `frame` says how the reference is brought to the size of the canvas.
+    """
+
+    name: str
+    reference: Image
+    layers: Mapping[str, float]
+    represent: Representation
+    frame: Frame
+    distance: Distance = normalised_squared_error
+
+    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+        """Fix the targets: the reference's representations at this size."""
+        with torch.no_grad():
+            framed = self.frame(self.reference, size).to(network.device)
+            network.require_size(size_of(framed), self.layers)
+            features = network(framed, self.layers)
+            targets = {layer: self.represent(features[layer]) for layer in self.layers}
+        return [
+            BoundTerm(f"{self.name}/{layer}", layer, weight, partial(self._loss, target=targets[layer]))
+            for layer, weight in self.layers.items()
+        ]
+
+    def _loss(self, features: Tensor, target: Tensor) -> Tensor:
+        return self.distance(self.represent(features), target)
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A penalty on the image itself."""
+
+    name: str
+    weight: float
+    penalty: Callable[[Image], Tensor]
+
+    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+        """Priors have no target; they hold at every size."""
+        return [BoundTerm(self.name, IMAGE, self.weight, self.penalty)]
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A sum of terms, minimised. `a + b` has the terms of both."""
+
+    terms: tuple[Match | Prior, ...]
+
+    def __add__(self, other: "Objective") -> "Objective":
+        return Objective(self.terms + other.terms)
+
+    def bind(self, network: Network, size: Size) -> Criterion:
+        """The objective at one size. Raises ImageError where a picture is too small for a layer."""
+        parts = [part for term in self.terms for part in term.bind(network, size)]
+        network.require_size(size, [part.layer for part in parts])
+        return WholeCriterion(network, tuple(parts))
+
+
+@dataclass(frozen=True, eq=False)
+class WholeCriterion:
+    """A criterion that reads the whole picture in one pass and differentiates it by autograd."""
+
+    network: Network
+    parts: tuple[BoundTerm, ...]
+
+    def losses(self, image: Image) -> Losses:
+        """Each weighted term by name."""
+        with torch.no_grad():
+            return self._read_out(self._weighted(image))
+
+    def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
+        """Each weighted term by name, and the gradient of their sum, contiguous and of the image's shape."""
+        with torch.enable_grad():
+            variable = image.detach().requires_grad_()
+            values = self._weighted(variable)
+            (gradient,) = torch.autograd.grad(torch.stack(values).sum(), variable)
+        return self._read_out(values), gradient.contiguous()
+
+    def _weighted(self, image: Image) -> list[Tensor]:
+        features = self.network(image, {part.layer for part in self.parts})
+        return [part.weight * part.loss(features[part.layer]) for part in self.parts]
+
+    def _read_out(self, values: list[Tensor]) -> Losses:
+        numbers = torch.stack(values).tolist()  # one wait for the device, however many terms
+        return {part.name: number for part, number in zip(self.parts, numbers, strict=True)}
+
+
+def content(reference: Image, layers: Mapping[str, float] | Iterable[str], name: str = "content") -> Objective:
+    """The picture's activations at `layers` should be the reference's, which is resized to the canvas."""
+    return Objective((Match(name, reference, weighted(layers), activations, resize),))
+
+
+def style(
+    reference: Image,
+    layers: Mapping[str, float] | Iterable[str],
+    *,
+    scale: float = 1.0,
+    represent: Representation = gram_matrix,
+    name: str = "style",
+) -> Objective:
+    """The picture's statistics at `layers` should be the reference's.
+
+    The reference keeps its proportions and is given as many pixels as the canvas, times scale²: that sets the size of
+    its strokes. Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5; departs: errors are divided by
+    the target's energy, which makes layers, pictures and sizes comparable.
+    """
+    return Objective((Match(name, reference, weighted(layers), represent, partial(_with_area, scale=scale)),))
+
+
+def prior(name: str, weight: float, penalty: Callable[[Image], Tensor]) -> Objective:
+    """A penalty on the image, by a function of `impasto.priors` or any other; none at all for weight 0."""
+    return Objective((Prior(name, weight, penalty),) if weight else ())
+
+
+def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
+    """Layers with their weights; layers without weights weigh the same, 1 in all. Raises SpecError."""
+    if isinstance(layers, Mapping):
+        weights = dict(layers)
+    else:
+        names = list(layers)
+        weights = {name: 1 / len(names) for name in names}
+    if not weights:
+        raise SpecError("at least one layer is needed")
+    for layer, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise SpecError(f"the weight of {layer} is {weight}; it must be a number from 0 upwards")
+    return weights
+
+
+def _with_area(reference: Image, size: Size, scale: float) -> Image:
+    return resize(reference, size_with_area(size_of(reference), size[0] * size[1] * scale**2))

@@ -1,0 +1,234 @@
+"""From parameters and their gradient to better parameters: Adam and L-BFGS, both inside the admissible box.
+
+Parameters are a flat vector of about unit scale, so a first step of root mean square 0.02 is small but visible,
+whatever the scale of the objective: losses may be large or small, and no optimiser stands still or explodes for that.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from impasto.objectives import Losses
+from impasto.parameterisations import Parameters
+from impasto.schedules import Stage
+
+
+class Evaluation(NamedTuple):
+    """The objective at some parameters: its terms, their sum, and the gradient (same shape as the parameters)."""
+
+    losses: Losses
+    loss: float
+    gradient: Tensor
+
+
+class Update(NamedTuple):
+    """New parameters, and what the objective was before; `converged` where nothing better was found."""
+
+    parameters: Parameters
+    before: Evaluation
+    converged: bool = False
+
+
+Evaluate = Callable[[Parameters], Evaluation]
+Project = Callable[[Parameters], Parameters]
+
+
+class Optimiser(Protocol):
+    """A method of descent with its memory, made afresh for each stage."""
+
+    def step(self, parameters: Parameters, evaluate: Evaluate, project: Project) -> Update:
+        """One update; `evaluate` may be called more than once."""
+
+
+MakeOptimiser = Callable[[Stage], Optimiser]
+
+
+@dataclass
+class Adam:
+    """Adaptive moments with a rate that falls along half a cosine to `final` times its start.
+
+    Source: Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1.
+    Departs: ε is far below the gradients of normalised losses, so that the objective's scale does not matter.
+    """
+
+    learning_rate: float
+    steps: int
+    final: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    epsilon: float = 1e-16
+    count: int = 0
+    mean: Tensor | None = None
+    square: Tensor | None = None
+
+    def step(self, parameters: Parameters, evaluate: Evaluate, project: Project) -> Update:
+        """One evaluation, one update."""
+        before = evaluate(parameters)
+        gradient = before.gradient
+        self.mean = torch.zeros_like(gradient) if self.mean is None else self.mean
+        self.square = torch.zeros_like(gradient) if self.square is None else self.square
+        progress = min(1.0, self.count / max(1, self.steps - 1))
+        rate = self.learning_rate * (self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2)
+        self.count += 1
+        first, second = self.betas
+        self.mean = self.mean.lerp(gradient, 1 - first)
+        self.square = self.square.lerp(gradient.square(), 1 - second)
+        spread = (self.square / (1 - second**self.count)).sqrt().add_(self.epsilon)
+        return Update(project(parameters - rate / (1 - first**self.count) * self.mean / spread), before)
+
+
+class _Pair(NamedTuple):
+    step: Tensor
+    change: Tensor  # of the gradient over that step
+    curvature: float  # their inner product
+
+
+class _Trial(NamedTuple):
+    length: float
+    parameters: Tensor
+    at: Evaluation
+    slope: float
+
+
+@dataclass
+class LBFGS:
+    """Limited-memory quasi-Newton steps, with a strong Wolfe line search or (`line_search` False) plain.
+
+    Variables that stand at a bound and would leave the box are held; the rest move along the quasi-Newton direction,
+    bent at the bounds. Without bounds this is Nocedal & Wright 2006, algorithms 7.4, 3.5 and 3.6.
+    Departs: the projection (after Bertsekas 1982), and a first step of fixed root mean square.
+    """
+
+    history: int = 20
+    line_search: bool = True
+    first_step: float = 0.02
+    most_trials: int = 12
+    pairs: deque[_Pair] = field(default_factory=deque)
+    last: tuple[Tensor, Evaluation] | None = None  # where the last step started
+    here: Evaluation | None = None  # known from the last line search
+
+    def step(self, parameters: Parameters, evaluate: Evaluate, project: Project) -> Update:
+        """One update: one evaluation, or with a line search as many as it needs, mostly one."""
+        here = self.here or evaluate(parameters)
+        self.here = None
+        if not math.isfinite(here.loss):
+            return Update(parameters, here)
+        if self.last is not None:
+            self._remember(parameters - self.last[0], here.gradient - self.last[1].gradient)
+        self.last = (parameters, here)
+        held = (project(parameters - 1e-4 * here.gradient.sign()) == parameters) & (here.gradient != 0)
+        gradient = here.gradient.masked_fill(held, 0)
+        direction = self._direction(gradient).masked_fill_(held, 0)
+        slope = _dot(direction, gradient)
+        if not slope < 0:  # the memory misleads, or there is nothing to descend
+            self.pairs.clear()
+            direction = self._direction(gradient)
+            slope = _dot(direction, gradient)
+            if not slope < 0:
+                return Update(parameters, here, converged=True)
+        if not self.line_search:
+            return Update(project(parameters + direction), here)
+
+        def attempt(length: float) -> _Trial:
+            free = parameters + length * direction
+            there = project(free)
+            at = evaluate(there)
+            return _Trial(length, there, at, _dot(at.gradient, direction * (free == there)))
+
+        found = strong_wolfe(attempt, _Trial(0.0, parameters, here, slope), self.most_trials)
+        if found is None:
+            converged = not self.pairs
+            self.pairs.clear()  # a fresh start along the gradient, next time
+            self.last, self.here = None, here
+            return Update(parameters, here, converged)
+        self.here = found.at
+        return Update(found.parameters, here)
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        curvature = _dot(step, change)
+        if curvature > 1e-10 * _dot(change, change) ** 0.5 * _dot(step, step) ** 0.5:
+            self.pairs.append(_Pair(step, change, curvature))
+            if len(self.pairs) > self.history:
+                self.pairs.popleft()
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Minus the inverse Hessian, as the pairs tell it, times the gradient: the two-loop recursion."""
+        if not self.pairs:
+            size = _dot(gradient, gradient) ** 0.5
+            return gradient * (-self.first_step * gradient.numel() ** 0.5 / size) if size > 0 else -gradient
+        direction = -gradient
+        factors = []
+        for pair in reversed(self.pairs):
+            factor = _dot(pair.step, direction) / pair.curvature
+            direction = direction.add_(pair.change, alpha=-factor)
+            factors.append(factor)
+        newest = self.pairs[-1]
+        direction.mul_(newest.curvature / _dot(newest.change, newest.change))
+        for pair, factor in zip(self.pairs, reversed(factors), strict=True):
+            direction.add_(pair.step, alpha=factor - _dot(pair.change, direction) / pair.curvature)
+        return direction
+
+
+def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -> _Trial | None:
+    """A step that lowers the loss enough and flattens the slope enough; None where no trial lowered it.
+
+    A trial whose loss is not finite counts as too long. Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
+    """
+
+    def too_high(trial: _Trial) -> bool:
+        allowed = start.at.loss + 1e-4 * trial.length * start.slope
+        return not math.isfinite(trial.at.loss) or trial.at.loss > allowed
+
+    def flat(trial: _Trial) -> bool:
+        return abs(trial.slope) <= -0.9 * start.slope
+
+    low, high, length = start, None, 1.0
+    for _ in range(most):
+        trial = attempt(length)
+        if too_high(trial) or (trial.at.loss >= low.at.loss and low.length > 0):
+            high = trial
+        elif flat(trial):
+            return trial
+        elif high is None and trial.slope < 0:  # still going down: look further
+            low, length = trial, 2.5 * trial.length
+            continue
+        else:
+            if high is None or trial.slope * (high.length - low.length) >= 0:
+                high = low
+            low = trial
+        length = _between(low, high)
+    return low if low.length > 0 else None
+
+
+def _between(low: _Trial, high: _Trial) -> float:
+    """Where the cubic through both trials has its minimum, kept away from the ends."""
+    width = high.length - low.length
+    best = low.length + 0.2 * width
+    if math.isfinite(high.at.loss):
+        bend = low.slope + high.slope - 3 * (high.at.loss - low.at.loss) / width
+        root = bend * bend - low.slope * high.slope
+        if root >= 0:
+            root = math.copysign(root**0.5, width)
+            divisor = high.slope - low.slope + 2 * root
+            if divisor:
+                best = high.length - width * (high.slope + root - bend) / divisor
+    ends = sorted((low.length + 0.1 * width, low.length + 0.9 * width))
+    return min(max(best, ends[0]), ends[1])
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float(torch.dot(a, b))
+
+
+def adam(learning_rate: float = 0.02, *, final: float = 1.0) -> MakeOptimiser:
+    """Adam for each stage, its rate falling to `final` times its start over the stage's steps."""
+    return lambda stage: Adam(learning_rate, stage.steps, final)
+
+
+def lbfgs(*, history: int = 20, line_search: bool = True) -> MakeOptimiser:
+    """L-BFGS for each stage, with a strong Wolfe line search or plain."""
+    return lambda stage: LBFGS(history, line_search)

@@ -1,0 +1,53 @@
+"""From a spec to the syntheses it asks for: one, or one for each layer."""
+
+from dataclasses import dataclass
+
+from impasto.images import Image
+from impasto.recipes import amalgamate, invert, reconstruct, texture, transfer
+from impasto.specs import (
+    AmalgamateSettings,
+    InvertSettings,
+    ReconstructSettings,
+    RunSpec,
+    TextureSettings,
+    TransferSettings,
+    parse_layers,
+)
+from impasto.synthesis import Composition
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One synthesis of a run; a run of several layers has one for each, a folder for each too."""
+
+    name: str
+    composition: Composition
+    content_layers: tuple[str, ...] = ()
+
+
+def compose(spec: RunSpec, images: list[Image]) -> list[Part]:
+    """The syntheses of a run: one, or one for each layer."""
+    settings = spec.settings
+    match settings:
+        case InvertSettings():
+            return [Part("", invert(images[0], settings), (settings.layer,))]
+        case ReconstructSettings():
+            layers = parse_layers(settings.layers)
+            return [Part(each, reconstruct(images[0], each, settings), (each,)) for each in layers]
+        case AmalgamateSettings():
+            photo, painting = images
+            layers = parse_layers(settings.layers)
+            return [Part(each, amalgamate(photo, painting, each, settings), (each,)) for each in layers]
+        case TextureSettings():
+            layers = parse_layers(settings.layers)
+            if not settings.cumulative:
+                return [Part("", texture(images[0], layers, settings))]
+            names = list(layers)
+            return [
+                Part("to-" * bool(end) + name, texture(images[0], {n: layers[n] for n in names[: end + 1]}, settings))
+                for end, name in enumerate(names)
+            ]
+        case TransferSettings():
+            kept = tuple(parse_layers(settings.content_layers))
+            return [Part("", transfer(images[0], images[1:], settings), kept)]
+    raise TypeError(f"{type(settings).__name__} belongs to no task")

@@ -1,0 +1,148 @@
+"""The tasks: init × objective × schedule, and a way down. Composition only; `synthesise` does the rest."""
+
+from collections.abc import Sequence
+
+from impasto.errors import ImageError, SpecError
+from impasto.images import Image, Size, load_image, size_of, size_with_long_side
+from impasto.inits import Init, covering, from_image, noise
+from impasto.objectives import Objective, content, prior, style
+from impasto.optimisers import MakeOptimiser, adam, lbfgs
+from impasto.parameterisations import PARAMETERISATIONS
+from impasto.priors import alpha_norm, out_of_range, total_variation
+from impasto.schedules import octaves, single
+from impasto.specs import (
+    AmalgamateSettings,
+    InvertSettings,
+    ReconstructSettings,
+    Settings,
+    TextureSettings,
+    TransferSettings,
+    parse_layers,
+    parse_weight,
+)
+from impasto.synthesis import Composition
+
+RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] without showing
+
+
+def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
+    """A natural-looking picture with the same activations at one layer, from white noise.
+
+    Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS inside the range of colours.
+    """
+    settings = settings or InvertSettings()
+    objective = (
+        content(photo, {settings.layer: 1.0})
+        + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
+        + prior("contrast", settings.contrast, alpha_norm)
+    )
+    return _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+
+
+def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
+    """What one layer keeps of a picture: the same activations, from white noise, and nothing else asked.
+
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
+    """
+    settings = settings or ReconstructSettings()
+    return _compose(content(photo, {layer: 1.0}), settings, {"content": photo}, _canvas(photo, settings))
+
+
+def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
+    """The content of one picture imprinted on another: the other is the start, and no term holds on to it.
+
+    What survives of it is what the layer does not see. The painting covers the canvas, cut where proportions differ.
+    """
+    settings = settings or AmalgamateSettings()
+    pictures = {"content": photo, "style": painting}
+    return _compose(content(photo, {layer: 1.0}), settings, pictures, _canvas(photo, settings))
+
+
+def texture(painting: Image, layers: dict[str, float], settings: TextureSettings | None = None) -> Composition:
+    """A square picture with the painting's statistics and none of its arrangement, from white noise.
+
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine.
+    """
+    settings = settings or TextureSettings()
+    objective = style(painting, normalised(layers), scale=settings.style_scale)
+    return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
+
+
+def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
+    """A photo painted in the style of one or several pictures.
+
+    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7.
+    Departs: errors relative to the target's energy, from the photo, coarse to fine, inside the range of colours.
+    """
+    settings = settings or TransferSettings()
+    kept = {name: settings.content_weight * w for name, w in normalised(parse_layers(settings.content_layers)).items()}
+    objective = content(photo, kept) if settings.content_weight else Objective(())
+    shares = _shares(settings.style_weights, len(paintings))
+    for number, (painting, share) in enumerate(zip(paintings, shares, strict=True), start=1):
+        weight = share * settings.style_weight
+        if weight:
+            layers = {name: weight * w for name, w in normalised(parse_layers(settings.style_layers)).items()}
+            name = "style" if len(paintings) == 1 else f"style {number}"
+            objective += style(painting, layers, scale=settings.style_scale, name=name)
+    objective += prior("smoothness", settings.smoothness, total_variation)
+    pictures = {"content": photo, "style": paintings[0]}
+    return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+
+
+def normalised(weights: dict[str, float]) -> dict[str, float]:
+    """The weights divided by their sum, so that they only say how layers compare. Raises SpecError where all are 0."""
+    total = sum(weights.values())
+    if not total > 0:
+        raise SpecError(f"the weights of {', '.join(weights)} are all 0")
+    return {layer: weight / total for layer, weight in weights.items()}
+
+
+def _compose(
+    objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, smallest: int | None = None
+) -> Composition:
+    if settings.parameterisation == "fourier":
+        objective += prior("range", RANGE_WEIGHT, out_of_range)
+    steps = settings.steps
+    return Composition(
+        init=_init(settings, pictures),
+        objective=objective,
+        schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
+        parameterisation=PARAMETERISATIONS[settings.parameterisation](),
+        optimiser=_optimiser(settings),
+    )
+
+
+def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
+    if settings.init == "noise":
+        return noise(settings.seed)
+    if settings.init == "content" and "content" in pictures:
+        return from_image(pictures["content"])
+    if settings.init == "style" and "style" in pictures:
+        return covering(pictures["style"])
+    if settings.init in ("content", "style"):
+        raise SpecError(f"init {settings.init!r} is not for this task; use noise, {', '.join(pictures)} or a file")
+    try:
+        return covering(load_image(settings.init))
+    except ImageError as error:
+        raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
+
+
+def _optimiser(settings: Settings) -> MakeOptimiser:
+    if settings.optimiser == "adam":
+        return adam(settings.learning_rate, final=0.1)
+    return lbfgs(line_search=settings.optimiser == "lbfgs")
+
+
+def _canvas(photo: Image, settings: Settings) -> Size:
+    return size_with_long_side(size_of(photo), settings.size)
+
+
+def _shares(text: str, count: int) -> list[float]:
+    if not text:
+        return [1 / count] * count
+    weights = [parse_weight(part.strip(), "a style's weight") for part in text.split(",")]
+    if len(weights) != count:
+        raise SpecError(f"{len(weights)} style weights are given for {count} style{'s' * (count > 1)}")
+    if not sum(weights):
+        raise SpecError("the styles' weights are all 0")
+    return [weight / sum(weights) for weight in weights]

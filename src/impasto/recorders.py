@@ -1,0 +1,204 @@
+"""What watches a run: each recorder is told of every iterate and turns some into lines, files or frames."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from PIL import Image as PillowImage
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from impasto.figures import save_animation
+from impasto.images import Image, size_of, size_with_long_side, to_pillow, write_bytes
+from impasto.synthesis import Iterate
+
+ANIMATION_PX = 384
+
+
+class Recorder(Protocol):
+    """Told of every iterate of one synthesis; `close` is called once, however it ended."""
+
+    def record(self, iterate: Iterate) -> None:
+        """Take note of an iterate."""
+
+    def close(self) -> None:
+        """Finish what was begun."""
+
+
+class MetricsFile:
+    """metrics.jsonl: one line a step, whole at every moment."""
+
+    def __init__(self, path: Path, part: str) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._part = part
+        self._start = time.monotonic()
+
+    def record(self, iterate: Iterate) -> None:
+        """Append and hand over to the system, so that a killed run keeps its lines."""
+        self._file.write(json.dumps(as_line(iterate, self._part, time.monotonic() - self._start)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JsonLines:
+    """The same lines on standard output, for programs that watch."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._start = time.monotonic()
+
+    def record(self, iterate: Iterate) -> None:
+        """Print at once."""
+        line = {"event": "step", **as_line(iterate, self._part, time.monotonic() - self._start)}
+        print_json(line)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def print_json(line: dict[str, object]) -> None:
+    """One line on standard output, at once."""
+    print(json.dumps(line), flush=True)
+
+
+def as_line(iterate: Iterate, part: str, seconds: float) -> dict[str, object]:
+    """One step as plain data: where it stands, what it cost, the total and each weighted term by name."""
+    height, width = size_of(iterate.image)
+    return {
+        **({"part": part} if part else {}),
+        "step": iterate.step,
+        "steps": iterate.steps,
+        "stage": iterate.stage,
+        "size": [height, width],
+        "seconds": round(seconds, 3),
+        "evaluations": iterate.evaluations,
+        "total": iterate.loss,
+        "losses": iterate.losses,
+    }
+
+
+class Curves:
+    """The losses of all steps, for drawing."""
+
+    def __init__(self) -> None:
+        self.total: list[float] = []
+        self.terms: dict[str, list[float]] = {}
+
+    def record(self, iterate: Iterate) -> None:
+        """Append."""
+        self.total.append(iterate.loss)
+        for name, value in iterate.losses.items():
+            self.terms.setdefault(name, []).append(value)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+class Frames:
+    """Pictures on the way, dense at first when most changes, and an animation of them; the last is always there."""
+
+    def __init__(self, folder: Path, first: Image, steps: int, count: int) -> None:
+        self._folder = folder
+        self._wanted = frame_steps(steps, count)
+        self._frames: list[PillowImage.Image] = []
+        self._last: Iterate | None = None
+        (folder / "frames").mkdir(parents=True)
+        self._keep(0, first)
+
+    def record(self, iterate: Iterate) -> None:
+        """Keep the picture if its step is one of the wanted."""
+        self._last = iterate
+        if iterate.step in self._wanted:
+            self._keep(iterate.step, iterate.image)
+            self._last = None
+
+    def close(self) -> None:
+        """Keep the last picture where the run ended early, and write progress.gif."""
+        if self._last is not None:
+            self._keep(self._last.step, self._last.image)
+        size = self._frames[-1].size
+        animated = [frame.resize(size, PillowImage.Resampling.BICUBIC) for frame in self._frames]
+        save_animation(animated, self._folder / "progress.gif")
+
+    def _keep(self, step: int, image: Image) -> None:
+        frame = to_pillow(image)
+        frame.save(self._folder / "frames" / f"{step:06}.jpg", quality=92, subsampling=0)
+        height, width = size_with_long_side(size_of(image), min(ANIMATION_PX, max(size_of(image))))
+        self._frames.append(frame.resize((width, height), PillowImage.Resampling.LANCZOS))
+
+
+def frame_steps(steps: int, count: int) -> set[int]:
+    """Which of the steps 1 … `steps` are kept so that with the start there are `count`; early steps lie closer."""
+    if count < 2:
+        return set()
+    return {max(1, round(steps * (index / (count - 1)) ** 2)) for index in range(1, count)}
+
+
+class _Speed(ProgressColumn):
+    """Steps a second, or seconds a step."""
+
+    def render(self, task: Task) -> Text:
+        """The speed of the last steps."""
+        if not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.1f} steps/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/step", style="dim")
+
+
+class Bar:
+    """A live progress bar on standard error: step, loss, speed and time left."""
+
+    def __init__(self, title: str, steps: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("loss {task.fields[loss]}"),
+            _Speed(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(title, total=steps, loss="–")
+
+    def record(self, iterate: Iterate) -> None:
+        """Move on."""
+        self._progress.update(self._task, completed=iterate.step, loss=f"{iterate.loss:.4g}")
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._progress.stop()
+
+
+class PlainLines:
+    """About ten lines in all on standard error, where that is no terminal."""
+
+    def __init__(self, title: str, steps: int, stream: TextIO | None = None) -> None:
+        self._title, self._every = title, max(1, steps // 10)
+        self._start = time.monotonic()
+        self._stream = stream or sys.stderr
+
+    def record(self, iterate: Iterate) -> None:
+        """Print every tenth of the way."""
+        if iterate.step % self._every == 0 or iterate.step == iterate.steps:
+            seconds = time.monotonic() - self._start
+            left = seconds / iterate.step * (iterate.steps - iterate.step)
+            print(
+                f"{self._title}: step {iterate.step}/{iterate.steps}, loss {iterate.loss:.4g}, "
+                f"{iterate.step / max(seconds, 1e-9):.1f} steps/s, {left:.0f} s left",
+                file=self._stream,
+                flush=True,
+            )
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def save_json(content: object, path: Path) -> None:
+    """Write indented JSON, whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False, default=str) + "\n").encode())

@@ -1,0 +1,104 @@
+"""What a run leaves behind: each part's picture, measured as it was saved, and the figure of all parts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from impasto.figures import contact_sheet, save_curves
+from impasto.images import (
+    Image,
+    Picture,
+    from_pillow,
+    load_image,
+    quantise,
+    resize,
+    save_image,
+    size_of,
+    size_with_long_side,
+    to_pillow,
+)
+from impasto.metrics import feature_error, psnr
+from impasto.networks import Network
+from impasto.parts import Part
+from impasto.recorders import Curves, save_json
+
+RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
+Summary = dict[str, Any]
+
+
+def save_result(part: Part, folder: Path, image: Image, content: Picture | None, toml: str) -> None:
+    """Save a part's picture with the run's settings inside, and with the content's transparency where it has any."""
+    alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
+    save_image(image, folder / RESULT, alpha=alpha, settings=toml)
+
+
+def measure(part: Part, image: Image, content: Picture | None, network: Network) -> Summary:
+    """Losses and metrics of the picture as it is saved, by a float32 network.
+
+    `feature_error` also has the rectified layer beside each convolution asked for: published figures are often of that.
+    """
+    saved = quantise(image).to(network.device)
+    metrics: dict[str, Any] = {}
+    if content is not None:
+        target = resize(content.image, size_of(image))
+        rectified = [f"relu{layer[4:]}" for layer in part.content_layers if layer.startswith("conv")]
+        metrics["feature_error"] = feature_error(network, saved, target, [*part.content_layers, *rectified])
+        metrics["psnr"] = _finite(psnr(saved, target))
+    losses = part.composition.objective.bind(network, size_of(image)).losses(saved)
+    return {"losses": {name: _finite(value) for name, value in losses.items()}, "metrics": metrics}
+
+
+def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
+    """A part's summary.json and its curves."""
+    save_json({"task": task, **summary}, folder / SUMMARY)
+    drawn = curves.terms if len(curves.terms) < 2 else {"total": curves.total, **curves.terms}
+    save_curves(drawn, folder / CURVES, title=f"{task} {part}".strip())
+
+
+def save_overview(
+    task: str,
+    folder: Path,
+    pictures: Sequence[Picture],
+    summaries: Mapping[str, Summary],
+    curves: Mapping[str, Sequence[float]],
+    toml: str,
+) -> None:
+    """The top of a run of several parts: one figure of all, their curves together, their measures side by side."""
+    names = {"amalgamate": ("content", "style"), "texture": ("style",)}.get(task, ("original",))
+    sides = [max(size_of(load_image(folder / part / RESULT))) for part in summaries]
+    shown = []
+    for name, picture in zip(names, pictures, strict=True):
+        shown.append((name, to_pillow(resize(picture.image, size_with_long_side(picture.size, max(sides))))))
+    for part, summary in summaries.items():
+        shown.append((caption(part, summary), to_pillow(load_image(folder / part / RESULT))))
+    sheet = contact_sheet(shown, columns=min(len(shown), 3), title=f"{task}, layer by layer")
+    save_image(from_pillow(sheet), folder / RESULT, settings=toml)
+    save_curves(curves, folder / CURVES, title=task)
+    errors = {layer: e for each in summaries.values() for layer, e in each["metrics"].get("feature_error", {}).items()}
+    decibels = {part: each["metrics"]["psnr"] for part, each in summaries.items() if "psnr" in each["metrics"]}
+    merged: Summary = {
+        "task": task,
+        "status": next((each["status"] for each in summaries.values() if each["status"] != "done"), "done"),
+        "metrics": {"feature_error": errors, "psnr": decibels},
+        "seconds": round(sum(each["seconds"] for each in summaries.values()), 2),
+        "evaluations": sum(each["evaluations"] for each in summaries.values()),
+        "peak_memory_mb": max(each["peak_memory_mb"] for each in summaries.values()),
+        "parts": dict(summaries),
+    }
+    save_json(merged, folder / SUMMARY)
+
+
+def caption(part: str, summary: Summary) -> str:
+    """The part's name, and below it what was measured."""
+    metrics = summary["metrics"]
+    measured = [f"e {error:.4f} at {layer}" for layer, error in metrics.get("feature_error", {}).items()][:1]
+    if metrics.get("psnr") is not None:
+        measured.append(f"PSNR {metrics['psnr']:.1f} dB")
+    measured.append(f"{summary['seconds']:.0f} s")
+    name = f"up to {part[3:]}" if part.startswith("to-") else part
+    return f"{name}\n{', '.join(measured)}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

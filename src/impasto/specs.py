@@ -1,0 +1,225 @@
+"""The settings of each task, with their only defaults: what the command line offers and what run.toml keeps.
+
+Each class below is a task's options; their descriptions are the command line's help.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from impasto.errors import SpecError, nearest
+
+DEEPER_AND_DEEPER = "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1"
+STATISTICS = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """What every task can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=1, le=65536)] = 224
+    "Long side of the result in pixels."
+    steps: Annotated[int, Field(ge=1)] = 300
+    "Updates of the picture (at full size, where smaller sizes come first)."
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    "Number that settles the noise; the same seed gives the same picture."
+    init: str = "noise"
+    "First picture: noise, content, style, or a picture file."
+    optimiser: Literal["adam", "lbfgs", "lbfgs-plain"] = "lbfgs"
+    "L-BFGS with a strong Wolfe line search, the same without, or Adam."
+    learning_rate: Positive = 0.02
+    "Adam's step, in units of the range of colours."
+    parameterisation: Literal["pixels", "fourier"] = "pixels"
+    "What is optimised: pixels kept in range, or Fourier coefficients."
+    network: str = "vgg16-normalised"
+    "vgg16-normalised or vgg16."
+    weights: Path | None = None
+    "Weights (safetensors) in place of the bundled ones."
+    means: Path | None = None
+    "Mean activations to normalise the network by, from `impasto normalise`."
+    pooling: Literal["max", "average"] = "max"
+    "How the network pools."
+    padding: Literal["zero", "replicate"] = "zero"
+    "Padding of the first convolution: zero as trained, or replicate against dark borders."
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    "Precision of the convolutions; auto is bfloat16 where the hardware has it."
+    device: str = "auto"
+    "auto, cpu, cuda, cuda:1, mps …"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    "Processor threads; by default as many as PyTorch takes."
+    frames: Annotated[int, Field(ge=0)] = 40
+    "How many pictures on the way are kept for the animation, first and last included; 0 for none."
+
+
+class InvertSettings(Settings):
+    """Settings of `invert`."""
+
+    layer: str = "conv4_1"
+    "Layer whose activations are inverted."
+    smoothness: Weight = 0.5
+    "Weight of the total variation, the prior for smooth pictures."
+    smoothness_exponent: Positive = 2.0
+    "Exponent β of the total variation: 2 blurs, 1 keeps edges."
+    contrast: Weight = 0.01
+    "Weight of the α-norm, the prior against extreme colours."
+
+
+class ReconstructSettings(Settings):
+    """Settings of `reconstruct`."""
+
+    layers: str = DEEPER_AND_DEEPER
+    "Layers, each reconstructed on its own."
+
+
+class AmalgamateSettings(Settings):
+    """Settings of `amalgamate`."""
+
+    init: str = "style"
+    "First picture: style, noise, content, or a picture file."
+    layers: str = DEEPER_AND_DEEPER
+    "Layers of the content, each imprinted on its own."
+    optimiser: Literal["adam", "lbfgs", "lbfgs-plain"] = "adam"
+    "L-BFGS with a strong Wolfe line search, the same without, or Adam."
+    steps: Annotated[int, Field(ge=1)] = 100
+    "Updates of the picture; more steps imprint more."
+
+
+class TextureSettings(Settings):
+    """Settings of `texture`."""
+
+    size: Annotated[int, Field(ge=1, le=65536)] = 256
+    "Height and width of the result in pixels."
+    layers: str = STATISTICS
+    "Layers whose statistics are matched, each with =weight if you like."
+    cumulative: bool = False
+    "One picture for the first layer, one for the first two, and so on."
+    style_scale: Positive = 1.0
+    "Size of the strokes, relative to the picture's own."
+    padding: Literal["zero", "replicate"] = "replicate"
+    "Padding of the first convolution: zero as trained, or replicate against dark borders."
+    steps: Annotated[int, Field(ge=1)] = 200
+    "Updates of the picture at full size."
+    smallest: Annotated[int, Field(ge=1)] = 64
+    "Long side in pixels at which the picture starts; each stage doubles it."
+
+
+class TransferSettings(Settings):
+    """Settings of `transfer`."""
+
+    size: Annotated[int, Field(ge=1, le=65536)] = 512
+    "Long side of the result in pixels."
+    steps: Annotated[int, Field(ge=1)] = 50
+    "Updates at full size; each smaller size takes twice as many as the next."
+    init: str = "content"
+    "First picture: content, style, noise, or a picture file."
+    padding: Literal["zero", "replicate"] = "replicate"
+    "Padding of the first convolution: zero as trained, or replicate against dark borders."
+    content_layers: str = "relu4_2"
+    "Layers whose activations are kept, each with =weight if you like."
+    style_layers: str = STATISTICS
+    "Layers whose statistics are matched, each with =weight if you like."
+    content_weight: Weight = 0.05
+    "Weight of the content."
+    style_weight: Weight = 1.0
+    "Weight of the styles together."
+    style_weights: str = ""
+    "With several styles, the weight of each: 2,1 for instance; equal by default."
+    style_scale: Positive = 1.0
+    "Size of the strokes, relative to the style picture's own."
+    smoothness: Weight = 0.0
+    "Weight of the total variation, the prior for smooth pictures."
+    smallest: Annotated[int, Field(ge=1)] = 128
+    "Long side in pixels at which the picture starts; each stage doubles it."
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.content_weight == 0 and self.style_weight == 0:
+            raise ValueError("content_weight and style_weight are both 0: there is nothing to aim at")
+        return self
+
+
+TASKS: dict[str, type[Settings]] = {
+    "invert": InvertSettings,
+    "reconstruct": ReconstructSettings,
+    "amalgamate": AmalgamateSettings,
+    "texture": TextureSettings,
+    "transfer": TransferSettings,
+}
+MOST_PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "transfer": 100}
+
+
+class RunSpec(BaseModel):
+    """A whole run: task, picture files (content before styles), settings. Nothing else crosses a process border."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    pictures: tuple[Path, ...]
+    settings: Settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_the_task(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("settings"), dict) and given.get("task") in TASKS:
+            return {**given, "settings": TASKS[given["task"]](**given["settings"])}
+        return given
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.task not in TASKS:
+            raise ValueError(f"there is no task {self.task!r}; {nearest(self.task, TASKS)}")
+        least = 2 if self.task in ("amalgamate", "transfer") else 1
+        if not least <= len(self.pictures) <= MOST_PICTURES[self.task]:
+            raise ValueError(f"{self.task} takes {least} picture{'s' * (least > 1)}, not {len(self.pictures)}")
+        return self
+
+
+def make_settings(task: str, **values: Any) -> Settings:
+    """Checked settings of a task. Raises SpecError with one sentence."""
+    if task not in TASKS:
+        raise SpecError(f"there is no task {task!r}; {nearest(task, TASKS)}")
+    try:
+        return TASKS[task](**values)
+    except ValidationError as error:
+        raise SpecError(explain(error, TASKS[task])) from None
+
+
+def explain(error: ValidationError, settings: type[BaseModel]) -> str:
+    """The first thing wrong, as a sentence: what was given and what is allowed."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    given = first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {key!r}; {nearest(key, settings.model_fields)}"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    return f"{key} is {given!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def parse_layers(text: str) -> dict[str, float]:
+    """Layers and weights of "relu1_1,relu2_1=0.5"; without a weight, 1. Raises SpecError."""
+    weights: dict[str, float] = {}
+    for entry in text.split(","):
+        layer, _, weight = entry.strip().partition("=")
+        if not layer:
+            raise SpecError(f"{text!r} names no layer where one should be; write conv1_1,conv2_1 for instance")
+        if layer in weights:
+            raise SpecError(f"layer {layer} is named twice in {text!r}")
+        weights[layer] = parse_weight(weight or "1", f"the weight of {layer}")
+    return weights
+
+
+def parse_weight(text: str, what: str) -> float:
+    """A finite number from 0 upwards. Raises SpecError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"{what} is {text}; it must be a number from 0 upwards")
+    return value

@@ -1,0 +1,66 @@
+"""Where a network's weights come from: the bundled file, checked by its hash, or a file of the user's."""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from impasto.errors import WeightsError
+from impasto.networks import CONVOLUTIONS, vgg_layers
+
+VGG16_SHA256 = "e099bc3558c249c0dac46c6ebc9964215f1332afda87b4c6e75e87ed7a3aa619"
+
+
+def bundled(name: str) -> Path:
+    """Path of a file that the package carries in its data folder."""
+    return Path(str(files("impasto"))) / "data" / name
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _bundled_is_whole(path: Path, modified: float) -> bool:
+    return sha256(path) == VGG16_SHA256
+
+
+def load_weights(path: Path | None = None) -> dict[str, Tensor]:
+    """VGG-16's weights, float32, for RGB in 0 … 255 minus mean: "conv1_1.weight" (out, in, 3, 3), "conv1_1.bias" (out).
+
+    None means the bundled file, whose hash is checked. Raises WeightsError: missing, damaged, or another network's.
+    """
+    file = path or bundled("vgg16.safetensors")
+    tensors, _ = read_tensors(file, "weights")
+    if path is None and not _bundled_is_whole(file, file.stat().st_mtime):
+        raise WeightsError(f"the bundled weights {file} are damaged (wrong SHA-256); install impasto again")
+    channels = 3
+    for layer in vgg_layers(CONVOLUTIONS["vgg16"]):
+        if not layer.startswith("conv"):
+            continue
+        weight, bias = tensors.get(f"{layer}.weight"), tensors.get(f"{layer}.bias")
+        if weight is None or bias is None or weight.shape[1:] != (channels, 3, 3) or bias.shape != weight.shape[:1]:
+            raise WeightsError(f"{file} is not a file of VGG-16's weights: {layer} is missing or has another shape")
+        channels = weight.shape[0]
+    return {key: tensor.float() for key, tensor in tensors.items()}
+
+
+def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file and its metadata; `what` says in an error what the file should hold."""
+    if not path.is_file():
+        raise WeightsError(f"there is no file of {what} at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} cannot be read as a file of {what}: {error}") from None
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise WeightsError(f"{path} is damaged: some of its numbers are not finite")
+    return tensors, metadata
