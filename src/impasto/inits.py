@@ -9,7 +9,7 @@ from impasto.images import Image, Size, fit, resize
 Init = Callable[[Size], Image]
 
 
-def noise(seed: int = 0, deviation: float = 0.1) -> Init:
+def noise(seed: int = 0, deviation: float = 0.02) -> Init:
     """White noise about mid grey, drawn on the CPU so that all devices start alike.
 
     Its deviation is in units of the range [0, 1]: much of the noise that a layer does not see stays in the picture.

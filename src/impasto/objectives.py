@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class BoundTerm(NamedTuple):
     loss: Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Criterion(Protocol):
     """The objective at one size, its targets fixed."""
 
@@ -90,8 +91,10 @@ class Objective:
         return Objective(self.terms + other.terms)
 
     def bind(self, network: Network, size: Size) -> Criterion:
-        """The objective at one size. Raises ImageError where a picture is too small for a layer."""
+        """The objective at one size. Raises ImageError where a picture is too small for a layer, SpecError if empty."""
         parts = [part for term in self.terms for part in term.bind(network, size)]
+        if not parts:
+            raise SpecError("the objective has no term; give at least one a weight above 0")
         network.require_size(size, [part.layer for part in parts])
         return WholeCriterion(network, tuple(parts))
 
@@ -122,7 +125,10 @@ class WholeCriterion:
 
     def _read_out(self, values: list[Tensor]) -> Losses:
         numbers = torch.stack(values).tolist()  # one wait for the device, however many terms
-        return {part.name: number for part, number in zip(self.parts, numbers, strict=True)}
+        losses: Losses = {}
+        for part, number in zip(self.parts, numbers, strict=True):
+            losses[part.name] = losses.get(part.name, 0.0) + number  # terms may share a name; none is lost
+        return losses
 
 
 def content(reference: Image, layers: Mapping[str, float] | Iterable[str], name: str = "content") -> Objective:
@@ -157,7 +163,7 @@ def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
     if isinstance(layers, Mapping):
         weights = dict(layers)
     else:
-        names = list(layers)
+        names = list(dict.fromkeys(layers))
         weights = {name: 1 / len(names) for name in names}
     if not weights:
         raise SpecError("at least one layer is needed")

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,10 +34,13 @@ class Update(NamedTuple):
     converged: bool = False
 
 
+NOISE = 1e-4  # of the loss: what the rounding of a bfloat16 network may hide
+
 Evaluate = Callable[[Parameters], Evaluation]
 Project = Callable[[Parameters], Parameters]
 
 
+@runtime_checkable
 class Optimiser(Protocol):
     """A method of descent with its memory, made afresh for each stage."""
 
@@ -139,14 +142,14 @@ class LBFGS:
             at = evaluate(there)
             return _Trial(length, there, at, _dot(at.gradient, direction * (free == there)))
 
-        found = strong_wolfe(attempt, _Trial(0.0, parameters, here, slope), self.most_trials)
-        if found is None:
-            converged = not self.pairs
-            self.pairs.clear()  # a fresh start along the gradient, next time
-            self.last, self.here = None, here
-            return Update(parameters, here, converged)
+        found, flat = strong_wolfe(attempt, _Trial(0.0, parameters, here, slope), self.most_trials)
         self.here = found.at
-        return Update(found.parameters, here)
+        if flat or found.at.loss < here.loss - NOISE * abs(here.loss):
+            return Update(found.parameters, here)
+        converged = not self.pairs
+        self.pairs.clear()  # the memory misleads, or only rounding is left: a fresh start along the gradient, once
+        self.last = None
+        return Update(found.parameters, here, converged)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         curvature = _dot(step, change)
@@ -173,10 +176,10 @@ class LBFGS:
         return direction
 
 
-def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -> _Trial | None:
-    """A step that lowers the loss enough and flattens the slope enough; None where no trial lowered it.
+def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -> tuple[_Trial, bool]:
+    """A step that lowers the loss enough and flattens the slope enough, and whether it does: else the best found.
 
-    A trial whose loss is not finite counts as too long. Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
+    The start itself where no trial lowered the loss. A trial whose loss is not finite counts as too long. Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
     """
 
     def too_high(trial: _Trial) -> bool:
@@ -192,7 +195,7 @@ def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -
         if too_high(trial) or (trial.at.loss >= low.at.loss and low.length > 0):
             high = trial
         elif flat(trial):
-            return trial
+            return trial, True
         elif high is None and trial.slope < 0:  # still going down: look further
             low, length = trial, 2.5 * trial.length
             continue
@@ -201,7 +204,7 @@ def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -
                 high = low
             low = trial
         length = _between(low, high)
-    return low if low.length > 0 else None
+    return low, False
 
 
 def _between(low: _Trial, high: _Trial) -> float:

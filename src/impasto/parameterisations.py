@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from impasto.images import Image, Size
 Parameters = Float[Tensor, " _count"]
 
 
+@runtime_checkable
 class Parameterisation(Protocol):
     """A change of variables: `decode(encode(image))` is the image, and `decode` is differentiable."""
 

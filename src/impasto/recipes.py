@@ -51,11 +51,13 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
     """The content of one picture imprinted on another: the other is the start, and no term holds on to it.
 
-    What survives of it is what the layer does not see. The painting covers the canvas, cut where proportions differ.
+    After the report "Deep representations, a way to conceive Neural Style Transfer", part 1, section 2. What survives of it is what the layer does not see. The painting
+    covers the canvas, cut where proportions differ. Departs: a little total variation, against grain.
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
-    return _compose(content(photo, {layer: 1.0}), settings, pictures, _canvas(photo, settings))
+    objective = content(photo, {layer: 1.0}) + prior("smoothness", settings.smoothness, total_variation)
+    return _compose(objective, settings, pictures, _canvas(photo, settings))
 
 
 def texture(painting: Image, layers: dict[str, float], settings: TextureSettings | None = None) -> Composition:

@@ -44,12 +44,13 @@ def run(spec: RunSpec, out: Path | None = None, *, force: bool = False, show: Sh
     pictures = [load_picture(path) for path in spec.pictures]
     with _sentence_for_memory(settings):
         network = _open(settings, settings.precision)
+        precise = network if network.precision == torch.float32 else _open(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
         for part in parts:
             _check(part, network, spec, pictures)
     make_folder(folder, force=force)
     try:
-        _run_parts(spec, folder, network, parts, pictures, show)
+        _run_parts(spec, folder, network, precise, parts, pictures, show)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
     return folder
@@ -67,10 +68,20 @@ def _open(settings: Settings, precision: Precision) -> Network:
     )
 
 
+def _fast_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
+    """With automatic precision the first two blocks are read in float32: they cost little, and rounding shows there."""
+    deepest = network.smallest_side(_layers(part))
+    return precise if settings.precision == "auto" and deepest <= 2 else network
+
+
+def _layers(part: Part) -> list[str]:
+    terms = [term for term in part.composition.objective.terms if isinstance(term, Match)]
+    return [layer for term in terms for layer in term.layers]
+
+
 def _check(part: Part, network: Network, spec: RunSpec, pictures: list[Picture]) -> None:
     """Fail before anything is written: unknown layers, pictures too small, no memory for the first stage."""
-    terms = [term for term in part.composition.objective.terms if isinstance(term, Match)]
-    layers = [layer for term in terms for layer in term.layers]
+    layers = _layers(part)
     for path, picture in zip(spec.pictures, pictures, strict=True):
         try:
             network.require_size(picture.size, layers)
@@ -85,12 +96,17 @@ def _check(part: Part, network: Network, spec: RunSpec, pictures: list[Picture])
 
 
 def _run_parts(
-    spec: RunSpec, folder: Path, network: Network, parts: list[Part], pictures: list[Picture], show: Show
+    spec: RunSpec,
+    folder: Path,
+    network: Network,
+    precise: Network,
+    parts: list[Part],
+    pictures: list[Picture],
+    show: Show,
 ) -> None:
     toml = as_toml(spec, network)
     write_bytes(folder / SETTINGS_FILE, toml.encode())
     content = None if spec.task == "texture" else pictures[0]
-    judge = network if network.precision == torch.float32 else _open(spec.settings, "float32")
     summaries: dict[str, Summary] = {}
     curves: dict[str, list[float]] = {}
     with _stop_signal() as stop:
@@ -99,10 +115,12 @@ def _run_parts(
             place.mkdir(exist_ok=True)
             traced = Curves()
             recorders = [traced, *_recorders(part, folder, place, spec, show)]
-            outcome = _synthesise(part, network, recorders, stop, spec.settings)
+            outcome = _synthesise(
+                part, _fast_enough(part, network, precise, spec.settings), recorders, stop, spec.settings
+            )
             save_result(part, place, outcome.image, content, toml)
             with _sentence_for_memory(spec.settings):
-                measured = measure(part, outcome.image, content, judge)
+                measured = measure(part, outcome.image, content, precise)
             memory = {"peak_memory_mb": peak_memory_mb(network.device)}
             summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
             save_summary(spec.task, part.name, place, summaries[part.name], traced)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from impasto.errors import SpecError
 from impasto.images import Size
 
 
@@ -26,7 +27,10 @@ def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2
 
     The longer side of the first stage has at least `smallest_px` pixels. The last stage takes `steps`, each earlier
     one 1/share times as many as the next: strokes are laid where steps are cheap, and only refined at full size.
+    Raises SpecError for a factor that does not shrink or a share that is not positive.
     """
+    if not (factor > 1 and share > 0):
+        raise SpecError(f"octaves need a factor above 1 and a share above 0, not {factor} and {share}")
     sizes = [size]
     while max(sizes[0]) / factor >= smallest_px and min(sizes[0]) / factor >= 32:
         height, width = sizes[0]

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     padding: Literal["zero", "replicate"] = "zero"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    "Precision of the convolutions; auto is bfloat16 where the hardware has it."
+    "Precision of the convolutions; auto is bfloat16 where the hardware has it and layers beyond block 2 are read."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1)] | None = None
@@ -87,6 +87,8 @@ class AmalgamateSettings(Settings):
     "L-BFGS with a strong Wolfe line search, the same without, or Adam."
     steps: Annotated[int, Field(ge=1)] = 100
     "Updates of the picture; more steps imprint more."
+    smoothness: Weight = 0.5
+    "Weight of the total variation, the prior for smooth pictures."
 
 
 class TextureSettings(Settings):
@@ -104,7 +106,7 @@ class TextureSettings(Settings):
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     steps: Annotated[int, Field(ge=1)] = 200
     "Updates of the picture at full size."
-    smallest: Annotated[int, Field(ge=1)] = 64
+    smallest: Annotated[int, Field(ge=1)] = 128
     "Long side in pixels at which the picture starts; each stage doubles it."
 
 
@@ -123,7 +125,7 @@ class TransferSettings(Settings):
     "Layers whose activations are kept, each with =weight if you like."
     style_layers: str = STATISTICS
     "Layers whose statistics are matched, each with =weight if you like."
-    content_weight: Weight = 0.05
+    content_weight: Weight = 0.2
     "Weight of the content."
     style_weight: Weight = 1.0
     "Weight of the styles together."

@@ -61,6 +61,7 @@ def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
     steps = sum(stage.steps for stage in schedule)
     for number, stage in enumerate(schedule, start=1):
         criterion = composition.objective.bind(network, stage.size)
+        step = count = 0
         for step, count, image, losses in descend(resize(image, stage.size), criterion, stage, composition):  # noqa: B020
             yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses)
         done += step
@@ -91,7 +92,7 @@ def descend(
         if not math.isfinite(update.before.loss):
             raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(good, stage.size))
         good, parameters = parameters, update.parameters
-        if not bool(torch.isfinite(parameters).all()):
+        if not bool((torch.isfinite(update.before.gradient) & torch.isfinite(parameters)).all()):
             raise DivergedError(
                 f"the gradient is not finite at step {step} of {stage.steps}, although the losses are; "
                 "try a smaller learning rate",

@@ -41,14 +41,14 @@ def load_weights(path: Path | None = None) -> dict[str, Tensor]:
     if path is None and not _bundled_is_whole(file, file.stat().st_mtime):
         raise WeightsError(f"the bundled weights {file} are damaged (wrong SHA-256); install impasto again")
     channels = 3
-    for layer in vgg_layers(CONVOLUTIONS["vgg16"]):
-        if not layer.startswith("conv"):
-            continue
+    layers = [layer for layer in vgg_layers(CONVOLUTIONS["vgg16"]) if layer.startswith("conv")]
+    for layer in layers:
         weight, bias = tensors.get(f"{layer}.weight"), tensors.get(f"{layer}.bias")
         if weight is None or bias is None or weight.shape[1:] != (channels, 3, 3) or bias.shape != weight.shape[:1]:
             raise WeightsError(f"{file} is not a file of VGG-16's weights: {layer} is missing or has another shape")
         channels = weight.shape[0]
-    return {key: tensor.float() for key, tensor in tensors.items()}
+    # A classifier that the file may hold as well is left out.
+    return {f"{layer}.{kind}": tensors[f"{layer}.{kind}"].float() for layer in layers for kind in ("weight", "bias")}
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,39 @@
+# make demo: set up and paint three pictures.  make test: set up and check everything.  make help: all targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SET_UP := $(VENV)/.set-up
+
+.PHONY: demo test lint format types tests clean help
+
+demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the example pictures, in about two minutes
+	$(BIN)/python examples/demo.py demo
+
+test: lint types tests ## all checks
+
+lint: $(SET_UP) ## style of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(SET_UP) ## types of the package, strictly
+	$(BIN)/mypy
+
+tests: $(SET_UP) ## the test suite
+	$(BIN)/pytest -q -n 2
+
+format: $(SET_UP) ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/'
+
+$(SET_UP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "impasto needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
