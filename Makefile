@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: demo test lint format types tests clean help
+.PHONY: demo test lint format types tests docs clean help
 
 demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the example pictures, in about two minutes
 	$(BIN)/python examples/demo.py demo
@@ -24,6 +24,9 @@ tests: $(SET_UP) ## the test suite
 format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(SET_UP) ## docs/cli.md from the commands' own help
+	$(BIN)/python docs/make_cli_page.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -179,7 +179,8 @@ class LBFGS:
 def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -> tuple[_Trial, bool]:
     """A step that lowers the loss enough and flattens the slope enough, and whether it does: else the best found.
 
-    The start itself where no trial lowered the loss. A trial whose loss is not finite counts as too long. Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
+    The start itself where no trial lowered the loss. A trial whose loss is not finite counts as too long.
+    Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
     """
 
     def too_high(trial: _Trial) -> bool:

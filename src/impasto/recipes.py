@@ -51,8 +51,9 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
     """The content of one picture imprinted on another: the other is the start, and no term holds on to it.
 
-    After the report "Deep representations, a way to conceive Neural Style Transfer", part 1, section 2. What survives of it is what the layer does not see. The painting
-    covers the canvas, cut where proportions differ. Departs: a little total variation, against grain.
+    What survives of it is what the layer does not see. The painting covers the canvas, cut where proportions differ.
+    Source: the report "Deep representations, a way to conceive Neural Style Transfer", part 1, section 2.
+    Departs: a little total variation, against grain.
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, runtime_checkable
 
 from PIL import Image as PillowImage
 from rich.console import Console
@@ -18,6 +18,7 @@ from impasto.synthesis import Iterate
 ANIMATION_PX = 384
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """Told of every iterate of one synthesis; `close` is called once, however it ended."""
 

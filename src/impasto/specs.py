@@ -4,7 +4,7 @@ Each class below is a task's options; their descriptions are the command line's 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -139,7 +139,7 @@ class TransferSettings(Settings):
     "Long side in pixels at which the picture starts; each stage doubles it."
 
     @model_validator(mode="after")
-    def _some_weight(self) -> Self:
+    def _some_weight(self) -> "TransferSettings":
         if self.content_weight == 0 and self.style_weight == 0:
             raise ValueError("content_weight and style_weight are both 0: there is nothing to aim at")
         return self
@@ -172,7 +172,7 @@ class RunSpec(BaseModel):
         return given
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> "RunSpec":
         if self.task not in TASKS:
             raise ValueError(f"there is no task {self.task!r}; {nearest(self.task, TASKS)}")
         least = 2 if self.task in ("amalgamate", "transfer") else 1
