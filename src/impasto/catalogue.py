@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from impasto.errors import NetworkError, nearest
+from impasto.errors import NetworkError, WeightsError, nearest
 from impasto.networks import Network, Padding, Pooling, Precision, vgg
 from impasto.normalisation import load_means, normalise
 from impasto.weights import bundled, load_weights
@@ -34,6 +34,8 @@ def open_network(
     if name not in NETWORKS:
         raise NetworkError(f"there is no network {name!r}; {nearest(name, NETWORKS)}")
     tensors = load_weights(weights)
+    if means is None and weights is not None and name == "vgg16-normalised":
+        raise WeightsError("the bundled means are those of the bundled weights; give means for other weights, or vgg16")
     if means is None and name == "vgg16-normalised":
         means = bundled("vgg16-means.safetensors")
     if means is not None:

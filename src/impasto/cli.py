@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.errors import ImpastoError, SpecError
+from impasto.presets import preset
 from impasto.specs import (
     AmalgamateSettings,
     InvertSettings,
@@ -27,6 +28,7 @@ app = App(
     help="Look at what a convolutional network keeps of a picture, and paint with it.",
     help_epilogue="Results go to a new folder under runs/, whose name is printed. Each command has its own --help.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # `main` says what became of it
 )
 Flat = Parameter(name="*")
 
@@ -41,6 +43,8 @@ class Output:
     "Replace the folder if it holds an earlier run."
     quiet: Annotated[bool, Parameter(negative="")] = False
     "Say nothing but errors and the folder's name."
+    preset: str = "default"
+    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
     json: Annotated[bool, Parameter(negative="")] = False
     "Print a line of JSON for each step, and one with the results at the end."
 
@@ -149,8 +153,10 @@ def normalise(
     )
     for path in found.unreadable:
         _say(f"skipped {path}: not a picture that can be read", quiet)
-    for layer, index in found.means.dead_filters():
-        _say(f"dead filter {layer}[{index}]: its scale stays 1", quiet)
+    dead = found.means.dead_filters()
+    for layer in dict.fromkeys(layer for layer, _ in dead):
+        indices = [str(index) for where, index in dead if where == layer]
+        _say(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
     _say(f"{found.pictures} pictures averaged, {len(found.unreadable)} files skipped", quiet)
     print(out)
 
@@ -170,7 +176,8 @@ def networks() -> None:
 def _run(task: str, pictures: list[Path], settings: Settings, output: Output) -> None:
     from impasto.runs import run  # late: PyTorch takes seconds, and --help needs none of it
 
-    spec = RunSpec(task=task, pictures=tuple(pictures), settings=settings)
+    asked = {name: getattr(settings, name) for name in settings.model_fields_set}
+    spec = RunSpec(task=task, pictures=tuple(pictures), settings=preset(task, output.preset, **asked))
     show: Literal["json", "nothing", "progress"] = "json" if output.json else "nothing" if output.quiet else "progress"
     folder = run(spec, output.out, force=output.force, show=show)
     if not output.json:
@@ -187,6 +194,8 @@ def _sentence(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return explain(cause, Settings)
+    if isinstance(error, UnusedCliTokensError):
+        return f"nothing is done with {' '.join(error.unused_tokens or ())!r}; this command takes fewer pictures"
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
@@ -194,10 +203,15 @@ def _sentence(error: CycloptsError) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the program with its exit code: 0, or that of the error (see `impasto.errors`)."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if any("\udc80" <= letter <= "\udcff" for word in words for letter in word):
+        sys.exit(_fail("a file's name holds bytes that are no text; rename it", SpecError.exit_code))
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         sys.exit(_fail(_sentence(error), SpecError.exit_code))
+    except ValidationError as error:
+        sys.exit(_fail(explain(error, RunSpec), SpecError.exit_code))
     except ImpastoError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except KeyboardInterrupt:

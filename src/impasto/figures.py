@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 
 from PIL import Image as PillowImage
@@ -15,15 +16,17 @@ PAPER, INK, MUTED = "#ffffff", "#1b1b1b", "#6b6b6b"
 def contact_sheet(
     pictures: Sequence[tuple[str, PillowImage.Image]], *, columns: int, height_px: int = 320, title: str = ""
 ) -> PillowImage.Image:
-    """Pictures of one height in rows of `columns`, each with its caption (lines after the first are muted) below."""
+    """Pictures of one height in rows of `columns`, each with its caption (lines after the first are muted) below.
+
+    Pictures more than three times as wide as high are made less high.
+    """
     gap, line = 16, 20
     lines = max(caption.count("\n") for caption, _ in pictures) + 1
     font, large = ImageFont.load_default(15), ImageFont.load_default(22)
-    scaled = [
-        (caption, picture.convert("RGB").resize((max(1, round(picture.width * height_px / picture.height)), height_px)))
-        for caption, picture in pictures
-    ]
-    width = max([picture.width for _, picture in scaled] + [150])
+    scaled = [(caption, _within(picture.convert("RGB"), 3 * height_px, height_px)) for caption, picture in pictures]
+    height_px = max(picture.height for _, picture in scaled)
+    words_px = max(font.getlength(words) for caption, _ in scaled for words in caption.split("\n"))
+    width = max([picture.width for _, picture in scaled] + [ceil(words_px)])
     rows = -(-len(scaled) // columns)
     top = 52 if title else gap
     cell = height_px + lines * line + gap
@@ -36,6 +39,11 @@ def contact_sheet(
         for number, words in enumerate(caption.split("\n")):
             draw.text((left, upper + height_px + 4 + number * line), words, MUTED if number else INK, font)
     return sheet
+
+
+def _within(picture: PillowImage.Image, width: int, height: int) -> PillowImage.Image:
+    factor = min(width / picture.width, height / picture.height)
+    return picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
 
 
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:

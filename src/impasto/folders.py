@@ -21,6 +21,7 @@ SETTINGS_FILE = "run.toml"
 def default_folder(task: str, pictures: Sequence[Path]) -> Path:
     """runs/TASK-PICTURE…, with a number where that exists: never a folder in use."""
     name = "-".join([task, *(picture.stem for picture in pictures[:3])])
+    name = name.encode(errors="replace")[:200].decode(errors="ignore")  # file systems take 255 bytes
     folder, number = Path("runs") / name, 1
     while folder.exists():
         number += 1
@@ -28,20 +29,38 @@ def default_folder(task: str, pictures: Sequence[Path]) -> Path:
     return folder
 
 
-def check_folder(folder: Path, *, force: bool) -> None:
-    """Refuse a place that is taken; with `force` only what is no run folder. Raises OutputError."""
-    if folder.is_dir():
-        if not force:
-            raise OutputError(f"{folder} exists already; name another folder with --out, or replace it with --force")
-        if any(folder.iterdir()) and not (folder / SETTINGS_FILE).is_file():
-            raise OutputError(f"{folder} is not the folder of a run and is not replaced; name another with --out")
-    elif folder.exists():
+def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
+    """Refuse a place that is taken; with `force` only what is no run folder or holds a file of the spec's.
+
+    Raises OutputError.
+    """
+    try:
+        taken, is_folder = folder.exists(), folder.is_dir()
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
+    if not taken:
+        return
+    if not is_folder:
         raise OutputError(f"{folder} is a file; name a folder with --out")
+    if not force:
+        raise OutputError(f"{folder} exists already; name another folder with --out, or replace it with --force")
+    if any(folder.iterdir()) and not (folder / SETTINGS_FILE).is_file():
+        raise OutputError(f"{folder} is not the folder of a run and is not replaced; name another with --out")
+    for file in _files(spec):
+        if file.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{folder} holds {file}, which this run reads, and is not replaced; name another folder")
 
 
-def make_folder(folder: Path, *, force: bool) -> None:
+def _files(spec: RunSpec) -> list[Path]:
+    """What a run reads."""
+    settings = spec.settings
+    named = [*spec.pictures, Path(settings.init), settings.weights, settings.means]
+    return [path for path in named if path is not None and path.is_file()]
+
+
+def make_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
     """Make it afresh. Raises OutputError where it is taken (see `check_folder`) or cannot be made."""
-    check_folder(folder, force=force)
+    check_folder(folder, spec, force=force)
     try:
         if folder.exists():
             shutil.rmtree(folder)

@@ -18,7 +18,7 @@ from PIL import ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from impasto.errors import ImageError, OutputError
+from impasto.errors import ImageError, OutOfMemoryError, OutputError
 
 Size = tuple[int, int]
 Image = Float[Tensor, "1 3 _height _width"]
@@ -54,14 +54,15 @@ def load_picture(path: str | Path) -> Picture:
     The EXIF orientation is applied, an embedded ICC profile (CMYK ones too) is converted to sRGB, grey, palette and
     16-bit pictures become RGB. Fully transparent pixels have no colour of their own: they take the mean of the others.
 
-    Raises ImageError: no such file, a directory, not a picture, damaged, or more than MAX_PIXELS pixels.
+    Raises ImageError: no such file, a directory, not a picture, damaged, or more than MAX_PIXELS pixels;
+    OutOfMemoryError where it does not fit.
     """
     path = Path(path)
-    if not path.exists():
-        raise ImageError(f"there is no file {path}")
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; a picture file is needed")
     try:
+        if not path.exists():
+            raise ImageError(f"there is no file {path}")
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder; a picture file is needed")
         with _unlimited_open(path) as file:
             width, height = file.size
             if width * height > MAX_PIXELS:
@@ -77,6 +78,8 @@ def load_picture(path: str | Path) -> Picture:
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not a picture in a format that can be read") from None
     except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, RuntimeError, struct.error …
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise OutOfMemoryError(f"there is not enough memory to read {path}; scale it down first") from None
         raise ImageError(f"{path} cannot be read as a picture: {error}") from None
     if alpha is not None:
         rgb = _colour_transparent_pixels(rgb, alpha)

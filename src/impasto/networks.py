@@ -55,7 +55,7 @@ class Network:
     padding: Padding = "zero"
 
     def __call__(self, image: Image, layers: Iterable[str]) -> Features:
-        """Feature maps of `layers`, float32 (float64 in a float64 network); the key "image" gives the picture itself.
+        """Feature maps of `layers` in the network's precision; the key "image" gives the picture itself.
 
         Raises LayerError for an unknown layer, ImageError where the picture is too small for the deepest one.
         """
@@ -76,7 +76,7 @@ class Network:
             else:
                 maps = functional.avg_pool2d(maps, 2)
             if layer in wanted:
-                features[layer] = maps if maps.dtype == torch.float64 else maps.float()
+                features[layer] = maps
         return {layer: features[self.canonical(layer)] for layer in asked}
 
     def index(self, layer: str) -> int:
@@ -100,7 +100,7 @@ class Network:
 
     def stride(self, layer: str) -> int:
         """Pixels of the picture from one position of the layer to the next."""
-        if layer == IMAGE:
+        if self.canonical(layer) == IMAGE:
             return 1
         return 1 << sum(name.startswith("pool") for name in self.layers[: self.index(layer) + 1])
 

@@ -1,5 +1,6 @@
 """What a picture should be like: terms added with `+`, free of scale until they are bound to a network and a size."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -131,9 +132,15 @@ class WholeCriterion:
         return losses
 
 
-def content(reference: Image, layers: Mapping[str, float] | Iterable[str], name: str = "content") -> Objective:
+def content(
+    reference: Image,
+    layers: Mapping[str, float] | Iterable[str],
+    *,
+    distance: Distance = normalised_squared_error,
+    name: str = "content",
+) -> Objective:
     """The picture's activations at `layers` should be the reference's, which is resized to the canvas."""
-    return Objective((Match(name, reference, weighted(layers), activations, resize),))
+    return Objective((Match(name, reference, weighted(layers), activations, resize, distance),))
 
 
 def style(
@@ -142,6 +149,7 @@ def style(
     *,
     scale: float = 1.0,
     represent: Representation = gram_matrix,
+    distance: Distance = normalised_squared_error,
     name: str = "style",
 ) -> Objective:
     """The picture's statistics at `layers` should be the reference's.
@@ -150,11 +158,14 @@ def style(
     its strokes. Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5; departs: errors are divided by
     the target's energy, which makes layers, pictures and sizes comparable.
     """
-    return Objective((Match(name, reference, weighted(layers), represent, partial(_with_area, scale=scale)),))
+    frame = partial(_with_area, scale=scale)
+    return Objective((Match(name, reference, weighted(layers), represent, frame, distance),))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor]) -> Objective:
-    """A penalty on the image, by a function of `impasto.priors` or any other; none at all for weight 0."""
+    """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError."""
+    if not math.isfinite(weight):
+        raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
     return Objective((Prior(name, weight, penalty),) if weight else ())
 
 

@@ -103,10 +103,11 @@ class LBFGS:
 
     Variables that stand at a bound and would leave the box are held; the rest move along the quasi-Newton direction,
     bent at the bounds. Without bounds this is Nocedal & Wright 2006, algorithms 7.4, 3.5 and 3.6.
-    Departs: the projection (after Bertsekas 1982), and a first step of fixed root mean square.
+    Departs: the projection (after Bertsekas 1982), a first step of fixed root mean square, and without a line search
+    no step longer than five of those.
     """
 
-    history: int = 20
+    history: int = 10
     line_search: bool = True
     first_step: float = 0.02
     most_trials: int = 12
@@ -133,8 +134,10 @@ class LBFGS:
             slope = _dot(direction, gradient)
             if not slope < 0:
                 return Update(parameters, here, converged=True)
-        if not self.line_search:
-            return Update(project(parameters + direction), here)
+        if not self.line_search:  # nothing would notice a step that is far too long
+            longest = 5 * self.first_step * direction.numel() ** 0.5
+            shorten = min(1.0, longest / _dot(direction, direction) ** 0.5)
+            return Update(project(parameters + shorten * direction), here)
 
         def attempt(length: float) -> _Trial:
             free = parameters + length * direction
@@ -233,6 +236,6 @@ def adam(learning_rate: float = 0.02, *, final: float = 1.0) -> MakeOptimiser:
     return lambda stage: Adam(learning_rate, stage.steps, final)
 
 
-def lbfgs(*, history: int = 20, line_search: bool = True) -> MakeOptimiser:
+def lbfgs(*, history: int = 10, line_search: bool = True) -> MakeOptimiser:
     """L-BFGS for each stage, with a strong Wolfe line search or plain."""
     return lambda stage: LBFGS(history, line_search)

@@ -12,6 +12,7 @@ from impasto.specs import (
     TextureSettings,
     TransferSettings,
     parse_layers,
+    parse_names,
 )
 from impasto.synthesis import Composition
 
@@ -32,12 +33,12 @@ def compose(spec: RunSpec, images: list[Image]) -> list[Part]:
         case InvertSettings():
             return [Part("", invert(images[0], settings), (settings.layer,))]
         case ReconstructSettings():
-            layers = parse_layers(settings.layers)
-            return [Part(each, reconstruct(images[0], each, settings), (each,)) for each in layers]
+            names = parse_names(settings.layers)
+            return [Part(each, reconstruct(images[0], each, settings), (each,)) for each in names]
         case AmalgamateSettings():
             photo, painting = images
-            layers = parse_layers(settings.layers)
-            return [Part(each, amalgamate(photo, painting, each, settings), (each,)) for each in layers]
+            names = parse_names(settings.layers)
+            return [Part(each, amalgamate(photo, painting, each, settings), (each,)) for each in names]
         case TextureSettings():
             layers = parse_layers(settings.layers)
             if not settings.cumulative:

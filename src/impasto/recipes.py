@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from impasto.distances import mean_squared_error, normalised_squared_error
 from impasto.errors import ImageError, SpecError
 from impasto.images import Image, Size, load_image, size_of, size_with_long_side
 from impasto.inits import Init, covering, from_image, noise
@@ -22,6 +23,7 @@ from impasto.specs import (
 )
 from impasto.synthesis import Composition
 
+DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] without showing
 
 
@@ -32,7 +34,7 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     """
     settings = settings or InvertSettings()
     objective = (
-        content(photo, {settings.layer: 1.0})
+        content(photo, {settings.layer: 1.0}, distance=DISTANCES[settings.distance])
         + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
         + prior("contrast", settings.contrast, alpha_norm)
     )
@@ -45,7 +47,12 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
     """
     settings = settings or ReconstructSettings()
-    return _compose(content(photo, {layer: 1.0}), settings, {"content": photo}, _canvas(photo, settings))
+    return _compose(
+        content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance]),
+        settings,
+        {"content": photo},
+        _canvas(photo, settings),
+    )
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
@@ -57,7 +64,9 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
-    objective = content(photo, {layer: 1.0}) + prior("smoothness", settings.smoothness, total_variation)
+    objective = content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance]) + prior(
+        "smoothness", settings.smoothness, total_variation
+    )
     return _compose(objective, settings, pictures, _canvas(photo, settings))
 
 
@@ -67,7 +76,8 @@ def texture(painting: Image, layers: dict[str, float], settings: TextureSettings
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine.
     """
     settings = settings or TextureSettings()
-    objective = style(painting, normalised(layers), scale=settings.style_scale)
+    distance = DISTANCES[settings.distance]
+    objective = style(painting, normalised(layers), scale=settings.style_scale, distance=distance)
     return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
 
 
@@ -79,14 +89,15 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     """
     settings = settings or TransferSettings()
     kept = {name: settings.content_weight * w for name, w in normalised(parse_layers(settings.content_layers)).items()}
-    objective = content(photo, kept) if settings.content_weight else Objective(())
+    distance = DISTANCES[settings.distance]
+    objective = content(photo, kept, distance=distance) if settings.content_weight else Objective(())
     shares = _shares(settings.style_weights, len(paintings))
     for number, (painting, share) in enumerate(zip(paintings, shares, strict=True), start=1):
         weight = share * settings.style_weight
         if weight:
             layers = {name: weight * w for name, w in normalised(parse_layers(settings.style_layers)).items()}
             name = "style" if len(paintings) == 1 else f"style {number}"
-            objective += style(painting, layers, scale=settings.style_scale, name=name)
+            objective += style(painting, layers, scale=settings.style_scale, distance=distance, name=name)
     objective += prior("smoothness", settings.smoothness, total_variation)
     pictures = {"content": photo, "style": paintings[0]}
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
@@ -112,12 +123,13 @@ def _compose(
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
         parameterisation=PARAMETERISATIONS[settings.parameterisation](),
         optimiser=_optimiser(settings),
+        evaluations=settings.evaluations,
     )
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
     if settings.init == "noise":
-        return noise(settings.seed)
+        return noise(settings.seed, settings.noise)
     if settings.init == "content" and "content" in pictures:
         return from_image(pictures["content"])
     if settings.init == "style" and "style" in pictures:
@@ -132,8 +144,8 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
 
 def _optimiser(settings: Settings) -> MakeOptimiser:
     if settings.optimiser == "adam":
-        return adam(settings.learning_rate, final=0.1)
-    return lbfgs(line_search=settings.optimiser == "lbfgs")
+        return adam(settings.learning_rate, final=settings.learning_rate_final)
+    return lbfgs(history=settings.history, line_search=settings.optimiser == "lbfgs")
 
 
 def _canvas(photo: Image, settings: Settings) -> Size:

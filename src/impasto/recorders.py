@@ -135,10 +135,12 @@ class Frames:
 
 
 def frame_steps(steps: int, count: int) -> set[int]:
-    """Which of the steps 1 … `steps` are kept so that with the start there are `count`; early steps lie closer."""
-    if count < 2:
-        return set()
-    return {max(1, round(steps * (index / (count - 1)) ** 2)) for index in range(1, count)}
+    """Which of the steps 1 … `steps` are kept so that with the start there are `count`; early steps lie closer.
+
+    The last is always among them; all are where `count` is larger.
+    """
+    last = max(1, count - 1)
+    return {min(steps, max(index, round(steps * (index / last) ** 2))) for index in range(1, last + 1)}
 
 
 class _Speed(ProgressColumn):

@@ -42,8 +42,10 @@ def measure(part: Part, image: Image, content: Picture | None, network: Network)
     metrics: dict[str, Any] = {}
     if content is not None:
         target = resize(content.image, size_of(image))
-        rectified = [f"relu{layer[4:]}" for layer in part.content_layers if layer.startswith("conv")]
-        metrics["feature_error"] = feature_error(network, saved, target, [*part.content_layers, *rectified])
+        names = [network.canonical(layer) for layer in part.content_layers]
+        rectified = [f"relu{name[4:]}" for name in names if name.startswith("conv")]
+        errors = feature_error(network, saved, target, dict.fromkeys([*part.content_layers, *rectified]))
+        metrics["feature_error"] = {layer: _finite(error) for layer, error in errors.items()}
         metrics["psnr"] = _finite(psnr(saved, target))
     losses = part.composition.objective.bind(network, size_of(image)).losses(saved)
     return {"losses": {name: _finite(value) for name, value in losses.items()}, "metrics": metrics}
@@ -92,7 +94,8 @@ def save_overview(
 def caption(part: str, summary: Summary) -> str:
     """The part's name, and below it what was measured."""
     metrics = summary["metrics"]
-    measured = [f"e {error:.4f} at {layer}" for layer, error in metrics.get("feature_error", {}).items()][:1]
+    errors = metrics.get("feature_error", {}).items()
+    measured = [f"e {error:.4f} at {layer}" for layer, error in errors if error is not None][:1]
     if metrics.get("psnr") is not None:
         measured.append(f"PSNR {metrics['psnr']:.1f} dB")
     measured.append(f"{summary['seconds']:.0f} s")

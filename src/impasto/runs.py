@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -38,7 +38,7 @@ def run(spec: RunSpec, out: Path | None = None, *, force: bool = False, show: Sh
     """
     settings = spec.settings
     folder = out or default_folder(spec.task, spec.pictures)
-    check_folder(folder, force=force)
+    check_folder(folder, spec, force=force)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     pictures = [load_picture(path) for path in spec.pictures]
@@ -48,11 +48,15 @@ def run(spec: RunSpec, out: Path | None = None, *, force: bool = False, show: Sh
         parts = compose(spec, [picture.image for picture in pictures])
         for part in parts:
             _check(part, network, spec, pictures)
-    make_folder(folder, force=force)
+    make_folder(folder, spec, force=force)
     try:
         _run_parts(spec, folder, network, precise, parts, pictures, show)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
+    except ImpastoError as error:
+        if (folder / RESULT).is_file():
+            error.args = (f"{error}; the picture so far is in {folder}",)
+        raise
     return folder
 
 
@@ -92,7 +96,9 @@ def _check(part: Part, network: Network, spec: RunSpec, pictures: list[Picture])
         part.composition.objective.bind(network, first.size)
     except ImageError as error:
         height, width = first.size
-        raise ImageError(f"at {width} × {height} px {error}; choose a larger --size or a shallower layer") from None
+        sizes = [name for name in ("size", "smallest", "style_scale") if name in type(spec.settings).model_fields]
+        larger = " or ".join(f"--{name.replace('_', '-')}" for name in sizes)
+        raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
 
 
 def _run_parts(
@@ -178,7 +184,7 @@ def _synthesise(
                 for recorder in recorders:
                     recorder.record(iterate)
                 if stop.is_set() and steps < iterate.steps:
-                    failure = InterruptedRunError(f"stopped at step {steps} of {iterate.steps}; the result is saved")
+                    failure = InterruptedRunError(f"stopped at step {steps} of {iterate.steps}")
                     break
     except DivergedError as error:
         failure, image = error, image if error.image is None else error.image
@@ -186,8 +192,9 @@ def _synthesise(
         failure = error
     finally:
         seconds = time.monotonic() - start
-        for recorder in recorders:
-            recorder.close()
+        with ExitStack() as closing:  # all of them, also where one fails
+            for recorder in reversed(recorders):
+                closing.callback(recorder.close)
     return _Outcome(image.cpu(), steps, evaluations, seconds, failure)
 
 

@@ -26,6 +26,8 @@ class Settings(BaseModel):
     "Long side of the result in pixels."
     steps: Annotated[int, Field(ge=1)] = 300
     "Updates of the picture (at full size, where smaller sizes come first)."
+    evaluations: Annotated[int, Field(ge=1)] | None = None
+    "The most forward and backward passes, over all sizes; what comparisons count."
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     "Number that settles the noise; the same seed gives the same picture."
     init: str = "noise"
@@ -34,8 +36,16 @@ class Settings(BaseModel):
     "L-BFGS with a strong Wolfe line search, the same without, or Adam."
     learning_rate: Positive = 0.02
     "Adam's step, in units of the range of colours."
+    learning_rate_final: Weight = 0.1
+    "What Adam's step falls to, as a share of its start."
+    history: Annotated[int, Field(ge=1)] = 10
+    "How many steps L-BFGS remembers."
     parameterisation: Literal["pixels", "fourier"] = "pixels"
     "What is optimised: pixels kept in range, or Fourier coefficients."
+    distance: Literal["normalised", "squared"] = "normalised"
+    "How errors are taken: relative to the target's energy, or as plain mean squares."
+    noise: Weight = 0.02
+    "Deviation of the white noise about mid grey."
     network: str = "vgg16-normalised"
     "vgg16-normalised or vgg16."
     weights: Path | None = None
@@ -50,7 +60,7 @@ class Settings(BaseModel):
     "Precision of the convolutions; auto is bfloat16 where the hardware has it and layers beyond block 2 are read."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1, mps …"
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     "Processor threads; by default as many as PyTorch takes."
     frames: Annotated[int, Field(ge=0)] = 40
     "How many pictures on the way are kept for the animation, first and last included; 0 for none."
@@ -175,9 +185,12 @@ class RunSpec(BaseModel):
     def _fits(self) -> "RunSpec":
         if self.task not in TASKS:
             raise ValueError(f"there is no task {self.task!r}; {nearest(self.task, TASKS)}")
-        least = 2 if self.task in ("amalgamate", "transfer") else 1
-        if not least <= len(self.pictures) <= MOST_PICTURES[self.task]:
-            raise ValueError(f"{self.task} takes {least} picture{'s' * (least > 1)}, not {len(self.pictures)}")
+        if type(self.settings) is not TASKS[self.task]:
+            raise ValueError(f"{type(self.settings).__name__} are not the settings of {self.task}")
+        least, most = 2 if self.task in ("amalgamate", "transfer") else 1, MOST_PICTURES[self.task]
+        if not least <= len(self.pictures) <= most:
+            count = f"{least} to {most}" if least < most else str(least)
+            raise ValueError(f"{self.task} takes {count} picture{'s' * (most > 1)}, not {len(self.pictures)}")
         return self
 
 
@@ -207,13 +220,20 @@ def parse_layers(text: str) -> dict[str, float]:
     """Layers and weights of "relu1_1,relu2_1=0.5"; without a weight, 1. Raises SpecError."""
     weights: dict[str, float] = {}
     for entry in text.split(","):
-        layer, _, weight = entry.strip().partition("=")
+        layer, equals, weight = (part.strip() for part in entry.partition("="))
         if not layer:
             raise SpecError(f"{text!r} names no layer where one should be; write conv1_1,conv2_1 for instance")
         if layer in weights:
             raise SpecError(f"layer {layer} is named twice in {text!r}")
-        weights[layer] = parse_weight(weight or "1", f"the weight of {layer}")
+        weights[layer] = parse_weight(weight if equals else "1", f"the weight of {layer}")
     return weights
+
+
+def parse_names(text: str) -> list[str]:
+    """Layers of "conv1_1,conv2_1", each on its own. Raises SpecError."""
+    if "=" in text:
+        raise SpecError(f"{text!r} gives layers weights, but here each layer is taken on its own")
+    return list(parse_layers(text))
 
 
 def parse_weight(text: str, what: str) -> float:
@@ -223,5 +243,5 @@ def parse_weight(text: str, what: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise SpecError(f"{what} is {text}; it must be a number from 0 upwards")
+        raise SpecError(f"{what} is {text!r}; it must be a number from 0 upwards")
     return value

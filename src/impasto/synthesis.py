@@ -18,13 +18,17 @@ from impasto.schedules import Schedule, Stage
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """What is to be synthesised and how: a first picture, an objective, a schedule, and a way down."""
+    """What is to be synthesised and how: a first picture, an objective, a schedule, and a way down.
+
+    `evaluations` is the most forward and backward passes in all, whatever the schedule says; None for no such bound.
+    """
 
     init: Init
     objective: Objective
     schedule: Schedule
     parameterisation: Parameterisation = field(default_factory=Pixels)
     optimiser: MakeOptimiser = field(default_factory=adam)
+    evaluations: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,22 +66,29 @@ def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
     for number, stage in enumerate(schedule, start=1):
         criterion = composition.objective.bind(network, stage.size)
         step = count = 0
-        for step, count, image, losses in descend(resize(image, stage.size), criterion, stage, composition):  # noqa: B020
+        left = math.inf if composition.evaluations is None else composition.evaluations - evaluations
+        start = resize(image, stage.size)
+        for step, count, image, losses in descend(start, criterion, stage, composition, left):
             yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses)
         done += step
         evaluations += count
 
 
 def descend(
-    image: Image, criterion: Criterion, stage: Stage, composition: Composition
+    image: Image, criterion: Criterion, stage: Stage, composition: Composition, most: float = math.inf
 ) -> Iterator[tuple[int, int, Image, Losses]]:
-    """One stage: (step, evaluations, picture after the step, losses before it); ends early where it has converged."""
+    """One stage: (step, evaluations, picture after the step, losses before it).
+
+    Ends early where it has converged, or where another step would take more than `most` evaluations.
+    """
     decode, project = composition.parameterisation.decode, composition.parameterisation.project
     optimiser = composition.optimiser(stage)
     evaluations = 0
 
     def evaluate(parameters: Parameters) -> Evaluation:
         nonlocal evaluations
+        if evaluations >= most:
+            raise _SpentError
         evaluations += 1
         with torch.enable_grad():
             variable = parameters.detach().requires_grad_()
@@ -88,7 +99,10 @@ def descend(
 
     parameters = good = project(composition.parameterisation.encode(image))
     for step in range(1, stage.steps + 1):
-        update = optimiser.step(parameters, evaluate, project)
+        try:
+            update = optimiser.step(parameters, evaluate, project)
+        except _SpentError:
+            return
         if not math.isfinite(update.before.loss):
             raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(good, stage.size))
         good, parameters = parameters, update.parameters
@@ -101,6 +115,10 @@ def descend(
         yield step, evaluations, decode(parameters, stage.size).detach(), update.before.losses
         if update.converged:
             return
+
+
+class _SpentError(Exception):
+    """No evaluation is left."""
 
 
 def _what_diverged(losses: Losses, stage: Stage, step: int) -> str:

@@ -1,0 +1,41 @@
+"""What the benchmarks share: where pictures are, what machine this is, and how results are kept."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+EXAMPLES = ROOT / "examples"
+WEIGHTS = ROOT / "src" / "impasto" / "data" / "vgg16.safetensors"
+THREADS = min(2, os.cpu_count() or 1)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "bfloat16": bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        if hasattr(torch.cpu, "get_capabilities")
+        else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def keep(name: str, about: str, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Write benchmarks/results/NAME.json, from which docs/benchmarks.md is made."""
+    RESULTS.mkdir(exist_ok=True)
+    content = {"about": about, "machine": machine(), **more, "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,93 @@
+"""What all tests share: a small seeded network, the bundled one, and pictures from the examples folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+
+from impasto.catalogue import open_network
+from impasto.images import Size, load_image, resize
+from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
+
+torch.set_num_threads(1)
+settings.register_profile("fast", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.load_profile("fast")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CONVOLUTIONS = (2, 2)
+CHANNELS = {1: 5, 2: 7}
+
+
+def tiny_weights(seed: int = 0) -> dict[str, Tensor]:
+    """Random weights of a network with two blocks, scaled so that activations neither grow nor fade."""
+    generator = torch.Generator().manual_seed(seed)
+    weights: dict[str, Tensor] = {}
+    channels = 3
+    for layer in vgg_layers(CONVOLUTIONS):
+        if layer.startswith("conv"):
+            out = CHANNELS[int(layer[4])]
+            weight = torch.randn(out, channels, 3, 3, generator=generator, dtype=torch.float64)
+            weights[f"{layer}.weight"] = weight * (2 / (9 * channels)) ** 0.5
+            weights[f"{layer}.bias"] = torch.randn(out, generator=generator, dtype=torch.float64)
+            channels = out
+    return weights
+
+
+def make_tiny(
+    precision: Precision = "float64", pooling: Pooling = "max", padding: Padding = "zero", seed: int = 0
+) -> Network:
+    return vgg(
+        "tiny",
+        tiny_weights(seed),
+        convolutions=CONVOLUTIONS,
+        pooling=pooling,
+        padding=padding,
+        precision=precision,
+        device="cpu",
+    )
+
+
+def random_image(height: int, width: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """White noise in [0, 1]."""
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def example(name: str, size: Size) -> Tensor:
+    return resize(load_image(EXAMPLES / f"{name}.webp"), size)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Network:
+    """conv1_1 … pool2 with 5 and 7 channels, random weights, float64."""
+    return make_tiny()
+
+
+@pytest.fixture(scope="session")
+def tiny32() -> Network:
+    return make_tiny("float32")
+
+
+@pytest.fixture(scope="session")
+def plain() -> Network:
+    """The bundled VGG-16 as trained, float32."""
+    return open_network("vgg16", precision="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def normalised() -> Network:
+    """The bundled VGG-16, rescaled to mean activations of 1, float32."""
+    return open_network("vgg16-normalised", precision="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def photo() -> Tensor:
+    """A photograph of 48 × 64 pixels (height, width)."""
+    return example("neuschwanstein-castle", (48, 64))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,89 @@
+"""What the documentation shows is what the program does: blocks run, commands work, options are documented."""
+
+import importlib.util
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from impasto.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "methods.md"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+    ]
+
+
+def commands() -> list[str]:
+    lines = [line for _, block in blocks("console") for line in block.splitlines()]
+    return [line[2:].split("#")[0].strip() for line in lines if line.startswith("$ impasto ")]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the pictures that the documentation speaks of."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("*.py"))
+    for name, source in {
+        "photo.jpg": "schwerin-palace.webp",
+        "painting.jpg": "church-at-auvers.webp",
+        "one.jpg": "night-cafe.webp",
+        "two.jpg": "cafe-terrace-at-night.webp",
+    }.items():
+        shutil.copy(ROOT / "examples" / source, tmp_path / name)
+    (tmp_path / "FOLDER").mkdir()
+    shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_python_blocks_run(page: str, code: str, desk: Path) -> None:
+    exec(compile(code, page, "exec"), {})
+    assert any(desk.glob("*.png")) or any(desk.glob("runs/*/result.png"))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(command)[1:]
+    if words[0] not in ("normalise", "networks"):
+        words += ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0, capsys.readouterr().err
+
+
+def test_there_are_commands_to_test() -> None:
+    assert {command.split()[1] for command in commands()} == {
+        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks")
+    }
+
+
+def test_cli_page_is_fresh() -> None:
+    source = ROOT / "docs" / "make_cli_page.py"
+    spec = importlib.util.spec_from_file_location("make_cli_page", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (ROOT / "docs" / "cli.md").read_text("utf-8"), "run make docs"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_make_targets_are_documented() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "make demo" in readme
+    assert "make test" in readme

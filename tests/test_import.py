@@ -1,0 +1,88 @@
+"""The package from outside: what `import impasto` brings, and what it does without."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import impasto
+
+SLOW = ("torch", "matplotlib", "numpy", "PIL", "safetensors")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that are loaded after the code has run."""
+    ended = python(f"import sys\n{code}\nprint('loaded', *{{name.split('.')[0] for name in sys.modules}})")
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import impasto",
+        "import impasto\nimpasto.ImpastoError, impasto.TransferSettings",
+        "import impasto.cli",
+        *(
+            f"from impasto.cli import main\ntry:\n    main({words})\nexcept SystemExit as ended:\n    assert not ended.code"
+            for words in (["--help"], ["transfer", "--help"], ["--version"])
+        ),
+    ],
+)
+def test_nothing_slow_is_loaded(code: str) -> None:
+    loaded = loaded_by(code)
+    assert "impasto" in loaded
+    assert not loaded & set(SLOW)
+
+
+def test_what_is_slow_is_loaded_when_it_is_used() -> None:
+    assert "torch" in loaded_by("import impasto\nimpasto.open_network")
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert impasto.__all__ == sorted(set(impasto.__all__))
+    assert dir(impasto) == impasto.__all__
+    tree = ast.parse(Path(impasto.__file__).read_text("utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    for_type_checkers = {
+        (statement.module, alias.name)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert {name for _, name in for_type_checkers} == set(impasto.__all__)
+    for module, name in for_type_checkers:
+        assert getattr(impasto, name) is getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("name", impasto.__all__)
+def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
+    found = getattr(impasto, name)
+    if name != "Image":  # an annotation
+        assert found.__name__ == name
+        assert found.__doc__.strip()
+
+
+def test_a_star_brings_all_names() -> None:
+    ended = python("from impasto import *\nimport impasto\nassert set(impasto.__all__) <= set(dir())")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(AttributeError, match="module 'impasto' has no attribute 'paint'"):
+        impasto.paint  # noqa: B018
+
+
+def test_version() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "impasto", "--version"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version('impasto')}\n", "")

@@ -1,0 +1,175 @@
+"""The settings: their defaults, their bounds, and the sentence that says what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from impasto.errors import SpecError
+from impasto.networks import CONVOLUTIONS, vgg_layers
+from impasto.specs import (
+    TASKS,
+    InvertSettings,
+    RunSpec,
+    Settings,
+    TextureSettings,
+    TransferSettings,
+    make_settings,
+    parse_layers,
+    parse_names,
+    parse_weight,
+)
+
+PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "transfer": 2}
+
+
+def pictures(count: int) -> tuple[Path, ...]:
+    return tuple(Path(f"picture {number}.png") for number in range(count))
+
+
+# Layers and weights in words ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("conv1_1", {"conv1_1": 1.0}),
+        ("conv1_1,relu2_1", {"conv1_1": 1.0, "relu2_1": 1.0}),
+        (" relu1_1 = 0.5 ,\trelu2_1=2e3", {"relu1_1": 0.5, "relu2_1": 2000.0}),
+        ("relu1_1=0,block1_conv1=1", {"relu1_1": 0.0, "block1_conv1": 1.0}),
+    ],
+)
+def test_layers_in_order(text: str, weights: dict[str, float]) -> None:
+    assert list(parse_layers(text).items()) == list(weights.items())
+
+
+@pytest.mark.parametrize("text", ["", ",", "conv1_1,", ",conv1_1", "conv1_1,,conv2_1", "=2", " "])
+def test_a_layer_is_missing(text: str) -> None:
+    with pytest.raises(SpecError, match="names no layer where one should be; write conv1_1,conv2_1 for instance"):
+        parse_layers(text)
+
+
+def test_a_layer_twice() -> None:
+    with pytest.raises(SpecError, match="layer conv1_1 is named twice in 'conv1_1=2,conv1_1'"):
+        parse_layers("conv1_1=2,conv1_1")
+
+
+@pytest.mark.parametrize("weight", ["", "-1", "-1e-9", "nan", "inf", "-inf", "heavy", "1=2", "1e999"])
+def test_weights_that_are_none(weight: str) -> None:
+    with pytest.raises(SpecError, match=f"the weight of conv1_1 is '{weight}'; it must be a number from 0 upwards"):
+        parse_layers(f"conv1_1={weight}")
+    with pytest.raises(SpecError, match=f"it is '{weight}'; it must"):
+        parse_weight(weight, "it")
+
+
+def test_names_have_no_weights() -> None:
+    assert parse_names("conv2_1, conv1_1") == ["conv2_1", "conv1_1"]
+    with pytest.raises(SpecError, match="each layer is taken on its own"):
+        parse_names("conv2_1,conv1_1=2")
+    with pytest.raises(SpecError, match="named twice"):
+        parse_names("conv1_1,conv1_1")
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_defaults_serve(task: str) -> None:
+    settings = make_settings(task)
+    assert type(settings) is TASKS[task]
+    named = [value for key, value in settings if key in ("layer", "layers", "content_layers", "style_layers")]
+    assert named
+    layers = vgg_layers(CONVOLUTIONS["vgg16"])
+    assert {layer for text in named for layer in parse_layers(text)} <= set(layers)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_settings_survive_a_file(task: str) -> None:
+    settings = make_settings(task, seed=7, weights=Path("folder/weights.safetensors"), steps=3)
+    kept = settings.model_dump(mode="json", exclude_none=True)
+    assert all(isinstance(value, str | int | float | bool) for value in kept.values())
+    assert make_settings(task, **kept) == settings
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        InvertSettings().steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"steps": 0}, "steps is 0; input should be greater than or equal to 1"),
+        ({"steps": -2}, "steps is -2; input should be greater than or equal to 1"),
+        ({"steps": 1.5}, "steps is 1.5; input should be a valid integer"),
+        ({"size": 0}, "size is 0; input should be greater than or equal to 1"),
+        ({"size": 65537}, "size is 65537; input should be less than or equal to 65536"),
+        ({"seed": -1}, "seed is -1; input should be greater than or equal to 0"),
+        ({"seed": 2**63}, f"seed is {2**63}; input should be less than {2**63}"),
+        ({"threads": 0}, "threads is 0; input should be greater than or equal to 1"),
+        ({"threads": 10**6}, "threads is 1000000; input should be less than or equal to 1024"),
+        ({"frames": -1}, "frames is -1; input should be greater than or equal to 0"),
+        ({"learning_rate": 0}, "learning_rate is 0; input should be greater than 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; input should be a finite number"),
+        ({"smoothness": -0.1}, "smoothness is -0.1; input should be greater than or equal to 0"),
+        ({"smoothness": float("nan")}, "smoothness is nan; input should be a finite number"),
+        ({"style_weight": float("inf")}, "style_weight is inf; input should be a finite number"),
+        ({"style_scale": 0}, "style_scale is 0; input should be greater than 0"),
+        ({"smallest": 0}, "smallest is 0; input should be greater than or equal to 1"),
+        ({"optimiser": "sgd"}, "optimiser is 'sgd'; input should be 'adam', 'lbfgs' or 'lbfgs-plain'"),
+        ({"pooling": "none"}, "pooling is 'none'; input should be 'max' or 'average'"),
+        ({"style_wieght": 1}, "there is no setting 'style_wieght'; did you mean 'style_weight'?"),
+        ({"content_weight": 0, "style_weight": 0}, "content_weight and style_weight are both 0: there is nothing"),
+    ],
+)
+def test_what_is_wrong(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecError) as error:
+        make_settings("transfer", **values)
+    assert str(error.value).startswith(sentence)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(SpecError, match="there is no task 'transfr'; did you mean 'transfer'"):
+        make_settings("transfr")
+
+
+# Runs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_number_of_pictures(task: str) -> None:
+    settings, count = make_settings(task), PICTURES[task]
+    assert RunSpec(task=task, pictures=pictures(count), settings=settings).pictures == pictures(count)
+    for wrong in [count - 1, 101 if task == "transfer" else count + 1]:
+        with pytest.raises(ValidationError, match=rf"{task} takes .*{count}.* pictures?, not {wrong}"):
+            RunSpec(task=task, pictures=pictures(wrong), settings=settings)
+
+
+def test_several_styles() -> None:
+    assert len(RunSpec(task="transfer", pictures=pictures(5), settings=TransferSettings()).pictures) == 5
+
+
+@pytest.mark.parametrize("settings", [TextureSettings(), Settings()])
+def test_settings_of_another_task(settings: Settings) -> None:
+    with pytest.raises(ValidationError, match="are not the settings of invert"):
+        RunSpec(task="invert", pictures=pictures(1), settings=settings)
+
+
+def test_task_unknown_to_a_run() -> None:
+    with pytest.raises(ValidationError, match="there is no task 'inverse'; did you mean 'invert'"):
+        RunSpec(task="inverse", pictures=pictures(1), settings=InvertSettings())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_from_plain_data(task: str) -> None:
+    spec = RunSpec(task=task, pictures=pictures(PICTURES[task]), settings=make_settings(task, steps=5))
+    data = spec.model_dump(mode="json")
+    read = RunSpec(**{**data, "settings": spec.settings.model_dump(mode="json")})
+    assert read == spec
+    assert type(read.settings) is TASKS[task]
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        RunSpec(**{**data, "settings": {"steps": 0}})
+    with pytest.raises(ValidationError, match="colour"):
+        RunSpec(**{**data, "settings": {"colour": 1}})
