@@ -25,8 +25,9 @@ format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(SET_UP) ## docs/cli.md from the commands' own help
+docs: $(SET_UP) ## docs/cli.md and docs/presets.md from the commands and presets themselves
 	$(BIN)/python docs/make_cli_page.py
+	$(BIN)/python docs/make_presets_page.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

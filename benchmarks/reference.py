@@ -1,9 +1,9 @@
 """The reference: neural style transfer as the field writes it, for comparison only.
 
-The standard Gram objective (Gatys et al. 2016 with Johnson's weights): content relu4_2, weight 5; style relu1_1 … relu5_1,
-weight 100 each; Gram matrices divided by channels · positions; mean squared errors; no smoothness; plain VGG-16; pixels in
-0 … 255 minus mean; from the content picture; everything float32. It is optimised by PyTorch's own L-BFGS with a strong
-Wolfe line search on pixels divided by 100: without a line search its start is chaotic.
+The standard Gram objective (Gatys et al. 2016 with Johnson's weights): content relu4_2, weight 5; style relu1_1 …
+relu5_1, weight 100 each; Gram matrices divided by channels · positions; mean squared errors; no smoothness; plain
+VGG-16; pixels in 0 … 255 minus mean; from the content picture; everything float32. It is optimised by PyTorch's own
+L-BFGS with a strong Wolfe line search on pixels divided by 100: without a line search its start is chaotic.
 
 It shares nothing with impasto but the file of weights, and nothing here is made slow on purpose.
 """

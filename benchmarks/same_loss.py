@@ -1,8 +1,8 @@
 """Seconds to the same loss: impasto against the reference, on exactly the reference's objective and picture sizes.
 
 Both are judged by the reference's own float32 function on the picture as it is saved (clipped, 8 bits). They run in
-turn, several pairs; the seconds are of the descent alone, with impasto's targets included. The goal at N evaluations is the
-lowest saved loss of the reference up to there, looked at every 10 evaluations.
+turn, several pairs; the seconds are of the descent alone, with impasto's targets included. The goal at N evaluations
+is the lowest saved loss of the reference up to there, looked at every 10 evaluations.
 """
 
 import argparse

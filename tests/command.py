@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image as PillowImage
 from conftest import example
 from impasto.cli import main
 from impasto.images import save_image
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same numbers on every machine, also in programs that tests start
 
 
 @dataclass(frozen=True)

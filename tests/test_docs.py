@@ -66,14 +66,15 @@ def test_there_are_commands_to_test() -> None:
     }
 
 
-def test_cli_page_is_fresh() -> None:
-    source = ROOT / "docs" / "make_cli_page.py"
-    spec = importlib.util.spec_from_file_location("make_cli_page", source)
+@pytest.mark.parametrize("name", ["cli", "presets"])
+def test_made_pages_are_fresh(name: str) -> None:
+    source = ROOT / "docs" / f"make_{name}_page.py"
+    spec = importlib.util.spec_from_file_location(source.stem, source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (ROOT / "docs" / "cli.md").read_text("utf-8"), "run make docs"
+    assert module.page() == (ROOT / "docs" / f"{name}.md").read_text("utf-8"), "run make docs"
 
 
 def test_links_lead_somewhere() -> None:

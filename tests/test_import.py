@@ -32,7 +32,7 @@ def loaded_by(code: str) -> set[str]:
         "import impasto\nimpasto.ImpastoError, impasto.TransferSettings",
         "import impasto.cli",
         *(
-            f"from impasto.cli import main\ntry:\n    main({words})\nexcept SystemExit as ended:\n    assert not ended.code"
+            f"from impasto.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n    assert not end.code"
             for words in (["--help"], ["transfer", "--help"], ["--version"])
         ),
     ],

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conftest import random_image
 from impasto.images import Size
-from impasto.parameterisations import PARAMETERISATIONS, Fourier, Parameterisation, Pixels
+from impasto.parameterisations import Fourier, Parameterisation, Pixels
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 ALL = [Pixels(), Fourier(), Fourier(0.0), Fourier(1.0)]
@@ -96,7 +96,3 @@ def test_low_frequencies_move_further_than_high_ones() -> None:
     moved = [(Fourier(0.5).decode(each.flatten(), size) - 0.5).norm().item() for each in (low, high)]
     # Frequency 16 of 32 is its own mirror image: a single coefficient where the other has two.
     assert moved[0] / moved[1] == pytest.approx((16 / 2) ** 0.5 * 2**0.5)
-
-
-def test_by_name() -> None:
-    assert {name: make() for name, make in PARAMETERISATIONS.items()} == {"pixels": Pixels(), "fourier": Fourier()}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from impasto.objectives import Criterion, Match, Objective, Prior, content, prior, style
     from impasto.optimisers import adam, lbfgs
     from impasto.parameterisations import Fourier, Pixels
+    from impasto.presets import preset
     from impasto.priors import alpha_norm, out_of_range, total_variation
     from impasto.recipes import amalgamate, invert, reconstruct, texture, transfer
     from impasto.representations import activations, channel_moments, gram_matrix
@@ -45,6 +46,7 @@ _HOME = {
     "objectives": ["Criterion", "Match", "Objective", "Prior", "content", "prior", "style"],
     "optimisers": ["adam", "lbfgs"],
     "parameterisations": ["Fourier", "Pixels"],
+    "presets": ["preset"],
     "priors": ["alpha_norm", "out_of_range", "total_variation"],
     "recipes": ["amalgamate", "invert", "reconstruct", "texture", "transfer"],
     "representations": ["activations", "channel_moments", "gram_matrix"],
@@ -106,6 +108,7 @@ __all__ = [
     "octaves",
     "open_network",
     "out_of_range",
+    "preset",
     "prior",
     "psnr",
     "reconstruct",

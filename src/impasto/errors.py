@@ -14,6 +14,7 @@ ImpastoError                1  the run failed
 
 import difflib
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ class InterruptedRunError(ImpastoError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A question that offers the most similar of `names`, or their list where none is similar."""
-    known = list(names)
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    known, name = list(names), name.lower()
+    close = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.5)
+    if not close:
+        return f"known are {', '.join(known)}"
+
+    def likeness(other: str) -> tuple[float, int]:  # of equally similar names, one that begins alike
+        alike = takewhile(lambda letters: letters[0] == letters[1], zip(other, name, strict=False))
+        return difflib.SequenceMatcher(None, other, name).ratio(), len(list(alike))
+
+    return f"did you mean {max(close, key=likeness)!r}?"

@@ -1,6 +1,5 @@
 """Which numbers are optimised and how they make a picture. Parameters are one flat vector of about unit scale."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -83,6 +82,3 @@ class Fourier:
         amplitude = frequency.pow(-self.exponent)
         scaled: Tensor = amplitude / amplitude.square().mean().sqrt()
         return scaled
-
-
-PARAMETERISATIONS: dict[str, Callable[[], Parameterisation]] = {"pixels": Pixels, "fourier": Fourier}

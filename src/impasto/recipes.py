@@ -8,7 +8,7 @@ from impasto.images import Image, Size, load_image, size_of, size_with_long_side
 from impasto.inits import Init, covering, from_image, noise
 from impasto.objectives import Objective, content, prior, style
 from impasto.optimisers import MakeOptimiser, adam, lbfgs
-from impasto.parameterisations import PARAMETERISATIONS
+from impasto.parameterisations import Fourier, Pixels
 from impasto.priors import alpha_norm, out_of_range, total_variation
 from impasto.schedules import octaves, single
 from impasto.specs import (
@@ -121,7 +121,7 @@ def _compose(
         init=_init(settings, pictures),
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
-        parameterisation=PARAMETERISATIONS[settings.parameterisation](),
+        parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
         optimiser=_optimiser(settings),
         evaluations=settings.evaluations,
     )

@@ -42,6 +42,8 @@ class Settings(BaseModel):
     "How many steps L-BFGS remembers."
     parameterisation: Literal["pixels", "fourier"] = "pixels"
     "What is optimised: pixels kept in range, or Fourier coefficients."
+    fourier_exponent: Weight = 0.5
+    "How much more the Fourier parameterisation moves large shapes than fine grain; 0 for not at all."
     distance: Literal["normalised", "squared"] = "normalised"
     "How errors are taken: relative to the target's energy, or as plain mean squares."
     noise: Weight = 0.02

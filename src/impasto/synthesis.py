@@ -66,10 +66,13 @@ def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
     for number, stage in enumerate(schedule, start=1):
         criterion = composition.objective.bind(network, stage.size)
         step = count = 0
-        left = math.inf if composition.evaluations is None else composition.evaluations - evaluations
+        left = math.inf if composition.evaluations is None else float(composition.evaluations - evaluations)
         start = resize(image, stage.size)
-        for step, count, image, losses in descend(start, criterion, stage, composition, left):
-            yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses)
+        try:
+            for step, count, image, losses in descend(start, criterion, stage, composition, left):
+                yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses)
+        except _SpentError:
+            return
         done += step
         evaluations += count
 
@@ -79,7 +82,7 @@ def descend(
 ) -> Iterator[tuple[int, int, Image, Losses]]:
     """One stage: (step, evaluations, picture after the step, losses before it).
 
-    Ends early where it has converged, or where another step would take more than `most` evaluations.
+    Ends early where it has converged; raises _SpentError where a step would take more than `most` evaluations.
     """
     decode, project = composition.parameterisation.decode, composition.parameterisation.project
     optimiser = composition.optimiser(stage)
@@ -99,10 +102,7 @@ def descend(
 
     parameters = good = project(composition.parameterisation.encode(image))
     for step in range(1, stage.steps + 1):
-        try:
-            update = optimiser.step(parameters, evaluate, project)
-        except _SpentError:
-            return
+        update = optimiser.step(parameters, evaluate, project)
         if not math.isfinite(update.before.loss):
             raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(good, stage.size))
         good, parameters = parameters, update.parameters

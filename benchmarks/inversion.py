@@ -1,0 +1,86 @@
+"""Inversion panel: eight photographs, five layers, 350 evaluations, impasto against the field's recipes.
+
+Each photograph is squashed to 224 × 224. e = ‖Φ(x) − Φ₀‖ / ‖Φ₀‖ of the saved 8-bit picture in float32, on the
+normalised network, before and after the layer's ReLU; PSNR of the same picture. Every recipe sees the same network
+in the same precision: float32 for conv1_1 and conv2_1, else bfloat16 where it is native. impasto's rows are
+`--preset accurate` and the default of `reconstruct`, which aims at the convolution; a recipe named "after the ReLU"
+aims there.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import EXAMPLES, THREADS, keep
+from inversion_recipes import RECIPES
+from torch import Tensor
+
+from impasto import feature_error, load_image, open_network, psnr, reconstruct, resize, synthesise
+from impasto.images import Image, quantise
+from impasto.networks import Network
+from impasto.presets import preset
+from impasto.specs import ReconstructSettings
+
+LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+SIZE = (224, 224)
+
+
+def by_recipe(name: str, network: Network, photo: Image, layer: str, evaluations: int) -> Image:
+    with torch.no_grad():
+        target = network(photo, [layer])[layer].float()
+    energy = target.square().sum()
+
+    def loss(image: Tensor) -> Tensor:
+        return (network(image, [layer])[layer].float() - target).square().sum() / energy
+
+    return RECIPES[name](loss, SIZE, evaluations, network.stride(layer))
+
+
+def by_impasto(network: Network, photo: Image, layer: str, evaluations: int, name: str) -> Image:
+    settings = preset("reconstruct", name, size=SIZE[0], evaluations=evaluations)
+    assert isinstance(settings, ReconstructSettings)
+    image = photo
+    for iterate in synthesise(replace(reconstruct(photo, layer, settings)), network):
+        image = iterate.image
+    return image
+
+
+def main(pictures: list[Path], evaluations: int, names: list[str]) -> None:
+    fast, precise = open_network(), open_network(precision="float32")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        for layer in LAYERS:
+            network = precise if layer < "conv3" else fast
+            found: list[dict[str, float]] = []
+            for path in pictures:
+                photo = resize(load_image(path), SIZE)
+                begin = time.perf_counter()
+                if name in RECIPES:
+                    image = by_recipe(name, network, photo, layer, evaluations)
+                else:
+                    image = by_impasto(network, photo, layer, evaluations, name.removeprefix("impasto "))
+                seconds = time.perf_counter() - begin
+                saved = quantise(image)
+                after = f"relu{layer[4:]}"
+                errors = feature_error(precise, saved, photo, [layer, after])
+                decibels = psnr(saved, photo)
+                found.append({"e": errors[layer], "e_relu": errors[after], "psnr": decibels, "seconds": seconds})
+            mean = {key: round(statistics.mean(each[key] for each in found), 4) for key in found[0]}
+            rows.append({"recipe": name, "layer": layer, **mean, "pictures": len(found)})
+            print(rows[-1], flush=True)
+            keep("inversion", __doc__ or "", rows, evaluations=evaluations, pictures=[p.name for p in pictures])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=EXAMPLES, help="photographs; eight are taken, evenly by name")
+    parser.add_argument("--evaluations", type=int, default=350)
+    parser.add_argument("--recipes", nargs="+", default=["impasto accurate", "impasto default", *RECIPES])
+    asked = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    files = sorted(path for path in asked.folder.iterdir() if path.suffix in (".jpg", ".png", ".webp"))
+    main(files[:: max(1, len(files) // 8)][:8], asked.evaluations, asked.recipes)

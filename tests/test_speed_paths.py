@@ -1,0 +1,96 @@
+"""What is faster gives the same: each speed path against the plain one, within a stated tolerance."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from impasto.images import Image, load_image, resize
+from impasto.inits import from_image
+from impasto.networks import Network
+from impasto.objectives import content, style
+from impasto.optimisers import lbfgs
+from impasto.representations import gram_matrix
+from impasto.schedules import octaves, single
+from impasto.synthesis import Composition, synthesise
+
+LAYERS = ["relu1_1", "relu2_1", "relu3_1"]
+
+
+def features(channels: int, height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
+    maps = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(1)).relu()
+    return maps.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (7, 5), (3, 4), (1, 1)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-3)]
+)
+def test_gram_and_its_gradient(size: tuple[int, int], dtype: torch.dtype, tolerance: float) -> None:
+    """Against the definition in float64; bfloat16 sums are in sixteen parts, its gradient is rounded to bfloat16."""
+    maps = features(24, *size, dtype).requires_grad_()
+    slope = torch.randn(24, 24, generator=torch.Generator().manual_seed(2)).to(
+        torch.float64 if dtype == torch.float64 else torch.float32
+    )
+    found = gram_matrix(maps)
+    (gradient,) = torch.autograd.grad(found, maps, slope)
+    exact = maps.detach().double().requires_grad_()
+    rows = exact.flatten(2)[0]
+    truth = rows @ rows.T / rows.shape[1]
+    (true_gradient,) = torch.autograd.grad(truth, exact, slope.double())
+    assert found.dtype == slope.dtype
+    assert (found - truth).norm() <= tolerance * truth.norm()
+    assert (gradient - true_gradient).norm() <= 4 * tolerance * true_gradient.norm()
+
+
+def test_gram_keeps_no_wide_copy() -> None:
+    """What the graph holds on to is the feature map itself."""
+    maps = features(16, 32, 32, torch.bfloat16).requires_grad_()
+    kept = gram_matrix(maps).grad_fn.next_functions  # type: ignore[union-attr]
+    saved = gram_matrix(maps).grad_fn.saved_tensors  # type: ignore[union-attr]
+    assert kept
+    assert [tensor.dtype for tensor in saved] == [torch.bfloat16]
+    assert saved[0].data_ptr() == maps.data_ptr()
+
+
+def test_bfloat16_descends_like_float32(normalised: Network) -> None:
+    """Forty evaluations in either precision end within a tenth of each other, judged in float32."""
+    from impasto.catalogue import open_network
+
+    photo = resize(load_image("examples/red-panda.webp"), (48, 64))
+    painting = resize(load_image("examples/night-cafe.webp"), (64, 64))
+    objective = content(photo, {"relu3_1": 0.2}) + style(painting, LAYERS)
+
+    def end(network: Network) -> float:
+        composition = Composition(from_image(photo), objective, single((48, 64), 40), optimiser=lbfgs())
+        image: Image = photo
+        for iterate in synthesise(composition, network):
+            image = iterate.image
+        return sum(objective.bind(normalised, (48, 64)).losses(image).values())
+
+    start = sum(objective.bind(normalised, (48, 64)).losses(photo).values())
+    wide, narrow = end(normalised), end(open_network(precision="bfloat16", device="cpu"))
+    assert wide < 0.2 * start
+    assert narrow == pytest.approx(wide, rel=0.1)
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 30])
+def test_evaluations_are_capped(tiny32: Network, most: int) -> None:
+    """Over all stages and line searches, never one more; and a bound that is not reached changes nothing."""
+    photo = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    count = 0
+
+    def counted(image: torch.Tensor) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return (image - photo.mean()).square().mean()
+
+    from impasto.objectives import prior
+
+    schedule = octaves((64, 64), 10, smallest_px=32)
+    composition = Composition(
+        from_image(photo), prior("p", 1.0, counted), schedule, optimiser=lbfgs(), evaluations=most
+    )
+    seen = [iterate.evaluations for iterate in synthesise(composition, tiny32)]
+    assert count <= most
+    assert all(before <= after for before, after in pairwise(seen))
