@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: demo test lint format types tests docs clean help
+.PHONY: demo test lint format types tests bench docs clean help
 
 demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the example pictures, in about two minutes
 	$(BIN)/python examples/demo.py demo
@@ -24,6 +24,9 @@ tests: $(SET_UP) ## the test suite
 format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(SET_UP) ## measure (hours on two cores), and write docs/benchmarks.md
+	for each in step_cost memory same_loss inversion make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 docs: $(SET_UP) ## docs/cli.md and docs/presets.md from the commands and presets themselves
 	$(BIN)/python docs/make_cli_page.py

@@ -333,6 +333,15 @@ def test_a_perfect_result_has_no_finite_psnr(desk: Path) -> None:
     assert read_json(folder / "summary.json")["metrics"] == {"feature_error": {"image": 0}, "psnr": None}
 
 
+def test_measured_is_what_is_saved(desk: Path) -> None:
+    """A step of 0.001 is lost in a file of 8 bits: what is measured is the photo itself."""
+    settings = TransferSettings(size=64, steps=1, frames=0, optimiser="adam", learning_rate=0.001)
+    spec = RunSpec(task="transfer", pictures=(Path("photo.png"), Path("painting.png")), settings=settings)
+    folder = run(spec, show="nothing")
+    assert np.array_equal(pixels(folder / "result.png"), pixels(desk / "photo.png"))
+    assert read_json(folder / "summary.json")["metrics"] == {"feature_error": {"relu4_2": 0}, "psnr": None}
+
+
 # Choices -------------------------------------------------------------------------------------------------------------
 
 
@@ -475,8 +484,15 @@ def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPat
     assert len(read_lines(desk / "run" / "metrics.jsonl")) == 3
 
 
-def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """What Python does of itself; programs in the background may have been told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPatch, usual_ctrl_c: None) -> None:
 
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -486,7 +502,7 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
     ended = call("invert", "photo.png", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 130
     assert ended.err.endswith("impasto: stopped\n")
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_signal_at_the_last_step_changes_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

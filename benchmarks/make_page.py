@@ -1,0 +1,62 @@
+"""Write docs/benchmarks.md from benchmarks/results/*.json: `make bench` runs the programs and then this."""
+
+import json
+from typing import Any
+
+from common import RESULTS, ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+INTRODUCTION = """# Benchmarks
+
+Made by `make bench` from what its programs in `benchmarks/` measured. Times drift on shared machines, so every
+comparison is of programs that took turns in one run, and what counts are ratios. The reference is
+`benchmarks/reference.py`: the standard Gram objective with PyTorch's L-BFGS and strong Wolfe line search, in float32,
+as the field writes it.
+"""
+TITLES = {
+    "same_loss": (
+        "Seconds to the reference's loss",
+        "On exactly the reference's objective. The loss is the reference's own function, in float32, of the picture as "
+        "it is saved: clipped, 8 bits. The goal is the lowest such loss that the reference has reached after so many "
+        "evaluations.",
+    ),
+    "step_cost": (
+        "Cost of an evaluation",
+        "Whole steps of the default style transfer (losses, gradients, L-BFGS) divided by their evaluations, against "
+        "the bare network in the same precision, forward and backward.",
+    ),
+    "memory": ("Memory", "Peak of the whole process."),
+    "inversion": (
+        "Inversion",
+        "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "
+        "before and after the layer's ReLU, of the saved 8-bit picture.",
+    ),
+}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    keys = list(rows[0])
+    lines = [" | ".join(key.replace("_", " ") for key in keys), " | ".join("---" for _ in keys)]
+    lines += [" | ".join("–" if row.get(key) is None else str(row[key]) for key in keys) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> None:
+    sections = [INTRODUCTION]
+    for name, (title, words) in TITLES.items():
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            continue
+        content = json.loads(path.read_text("utf-8"))
+        machine = content["machine"]
+        where = (
+            f"{machine['processor']}, {machine['threads']} threads, native bfloat16: {machine['bfloat16']}, "
+            f"PyTorch {machine['torch']}, Python {machine['python']}, {machine['date']}."
+        )
+        extra = [f"{key}: {value}" for key, value in content.items() if key not in ("about", "machine", "rows")]
+        sections.append("\n\n".join([f"## {title}", words, *extra, table(content["rows"]), where]) + "\n")
+    PAGE.write_text("\n".join(sections), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
