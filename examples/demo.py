@@ -26,7 +26,7 @@ RUNS = [
         RunSpec(
             task="amalgamate",
             pictures=(PALACE, CAFE),
-            settings=AmalgamateSettings(size=224, layers="conv2_1,conv4_1,conv5_1", steps=80, frames=24),
+            settings=AmalgamateSettings(size=224, layers="conv3_1,conv4_1,conv5_1", frames=24),
         ),
         "The palace imprinted on the café terrace: what is left of the painting is what the layer does not see.",
     ),

@@ -95,9 +95,7 @@ class AmalgamateSettings(Settings):
     "First picture: style, noise, content, or a picture file."
     layers: str = DEEPER_AND_DEEPER
     "Layers of the content, each imprinted on its own."
-    optimiser: Literal["adam", "lbfgs", "lbfgs-plain"] = "adam"
-    "L-BFGS with a strong Wolfe line search, the same without, or Adam."
-    steps: Annotated[int, Field(ge=1)] = 100
+    steps: Annotated[int, Field(ge=1)] = 60
     "Updates of the picture; more steps imprint more."
     smoothness: Weight = 0.5
     "Weight of the total variation, the prior for smooth pictures."
