@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Iterable
 
+import psutil
 import torch
 
 from impasto.images import Image
@@ -30,13 +31,18 @@ def psnr(image: Image, reference: Image) -> float:
     return 10 * math.log10(1 / error) if error > 0 else math.inf
 
 
+def free_memory(device: torch.device) -> float:
+    """Bytes that can still be had on the device; for those that do not say, no bound."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available) if device.type == "cpu" else math.inf
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory in use so far in MB: on the accelerator where there is one, else by the whole process."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     if sys.platform == "win32":
-        import psutil
-
         return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
     import resource
 

@@ -119,6 +119,22 @@ class Network:
                 f"which needs at least {smallest} × {smallest}"
             )
 
+    def bytes_per_pixel(self, layers: Iterable[str]) -> float:
+        """Memory that a forward and backward pass to the deepest of `layers` holds at its peak, per pixel, about.
+
+        Every convolution's output is kept (its ReLU takes its place) and every pooling's with 8-byte indices; the
+        backward pass has two maps of the first block's size in hand.
+        """
+        deepest = max((self.index(layer) for layer in layers if self.canonical(layer) != IMAGE), default=-1)
+        item, channels, total = self.precision.itemsize, 3, 3.0 * 4
+        for layer in self.layers[: deepest + 1]:
+            if layer.startswith("conv"):
+                channels = self.weights[f"{layer}.bias"].shape[0]
+                total += channels * item / self.stride(layer) ** 2
+            elif layer.startswith("pool"):
+                total += channels * (item + 8 * (self.pooling == "max")) / self.stride(layer) ** 2
+        return total + 2 * self.weights["conv1_1.bias"].shape[0] * item
+
     @property
     def device(self) -> torch.device:
         """Where the weights are and the pictures must be."""

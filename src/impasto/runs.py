@@ -17,7 +17,7 @@ from impasto.catalogue import open_network
 from impasto.errors import DivergedError, ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
 from impasto.folders import SETTINGS_FILE, as_toml, check_folder, default_folder, make_folder
 from impasto.images import Image, Picture, load_picture, write_bytes
-from impasto.metrics import peak_memory_mb
+from impasto.metrics import free_memory, peak_memory_mb
 from impasto.networks import Network, Precision
 from impasto.objectives import Match
 from impasto.parts import Part, compose
@@ -72,7 +72,7 @@ def _open(settings: Settings, precision: Precision) -> Network:
     )
 
 
-def _fast_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
+def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
     """With automatic precision the first two blocks are read in float32: they cost little, and rounding shows there."""
     deepest = network.smallest_side(_layers(part))
     return precise if settings.precision == "auto" and deepest <= 2 else network
@@ -91,6 +91,7 @@ def _check(part: Part, network: Network, spec: RunSpec, pictures: list[Picture])
             network.require_size(picture.size, layers)
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from None
+    _require_memory(part, network, spec.settings)
     first = part.composition.schedule[0]
     try:
         part.composition.objective.bind(network, first.size)
@@ -99,6 +100,20 @@ def _check(part: Part, network: Network, spec: RunSpec, pictures: list[Picture])
         sizes = [name for name in ("size", "smallest", "style_scale") if name in type(spec.settings).model_fields]
         larger = " or ".join(f"--{name.replace('_', '-')}" for name in sizes)
         raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
+
+
+def _require_memory(part: Part, network: Network, settings: Settings) -> None:
+    """Refuse what cannot fit, before the system ends the program without a word."""
+    height, width = part.composition.schedule[-1].size
+    vectors = 12 + (0 if settings.optimiser == "adam" else 2 * settings.history)  # of the picture's size, float32
+    needed = height * width * (network.bytes_per_pixel(_layers(part)) + 12 * vectors)
+    free = free_memory(network.device)
+    if needed > free:
+        fitting = max(1, int(settings.size * (0.9 * free / needed) ** 0.5))
+        raise OutOfMemoryError(
+            f"a result of {width} × {height} px needs about {needed / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free; --size {fitting} would fit"
+        )
 
 
 def _run_parts(
@@ -122,7 +137,7 @@ def _run_parts(
             traced = Curves()
             recorders = [traced, *_recorders(part, folder, place, spec, show)]
             outcome = _synthesise(
-                part, _fast_enough(part, network, precise, spec.settings), recorders, stop, spec.settings
+                part, _precise_enough(part, network, precise, spec.settings), recorders, stop, spec.settings
             )
             save_result(part, place, outcome.image, content, toml)
             with _sentence_for_memory(spec.settings):
