@@ -565,9 +565,9 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
 def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the targets do not fit, nothing is written."""
     monkeypatch.setattr(Network, "__call__", lambda *_: raising(OUT_OF_MEMORY[0])())
-    ended = call("invert", "photo.png", "--size", 6000)
+    ended = call("invert", "photo.png", "--size", 60)
     assert ended.code == 3
-    assert ended.err == "impasto: there is not enough memory for 6000 px; try --size 4000\n"
+    assert ended.err == "impasto: there is not enough memory for 60 px; try --size 40\n"
     assert not (desk / "runs").exists()
 
 
