@@ -246,7 +246,7 @@ def test_normalise(desk: Path) -> None:
     assert (ended.code, ended.out) == (0, "means.safetensors\n")
     lines = ended.err.splitlines()
     assert lines[0] == "skipped pictures/notes.txt: not a picture that can be read"
-    assert lines[-1] == "3 pictures averaged, 1 files skipped"
+    assert lines[-1] == "pictures averaged: 3, files skipped: 1"
     assert all(
         re.fullmatch(r"conv\d_\d: (\d+) dead filters keep their scale \([\d, ]+\)", line) for line in lines[1:-1]
     )

@@ -31,6 +31,8 @@ app = App(
     suppress_keyboard_interrupt=False,  # `main` says what became of it
 )
 Flat = Parameter(name="*")
+Photo = Annotated[Path, Parameter(help="Picture file whose content is meant.")]
+Painting = Annotated[Path, Parameter(help="Picture file whose style is meant.")]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Output:
     "Folder for the results, which must not exist yet; by default a new one under runs/."
     force: Annotated[bool, Parameter(negative="")] = False
     "Replace the folder if it holds an earlier run."
-    quiet: Annotated[bool, Parameter(negative="")] = False
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
     "Say nothing but errors and the folder's name."
     preset: str = "default"
     "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
@@ -51,7 +53,7 @@ class Output:
 
 @app.command
 def invert(
-    photo: Path,
+    photo: Photo,
     /,
     *,
     settings: Annotated[InvertSettings, Flat] = InvertSettings(),
@@ -63,7 +65,7 @@ def invert(
 
 @app.command
 def reconstruct(
-    photo: Path,
+    photo: Photo,
     /,
     *,
     settings: Annotated[ReconstructSettings, Flat] = ReconstructSettings(),
@@ -75,8 +77,8 @@ def reconstruct(
 
 @app.command
 def amalgamate(
-    content: Path,
-    style: Path,
+    content: Photo,
+    style: Painting,
     /,
     *,
     settings: Annotated[AmalgamateSettings, Flat] = AmalgamateSettings(),
@@ -88,7 +90,7 @@ def amalgamate(
 
 @app.command
 def texture(
-    style: Path,
+    style: Painting,
     /,
     *,
     settings: Annotated[TextureSettings, Flat] = TextureSettings(),
@@ -100,10 +102,10 @@ def texture(
 
 @app.command
 def transfer(
-    content: Path,
-    style: Path,
+    content: Photo,
+    style: Painting,
     /,
-    *styles: Path,
+    *styles: Painting,
     settings: Annotated[TransferSettings, Flat] = TransferSettings(),
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
@@ -157,7 +159,7 @@ def normalise(
     for layer in dict.fromkeys(layer for layer, _ in dead):
         indices = [str(index) for where, index in dead if where == layer]
         _say(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
-    _say(f"{found.pictures} pictures averaged, {len(found.unreadable)} files skipped", quiet)
+    _say(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
     print(out)
 
 
@@ -174,12 +176,18 @@ def networks() -> None:
 
 
 def _run(task: str, pictures: list[Path], settings: Settings, output: Output) -> None:
+    from impasto.recorders import print_json
     from impasto.runs import run  # late: PyTorch takes seconds, and --help needs none of it
 
     asked = {name: getattr(settings, name) for name in settings.model_fields_set}
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=preset(task, output.preset, **asked))
     show: Literal["json", "nothing", "progress"] = "json" if output.json else "nothing" if output.quiet else "progress"
-    folder = run(spec, output.out, force=output.force, show=show)
+    try:
+        folder = run(spec, output.out, force=output.force, show=show)
+    except ImpastoError as error:
+        if output.json:
+            print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
+        raise
     if not output.json:
         print(folder)
 

@@ -1,6 +1,7 @@
 """What watches a run: each recorder is told of every iterate and turns some into lines, files or frames."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -64,8 +65,11 @@ class JsonLines:
 
 
 def print_json(line: dict[str, object]) -> None:
-    """One line on standard output, at once."""
-    print(json.dumps(line), flush=True)
+    """One line on standard output, at once; a reader that has gone away does not end the run."""
+    try:
+        print(json.dumps(line), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def as_line(iterate: Iterate, part: str, seconds: float) -> dict[str, object]:

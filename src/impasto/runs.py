@@ -220,15 +220,15 @@ def _stop_signal() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup and &
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
         print("stopping after this step; once more to stop at once", file=sys.stderr)
         _restore(before)
 
-    for number in signals:
+    for number in before:
         signal.signal(number, ask)
     try:
         yield stop
