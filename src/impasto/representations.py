@@ -51,9 +51,8 @@ class _Gram(torch.autograd.Function):
     """The Gram matrix without a wide copy of the feature map: autograd would keep one for the backward pass.
 
     A bfloat16 product is exact and its sum is taken in float32, but PyTorch rounds what comes out: so the positions are
-    taken in 16 parts, whose sums are added in float32. The rounding left is 5e-4 of the matrix, a tenth of that of the
-    features themselves, for a quarter of the time of float32. The gradient is in the network's precision, like all
-    that lies below it.
+    taken in 16 parts, whose sums are added in float32. The rounding left is about 5e-4 of the matrix (random rectified
+    features), for a quarter of the time of float32. The gradient is in the network's precision, like all below it.
     """
 
     PARTS = 16
