@@ -10,7 +10,6 @@ aims there.
 import argparse
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,9 @@ def by_recipe(name: str, network: Network, photo: Image, layer: str, evaluations
 def by_impasto(network: Network, photo: Image, layer: str, evaluations: int, name: str) -> Image:
     settings = preset("reconstruct", name, size=SIZE[0], evaluations=evaluations)
     assert isinstance(settings, ReconstructSettings)
-    image = photo
-    for iterate in synthesise(replace(reconstruct(photo, layer, settings)), network):
+    composition = reconstruct(photo, layer, settings)
+    image = composition.init(SIZE)  # what stays if no step were taken: never the photograph itself
+    for iterate in synthesise(composition, network):
         image = iterate.image
     return image
 

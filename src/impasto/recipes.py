@@ -34,7 +34,7 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     """
     settings = settings or InvertSettings()
     objective = (
-        content(photo, {settings.layer: 1.0}, distance=DISTANCES[settings.distance])
+        _content_at(settings.layer, photo, settings)
         + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
         + prior("contrast", settings.contrast, alpha_norm)
     )
@@ -47,12 +47,8 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
     """
     settings = settings or ReconstructSettings()
-    return _compose(
-        content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance]),
-        settings,
-        {"content": photo},
-        _canvas(photo, settings),
-    )
+    objective = _content_at(layer, photo, settings)
+    return _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
@@ -64,9 +60,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
-    objective = content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance]) + prior(
-        "smoothness", settings.smoothness, total_variation
-    )
+    objective = _content_at(layer, photo, settings) + prior("smoothness", settings.smoothness, total_variation)
     return _compose(objective, settings, pictures, _canvas(photo, settings))
 
 
@@ -109,6 +103,10 @@ def normalised(weights: dict[str, float]) -> dict[str, float]:
     if not total > 0:
         raise SpecError(f"the weights of {', '.join(weights)} are all 0")
     return {layer: weight / total for layer, weight in weights.items()}
+
+
+def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
+    return content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance])
 
 
 def _compose(
