@@ -39,3 +39,9 @@ def keep(name: str, about: str, rows: list[dict[str, Any]], **more: Any) -> None
     RESULTS.mkdir(exist_ok=True)
     content = {"about": about, "machine": machine(), **more, "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def kept(name: str) -> dict[str, Any]:
+    """What `keep` wrote last, with no rows where it never did."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {"rows": []}

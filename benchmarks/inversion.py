@@ -5,6 +5,9 @@ normalised network, before and after the layer's ReLU; PSNR of the same picture.
 in the same precision: float32 for conv1_1 and conv2_1, else bfloat16 where it is native. impasto's rows are
 `--preset accurate` and the default of `reconstruct`, which aims at the convolution; a recipe named "after the ReLU"
 aims there.
+
+What is already in the results is kept, recipe by recipe, so that the panel can be measured in several sittings. With
+`--seconds` only the seconds are measured again, on the first photograph, nothing else running.
 """
 
 import argparse
@@ -14,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import EXAMPLES, THREADS, keep
+from common import EXAMPLES, THREADS, keep, kept
 from inversion_recipes import RECIPES
 from torch import Tensor
 
-from impasto import feature_error, load_image, open_network, psnr, reconstruct, resize, synthesise
+from impasto import content, feature_error, load_image, open_network, psnr, reconstruct, resize, synthesise
 from impasto.images import Image, quantise
 from impasto.networks import Network
+from impasto.objectives import Criterion
 from impasto.presets import preset
 from impasto.specs import ReconstructSettings
 
@@ -28,15 +32,23 @@ LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 SIZE = (224, 224)
 
 
+class _Loss(torch.autograd.Function):
+    """impasto's evaluation as a step of autograd, so that an evaluation costs every recipe the same."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, criterion: Criterion) -> Tensor:
+        losses, gradient = criterion.losses_and_gradient(image)
+        ctx.save_for_backward(gradient)
+        return torch.tensor(sum(losses.values()))
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return slopes[0] * ctx.saved_tensors[0], None
+
+
 def by_recipe(name: str, network: Network, photo: Image, layer: str, evaluations: int) -> Image:
-    with torch.no_grad():
-        target = network(photo, [layer])[layer].float()
-    energy = target.square().sum()
-
-    def loss(image: Tensor) -> Tensor:
-        return (network(image, [layer])[layer].float() - target).square().sum() / energy
-
-    return RECIPES[name](loss, SIZE, evaluations, network.stride(layer))
+    criterion = content(photo, [layer]).bind(network, SIZE)
+    return RECIPES[name](lambda image: _Loss.apply(image, criterion), SIZE, evaluations, network.stride(layer))
 
 
 def by_impasto(network: Network, photo: Image, layer: str, evaluations: int, name: str) -> Image:
@@ -49,14 +61,16 @@ def by_impasto(network: Network, photo: Image, layer: str, evaluations: int, nam
     return image
 
 
-def main(pictures: list[Path], evaluations: int, names: list[str]) -> None:
+def main(pictures: list[Path], evaluations: int, names: list[str], *, seconds_only: bool) -> None:
     fast, precise = open_network(), open_network(precision="float32")
-    rows: list[dict[str, Any]] = []
+    same = {"evaluations": evaluations, "pictures": [path.name for path in pictures]}
+    before = kept("inversion")
+    rows: list[dict[str, Any]] = before["rows"] if all(before.get(key) == same[key] for key in same) else []
     for name in names:
         for layer in LAYERS:
             network = precise if layer < "conv3" else fast
             found: list[dict[str, float]] = []
-            for path in pictures:
+            for path in pictures[: 1 if seconds_only else None]:
                 photo = resize(load_image(path), SIZE)
                 begin = time.perf_counter()
                 if name in RECIPES:
@@ -70,9 +84,13 @@ def main(pictures: list[Path], evaluations: int, names: list[str]) -> None:
                 decibels = psnr(saved, photo)
                 found.append({"e": errors[layer], "e_relu": errors[after], "psnr": decibels, "seconds": seconds})
             mean = {key: round(statistics.mean(each[key] for each in found), 4) for key in found[0]}
-            rows.append({"recipe": name, "layer": layer, **mean, "pictures": len(found)})
-            print(rows[-1], flush=True)
-            keep("inversion", __doc__ or "", rows, evaluations=evaluations, pictures=[p.name for p in pictures])
+            row = next((each for each in rows if (each["recipe"], each["layer"]) == (name, layer)), None)
+            if row is None:
+                row = {"recipe": name, "layer": layer}
+                rows.append(row)
+            row |= {"seconds": mean["seconds"]} if seconds_only else mean | {"pictures": len(found)}
+            print(row, flush=True)
+            keep("inversion", __doc__ or "", rows, **same)
 
 
 if __name__ == "__main__":
@@ -80,7 +98,9 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=EXAMPLES, help="photographs; eight are taken, evenly by name")
     parser.add_argument("--evaluations", type=int, default=350)
     parser.add_argument("--recipes", nargs="+", default=["impasto accurate", "impasto default", *RECIPES])
+    parser.add_argument("--seconds", action="store_true", help="measure only the seconds again, on one photograph")
+    parser.add_argument("--threads", type=int, default=THREADS)
     asked = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(asked.threads)
     files = sorted(path for path in asked.folder.iterdir() if path.suffix in (".jpg", ".png", ".webp"))
-    main(files[:: max(1, len(files) // 8)][:8], asked.evaluations, asked.recipes)
+    main(files[:: max(1, len(files) // 8)][:8], asked.evaluations, asked.recipes, seconds_only=asked.seconds)

@@ -15,6 +15,7 @@ ORDER = (
     "errors",
     "images",
     "networks",
+    "passes",
     "weights",
     "normalisation",
     "catalogue",

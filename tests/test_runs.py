@@ -464,6 +464,7 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(number)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 Scalar = Float[Tensor, ""]
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -11,7 +13,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 def mean_squared_error(found: Tensor, target: Tensor) -> Scalar:
     """Average of the squared differences."""
-    return (found - target).square().mean()
+    return functional.mse_loss(found, target)
 
 
 def normalised_squared_error(found: Tensor, target: Tensor) -> Scalar:
@@ -20,5 +22,5 @@ def normalised_squared_error(found: Tensor, target: Tensor) -> Scalar:
     1 for found = 0. A target that is zero everywhere is compared without normalisation.
     Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 2.
     """
-    energy = target.square().sum()
-    return (found - target).square().sum() / (energy if energy > 0 else 1)
+    energy = torch.linalg.vector_norm(target).square()
+    return functional.mse_loss(found, target, reduction="sum") / (energy if energy > 0 else 1)

@@ -64,17 +64,9 @@ class Network:
         wanted = {self.canonical(layer) for layer in asked}
         deepest = max((self.index(layer) for layer in wanted - {IMAGE}), default=-1)
         self.require_size(size_of(image), asked)
-        maps = self._prepare(image) if deepest >= 0 else image
+        maps = self.prepare(image) if deepest >= 0 else image
         for layer in self.layers[: deepest + 1]:
-            if layer.startswith("conv"):
-                maps = self._convolve(maps, layer)
-            elif layer.startswith("relu"):
-                # In place unless a term reads the convolution: its backward pass does not need its output.
-                maps = functional.relu(maps, inplace=f"conv{layer[4:]}" not in wanted)
-            elif self.pooling == "max":
-                maps = functional.max_pool2d(maps, 2)
-            else:
-                maps = functional.avg_pool2d(maps, 2)
+            maps = self.apply(layer, maps, overwrite=f"conv{layer[4:]}" not in wanted)
             if layer in wanted:
                 features[layer] = maps
         return {layer: features[self.canonical(layer)] for layer in asked}
@@ -119,21 +111,24 @@ class Network:
                 f"which needs at least {smallest} × {smallest}"
             )
 
-    def bytes_per_pixel(self, layers: Iterable[str]) -> float:
-        """Memory that a forward and backward pass to the deepest of `layers` holds at its peak, per pixel, about.
+    def bytes_per_pixel(self, layers: Iterable[str], compared: Iterable[str] = ()) -> float:
+        """Memory that a pass forward and back to the deepest of `layers` holds at its peak, per pixel, about.
 
-        Every convolution's output is kept (its ReLU takes its place) and every pooling's with 8-byte indices; the
-        backward pass has two maps of the first block's size in hand.
+        A map for each ReLU and pooling is kept, and for each convolution read; where the maps themselves are
+        `compared`, not their statistics, that takes three more in float32 and the gradient while it is done.
         """
-        deepest = max((self.index(layer) for layer in layers if self.canonical(layer) != IMAGE), default=-1)
-        item, channels, total = self.precision.itemsize, 3, 3.0 * 4
+        read = {self.canonical(layer) for layer in layers} - {IMAGE}
+        wide = {self.canonical(layer) for layer in compared} - {IMAGE}
+        deepest = max((self.index(layer) for layer in read | wide), default=-1)
+        item, channels, picture = self.precision.itemsize, 3, 3 * 4.0
+        kept = peak = 2 * picture + 3 * item  # the picture, its gradient, and what the first convolution takes
         for layer in self.layers[: deepest + 1]:
             if layer.startswith("conv"):
                 channels = self.weights[f"{layer}.bias"].shape[0]
-                total += channels * item / self.stride(layer) ** 2
-            elif layer.startswith("pool"):
-                total += channels * (item + 8 * (self.pooling == "max")) / self.stride(layer) ** 2
-        return total + 2 * self.weights["conv1_1.bias"].shape[0] * item
+            if layer in read or not layer.startswith("conv"):
+                kept += channels * item / self.stride(layer) ** 2
+            peak = max(peak, kept + (layer in wide) * channels * (12 + item) / self.stride(layer) ** 2)
+        return peak
 
     @property
     def device(self) -> torch.device:
@@ -145,7 +140,8 @@ class Network:
         """The type the convolutions compute in."""
         return self.weights["conv1_1.weight"].dtype
 
-    def _prepare(self, image: Image) -> Tensor:
+    def prepare(self, image: Image) -> Tensor:
+        """The picture as the first convolution takes it: less the mean, in its precision, padded if need be."""
         # Subtracted here and not folded into a bias: the zero padding that follows must mean the mean colour.
         mean = torch.tensor(self.mean, dtype=image.dtype, device=image.device).reshape(1, 3, 1, 1)
         maps = (image * 255 - mean).to(self.precision).contiguous(memory_format=torch.channels_last)
@@ -153,9 +149,21 @@ class Network:
             maps = functional.pad(maps, (1, 1, 1, 1), mode="replicate")
         return maps
 
-    def _convolve(self, maps: Tensor, layer: str) -> Tensor:
-        padding = 0 if layer == self.layers[0] and self.padding == "replicate" else 1
-        return functional.conv2d(maps, self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"], padding=padding)
+    def apply(self, layer: str, maps: FeatureMap, *, overwrite: bool) -> FeatureMap:
+        """One layer. A ReLU may write over the convolution before it: its backward pass does not need that."""
+        if layer.startswith("conv"):
+            weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
+            return functional.conv2d(maps, weight, bias, padding=self._zeros_around(layer))
+        if layer.startswith("relu"):
+            return functional.relu(maps, inplace=overwrite)
+        return functional.max_pool2d(maps, 2) if self.pooling == "max" else functional.avg_pool2d(maps, 2)
+
+    def pull_back(self, layer: str, gradient: FeatureMap) -> FeatureMap:
+        """The gradient with respect to a convolution's input, from that with respect to its output."""
+        return functional.conv_transpose2d(gradient, self.weights[f"{layer}.weight"], padding=self._zeros_around(layer))
+
+    def _zeros_around(self, layer: str) -> int:
+        return 0 if layer == self.layers[0] and self.padding == "replicate" else 1
 
 
 def vgg(

@@ -13,18 +13,20 @@ from impasto.distances import Distance, normalised_squared_error
 from impasto.errors import SpecError
 from impasto.images import Image, Size, resize, size_of, size_with_area
 from impasto.networks import IMAGE, Network
-from impasto.representations import Representation, activations, gram_matrix
+from impasto.passes import backward, forward
+from impasto.representations import Representation, activations, gram_matrix, pull_back
 
 Losses = dict[str, float]
 Frame = Callable[[Image, Size], Image]
 
 
 class BoundTerm(NamedTuple):
-    """One summand at one size: weight · loss(feature map of the layer)."""
+    """One summand at one size: weight · loss(represent(feature map of the layer)), the layer by its canonical name."""
 
     name: str
     layer: str
     weight: float
+    represent: Representation
     loss: Callable[[Tensor], Tensor]
 
 
@@ -61,12 +63,18 @@ class Match:
             features = network(framed, self.layers)
             targets = {layer: self.represent(features[layer]) for layer in self.layers}
         return [
-            BoundTerm(f"{self.name}/{layer}", layer, weight, partial(self._loss, target=targets[layer]))
+            BoundTerm(
+                f"{self.name}/{layer}",
+                network.canonical(layer),
+                weight,
+                self.represent,
+                partial(self._loss, target=targets[layer]),
+            )
             for layer, weight in self.layers.items()
         ]
 
-    def _loss(self, features: Tensor, target: Tensor) -> Tensor:
-        return self.distance(self.represent(features), target)
+    def _loss(self, found: Tensor, target: Tensor) -> Tensor:
+        return self.distance(found, target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +87,7 @@ class Prior:
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
         """Priors have no target; they hold at every size."""
-        return [BoundTerm(self.name, IMAGE, self.weight, self.penalty)]
+        return [BoundTerm(self.name, IMAGE, self.weight, activations, self.penalty)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +110,7 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class WholeCriterion:
-    """A criterion that reads the whole picture in one pass and differentiates it by autograd."""
+    """A criterion that reads the whole picture in one pass forward and one back."""
 
     network: Network
     parts: tuple[BoundTerm, ...]
@@ -110,19 +118,31 @@ class WholeCriterion:
     def losses(self, image: Image) -> Losses:
         """Each weighted term by name."""
         with torch.no_grad():
-            return self._read_out(self._weighted(image))
+            features = self.network(image, {part.layer for part in self.parts})
+            values = [part.weight * part.loss(part.represent(features[part.layer])) for part in self.parts]
+        return self._read_out(values)
 
     def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
         """Each weighted term by name, and the gradient of their sum, contiguous and of the image's shape."""
-        with torch.enable_grad():
-            variable = image.detach().requires_grad_()
-            values = self._weighted(variable)
-            (gradient,) = torch.autograd.grad(torch.stack(values).sum(), variable)
-        return self._read_out(values), gradient.contiguous()
+        values: dict[int, Tensor] = {}
 
-    def _weighted(self, image: Image) -> list[Tensor]:
-        features = self.network(image, {part.layer for part in self.parts})
-        return [part.weight * part.loss(features[part.layer]) for part in self.parts]
+        def visit(layer: str, features: Tensor, gradient: Tensor | None) -> Tensor:
+            at = {number: part for number, part in enumerate(self.parts) if part.layer == layer}
+            for represent in dict.fromkeys(part.represent for part in at.values()):  # once for all its terms
+                with torch.enable_grad():
+                    found = represent(features).detach().requires_grad_()
+                    weighed = {n: p.weight * p.loss(found) for n, p in at.items() if p.represent is represent}
+                    (slope,) = torch.autograd.grad(torch.stack([*weighed.values()]).sum(), found)
+                values.update((number, value.detach()) for number, value in weighed.items())
+                gradient = pull_back(represent, features, slope, gradient)
+            assert gradient is not None
+            return gradient
+
+        image = image.detach()
+        gradient = backward(forward(self.network, image, {part.layer for part in self.parts}), visit)
+        if any(part.layer == IMAGE for part in self.parts):
+            gradient = visit(IMAGE, image, gradient)
+        return self._read_out([values[number] for number in range(len(self.parts))]), gradient.contiguous()
 
     def _read_out(self, values: list[Tensor]) -> Losses:
         numbers = torch.stack(values).tolist()  # one wait for the device, however many terms

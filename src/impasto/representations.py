@@ -43,6 +43,24 @@ def channel_moments(features: FeatureMap) -> Float[Tensor, "2 _channels"]:
     return torch.stack([rows.mean(1), rows.square().mean(1)])
 
 
+def pull_back(represent: Representation, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
+    """The gradient with respect to `features` of Σ slope · represent(features), added to `onto` in place.
+
+    It is in the type of `features`, channels innermost; a new one where `onto` is None.
+    """
+    if represent is gram_matrix:
+        return _pull_back_gram(features, slope, onto)
+    if represent is activations:
+        found = slope
+    else:
+        with torch.enable_grad():
+            variable = features.detach().requires_grad_()
+            (found,) = torch.autograd.grad(represent(variable), variable, slope)
+    if onto is not None:
+        return onto.add_(found)
+    return torch.empty_like(features, memory_format=torch.channels_last).copy_(found)
+
+
 def _wide(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
@@ -72,10 +90,17 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        rows = _rows(features)
-        (slope,) = slopes
-        found = rows @ ((slope + slope.T) / rows.shape[0]).to(rows.dtype)
-        return found.reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2)
+        return _pull_back_gram(features, slopes[0], None)
+
+
+def _pull_back_gram(features: Tensor, slope: Tensor, onto: Tensor | None) -> Tensor:
+    rows = _rows(features)
+    across = ((slope + slope.T) / rows.shape[0]).to(rows.dtype)
+    if onto is None:
+        return (rows @ across).reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2)
+    onto = onto.contiguous(memory_format=torch.channels_last)  # it is: then its rows are a view of it
+    _rows(onto).addmm_(rows, across)
+    return onto
 
 
 def _rows(features: Tensor) -> Tensor:

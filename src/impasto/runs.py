@@ -22,6 +22,7 @@ from impasto.networks import Network, Precision
 from impasto.objectives import Match
 from impasto.parts import Part, compose
 from impasto.recorders import Bar, Curves, Frames, JsonLines, MetricsFile, PlainLines, Recorder, print_json
+from impasto.representations import Representation, activations
 from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
 from impasto.specs import RunSpec, Settings
 from impasto.synthesis import synthesise
@@ -78,9 +79,10 @@ def _precise_enough(part: Part, network: Network, precise: Network, settings: Se
     return precise if settings.precision == "auto" and deepest <= 2 else network
 
 
-def _layers(part: Part) -> list[str]:
+def _layers(part: Part, represent: Representation | None = None) -> list[str]:
+    """Those that the terms read, all or those of one representation."""
     terms = [term for term in part.composition.objective.terms if isinstance(term, Match)]
-    return [layer for term in terms for layer in term.layers]
+    return [layer for term in terms if represent in (None, term.represent) for layer in term.layers]
 
 
 def _check(part: Part, network: Network, spec: RunSpec, pictures: list[Picture]) -> None:
@@ -106,7 +108,7 @@ def _require_memory(part: Part, network: Network, settings: Settings) -> None:
     """Refuse what cannot fit, before the system ends the program without a word."""
     height, width = part.composition.schedule[-1].size
     vectors = 12 + (0 if settings.optimiser == "adam" else 2 * settings.history)  # of the picture's size, float32
-    needed = height * width * (network.bytes_per_pixel(_layers(part)) + 12 * vectors)
+    needed = height * width * (network.bytes_per_pixel(_layers(part), _layers(part, activations)) + 12 * vectors)
     free = free_memory(network.device)
     if needed > free:
         fitting = max(1, int(settings.size * (0.9 * free / needed) ** 0.5))
