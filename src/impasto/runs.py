@@ -176,6 +176,7 @@ def _run_parts(
                 summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
                 save_summary(spec.task, part.name, place, summaries[part.name], traced)
                 tracking.results(place, summaries[part.name])
+            track = tracking.names
             if len(parts) > 1:
                 curves[part.name] = traced.total
                 save_overview(spec.task, folder, pictures, summaries, curves, toml)

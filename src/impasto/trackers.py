@@ -94,6 +94,7 @@ class WandbRun:
                 console="off",
                 disable_code=True,
                 disable_git=True,
+                init_timeout=30,
                 finish_timeout=300,
                 finish_timeout_raises=True,
                 **({"silent": True} if quiet else {}),

@@ -41,6 +41,11 @@ class Tracking:
     ) -> None:
         self._tell(lambda tracker: tracker.end(self._status))
 
+    @property
+    def names(self) -> tuple[TrackerName, ...]:
+        """Trackers that have not failed: the only ones worth another try."""
+        return tuple(self._trackers)
+
     def record(self, iterate: Iterate) -> None:
         """Losses of every step, pictures of some."""
         self._step = iterate.step
