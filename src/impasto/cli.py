@@ -52,7 +52,7 @@ class Output:
     "Print a line of JSON for each step, and one with the results at the end."
     mp4: Annotated[bool, Parameter(negative="")] = False
     "Write the animation as MP4 too (needs the extra video)."
-    track: Annotated[tuple[TrackerName, ...], Parameter(negative="")] = ()
+    track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
     "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
 
 
