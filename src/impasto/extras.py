@@ -17,6 +17,7 @@ def import_tracker(name: TrackerName) -> ModuleType:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         case "mlflow":
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the folder's name is all there
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 hold the run up for minutes
     return import_extra("torch.utils.tensorboard" if name == "tensorboard" else name, f"--track {name}", name)
 

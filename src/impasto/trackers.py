@@ -168,7 +168,7 @@ class MlflowRun:
     def __init__(self, about: Tracked) -> None:
         mlflow = import_tracker("mlflow")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (about.place / "mlflow").resolve().as_uri()
-        if uri.startswith("file:"):
+        if uri.startswith("file:") or "://" not in uri:
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # databases want packages that skinny has not
         self._entities, self._folder = mlflow.entities, about.folder
         self._client = mlflow.MlflowClient(tracking_uri=uri)
