@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,17 @@ def test_a_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SpecError, match=r"^--track nandb needs .*; pip install 'impasto\[nandb\]'$"):
         import_extra("nandb", "--track nandb", "nandb")
+
+
+def test_a_video_package_without_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some distributions build FFmpeg without x264."""
+    av = ModuleType("av")
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"}, raising=False)
+    monkeypatch.setattr(av, "__file__", "av.py", raising=False)
+    monkeypatch.setitem(sys.modules, "av", av)
+    ended = call("invert", tmp_path / "photo.png", "--mp4")
+    assert ended.code == 2
+    assert ended.err.startswith("impasto: --mp4 needs PyAV with libx264, and this one has none; ")
 
 
 def test_an_unknown_tracker(tmp_path: Path) -> None:
