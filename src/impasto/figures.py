@@ -74,8 +74,8 @@ def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str
 def save_animation(frames: Sequence[PillowImage.Image], path: Path, *, frame_ms: int = 90, hold_ms: int = 1500) -> None:
     """Frames of one size as an animation that holds the last one: GIF, WebP or MP4, by the path's ending.
 
-    GIF and WebP run for ever. MP4 is H.264 in yuv420p, with sizes rounded down to even ones; it needs the extra
-    `video` (SpecError where it is not there).
+    GIF and WebP run for ever; frames that look alike may become one that takes their time. MP4 is H.264 in yuv420p,
+    with sizes rounded down to even ones; it needs the extra `video` (SpecError where it is not there).
     """
     match path.suffix:
         case ".gif":
