@@ -1,7 +1,6 @@
 """Peak memory over size, impasto's default style transfer against the reference, each in a process of its own."""
 
 import argparse
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import reference
 import torch
 from common import EXAMPLES, THREADS, WEIGHTS, keep
+
+from impasto.metrics import peak_memory_mb
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 EVALUATIONS = 4
@@ -59,6 +60,6 @@ if __name__ == "__main__":
     torch.set_num_threads(THREADS)
     if asked.use:
         USES[asked.use](asked.sizes[0])
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+        print(peak_memory_mb(torch.device("cpu")))
     else:
         main(asked.sizes)

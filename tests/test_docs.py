@@ -11,7 +11,7 @@ import pytest
 from impasto.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "methods.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking"))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -41,6 +41,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "FOLDER").mkdir()
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path
 
 

@@ -3,12 +3,13 @@
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from conftest import example, random_image
-from impasto.figures import contact_sheet, save_animation, save_curves
+from impasto.figures import _shared_palette, contact_sheet, save_animation, save_curves
 from impasto.images import to_pillow
 
 COLOURS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (220, 180, 20), (150, 40, 190)]
@@ -149,24 +150,101 @@ def palettes(path: Path) -> list[bytes]:
     return found
 
 
-def test_an_animation(tmp_path: Path) -> None:
-    path = tmp_path / "progress.gif"
-    start, end = random_image(40, 60), example("night-cafe", (40, 60)).double()
-    frames = [to_pillow(start + share / 4 * (end - start)) for share in range(5)]
-    save_animation(frames, path, frame_ms=90, hold_ms=1500)
-    assert len(set(palettes(path))) == 1
+def way(height: int, width: int, count: int = 5) -> list[PillowImage.Image]:
+    """From noise to a painting."""
+    start, end = random_image(height, width), example("night-cafe", (height, width)).double()
+    return [to_pillow(start + share / (count - 1) * (end - start)) for share in range(count)]
+
+
+def blurred(picture: PillowImage.Image, other: PillowImage.Image) -> float:
+    """Mean difference of blocks of 5 pixels: dithering and noise even out."""
+    height, width = picture.height // 5, picture.width // 5
+    one, two = (np.asarray(each.convert("RGB"), dtype=float)[: 5 * height, : 5 * width] for each in (picture, other))
+    return float(abs((one - two).reshape(height, 5, width, 5, 3).mean((1, 3))).mean())
+
+
+def shown(path: Path) -> list[tuple[int, PillowImage.Image]]:
+    """Duration and picture of each frame."""
+    found = []
     with PillowImage.open(path) as animation:
-        assert animation.n_frames == 5
         assert animation.info["loop"] == 0
-        durations = []
-        for index, frame in enumerate(frames):
+        for index in range(animation.n_frames):
             animation.seek(index)
-            durations.append(animation.info["duration"])
-            shown = np.asarray(animation.convert("RGB"), dtype=float)
-            blurred = (shown - np.asarray(frame)).reshape(8, 5, 12, 5, 3).mean((1, 3))  # dithering evens out
-            assert abs(blurred).mean() < 6
-    assert durations == [90, 90, 90, 90, 1500]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["progress.gif"]
+            animation.load()  # WebP says how long a frame takes when it is decoded
+            found.append((animation.info["duration"], animation.convert("RGB")))
+    return found
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_an_animation(tmp_path: Path, ending: str) -> None:
+    path, frames = tmp_path / f"progress.{ending}", way(40, 60)
+    save_animation(frames, path, frame_ms=90, hold_ms=1500)
+    found = shown(path)
+    assert [duration for duration, _ in found] == [90, 90, 90, 90, 1500]
+    for (_, picture), frame in zip(found, frames, strict=True):
+        assert picture.size == (60, 40)
+        assert blurred(picture, frame) < (6 if ending == "gif" else 8)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_one_palette_serves_all_frames(tmp_path: Path) -> None:
+    """It is in the file's head, and no frame brings its own."""
+    frames = way(40, 60)
+    save_animation(frames, tmp_path / "progress.gif")
+    assert len(palettes(tmp_path / "progress.gif")) == 1
+    own = [frame.quantize(256, PillowImage.Quantize.FASTOCTREE) for frame in frames]
+    for (_, picture), frame, best in zip(shown(tmp_path / "progress.gif"), frames, own, strict=True):
+        assert blurred(picture, frame) < 2 * blurred(best, frame) + 1
+
+
+def test_a_palette_of_very_many_frames_is_not_large() -> None:
+    frames = [plain(COLOURS[index % 5], 50, 40) for index in range(2000)]
+    palette = _shared_palette(frames)
+    assert palette.width * palette.height < 2**21
+    found = {tuple(colour) for colour in np.reshape(palette.getpalette("RGB"), (-1, 3))}
+    assert all(min(abs(np.subtract(colour, other)).max() for other in found) <= 8 for colour in COLOURS)
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "mp4"])
+def test_a_single_picture_is_an_animation_too(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"progress.{ending}"
+    save_animation([plain(COLOURS[2], 20, 10)], path)
+    if ending == "mp4":
+        assert len(decoded(path)) == 17
+    else:
+        with PillowImage.open(path) as animation:
+            assert animation.n_frames == 1
+            assert abs(np.asarray(animation.convert("RGB"), dtype=int) - COLOURS[2]).max() < 8
+
+
+def decoded(path: Path) -> list[PillowImage.Image]:
+    with av.open(str(path)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        return [frame.to_image() for frame in container.decode(stream)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (41, 61), (1, 3)])
+def test_a_video(tmp_path: Path, height: int, width: int) -> None:
+    path, frames = tmp_path / "progress.mp4", way(height, width)
+    save_animation(frames, path, frame_ms=100, hold_ms=1500)
+    found = decoded(path)
+    assert len(found) == 4 + 15
+    assert {picture.size for picture in found} == {(width - width % 2, max(2, height - height % 2))}
+    if height > 1:
+        for picture, frame in zip(found, [*frames, *[frames[-1]] * 14], strict=True):
+            assert blurred(picture, frame.resize(picture.size)) < 8
+    with av.open(str(path)) as container:
+        assert container.duration == pytest.approx(1.9e6, rel=0.01)  # microseconds
+        assert container.streams.video[0].codec_context.colorspace == 1  # BT.709
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # browsers begin before all is loaded
+    assert [entry.name for entry in tmp_path.iterdir()] == ["progress.mp4"]
+
+
+def test_an_ending_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^progress.avi is no .gif, .webp or .mp4$"):
+        save_animation(way(10, 10), tmp_path / "progress.avi")
 
 
 def test_frames_that_are_alike_take_their_time(tmp_path: Path) -> None:

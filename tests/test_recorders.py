@@ -150,8 +150,19 @@ def test_as_many_frames_as_asked_for(steps: int, count: int) -> None:
     assert gaps[:half].sum() <= gaps[len(gaps) - half :].sum()  # early steps lie closer
 
 
-def test_frames_of_one_are_the_first_and_the_last() -> None:
+def test_one_frame_is_the_last(tmp_path: Path) -> None:
     assert frame_steps(50, 1) == {50}
+    frames = Frames(tmp_path, flat(0.0), 3, 1)
+    for step in (1, 2, 3):
+        frames.record(iterate(step, 3))
+    frames.close()
+    assert kept(tmp_path) == ["000003"]
+    with PillowImage.open(tmp_path / "progress.webp") as animation:
+        assert animation.n_frames == 1
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "frames").iterdir())
 
 
 def test_frames_are_numbered_by_step(tmp_path: Path) -> None:
@@ -180,8 +191,39 @@ def test_a_run_that_ends_early_has_its_last_picture(tmp_path: Path) -> None:
         assert animation.n_frames == 2
 
 
-def test_a_run_without_a_step_has_its_first_picture(tmp_path: Path) -> None:
-    Frames(tmp_path, flat(0.4), 100, 3).close()
+@pytest.mark.parametrize("count", [4, 10])
+def test_a_run_that_diverges_ends_with_its_last_good_picture(tmp_path: Path, count: int) -> None:
+    """Step 9 is the bad one: kept already (10 frames), or only the last (4)."""
+    frames = Frames(tmp_path, flat(0.0), 12, count)
+    for step in range(1, 10):
+        frames.record(iterate(step, 12, flat(1.0) if step == 9 else flat(0.05 * step)))
+    frames.replace_last(flat(0.4))
+    frames.close()
+    assert kept(tmp_path)[-1] == "000008"
+    assert abs(pixels(tmp_path / "frames" / "000008.jpg") - 0.4 * 255).max() <= 2
+    for name in ("progress.gif", "progress.webp"):
+        with PillowImage.open(tmp_path / name) as animation:
+            assert animation.n_frames == len(kept(tmp_path))
+            animation.seek(animation.n_frames - 1)
+            assert abs(np.asarray(animation.convert("RGB"), dtype=float) - 0.4 * 255).max() <= 4
+
+
+@pytest.mark.parametrize("good", [flat(0.9), flat(0.9, 40, 60)], ids=["same picture", "enlarged for the next stage"])
+def test_a_last_picture_that_is_good_stays(tmp_path: Path, good: torch.Tensor) -> None:
+    """Where a gradient is not finite, or the next stage begins with a loss that is not."""
+    frames = Frames(tmp_path, flat(0.0), 12, 4)
+    for step in range(1, 10):
+        frames.record(iterate(step, 10))
+    frames.replace_last(good)
+    frames.close()
+    assert kept(tmp_path)[-1] == "000009"
+    Frames(tmp_path / "none", flat(0.0), 12, 4).replace_last(good)
+    assert kept(tmp_path / "none") == ["000000"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_run_without_a_step_has_its_first_picture(tmp_path: Path, count: int) -> None:
+    Frames(tmp_path, flat(0.4), 100, count).close()
     assert [path.stem for path in (tmp_path / "frames").iterdir()] == ["000000"]
     with PillowImage.open(tmp_path / "progress.gif") as animation:
         assert animation.n_frames == 1

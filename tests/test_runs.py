@@ -32,7 +32,7 @@ from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, Settings
 from impasto.synthesis import Composition, Iterate, synthesise
 from impasto.weights import VGG16_SHA256
 
-PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "frames"}
+PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "progress.webp", "frames"}
 
 
 @dataclass(frozen=True)
@@ -271,20 +271,22 @@ def test_frames(done: Run) -> None:
 def test_animations(done: Run) -> None:
     for place in done.places.values():
         frames = sorted((place / "frames").iterdir())
-        with PillowImage.open(place / "progress.gif") as animation:
-            assert animation.n_frames == 3
-            assert animation.size == done.task.size[::-1]
-            durations = []
-            for index, path in enumerate(frames):
-                animation.seek(index)
-                durations.append(animation.info["duration"])
-                shown = from_pillow(animation)
-                wanted = fit(load_image(path), done.task.size)
-                blocks = torch.nn.functional.avg_pool2d((shown - wanted).abs(), 8)
-                assert blocks.mean() < 0.12
-                assert (shown.mean((2, 3)) - wanted.mean((2, 3))).abs().max() < 0.05
-        assert durations[-1] > 5 * durations[0]
-        assert durations[0] == durations[1]
+        for name in ("progress.gif", "progress.webp"):
+            with PillowImage.open(place / name) as animation:
+                assert animation.n_frames == 3
+                assert animation.size == done.task.size[::-1]
+                durations = []
+                for index, path in enumerate(frames):
+                    animation.seek(index)
+                    animation.load()
+                    durations.append(animation.info["duration"])
+                    shown = from_pillow(animation)
+                    wanted = fit(load_image(path), done.task.size)
+                    blocks = torch.nn.functional.avg_pool2d((shown - wanted).abs(), 8)
+                    assert blocks.mean() < 0.12
+                    assert (shown.mean((2, 3)) - wanted.mean((2, 3))).abs().max() < 0.05
+            assert durations[-1] > 5 * durations[0]
+            assert durations[0] == durations[1]
 
 
 def test_curves_open(done: Run) -> None:
@@ -346,7 +348,7 @@ def test_measured_is_what_is_saved(desk: Path) -> None:
 
 
 def transfer(*styles: str, **values: object) -> RunSpec:
-    settings = TransferSettings(**{"size": 32, "steps": 1, "frames": 1, **values})
+    settings = TransferSettings(**{"size": 32, "steps": 1, "frames": 2, **values})
     return RunSpec(task="transfer", pictures=(Path("photo.png"), *map(Path, styles)), settings=settings)
 
 
@@ -591,6 +593,18 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
     summary = read_json(desk / "run" / "summary.json")
     assert summary["status"] == "diverged"
     assert np.isfinite(list(summary["losses"].values())).all()
+    assert [path.name for path in (desk / "run" / "frames").iterdir()] == ["000000.jpg"]
+    assert abs(pixels(desk / "run" / "frames" / "000000.jpg") - pixels(desk / "run" / "result.png")).mean() < 8
+    with PillowImage.open(desk / "run" / "progress.gif") as animation:
+        assert animation.n_frames == 1
+
+
+def test_an_animation_as_video(desk: Path) -> None:
+    spec = invert(3, frames=3)
+    folder = run(spec, show="nothing", mp4=True)
+    assert (folder / "progress.mp4").read_bytes()[4:8] == b"ftyp"
+    ended = call("invert", "photo.png", "--frames", 0, "--mp4")
+    assert (ended.code, ended.err) == (2, "impasto: --mp4 needs pictures on the way, and --frames is 0\n")
 
 
 def test_divergence_at_once(desk: Path) -> None:

@@ -11,6 +11,7 @@ from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.errors import ImpastoError, SpecError
+from impasto.extras import TrackerName
 from impasto.presets import preset
 from impasto.specs import (
     AmalgamateSettings,
@@ -49,6 +50,10 @@ class Output:
     "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
     json: Annotated[bool, Parameter(negative="")] = False
     "Print a line of JSON for each step, and one with the results at the end."
+    mp4: Annotated[bool, Parameter(negative="")] = False
+    "Write the animation as MP4 too (needs the extra video)."
+    track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
+    "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
 
 
 @app.command
@@ -183,7 +188,7 @@ def _run(task: str, pictures: list[Path], settings: Settings, output: Output) ->
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=preset(task, output.preset, **asked))
     show: Literal["json", "nothing", "progress"] = "json" if output.json else "nothing" if output.quiet else "progress"
     try:
-        folder = run(spec, output.out, force=output.force, show=show)
+        folder = run(spec, output.out, force=output.force, show=show, track=output.track, mp4=output.mp4)
     except ImpastoError as error:
         if output.json:
             print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Protocol, TextIO, runtime_checkable
 
+import torch
 from PIL import Image as PillowImage
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -106,42 +107,73 @@ class Curves:
 
 
 class Frames:
-    """Pictures on the way, dense at first when most changes, and an animation of them; the last is always there."""
+    """Pictures on the way, dense at first when most changes, and animations of them; the last is always there.
 
-    def __init__(self, folder: Path, first: Image, steps: int, count: int) -> None:
+    `count` is how many, first and last included; 1 for the last alone. Animations are a GIF and a WebP, with `mp4` an
+    MP4 too.
+    """
+
+    def __init__(self, folder: Path, first: Image, steps: int, count: int, *, mp4: bool = False) -> None:
         self._folder = folder
         self._wanted = frame_steps(steps, count)
-        self._frames: list[PillowImage.Image] = []
+        self._endings = ("gif", "webp", "mp4") if mp4 else ("gif", "webp")
+        self._frames: dict[int, PillowImage.Image] = {}
+        self._first = first if count == 1 else None
         self._last: Iterate | None = None
         (folder / "frames").mkdir(parents=True)
-        self._keep(0, first)
+        if count > 1:
+            self._keep(0, first)
 
     def record(self, iterate: Iterate) -> None:
         """Keep the picture if its step is one of the wanted."""
         self._last = iterate
         if iterate.step in self._wanted:
             self._keep(iterate.step, iterate.image)
-            self._last = None
+
+    def replace_last(self, good: Image) -> None:
+        """Where the run has diverged: the last good picture is the end, in place of the one that is not."""
+        last = self._last
+        if last is None or size_of(good) != size_of(last.image) or torch.equal(good, last.image):
+            return  # the last picture recorded is itself good
+        if last.step in self._frames:
+            del self._frames[last.step]
+            self._file(last.step).unlink()
+        self._keep(last.step - 1, good)
+        self._last = None
 
     def close(self) -> None:
-        """Keep the last picture where the run ended early, and write progress.gif."""
-        if self._last is not None:
+        """Keep the last picture where the run ended early, and write progress.gif and the others."""
+        if self._last is not None and self._last.step not in self._frames:
             self._keep(self._last.step, self._last.image)
-        size = self._frames[-1].size
-        animated = [frame.resize(size, PillowImage.Resampling.BICUBIC) for frame in self._frames]
-        save_animation(animated, self._folder / "progress.gif")
+        if self._first is not None and not self._frames:
+            self._keep(0, self._first)
+        size = self._frames[max(self._frames)].size
+        animated = [
+            frame if frame.size == size else frame.resize(size, PillowImage.Resampling.BICUBIC)
+            for _, frame in sorted(self._frames.items())
+        ]
+        for ending in self._endings:
+            save_animation(animated, self._folder / f"progress.{ending}")
 
     def _keep(self, step: int, image: Image) -> None:
-        frame = to_pillow(image)
-        frame.save(self._folder / "frames" / f"{step:06}.jpg", quality=92, subsampling=0)
-        height, width = size_with_long_side(size_of(image), min(ANIMATION_PX, max(size_of(image))))
-        self._frames.append(frame.resize((width, height), PillowImage.Resampling.LANCZOS))
+        picture = to_pillow(image)
+        picture.save(self._file(step), quality=92, subsampling=0)
+        self._frames[step] = animation_frame(picture)
+
+    def _file(self, step: int) -> Path:
+        return self._folder / "frames" / f"{step:06}.jpg"
+
+
+def animation_frame(picture: PillowImage.Image) -> PillowImage.Image:
+    """The picture at the size of animations: its long side is ANIMATION_PX at most."""
+    height, width = size_with_long_side((picture.height, picture.width), min(ANIMATION_PX, max(picture.size)))
+    return picture.resize((width, height), PillowImage.Resampling.LANCZOS)
 
 
 def frame_steps(steps: int, count: int) -> set[int]:
     """Which of the steps 1 … `steps` are kept so that with the start there are `count`; early steps lie closer.
 
-    The last is always among them; all are where `count` is larger.
+    The last is always among them, alone where `count` is 1; all are where `count` is larger.
     """
     last = max(1, count - 1)
     return {min(steps, max(index, round(steps * (index / last) ** 2))) for index in range(1, last + 1)}

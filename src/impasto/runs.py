@@ -4,7 +4,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,16 @@ from typing import Any, Literal
 import torch
 
 from impasto.catalogue import open_network
-from impasto.errors import DivergedError, ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
+from impasto.errors import (
+    DivergedError,
+    ImageError,
+    ImpastoError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    OutputError,
+    SpecError,
+)
+from impasto.extras import TrackerName, import_tracker, import_video
 from impasto.folders import SETTINGS_FILE, as_toml, check_folder, default_folder, make_folder
 from impasto.images import Image, Picture, load_picture, write_bytes
 from impasto.metrics import free_memory, peak_memory_mb
@@ -26,18 +36,35 @@ from impasto.representations import Representation, activations
 from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
 from impasto.specs import RunSpec, Settings
 from impasto.synthesis import synthesise
+from impasto.trackers import Tracked
+from impasto.tracking import Tracking
 
 Show = Literal["progress", "json", "nothing"]
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
-def run(spec: RunSpec, out: Path | None = None, *, force: bool = False, show: Show = "progress") -> Path:
+def run(
+    spec: RunSpec,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    show: Show = "progress",
+    track: Sequence[TrackerName] = (),
+    mp4: bool = False,
+) -> Path:
     """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
 
+    `track` names the trackers that are told of it (see docs/tracking.md), `mp4` adds a video to the animations.
     Nothing is written before pictures, layers and sizes are known to serve. A run that is interrupted (Ctrl-C,
     SIGTERM), diverges or runs out of memory keeps its last good picture and raises the ImpastoError that says so.
     """
     settings = spec.settings
+    for name in track:
+        import_tracker(name)
+    if mp4:
+        import_video()
+        if not settings.frames:
+            raise SpecError("--mp4 needs pictures on the way, and --frames is 0")
     folder = out or default_folder(spec.task, spec.pictures)
     check_folder(folder, spec, force=force)
     if settings.threads is not None:
@@ -51,7 +78,7 @@ def run(spec: RunSpec, out: Path | None = None, *, force: bool = False, show: Sh
             _check(part, network, spec, pictures)
     make_folder(folder, spec, force=force)
     try:
-        _run_parts(spec, folder, network, precise, parts, pictures, show)
+        _run_parts(spec, folder, network, precise, parts, pictures, show, track, mp4)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
     except ImpastoError as error:
@@ -126,6 +153,8 @@ def _run_parts(
     parts: list[Part],
     pictures: list[Picture],
     show: Show,
+    track: Sequence[TrackerName],
+    mp4: bool,
 ) -> None:
     toml = as_toml(spec, network)
     write_bytes(folder / SETTINGS_FILE, toml.encode())
@@ -137,16 +166,19 @@ def _run_parts(
             place = folder / part.name if len(parts) > 1 else folder
             place.mkdir(exist_ok=True)
             traced = Curves()
-            recorders = [traced, *_recorders(part, folder, place, spec, show)]
-            outcome = _synthesise(
-                part, _precise_enough(part, network, precise, spec.settings), recorders, stop, spec.settings
-            )
-            save_result(part, place, outcome.image, content, toml)
-            with _sentence_for_memory(spec.settings):
-                measured = measure(part, outcome.image, content, precise)
-            memory = {"peak_memory_mb": peak_memory_mb(network.device)}
-            summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
-            save_summary(spec.task, part.name, place, summaries[part.name], traced)
+            with _tracking(track, part, folder, toml, spec.settings, show) as tracking:
+                recorders = [traced, *_recorders(part, folder, place, spec, show, mp4), tracking]
+                outcome = _synthesise(
+                    part, _precise_enough(part, network, precise, spec.settings), recorders, stop, spec.settings
+                )
+                save_result(part, place, outcome.image, content, toml)
+                with _sentence_for_memory(spec.settings):
+                    measured = measure(part, outcome.image, content, precise)
+                memory = {"peak_memory_mb": peak_memory_mb(network.device)}
+                summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
+                save_summary(spec.task, part.name, place, summaries[part.name], traced)
+                tracking.results(place, summaries[part.name])
+            track = tracking.names
             if len(parts) > 1:
                 curves[part.name] = traced.total
                 save_overview(spec.task, folder, pictures, summaries, curves, toml)
@@ -156,13 +188,23 @@ def _run_parts(
         print_json({"event": "done", "folder": str(folder), "result": str(folder / RESULT), "parts": summaries})
 
 
-def _recorders(part: Part, folder: Path, place: Path, spec: RunSpec, show: Show) -> list[Recorder]:
+def _tracking(
+    names: Sequence[TrackerName], part: Part, folder: Path, toml: str, settings: Settings, show: Show
+) -> Tracking:
+    schedule = part.composition.schedule
+    first, steps = part.composition.init(schedule[0].size), sum(stage.steps for stage in schedule)
+    about = Tracked(folder, part.name, tomllib.loads(toml))
+    return Tracking(names, about, first, steps, settings.frames, quiet=show != "progress")
+
+
+def _recorders(part: Part, folder: Path, place: Path, spec: RunSpec, show: Show, mp4: bool) -> list[Recorder]:
     schedule = part.composition.schedule
     steps = sum(stage.steps for stage in schedule)
     title = f"{spec.task} {part.name}".strip()
     recorders: list[Recorder] = [MetricsFile(folder / "metrics.jsonl", part.name)]
     if spec.settings.frames:
-        recorders.append(Frames(place, part.composition.init(schedule[0].size), steps, spec.settings.frames))
+        first = part.composition.init(schedule[0].size)
+        recorders.append(Frames(place, first, steps, spec.settings.frames, mp4=mp4))
     if show == "json":
         recorders.append(JsonLines(part.name))
     elif show == "progress":
@@ -205,6 +247,9 @@ def _synthesise(
                     break
     except DivergedError as error:
         failure, image = error, image if error.image is None else error.image
+        for recorder in recorders:
+            if isinstance(recorder, Frames):
+                recorder.replace_last(image)
     except OutOfMemoryError as error:
         failure = error
     finally:

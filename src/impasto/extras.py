@@ -1,0 +1,41 @@
+"""Packages that only some users want: imported where they are needed, and missed in one sentence."""
+
+import os
+from importlib import import_module
+from types import ModuleType
+from typing import Literal
+
+from impasto.errors import SpecError
+
+TrackerName = Literal["wandb", "tensorboard", "mlflow"]
+
+
+def import_tracker(name: TrackerName) -> ModuleType:
+    """The package behind `--track NAME`, told not to report on itself. Raises SpecError (see `import_extra`)."""
+    match name:
+        case "wandb":
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        case "mlflow":
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the folder's name is all there
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 hold the run up for minutes
+    return import_extra("torch.utils.tensorboard" if name == "tensorboard" else name, f"--track {name}", name)
+
+
+def import_video() -> ModuleType:
+    """PyAV, for `--mp4`. Raises SpecError where it is not there, or cannot encode H.264."""
+    av = import_extra("av", "--mp4", "video")
+    if "libx264" not in av.codecs_available:
+        raise SpecError("--mp4 needs PyAV with libx264, and this one has none; pip install --force-reinstall av")
+    return av
+
+
+def import_extra(module: str, option: str, extra: str) -> ModuleType:
+    """Import a module that `option` needs. Raises SpecError with the line that installs it."""
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        raise SpecError(f"{option} needs a package that is missing ({error}); pip install 'impasto[{extra}]'") from None
+    if found.__file__ is None:  # a folder of that name in the working directory: trackers leave such
+        raise SpecError(f"{option} needs a package that is missing ({module}); pip install 'impasto[{extra}]'")
+    return found
