@@ -37,6 +37,10 @@ ORDER = (
     "calibration",
     "folders",
     "results",
+    "records",
+    "pages",
+    "sections",
+    "report",
     "runs",
     "cli",
 )

@@ -22,6 +22,7 @@ from impasto.networks import Network, Precision
 from impasto.objectives import Match
 from impasto.parts import Part, compose
 from impasto.recorders import Bar, Curves, Frames, JsonLines, MetricsFile, PlainLines, Recorder, print_json
+from impasto.report import add_page
 from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
 from impasto.specs import RunSpec, Settings
 from impasto.synthesis import synthesise
@@ -148,6 +149,8 @@ def _run_parts(
             if len(parts) > 1:
                 curves[part.name] = traced.total
                 save_overview(spec.task, folder, pictures, summaries, curves, toml)
+            if outcome.failure is not None or part is parts[-1]:
+                add_page(folder)
             if outcome.failure is not None:
                 raise outcome.failure
     if show == "json":
