@@ -33,6 +33,7 @@ from impasto.synthesis import Composition, Iterate, synthesise
 from impasto.weights import VGG16_SHA256
 
 PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "frames"}
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def invert(steps: int = 3, **values: object) -> RunSpec:
 
 
 def test_the_folder_holds_all_of_it_and_nothing_else(done: Run) -> None:
-    top = {"run.toml", "metrics.jsonl", "result.png", "summary.json", "losses.png"}
+    top = {"run.toml", "metrics.jsonl", "result.png", "summary.json", "losses.png", PAGE}
     if len(done.places) > 1:
         assert {path.name for path in done.folder.iterdir()} == top | set(done.places)
         for place in done.places.values():
@@ -425,6 +426,7 @@ def test_no_frames(desk: Path) -> None:
         "result.png",
         "summary.json",
         "losses.png",
+        PAGE,
     }
 
 
@@ -482,6 +484,7 @@ def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(path.stem for path in (part / "frames").iterdir())[-1] == "000003"
     assert abs(pixels(part / "frames" / "000003.jpg") - pixels(part / "result.png")).mean() < 8
     assert len(read_lines(desk / "run" / "metrics.jsonl")) == 3
+    assert "This run was interrupted" in (desk / "run" / PAGE).read_text("utf-8")
 
 
 @pytest.fixture
@@ -590,6 +593,9 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
     summary = read_json(desk / "run" / "summary.json")
     assert summary["status"] == "diverged"
     assert np.isfinite(list(summary["losses"].values())).all()
+    page = (desk / "run" / PAGE).read_text("utf-8")
+    assert "This run diverged" in page
+    assert summary["reason"] in page
 
 
 def test_divergence_at_once(desk: Path) -> None:
@@ -610,6 +616,7 @@ def test_divergence_at_once(desk: Path) -> None:
         assert summary["status"] == "diverged"
         assert summary["metrics"]["feature_error"] == {"conv1_1": None, "relu1_1": None}
     assert read_json(desk / "run" / "conv1_1" / "summary.json")["losses"] == {"content/conv1_1": None}
+    assert "No step was taken" in (desk / "run" / PAGE).read_text("utf-8")
 
 
 @pytest.mark.parametrize("step", [1, 3])

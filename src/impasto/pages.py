@@ -246,7 +246,7 @@ def size_words(size: tuple[int, int]) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours in words."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

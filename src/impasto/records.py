@@ -53,6 +53,7 @@ class Summary(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: str
+    reason: str = ""
     steps: int
     evaluations: int
     seconds: float
@@ -72,7 +73,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class PartRecord:
-    """One synthesis of a run. A part that was killed has no summary, and perhaps no result."""
+    """One synthesis of a run.
+
+    One that was killed has no summary, and perhaps no result; one that failed at its first step has no line.
+    `lines` are in the order of their steps.
+    """
 
     name: str
     result: Path | None
@@ -109,6 +114,20 @@ class RunRecord:
     parts: tuple[PartRecord, ...]
 
     @property
+    def stands(self) -> str:
+        """How far it came, in words."""
+        part = self.parts[-1]
+        done = sum(each.status == "done" for each in self.parts)
+        step = part.summary.steps if part.summary is not None else part.lines[-1].step
+        words = f"step {step} of {part.lines[-1].steps}" if part.lines else f"step {step}"
+        return words if len(self.planned) == 1 else f"{words} of {part.name}, {done} of {len(self.planned)} parts done"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended early, in the run's own sentence; empty where none was left."""
+        return next((part.summary.reason for part in self.parts if part.summary and part.summary.reason), "")
+
+    @property
     def name(self) -> str:
         """The folder's own name."""
         return self.folder.resolve().name
@@ -131,14 +150,17 @@ def read_run(folder: Path) -> RunRecord:
     toml = _text(folder / SETTINGS_FILE)
     spec, provenance = _spec(folder / SETTINGS_FILE, toml)
     lines = _lines(folder / METRICS)
-    if not lines:
-        raise RunFolderError(f"{folder} has no step in its {METRICS}: the run was stopped before its first")
     try:
         planned = tuple(part_names(spec.settings))
     except SpecError as error:
         raise RunFolderError(f"{folder / SETTINGS_FILE} is damaged: {error}") from None
-    names = dict.fromkeys(line.part for line in lines)
-    parts = tuple(_part(folder, name, lines, alone=len(planned) == 1) for name in names)
+    parts = tuple(
+        part
+        for name in dict.fromkeys([*planned, *(line.part for line in lines)])
+        if (part := _part(folder, name, lines, alone=len(planned) == 1)).lines or part.summary is not None
+    )
+    if not parts:
+        raise RunFolderError(f"{folder} holds no step yet; there is nothing to show")
     return RunRecord(folder, spec, toml, provenance, _pictures(folder, spec, provenance), planned, parts)
 
 
@@ -195,7 +217,7 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _part(folder: Path, name: str, lines: list[Line], *, alone: bool) -> PartRecord:
-    if Path(name).name != name:  # also keeps a page from reading outside its folder
+    if Path(name).name != name or name == "..":  # also keeps a page from reading outside its folder
         raise RunFolderError(f"{folder / METRICS} is damaged: {name!r} is not the name of a part")
     place = folder if alone else folder / name
     summary = _model(Summary, place / SUMMARY) if (place / SUMMARY).is_file() else None

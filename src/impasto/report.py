@@ -99,7 +99,7 @@ def comparison_page(records: Sequence[RunRecord]) -> str:
             sliders=_comparison_slider(names, records),
             inputs=_shared_inputs(records),
             scrubber=scrubber(records, MEDIUM_PX, names),
-            curves=total_curves("Total loss", runs),
+            curves=total_curves("Total loss", runs) if terms else None,
             term_curves=[one_term_curves(term, term, runs) for term in terms] if len(terms) > 1 else [],
             differing=Table(("", *names), tuple((Cell(key), *map(Cell, values)) for key, values in differing.items())),
             measures=measures_table(list(zip(names, records, strict=True))),

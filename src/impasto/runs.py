@@ -185,7 +185,8 @@ class _Outcome:
         words = {InterruptedRunError: "interrupted", OutOfMemoryError: "out of memory", DivergedError: "diverged"}
         status = next((words[kind] for kind in words if isinstance(self.failure, kind)), "done")
         seconds = round(self.seconds, 2)
-        return {"status": status, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
+        reason = {} if self.failure is None else {"reason": str(self.failure)}
+        return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
 
 
 def _synthesise(

@@ -90,6 +90,8 @@ def scrubber(records: Sequence[RunRecord], most_px: int, names: Sequence[str] = 
 
 def frame_label(part: PartRecord, frame: Frame) -> str:
     """Step, size, and the loss of the picture where it is known: a line's losses are of the picture before it."""
+    if not part.lines:
+        return f"step {frame.step}"
     lines = {line.step: line for line in part.lines}
     here, after = lines.get(frame.step, part.lines[0]), lines.get(frame.step + 1)
     words = [f"step {frame.step} of {here.steps}", size_words(here.size)]
@@ -115,11 +117,13 @@ def grid_row(part: PartRecord) -> Row:
 
 
 def run_curves(record: RunRecord) -> list[Curves]:
-    """The curves of the terms; for several parts their totals together first."""
+    """The curves of the terms; for several parts their totals together first. None where no step was taken."""
+    if not any(part.lines for part in record.parts):
+        return []
     if len(record.planned) == 1:
         return [term_curves("Loss, term by term", record.parts[0].lines)]
     totals = total_curves("Total loss, layer by layer", {part_title(part.name): part.lines for part in record.parts})
-    several = [part for part in record.parts if len(part.lines[-1].losses) > 1]
+    several = [part for part in record.parts if part.lines and len(part.lines[-1].losses) > 1]
     return [totals, *(term_curves(part_title(part.name), part.lines) for part in several)]
 
 
@@ -127,13 +131,13 @@ def terms_table(record: RunRecord) -> Table:
     """Each term's layer, weight, first and last loss, and its share of the last."""
     rows = []
     for part in record.parts:
-        last = part.summary.losses if part.summary is not None else dict(part.lines[-1].losses)
+        last = part.summary.losses if part.summary is not None else {**part.lines[-1].losses}
         weights = part.summary.weights if part.summary is not None else {}
         total = _total(last)
         for term, loss in last.items():
             name, _, layer = term.partition("/")
             share = loss / total if loss is not None and total else None
-            first = part.lines[0].losses.get(term)
+            first = part.lines[0].losses.get(term) if part.lines else None
             percent = f"{share:.0%}" if share is not None else "–"
             shown = [Cell(part_title(part.name))] if len(record.planned) > 1 else []
             shown += [Cell(name), Cell(layer or "the picture"), Cell(number(weights.get(term))), Cell(percent, share)]
@@ -153,18 +157,24 @@ def measures_table(runs: Sequence[tuple[str, RunRecord]]) -> Table:
 
 
 def _measures(part: PartRecord) -> dict[str, str]:
-    last, summary = part.lines[-1], part.summary
-    errors = summary.metrics.feature_error if summary is not None else {}
-    return {
-        "status": part.status,
-        "e": ", ".join(f"{number(e)} at {layer}" for layer, e in errors.items()) or "–",
-        "PSNR": _decibels(summary.metrics.psnr if summary is not None else None),
-        "loss": number(_total(summary.losses) if summary is not None else last.total),
-        "steps": str(summary.steps if summary is not None else last.step),
-        "evaluations": str(summary.evaluations if summary is not None else last.evaluations),
-        "time": duration(summary.seconds if summary is not None else last.seconds),
-        "peak memory": f"{summary.peak_memory_mb:.0f} MB" if summary is not None else "–",
-    }
+    """By MEASURES: of the saved picture, or where the run was killed of the last step."""
+    if part.summary is None:
+        last = part.lines[-1]
+        words = [number(last.total), str(last.step), str(last.evaluations), duration(last.seconds)]
+        return dict(zip(MEASURES, [part.status, "–", "–", *words, "–"], strict=True))
+    summary = part.summary
+    errors = summary.metrics.feature_error.items()
+    words = [
+        summary.status,
+        ", ".join(f"{number(error)} at {layer}" for layer, error in errors) or "–",
+        _decibels(summary.metrics.psnr),
+        number(_total(summary.losses)),
+        str(summary.steps),
+        str(summary.evaluations),
+        duration(summary.seconds),
+        f"{summary.peak_memory_mb:.0f} MB",
+    ]
+    return dict(zip(MEASURES, words, strict=True))
 
 
 def tiles(part: PartRecord) -> list[tuple[str, str]]:
@@ -187,5 +197,6 @@ def _decibels(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} dB"
 
 
-def _total(losses: Mapping[str, float | None]) -> float:
-    return sum(loss or 0.0 for loss in losses.values())
+def _total(losses: Mapping[str, float | None]) -> float | None:
+    known = [loss for loss in losses.values() if loss is not None]
+    return sum(known) if len(known) == len(losses) else None
