@@ -205,6 +205,27 @@ def test_what_a_file_says_of_its_author(desk: Path) -> None:
     )
 
 
+def test_a_large_photograph_is_shown_upright_and_soon(desk: Path) -> None:
+    """A camera's file, stored on its side: the page needs neither all of its pixels nor long."""
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    lying = (
+        PillowImage.open(desk / "photo.png")
+        .convert("RGB")
+        .resize((4000, 3000))
+        .transpose(PillowImage.Transpose.ROTATE_90)
+    )
+    lying.save(desk / "camera.jpg", exif=exif)
+    call("invert", "camera.jpg", "--layer", "conv1_1", "--size", 64, "--steps", 1, "--quiet", "--out", "run")
+    start = time.perf_counter()
+    shown = Outline(write_report(desk / "run").read_text("utf-8")).every("img")[0]
+    assert time.perf_counter() - start < 2
+    picture = decoded(shown["src"])
+    assert picture.size == (1024, 768)
+    small = np.asarray(picture.convert("RGB").resize((64, 48))).astype(float)
+    assert abs(small - pixels(desk / "photo.png")).mean() < 8
+
+
 def test_the_command_repeats_the_run(desk: Path) -> None:
     for name in ("one", "other", "layers"):
         words = shlex.split(repeat_command(read_run(desk / name)))

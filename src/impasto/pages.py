@@ -18,11 +18,12 @@ from markupsafe import Markup
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError
-from impasto.images import load_image, to_pillow, write_bytes
+from impasto.images import load_picture, to_pillow, write_bytes
 from impasto.records import Frame, Line
 from impasto.weights import bundled
 
 QUALITY = 82
+LARGE_PX, MEDIUM_PX, SMALL_PX = 1024, 448, 192  # a picture that stands alone, one of several, one of a grid
 MOST_POINTS = 1000  # of a curve: more are not seen
 Series = Mapping[str, Sequence[Line]]
 
@@ -130,16 +131,22 @@ def save_page(page: str, path: Path) -> Path:
 
 def figure(path: Path, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
     """A result or frame for the page, at most `most_px` on its long side. Raises ImageError where it is damaged."""
-    uri, size = _embedded(_small(path, most_px))
+    return embed(_small(path, most_px), alt, most_px=most_px, caption=caption, detail=detail)
+
+
+def embed(picture: PillowImage.Image, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
+    """A picture for the page, at most `most_px` on its long side."""
+    small = picture.copy()
+    small.thumbnail((most_px, most_px), PillowImage.Resampling.LANCZOS)
+    uri, size = _embedded(small)
     return Figure(uri, alt, *size, caption, detail)
 
 
-def input_figure(path: Path, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
-    """The same of a user's picture: upright and in sRGB, as the run has read it."""
-    picture = to_pillow(load_image(path))
-    picture.thumbnail((most_px, most_px), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
-    uri, size = _embedded(picture)
-    return Figure(uri, alt, *size, caption, detail)
+def open_input(path: Path) -> PillowImage.Image:
+    """A user's picture as the run has read it, upright and in sRGB, and no larger than a page can use."""
+    picture = to_pillow(load_picture(path, least_px=LARGE_PX).image)
+    picture.thumbnail((LARGE_PX, LARGE_PX), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
+    return picture
 
 
 def film(title: str, alt: str, frames: Sequence[Frame], labels: Sequence[str], *, most_px: int) -> Film:

@@ -9,15 +9,26 @@ from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError, RunFolderError
-from impasto.pages import Cell, Figure, Row, Slider, Table, one_term_curves, render, save_page, total_curves
+from impasto.pages import (
+    LARGE_PX,
+    MEDIUM_PX,
+    Cell,
+    Figure,
+    Row,
+    Slider,
+    Table,
+    one_term_curves,
+    render,
+    save_page,
+    total_curves,
+)
 from impasto.records import PictureRecord, RunRecord, read_run, repeat_command
 from impasto.sections import (
-    MEDIUM_PX,
     grid_row,
     input_figures,
-    input_picture,
     measured,
     measures_table,
+    open_inputs,
     part_title,
     result_figure,
     run_curves,
@@ -30,7 +41,6 @@ from impasto.specs import TASKS
 from impasto.weights import VGG16_SHA256
 
 PAGE = "report.html"
-LARGE_PX = 1024  # a picture that stands alone
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -58,16 +68,16 @@ def run_page(record: RunRecord) -> str:
     """The page of one run. Raises RunFolderError where a picture in its folder is damaged."""
     try:
         several = len(record.planned) > 1
-        inputs = input_figures(record, most_px=MEDIUM_PX if several else LARGE_PX)
+        inputs, most_px = open_inputs(record.pictures), MEDIUM_PX if several else LARGE_PX
         return render(
             "run.html",
             record=record,
             title=title(record),
             several=several,
-            inputs=inputs,
+            inputs=input_figures(record.pictures, inputs, most_px),
             result=None if several else result_figure(record.parts[0], LARGE_PX),
-            missing=[each for each in record.pictures if each.path is None],
-            sliders=sliders(record, MEDIUM_PX if several else LARGE_PX),
+            missing=[each for each in record.pictures if each.path not in inputs],
+            sliders=sliders(record, inputs, most_px),
             scrubber=scrubber([record], MEDIUM_PX if several else 384),
             grid=[grid_row(part) for part in record.parts] if several else [],
             curves=run_curves(record),
@@ -210,5 +220,5 @@ def _comparison_slider(names: Sequence[str], records: Sequence[RunRecord]) -> li
 
 def _shared_inputs(records: Sequence[RunRecord]) -> list[Figure]:
     """Every picture that any of the runs read, once."""
-    by_path = {picture.path: picture for record in records for picture in record.pictures if picture.path is not None}
-    return [made for picture in by_path.values() if (made := input_picture(picture, MEDIUM_PX)) is not None]
+    pictures = list({picture.path: picture for record in records for picture in record.pictures}.values())
+    return input_figures(pictures, open_inputs(pictures), MEDIUM_PX)

@@ -1,9 +1,13 @@
 """Blocks of a page from what a run's folder holds: its pictures, films, curves and tables."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image as PillowImage
 
 from impasto.errors import ImageError
 from impasto.pages import (
+    SMALL_PX,
     Cell,
     Curves,
     Figure,
@@ -13,10 +17,11 @@ from impasto.pages import (
     Slider,
     Table,
     duration,
+    embed,
     figure,
     film,
-    input_figure,
     number,
+    open_input,
     size_words,
     spread,
     term_curves,
@@ -24,9 +29,9 @@ from impasto.pages import (
 )
 from impasto.records import Frame, PartRecord, PictureRecord, RunRecord
 
-MEDIUM_PX, SMALL_PX = 448, 192  # a picture of several, one of a grid
 MOST_FRAMES = 40  # of a page; its films share them
 COLUMNS = 6
+Inputs = Mapping[Path, PillowImage.Image]
 MEASURES = ("status", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
 
 
@@ -38,20 +43,27 @@ def part_title(name: str) -> str:
 # Pictures ------------------------------------------------------------------------------------------------------------
 
 
-def input_figures(record: RunRecord, *, most_px: int) -> list[Figure]:
-    """The pictures that the run read, as far as they are still there."""
-    return [made for each in record.pictures if (made := input_picture(each, most_px)) is not None]
+def open_inputs(pictures: Sequence[PictureRecord]) -> Inputs:
+    """The pictures that runs read, each opened once, as far as they are still there."""
+    opened: dict[Path, PillowImage.Image] = {}
+    for path in {picture.path: None for picture in pictures if picture.path is not None}:
+        try:
+            opened[path] = open_input(path)
+        except ImageError:  # damaged since; the run's own folder is not to blame
+            continue
+    return opened
 
 
-def input_picture(picture: PictureRecord, most_px: int) -> Figure | None:
-    """A picture that the run read; None where it is not to be had any more."""
-    if picture.path is None:
+def input_figures(pictures: Sequence[PictureRecord], inputs: Inputs, most_px: int) -> list[Figure]:
+    """One figure for each of the pictures that could be opened."""
+    return [made for each in pictures if (made := _input(each, inputs, most_px)) is not None]
+
+
+def _input(picture: PictureRecord, inputs: Inputs, most_px: int) -> Figure | None:
+    if picture.path is None or picture.path not in inputs:
         return None
     alt = f"{picture.role}: {picture.given.stem}"
-    try:
-        return input_figure(picture.path, alt, most_px=most_px, caption=picture.role, detail=picture.given.name)
-    except ImageError:  # the run's own folder is not to blame
-        return None
+    return embed(inputs[picture.path], alt, most_px=most_px, caption=picture.role, detail=picture.given.name)
 
 
 def result_figure(part: PartRecord, most_px: int, caption: str = "result", detail: str = "") -> Figure | None:
@@ -61,14 +73,14 @@ def result_figure(part: PartRecord, most_px: int, caption: str = "result", detai
     return figure(path, alt, most_px=most_px, caption=caption, detail=detail) if path is not None else None
 
 
-def sliders(record: RunRecord, most_px: int) -> list[Slider]:
+def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
     """Content and result one over the other, for each part of a task that has a content."""
     if record.pictures[0].role == "style":
         return []
     results = [result_figure(part, most_px, part_title(part.name) or "result") for part in record.parts]
     shown = [result for result in results if result is not None]
     sides = {max(result.width, result.height) for result in shown}
-    before = {side: input_picture(record.pictures[0], side) for side in sides}
+    before = {side: _input(record.pictures[0], inputs, side) for side in sides}
     pairs = [(before[max(result.width, result.height)], result) for result in shown]
     return [Slider(content, result) for content, result in pairs if content is not None]
 

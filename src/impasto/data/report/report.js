@@ -94,6 +94,12 @@ function readLast(plot) {
   }
 }
 
+// Of a logarithmic axis, lines at powers of ten are enough, if there are several.
+function decades(plot, splits) {
+  const powers = splits.map((each) => (Math.abs(Math.log10(each) - Math.round(Math.log10(each))) < 1e-9 ? each : null));
+  return powers.filter((each) => each !== null).length > 2 ? powers : splits;
+}
+
 function draw(place, content) {
   const colours = style("--series").split(/\s+/);
   const axis = { stroke: style("--muted"), grid: { stroke: style("--line"), width: 1 }, ticks: { stroke: style("--line"), width: 1 }, font: `12px ${style("--sans")}`, labelFont: `12px ${style("--sans")}`, labelSize: 20 };
@@ -118,7 +124,7 @@ function draw(place, content) {
     legend: { live: true, markers: { width: 0, fill: (plot, index) => (index ? plot.series[index].stroke(plot, index) : "transparent") } },
     cursor: { drag: { x: true, y: false }, points: { size: 7 } },
     series: [{ label: content.x, value: (plot, value) => (value === null ? "–" : String(value)) }, ...series],
-    axes: [{ ...axis, label: content.x, size: 34 }, { ...axis, label: content.y, size: 62, values: (plot, splits) => splits.map((each) => (each === null ? "" : digits(each))) }],
+    axes: [{ ...axis, label: content.x, size: 34 }, { ...axis, label: content.y, size: 62, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (plot, splits) => splits.map((each) => (each === null ? "" : digits(each))) }],
     hooks: { draw: [markStages(content.stages)], setCursor: [readLast], ready: [readLast] },
   };
   return new uPlot(options, [content.steps, ...content.series.map((each) => each.values)], place);
