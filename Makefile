@@ -1,15 +1,16 @@
 # make demo: set up and paint three pictures.  make test: set up and check everything.  make help: all targets.
 PYTHON ?= python3
 VENV ?= .venv
+CHROMIUM ?= chromium
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: demo test lint format types tests bench docs clean help
+.PHONY: demo test lint format types tests browser bench docs clean help
 
 demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the example pictures, in about two minutes
 	$(BIN)/python examples/demo.py demo
 
-test: lint types tests ## all checks
+test: browser lint types tests ## all checks
 
 lint: $(SET_UP) ## style of the code
 	$(BIN)/ruff check .
@@ -18,8 +19,11 @@ lint: $(SET_UP) ## style of the code
 types: $(SET_UP) ## types of the package, strictly
 	$(BIN)/mypy
 
-tests: $(SET_UP) ## the test suite
-	$(BIN)/pytest -q -n 2
+tests: browser $(SET_UP) ## the test suite
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2
+
+browser:
+	@command -v $(CHROMIUM) >/dev/null || { echo "make test looks at pages in a browser: install Chromium (Debian: apt install chromium) or name one, make $(MAKECMDGOALS) CHROMIUM=/path/to/it"; exit 1; }
 
 format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff check --fix .

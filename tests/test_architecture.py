@@ -41,6 +41,12 @@ ORDER = (
     "results",
     "trackers",
     "tracking",
+    "records",
+    "pages",
+    "sections",
+    "report",
+    "checks",
+    "stopping",
     "runs",
     "cli",
 )

@@ -11,7 +11,7 @@ import pytest
 from impasto.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report"))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -54,8 +54,13 @@ def test_python_blocks_run(page: str, code: str, desk: Path) -> None:
 @pytest.mark.parametrize("command", commands())
 def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)[1:]
-    if words[0] not in ("normalise", "networks"):
-        words += ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
+    small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
+    if words[0] == "report":
+        for folder in (word for word in words if word.startswith("runs/")):
+            with pytest.raises(SystemExit, match=r"^0$"):
+                main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
+    elif words[0] not in ("normalise", "networks"):
+        words += small
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 0, capsys.readouterr().err
@@ -63,7 +68,7 @@ def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[s
 
 def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
-        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks")
+        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report")
     }
 
 

@@ -33,6 +33,7 @@ from impasto.synthesis import Composition, Iterate, synthesise
 from impasto.weights import VGG16_SHA256
 
 PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "progress.webp", "frames"}
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def invert(steps: int = 3, **values: object) -> RunSpec:
 
 
 def test_the_folder_holds_all_of_it_and_nothing_else(done: Run) -> None:
-    top = {"run.toml", "metrics.jsonl", "result.png", "summary.json", "losses.png"}
+    top = {"run.toml", "metrics.jsonl", "result.png", "summary.json", "losses.png", PAGE}
     if len(done.places) > 1:
         assert {path.name for path in done.folder.iterdir()} == top | set(done.places)
         for place in done.places.values():
@@ -427,6 +428,7 @@ def test_no_frames(desk: Path) -> None:
         "result.png",
         "summary.json",
         "losses.png",
+        PAGE,
     }
 
 
@@ -485,6 +487,7 @@ def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(path.stem for path in (part / "frames").iterdir())[-1] == "000003"
     assert abs(pixels(part / "frames" / "000003.jpg") - pixels(part / "result.png")).mean() < 8
     assert len(read_lines(desk / "run" / "metrics.jsonl")) == 3
+    assert "This run was interrupted" in (desk / "run" / PAGE).read_text("utf-8")
 
 
 @pytest.fixture
@@ -593,6 +596,9 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
     summary = read_json(desk / "run" / "summary.json")
     assert summary["status"] == "diverged"
     assert np.isfinite(list(summary["losses"].values())).all()
+    page = (desk / "run" / PAGE).read_text("utf-8")
+    assert "This run diverged" in page
+    assert summary["reason"] in page
     assert [path.name for path in (desk / "run" / "frames").iterdir()] == ["000000.jpg"]
     assert abs(pixels(desk / "run" / "frames" / "000000.jpg") - pixels(desk / "run" / "result.png")).mean() < 8
     with PillowImage.open(desk / "run" / "progress.gif") as animation:
@@ -625,6 +631,7 @@ def test_divergence_at_once(desk: Path) -> None:
         assert summary["status"] == "diverged"
         assert summary["metrics"]["feature_error"] == {"conv1_1": None, "relu1_1": None}
     assert read_json(desk / "run" / "conv1_1" / "summary.json")["losses"] == {"content/conv1_1": None}
+    assert "No step was taken" in (desk / "run" / PAGE).read_text("utf-8")
 
 
 @pytest.mark.parametrize("step", [1, 3])

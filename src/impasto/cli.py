@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
-from impasto.errors import ImpastoError, SpecError
+from impasto.errors import ImpastoError, OutputError, SpecError
 from impasto.extras import TrackerName
 from impasto.presets import preset
 from impasto.specs import (
@@ -116,6 +116,37 @@ def transfer(
 ) -> None:
     """Paint CONTENT in the style of STYLE, or of several pictures together."""
     _run("transfer", [content, style, *styles], settings, output)
+
+
+@app.command
+def report(
+    run: Path,
+    /,
+    *runs: Path,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """A page that shows what RUN did, or several runs side by side: one HTML file that opens without a network.
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    runs
+        More folders, to be compared with the first.
+    out
+        File to write, by default report.html in the folder of the run, or comparison.html here for several.
+    force
+        Replace the file if it exists; the page in a run's own folder is always made anew.
+
+    """
+    from impasto.report import write_comparison, write_report
+
+    if out is None and runs:
+        out = Path("comparison.html")
+    if out is not None and out.exists() and not force:
+        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
+    print(write_comparison([run, *runs], out) if out is not None and runs else write_report(run, out))
 
 
 @app.command

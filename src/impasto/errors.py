@@ -4,6 +4,7 @@ ImpastoError                1  the run failed
 ├── ImageError              1  a picture cannot be read, is too small or too large
 ├── WeightsError            1  a file of weights or means is missing, damaged or of another network
 ├── OutputError             1  the result cannot be written there
+├── RunFolderError          1  the folder of a run is missing or damaged
 ├── SpecError               2  a setting is out of its range or unknown
 │   ├── LayerError          2  no such layer
 │   └── NetworkError        2  no such network
@@ -37,6 +38,10 @@ class WeightsError(ImpastoError):
 
 class OutputError(ImpastoError):
     """The place for the results exists already, is a file, or is not writable."""
+
+
+class RunFolderError(ImpastoError):
+    """The folder of a run is missing, is none, or one of its files is damaged."""
 
 
 class SpecError(ImpastoError):

@@ -73,6 +73,10 @@ class Match:
             for layer, weight in self.layers.items()
         ]
 
+    def weights(self) -> dict[str, float]:
+        """The weight of each layer, by the name its loss has."""
+        return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
+
     def _loss(self, found: Tensor, target: Tensor) -> Tensor:
         return self.distance(found, target)
 
@@ -89,6 +93,10 @@ class Prior:
         """Priors have no target; they hold at every size."""
         return [BoundTerm(self.name, IMAGE, self.weight, activations, self.penalty)]
 
+    def weights(self) -> dict[str, float]:
+        """Its weight, by the name its loss has."""
+        return {self.name: self.weight}
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -98,6 +106,14 @@ class Objective:
 
     def __add__(self, other: "Objective") -> "Objective":
         return Objective(self.terms + other.terms)
+
+    def weights(self) -> dict[str, float]:
+        """The weight of each summand, by the name its loss has."""
+        weights: dict[str, float] = {}
+        for term in self.terms:
+            for name, weight in term.weights().items():
+                weights[name] = weights.get(name, 0.0) + weight
+        return weights
 
     def bind(self, network: Network, size: Size) -> Criterion:
         """The objective at one size. Raises ImageError where a picture is too small for a layer, SpecError if empty."""

@@ -9,6 +9,7 @@ from impasto.specs import (
     InvertSettings,
     ReconstructSettings,
     RunSpec,
+    Settings,
     TextureSettings,
     TransferSettings,
     parse_layers,
@@ -33,11 +34,11 @@ def compose(spec: RunSpec, images: list[Image]) -> list[Part]:
         case InvertSettings():
             return [Part("", invert(images[0], settings), (settings.layer,))]
         case ReconstructSettings():
-            names = parse_names(settings.layers)
+            names = part_names(settings)
             return [Part(each, reconstruct(images[0], each, settings), (each,)) for each in names]
         case AmalgamateSettings():
             photo, painting = images
-            names = parse_names(settings.layers)
+            names = part_names(settings)
             return [Part(each, amalgamate(photo, painting, each, settings), (each,)) for each in names]
         case TextureSettings():
             layers = parse_layers(settings.layers)
@@ -45,10 +46,20 @@ def compose(spec: RunSpec, images: list[Image]) -> list[Part]:
                 return [Part("", texture(images[0], layers, settings))]
             names = list(layers)
             return [
-                Part("to-" * bool(end) + name, texture(images[0], {n: layers[n] for n in names[: end + 1]}, settings))
-                for end, name in enumerate(names)
+                Part(part, texture(images[0], {n: layers[n] for n in names[:end]}, settings))
+                for end, part in enumerate(part_names(settings), start=1)
             ]
         case TransferSettings():
             kept = tuple(parse_layers(settings.content_layers))
             return [Part("", transfer(images[0], images[1:], settings), kept)]
     raise TypeError(f"{type(settings).__name__} belongs to no task")
+
+
+def part_names(settings: Settings) -> list[str]:
+    """The names of a run's parts in their order; a run of one picture has one part without a name."""
+    match settings:
+        case ReconstructSettings() | AmalgamateSettings():
+            return parse_names(settings.layers)
+        case TextureSettings(cumulative=True):
+            return ["to-" * bool(number) + name for number, name in enumerate(parse_layers(settings.layers))]
+    return [""]

@@ -48,7 +48,11 @@ def measure(part: Part, image: Image, content: Picture | None, network: Network)
         metrics["feature_error"] = {layer: _finite(error) for layer, error in errors.items()}
         metrics["psnr"] = _finite(psnr(saved, target))
     losses = part.composition.objective.bind(network, size_of(image)).losses(saved)
-    return {"losses": {name: _finite(value) for name, value in losses.items()}, "metrics": metrics}
+    return {
+        "losses": {name: _finite(value) for name, value in losses.items()},
+        "weights": part.composition.objective.weights(),
+        "metrics": metrics,
+    }
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:

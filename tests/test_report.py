@@ -1,0 +1,498 @@
+"""Pages from run folders: what they hold, what is escaped, and what is said of folders that are missing or damaged."""
+
+import base64
+import json
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from html import unescape
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+import impasto.report
+from command import Ended, call, pixels, read_json
+from impasto.errors import RunFolderError
+from impasto.pages import _templates, duration, figure, number, spread, stage_changes, term_curves, total_curves
+from impasto.records import Frame, Line, read_run, repeat_command
+from impasto.report import comparison_page, differences, run_page, title, unique_names, write_report
+from impasto.sections import frame_label, measures_table, terms_table
+from impasto.weights import VGG16_SHA256, bundled, sha256
+from runs_for_pages import desk, made
+
+__all__ = ["desk", "made"]
+VOID = {"meta", "img", "input", "link", "br"}
+
+
+class Outline(HTMLParser):
+    """Elements of a page with their attributes, and whether they are closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(page)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def every(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def decoded(uri: str | None) -> PillowImage.Image:
+    assert uri is not None
+    assert uri.startswith("data:image/webp;base64,")
+    return PillowImage.open(BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def line(step: int, total: float = 1.0, stage: int = 1, part: str = "", **terms: float) -> Line:
+    size = (24 * stage, 32 * stage)
+    return Line(
+        part=part, step=step, steps=9, stage=stage, size=size, seconds=step, evaluations=step, total=total, losses=terms
+    )
+
+
+# Pages ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["one", "layers"])
+def test_every_run_leaves_its_page(made: Path, name: str) -> None:
+    page = (made / name / "report.html").read_text("utf-8")
+    outline = Outline(page)
+    assert 80_000 < len(page) < 2_000_000
+    for attributes in outline.every("img"):
+        assert attributes["alt"]
+        shown = decoded(attributes["src"])
+        assert 0 < max(shown.size) <= 1024
+    assert (made / name / "run.toml").read_text("utf-8") in unescape(page)
+    assert VGG16_SHA256 in page
+    assert "CC BY 4.0" in page
+
+
+@pytest.mark.parametrize("name", ["one", "layers", "both"])
+def test_nothing_is_fetched(made: Path, name: str) -> None:
+    """No element, style or script names a place outside the page; links may, for readers to follow."""
+    page = (
+        comparison_page([read_run(made / each) for each in ("one", "other")])
+        if name == "both"
+        else run_page(read_run(made / name))
+    )
+    outline = Outline(page)
+    for tag, attributes in outline.elements:
+        for key in ("src", "srcset", "poster", "data", "href"):
+            if tag != "a" and key in attributes:
+                assert str(attributes[key]).startswith("data:")
+    assert not re.search(r"@import|url\(\s*['\"]?(?!data:)", "".join(re.findall(r"<style>(.*?)</style>", page, re.S)))
+    (policy,) = [each["content"] for each in outline.every("meta") if "http-equiv" in each]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_pictures_are_those_of_the_run(made: Path) -> None:
+    images = Outline((made / "one" / "report.html").read_text("utf-8")).every("img")
+    by_alt = {str(each["alt"]): each for each in reversed(images)}  # the first of each: a slider repeats some
+    for alt, path in {
+        "content: photo": "photo.png",
+        "style: painting": "painting.png",
+        "result": "one/result.png",
+    }.items():
+        shown = np.asarray(decoded(by_alt[alt]["src"]).convert("RGB")).astype(float)
+        assert shown.shape == pixels(made / path).shape
+        assert abs(shown - pixels(made / path)).mean() < 10
+        assert shown.shape[:2] == (int(str(by_alt[alt]["height"])), int(str(by_alt[alt]["width"])))
+
+
+def test_a_comparison_says_what_differs(made: Path) -> None:
+    records = [read_run(made / name) for name in ("one", "other")]
+    assert differences(records) == {"style_weight": ["1.0", "3.0"]}
+    page = comparison_page(records)
+    Outline(page)
+    assert "style_weight: 1.0" in page
+    assert "style_weight: 3.0" in page
+    assert "style_weight: 1.0" not in run_page(records[0])
+    assert differences([records[0], records[0]]) == {}
+    assert "All settings, pictures and versions are the same." in comparison_page([records[0], records[0]])
+
+
+def test_a_comparison_of_different_tasks(made: Path) -> None:
+    records = [read_run(made / name) for name in ("one", "layers", "other")]
+    page = comparison_page(records)
+    Outline(page)
+    assert [name for name in ("one", "layers", "other") if f"{name}<span" in page] == ["one", "layers", "other"]
+    assert differences(records)["task"] == ["transfer", "reconstruct", "transfer"]
+
+
+def test_names_of_runs_are_told_apart(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "one", tmp_path / "one")
+    records = [read_run(folder) for folder in (made / "one", tmp_path / "one", made / "other")]
+    assert unique_names(records) == [str(made / "one"), str(tmp_path / "one"), "other"]
+
+
+def test_what_a_user_names_is_escaped(desk: Path) -> None:
+    bad = "a<script>alert(1)</script>&\"'"
+    name = bad.replace("/", "∕")
+    shutil.copy(desk / "photo.png", desk / f"{name}.png")
+    ended = call(
+        "invert", f"{name}.png", "--layer", "conv1_1", "--size", 32, "--steps", 2, "--quiet", "--out", f"<b>{name}"
+    )
+    assert ended.code == 0, ended.err
+    page = (desk / f"<b>{name}" / "report.html").read_text("utf-8")
+    Outline(page)
+    assert name in unescape(page)
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    both = comparison_page([read_run(desk / f"<b>{name}"), read_run(desk / "one")])
+    Outline(both)
+    assert "<script>alert" not in both
+    assert "<b>a" not in both
+
+
+def test_json_inside_the_page_cannot_end_it() -> None:
+    curves = term_curves("</script><script>alert(1)</script>", [line(1, 2.0, **{"</script>": 1.0, "b": 1.0})])
+    html = str(_templates().get_template("blocks.html").module.curves(curves))
+    assert html.count("</script>") == 1
+    assert "alert(1)" in html
+
+
+def test_a_picture_that_is_gone_or_changed(desk: Path) -> None:
+    (desk / "photo.png").unlink()
+    page = run_page(read_run(desk / "one"))
+    assert "is not there any more and is not shown" in page
+    assert Outline(page).every("img-comparison-slider") == []
+    shutil.copy(desk / "painting.png", desk / "photo.png")
+    record = read_run(desk / "one")
+    assert [picture.path for picture in record.pictures][1] is not None
+
+
+def test_a_picture_is_known_by_its_hash(desk: Path) -> None:
+    call("invert", "photo.png", "--layer", "conv1_1", "--size", 32, "--steps", 1, "--quiet", "--out", "deep/down/run")
+    assert read_run(desk / "deep/down/run").pictures[0].path == Path("photo.png")
+    shutil.copy(desk / "painting.png", desk / "photo.png")
+    (picture,) = read_run(desk / "deep/down/run").pictures
+    assert (picture.path, picture.missing) == (None, "has changed since the run")
+
+
+def test_a_picture_is_found_from_elsewhere(desk: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
+    """Paths are from where the run was started, which is above its folder."""
+    call("invert", "photo.png", "--layer", "conv1_1", "--size", 32, "--steps", 1, "--quiet", "--out", "runs/run")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    (picture,) = read_run(desk / "runs" / "run").pictures
+    assert picture.path == desk / "photo.png"
+
+
+def test_what_a_file_says_of_its_author(desk: Path) -> None:
+    exif = PillowImage.Exif()
+    exif[0x013B], exif[0x8298] = "Ada <Lovelace>", "CC0"
+    with PillowImage.open(desk / "photo.png") as file:
+        file.convert("RGB").save(desk / "signed.jpg", exif=exif)
+    call("invert", "signed.jpg", "--layer", "conv1_1", "--size", 32, "--steps", 1, "--quiet", "--out", "signed")
+    assert "<li>Original: signed.jpg, Ada &lt;Lovelace&gt;, CC0</li>" in (desk / "signed/report.html").read_text(
+        "utf-8"
+    )
+
+
+def test_a_large_photograph_is_shown_upright_and_soon(desk: Path) -> None:
+    """A camera's file, stored on its side: the page needs neither all of its pixels nor long."""
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    lying = (
+        PillowImage.open(desk / "photo.png")
+        .convert("RGB")
+        .resize((4000, 3000))
+        .transpose(PillowImage.Transpose.ROTATE_90)
+    )
+    lying.save(desk / "camera.jpg", exif=exif)
+    call("invert", "camera.jpg", "--layer", "conv1_1", "--size", 64, "--steps", 1, "--quiet", "--out", "run")
+    start = time.perf_counter()
+    shown = Outline(write_report(desk / "run").read_text("utf-8")).every("img")[0]
+    assert time.perf_counter() - start < 2
+    picture = decoded(shown["src"])
+    assert picture.size == (1024, 768)
+    small = np.asarray(picture.convert("RGB").resize((64, 48))).astype(float)
+    assert abs(small - pixels(desk / "photo.png")).mean() < 8
+
+
+def test_the_command_repeats_the_run(desk: Path) -> None:
+    for name in ("one", "other", "layers"):
+        words = shlex.split(repeat_command(read_run(desk / name)))
+        assert words[0] == "impasto"
+        assert call(*words[1:], "--quiet", "--out", desk / f"{name}-again").code == 0
+        assert np.array_equal(pixels(desk / name / "result.png"), pixels(desk / f"{name}-again" / "result.png"))
+
+
+def test_the_command_quotes(desk: Path) -> None:
+    shutil.copy(desk / "photo.png", desk / "-my photo's.png")
+    ended = call(
+        *("texture", "./-my photo's.png", "--cumulative", "--layers", "relu1_1", "--size", 32, "--steps", 1),
+        *("--quiet", "--out", "quoted"),
+    )
+    assert ended.code == 0, ended.err
+    words = shlex.split(repeat_command(read_run(desk / "quoted")))
+    assert words[:3] == ["impasto", "texture", "./-my photo's.png"]
+    assert "--cumulative" in words
+    assert call(*words[1:], "--quiet", "--out", "again").code == 0
+
+
+def test_a_page_is_quickly_made(made: Path, tmp_path: Path) -> None:
+    write_report(made / "one", tmp_path / "warm.html")
+    start = time.perf_counter()
+    write_report(made / "one", tmp_path / "page.html")
+    assert time.perf_counter() - start < 1
+
+
+# Folders that are not whole ------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_killed(desk: Path) -> None:
+    """No summary, no result, half a line: what is there is shown."""
+    for name in ("summary.json", "result.png"):
+        (desk / "one" / name).unlink()
+    metrics = desk / "one" / "metrics.jsonl"
+    metrics.write_text("\n".join([*metrics.read_text().splitlines()[:5], '{"step": 6, "ste']))
+    record = read_run(desk / "one")
+    assert (record.status, len(record.parts[0].lines)) == ("unfinished", 5)
+    page = run_page(record)
+    Outline(page)
+    assert "has not come to its end" in page
+    assert "step 5 of 12" in page
+
+
+def test_a_run_of_which_a_part_is_missing(desk: Path) -> None:
+    metrics = desk / "layers" / "metrics.jsonl"
+    metrics.write_text(
+        "".join(text for text in metrics.read_text().splitlines(keepends=True) if "conv1_1" in text[:20])
+    )
+    shutil.rmtree(desk / "layers" / "conv3_1")
+    record = read_run(desk / "layers")
+    assert (record.status, record.planned) == ("unfinished", ("conv1_1", "conv3_1"))
+    assert "1 of 2 parts done" in run_page(record)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "there is no folder run": ("one", shutil.rmtree),
+    "run is a file; name the folder of a run": ("one", lambda run: (shutil.rmtree(run), run.write_text("no"))),
+    "run is not the folder of a run: it has no run.toml": ("one", lambda run: (run / "run.toml").unlink()),
+    "run/run.toml is damaged: Expected '=' after": ("one", lambda run: (run / "run.toml").write_text("task")),
+    "run/run.toml is damaged: it is no text": ("one", lambda run: (run / "run.toml").write_bytes(b"\xff\xfe")),
+    "run/run.toml is damaged: settings: Field required": (
+        "one",
+        lambda run: (run / "run.toml").write_text("task='transfer'\npictures=['a','b']"),
+    ),
+    "run/run.toml is damaged: ": (
+        "one",
+        lambda run: (run / "run.toml").write_text("task='transfer'\npictures=['a','b']\n[settings]\nsice=2"),
+    ),
+    "run/metrics.jsonl is damaged at line 2": (
+        "one",
+        lambda run: (run / "metrics.jsonl").write_text(
+            "\n".join(
+                "?" if n == 1 else text for n, text in enumerate((run / "metrics.jsonl").read_text().splitlines())
+            )
+        ),
+    ),
+    "run/metrics.jsonl is damaged: '../..' is not the name of a part": (
+        "one",
+        lambda run: (run / "metrics.jsonl").write_text(line(1, part="../..", a=1.0).model_dump_json() + "\n"),
+    ),
+    "run/metrics.jsonl is damaged: '..' is not the name of a part": (
+        "layers",
+        lambda run: (run / "metrics.jsonl").write_text(line(1, part="..", a=1.0).model_dump_json() + "\n"),
+    ),
+    "run/summary.json is damaged: Invalid JSON": ("one", lambda run: (run / "summary.json").write_text("{")),
+    "run/summary.json is damaged: status: Field required": ("one", lambda run: (run / "summary.json").write_text("{}")),
+    "run/conv1_1/summary.json is damaged: Invalid JSON": (
+        "layers",
+        lambda run: (run / "conv1_1" / "summary.json").write_text(""),
+    ),
+    "run is damaged: run/result.png cannot be read as a picture": (
+        "one",
+        lambda run: (run / "result.png").write_bytes((run / "result.png").read_bytes()[:900]),
+    ),
+    "run is damaged: run/frames/000000.jpg cannot be read as a picture": (
+        "one",
+        lambda run: (run / "frames" / "000000.jpg").write_text("no picture"),
+    ),
+    "run holds no step yet; there is nothing to show": (
+        "one",
+        lambda run: ((run / "metrics.jsonl").unlink(), (run / "summary.json").unlink()),
+    ),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGE)
+def test_damaged_folders(desk: Path, words: str) -> None:
+    """One sentence, exit code 1, and nothing is written."""
+    name, damage = DAMAGE[words]
+    shutil.copytree(desk / name, desk / "run")
+    (desk / "run" / "report.html").unlink()
+    damage(desk / "run")
+    ended = call("report", "run")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.startswith(f"impasto: {words}")
+    assert not (desk / "run" / "report.html").exists()
+    assert call("report", "one", "run").code == 1
+    assert not (desk / "comparison.html").exists()
+
+
+def test_a_page_that_cannot_be_written_costs_nothing_else(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(impasto.report, "read_run", fail)
+    ended = call("invert", "photo.png", "--layer", "conv1_1", "--size", 32, "--steps", 2, "--quiet", "--out", "run")
+    assert (ended.code, ended.out) == (0, "run\n")
+    assert ended.err == "run/report.html is not written: a mistake of ours\n"
+    assert read_json(desk / "run" / "summary.json")["status"] == "done"
+    assert (desk / "run" / "result.png").is_file()
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_run_is_made_anew(desk: Path) -> None:
+    (desk / "one" / "report.html").write_text("old")
+    assert call("report", "one") == Ended(0, "one/report.html\n", "")
+    assert len((desk / "one" / "report.html").read_text("utf-8")) > 80_000
+    assert call("report", "one", "-o", "page.html") == Ended(0, "page.html\n", "")
+    assert call("report", "one", "other") == Ended(0, "comparison.html\n", "")
+
+
+@pytest.mark.parametrize("runs", [["one"], ["one", "other"]])
+def test_other_files_are_kept(desk: Path, runs: list[str]) -> None:
+    (desk / "mine.html").write_text("mine")
+    ended = call("report", *runs, "-o", "mine.html")
+    assert ended.code == 1
+    assert ended.err == (
+        "impasto: mine.html exists already; name another file with --out, or replace it with --force\n"
+    )
+    assert (desk / "mine.html").read_text() == "mine"
+    assert call("report", *runs, "-o", "mine.html", "--force").code == 0
+    assert call("report", *runs, "-o", "no/such/folder.html").err.startswith("impasto: no/such/folder.html cannot be")
+
+
+# Pieces --------------------------------------------------------------------------------------------------------------
+
+
+def test_curves_are_what_metrics_say(made: Path) -> None:
+    lines = read_run(made / "one").parts[0].lines
+    data = term_curves("", lines).data
+    assert data["steps"] == list(range(1, 13))
+    assert [each["name"] for each in data["series"]] == ["total", *lines[0].losses]
+    assert data["series"][0]["values"] == pytest.approx([each.total for each in lines], rel=1e-3)
+    assert data["stages"] == [{"step": 9, "label": "96 × 72 px"}]
+    assert (
+        data["series"][1]["values"][0] is None
+    )  # the content's own loss is 0 at first: no place on a logarithmic axis
+
+
+def test_curves_of_several_runs_share_their_steps() -> None:
+    data = total_curves("", {"a": [line(1, 2.0), line(2, 1.0)], "b": [line(1, 4.0)]}).data
+    assert data["steps"] == [1, 2]
+    assert [each["values"] for each in data["series"]] == [[2, 1], [4, None]]
+
+
+def test_long_curves_are_thinned() -> None:
+    data = total_curves("", {"a": [line(step, 1 / step) for step in range(1, 5001)]}).data
+    assert len(data["steps"]) == 1000
+    assert (data["steps"][0], data["steps"][-1]) == (1, 5000)
+    assert len(data["series"][0]["values"]) == 1000
+    assert len(json.dumps(data)) < 40_000
+
+
+def test_stage_changes() -> None:
+    assert stage_changes([line(1), line(2), line(3, stage=2), line(4, stage=2)]) == [(3, "64 × 48 px")]
+
+
+@pytest.mark.parametrize(("count", "most", "steps"), [(3, 6, [0, 1, 2]), (11, 3, [0, 5, 10]), (40, 2, [0, 39])])
+def test_spread(count: int, most: int, steps: list[int]) -> None:
+    assert [frame.step for frame in spread([Frame(step, Path()) for step in range(count)], most)] == steps
+
+
+def test_labels_of_frames(made: Path) -> None:
+    """A frame's loss is in the line after it: a line's losses are of the picture before its step."""
+    (part,) = read_run(made / "one").parts
+    assert [frame.step for frame in part.frames] == [0, 1, 3, 7, 12]
+    labels = [frame_label(part, frame) for frame in part.frames]
+    assert labels[0] == f"step 0 of 12 · 48 × 36 px · loss {number(part.lines[0].total)}"
+    assert labels[1] == f"step 1 of 12 · 48 × 36 px · loss {number(part.lines[1].total)}"
+    assert part.summary is not None
+    assert (
+        labels[-1] == f"step 12 of 12 · 96 × 72 px · loss {number(sum(v or 0 for v in part.summary.losses.values()))}"
+    )
+
+
+def test_terms_have_weights_and_shares(made: Path) -> None:
+    table = terms_table(read_run(made / "other"))
+    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.2"]
+    assert [cell.text for cell in table.rows[1][:3]] == ["style", "relu1_1", "0.6"]
+    shares = [row[3].share for row in table.rows]
+    assert sum(share or 0 for share in shares) == pytest.approx(1)
+    losses = read_json(made / "other" / "summary.json")["losses"]
+    assert shares == pytest.approx([loss / sum(losses.values()) for loss in losses.values()])
+
+
+def test_measures(made: Path) -> None:
+    table = measures_table([("", read_run(made / "layers"))])
+    assert table.head[:4] == ("", "status", "e", "PSNR")
+    assert [row[0].text for row in table.rows] == ["conv1_1", "conv3_1"]
+    errors = read_json(made / "layers" / "conv1_1" / "summary.json")["metrics"]["feature_error"]
+    assert table.rows[0][2].text == ", ".join(f"{number(error)} at {layer}" for layer, error in errors.items())
+
+
+def test_titles(made: Path) -> None:
+    assert title(read_run(made / "one")) == "photo, in the style of painting"
+    assert title(read_run(made / "layers")) == "What each layer keeps of photo"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "–"), (float("nan"), "–"), (0.0, "0"), (0.12345, "0.123"), (12345.0, "1.23·10⁴"), (2.35e-5, "2.35·10⁻⁵")],
+)
+def test_numbers(value: float | None, words: str) -> None:
+    assert number(value) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (9.5, "9.5 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (7260.0, "2 h 1 min")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_large_pictures_are_made_small(tmp_path: Path) -> None:
+    PillowImage.effect_noise((3000, 1000), 60).convert("RGB").save(tmp_path / "large.png")
+    shown = figure(tmp_path / "large.png", "noise", most_px=600)
+    assert (shown.width, shown.height) == (600, 200)
+    assert decoded(shown.uri).size == (600, 200)
+
+
+def test_transparency_is_kept(tmp_path: Path) -> None:
+    PillowImage.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert decoded(figure(tmp_path / "clear.png", "", most_px=8).uri).mode == "RGBA"
+
+
+def test_vendored_scripts_are_the_published_files() -> None:
+    vendor = bundled("report/vendor")
+    noted = dict(re.findall(r"^\| (\S+) \|.*`(\w{64})` \|$", (vendor / "VENDORED.md").read_text("utf-8"), re.M))
+    assert noted == {path.name: sha256(path) for path in vendor.iterdir() if path.suffix in (".js", ".css")}
+    for name in ("uPlot", "img-comparison-slider"):
+        assert "Permission is hereby granted" in (vendor / f"{name}.LICENSE").read_text("utf-8")
+
+
+def test_errors_from_python(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=f"there is no folder {re.escape(str(tmp_path / 'none'))}"):
+        write_report(tmp_path / "none")
