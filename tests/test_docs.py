@@ -11,7 +11,10 @@ import pytest
 from impasto.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "resume")),
+]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -38,6 +41,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "two.jpg": "cafe-terrace-at-night.webp",
     }.items():
         shutil.copy(ROOT / "examples" / source, tmp_path / name)
+    spec = (
+        'task = "transfer"\npictures = ["photo.jpg", "painting.jpg"]\nsettings = {size = 32, steps = 2, frames = 2}\n'
+    )
+    (tmp_path / "spec.toml").write_text(spec, "utf-8")
     (tmp_path / "FOLDER").mkdir()
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
     monkeypatch.chdir(tmp_path)
@@ -55,8 +62,8 @@ def test_python_blocks_run(page: str, code: str, desk: Path) -> None:
 def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)[1:]
     small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
-    if words[0] == "report":
-        for folder in (word for word in words if word.startswith("runs/")):
+    if words[0] in ("report", "resume", "run", "show"):
+        for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
     elif words[0] not in ("normalise", "networks"):
@@ -68,7 +75,8 @@ def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[s
 
 def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
-        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report")
+        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
+        *("resume", "run", "show"),
     }
 
 

@@ -30,8 +30,12 @@ TENSOR = "$tensor"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Where a run stands: in which part (counted from 0), where its loop does, and the part's seconds so far."""
+    """Where a run stands: in which part (counted from 0), where its loop does, and the part's seconds so far.
 
+    `fingerprint` is that of the run's spec: a state serves no other.
+    """
+
+    fingerprint: str
     part: int
     seconds: float
     state: State
@@ -54,8 +58,16 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, part: int, every_seconds: float, *, before: float = 0.0, files: Iterable[Path] = ()
+        self,
+        folder: Path,
+        fingerprint: str,
+        part: int,
+        every_seconds: float,
+        *,
+        before: float = 0.0,
+        files: Iterable[Path] = (),
     ) -> None:
+        self._fingerprint = fingerprint
         self._folder, self._part, self._every, self._files = folder / FOLDER, part, every_seconds, tuple(files)
         self._last = time.monotonic()
         self._start = self._last - before
@@ -70,7 +82,7 @@ class Checkpoints:
         for file in self._files:
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
-        checkpoint = Checkpoint(self._part, time.monotonic() - self._start, iterate.state())
+        checkpoint = Checkpoint(self._fingerprint, self._part, time.monotonic() - self._start, iterate.state())
         self._folder.mkdir(exist_ok=True)
         write_checkpoint(checkpoint, self._folder / f"{self._part:03}-{checkpoint.step:07}.safetensors")
         for path in checkpoint_files(self._folder)[KEPT:]:

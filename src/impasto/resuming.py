@@ -78,10 +78,10 @@ def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
         print(f"impasto: the result may differ from that of one go: {'; '.join(others)}", file=sys.stderr)
 
 
-def look_back(folder: Path, names: Sequence[str], device: torch.device) -> Past:
+def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torch.device) -> Past:
     """What the run has done so far; damaged checkpoints are named.
 
-    Raises RunFolderError where all checkpoints are damaged, or something that was finished is missing.
+    Raises RunFolderError where all checkpoints are damaged or of other settings, or something finished is missing.
     """
     summaries: dict[str, Summary] = {}
     for name in names:
@@ -96,9 +96,11 @@ def look_back(folder: Path, names: Sequence[str], device: torch.device) -> Past:
         print(f"impasto: {path} is damaged{before}", file=sys.stderr)
     if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
         raise RunFolderError(f"{folder} is damaged: {names[part]} was finished and has no {SUMMARY}")
+    again = f"start again with impasto run {folder / SETTINGS_FILE}"
     if checkpoint is None and damaged:
-        again = f"impasto run {folder / SETTINGS_FILE}"
-        raise RunFolderError(f"no checkpoint of {folder} can be read; start again with {again}")
+        raise RunFolderError(f"no checkpoint of {folder} can be read; {again}")
+    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
+        raise RunFolderError(f"{folder} cannot go on: {SETTINGS_FILE} has been edited since it was begun; {again}")
     if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
         place = place_of(folder, names, names[part])
         print(f"impasto: {place} has no checkpoint yet and starts at its beginning", file=sys.stderr)

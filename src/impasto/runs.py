@@ -33,7 +33,7 @@ from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
 from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
-from impasto.specfiles import SETTINGS_FILE, located
+from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
 from impasto.stopping import stop_signal
 from impasto.synthesis import synthesise
@@ -91,7 +91,7 @@ def resume(folder: Path, *, show: Show = "progress", mp4: bool = False, checkpoi
         raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
     prepared = _prepare(spec, spec.settings.threads or found.provenance.get("threads"))
     require_same(folder, found.provenance, provenance(spec, prepared.network))
-    past = look_back(folder, names, prepared.network.device)
+    past = look_back(folder, names, fingerprint(found.toml), prepared.network.device)
     with _sentence_for(folder):
         past = cut_back(folder, names, past)
         _run_parts(prepared, folder, found.toml, Watching(show, (), mp4, checkpoint_seconds), past)
@@ -183,7 +183,7 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
                     part,
                     _precise_enough(part, prepared.network, prepared.precise, spec.settings),
                     [curves[part.name], *recorders(part, folder, place, spec, watching, checkpoint), tracking],
-                    checkpoints(folder, number, watching, checkpoint),
+                    checkpoints(folder, toml, number, watching, checkpoint),
                     stop,
                     spec.settings,
                     checkpoint,

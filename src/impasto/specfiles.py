@@ -1,5 +1,7 @@
 """Specs as files: written by hand, left by a run as run.toml, or inside a result's picture."""
 
+import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -96,6 +98,12 @@ def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
         "settings": spec.settings.model_dump(mode="json", exclude_none=True),
     }
     return tomli_w.dumps({**plain, **(more or {})})
+
+
+def fingerprint(toml: str) -> str:
+    """SHA-256 of what a spec's text says, without where it came about; the same however it is laid out."""
+    said = {key: value for key, value in tomllib.loads(toml).items() if key != "provenance"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def relative_to(folder: Path, spec: RunSpec) -> RunSpec:

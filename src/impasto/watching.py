@@ -12,6 +12,7 @@ from impasto.extras import TrackerName
 from impasto.parts import Part
 from impasto.recorders import Bar, Frames, JsonLines, MetricsFile, PlainLines, Recorder
 from impasto.records import METRICS
+from impasto.specfiles import fingerprint
 from impasto.specs import RunSpec, Settings
 from impasto.trackers import Tracked
 from impasto.tracking import Tracking
@@ -60,7 +61,8 @@ def recorders(
     return chosen
 
 
-def checkpoints(folder: Path, number: int, watching: Watching, checkpoint: Checkpoint | None) -> Checkpoints:
+def checkpoints(folder: Path, toml: str, number: int, watching: Watching, checkpoint: Checkpoint | None) -> Checkpoints:
     """The recorder that keeps where part `number` stands, never ahead of the lines."""
     before = 0.0 if checkpoint is None else checkpoint.seconds
-    return Checkpoints(folder, number, watching.checkpoint_seconds, before=before, files=[folder / METRICS])
+    every = watching.checkpoint_seconds
+    return Checkpoints(folder, fingerprint(toml), number, every, before=before, files=[folder / METRICS])
