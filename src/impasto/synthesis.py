@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from impasto.inits import Init
 from impasto.networks import Network
 from impasto.objectives import Criterion, Losses, Objective
 from impasto.optimisers import Evaluation, MakeOptimiser, adam
-from impasto.parameterisations import Parameterisation, Parameters, Pixels
+from impasto.parameterisations import Parameterisation, Parameters, Pixels, hold_at_levels
 from impasto.schedules import Schedule, Stage
 
 
@@ -66,15 +66,21 @@ def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
     for number, stage in enumerate(schedule, start=1):
         criterion = composition.objective.bind(network, stage.size)
         step = count = 0
-        left = math.inf if composition.evaluations is None else float(composition.evaluations - evaluations)
+        left = math.inf
+        if composition.evaluations is not None:
+            left = composition.evaluations - evaluations
+            left -= min(sum(later.steps for later in schedule[number:] if later.held), left // 2)
         start = resize(image, stage.size)
+        way = replace(composition, parameterisation=hold_at_levels(start, stage.held)) if stage.held else composition
         try:
-            for step, count, image, losses in descend(start, criterion, stage, composition, left):
+            for step, count, image, losses in descend(start, criterion, stage, way, left):
                 yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses)
         except _SpentError:
-            return
+            count = int(left)
         done += step
         evaluations += count
+        if evaluations == composition.evaluations:
+            return
 
 
 def descend(
