@@ -68,7 +68,7 @@ def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
         step = count = 0
         left = math.inf
         if composition.evaluations is not None:
-            left = composition.evaluations - evaluations
+            left = float(composition.evaluations - evaluations)
             left -= min(sum(later.steps for later in schedule[number:] if later.held), left // 2)
         start = resize(image, stage.size)
         way = replace(composition, parameterisation=hold_at_levels(start, stage.held)) if stage.held else composition
