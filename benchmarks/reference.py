@@ -65,6 +65,7 @@ class Objective:
     network: nn.ModuleDict
     content: Tensor
     grams: dict[str, Tensor]
+    style_weight: float = STYLE_WEIGHT
 
     @classmethod
     def of(cls, network: nn.ModuleDict, content: Tensor, style: Tensor) -> "Objective":
@@ -80,7 +81,7 @@ class Objective:
         features = read(self.network, picture)
         loss = CONTENT_WEIGHT * functional.mse_loss(features[CONTENT_LAYER], self.content)
         for layer, target in self.grams.items():
-            loss = loss + STYLE_WEIGHT * functional.mse_loss(gram(features[layer]), target)
+            loss = loss + self.style_weight * functional.mse_loss(gram(features[layer]), target)
         return loss
 
 

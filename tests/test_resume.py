@@ -40,7 +40,7 @@ from impasto.priors import out_of_range, total_variation
 from impasto.recorders import Frames
 from impasto.records import read_run
 from impasto.runs import resume, run
-from impasto.schedules import Stage
+from impasto.schedules import Stage, settling
 from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, TransferSettings
 from impasto.synthesis import Composition, Iterate, State, synthesise
 
@@ -48,7 +48,7 @@ PHOTO, PAINTING = random_image(24, 32, 1, torch.float32), random_image(20, 30, 2
 OBJECTIVE = (
     content(PHOTO, {"conv2_1": 0.1}) + style(PAINTING, ["relu1_1", "conv2_1"]) + prior("range", 1.0, out_of_range)
 )
-SCHEDULE = (Stage((12, 16), 4), Stage((18, 24), 3), Stage((24, 32), 5))
+SCHEDULE = (Stage((12, 16), 4), Stage((18, 24), 2), Stage((24, 32), 4))
 OPTIMISERS = {"adam": adam(final=0.1), "lbfgs": lbfgs(history=3), "plain": lbfgs(line_search=False)}
 CPU = torch.device("cpu")
 
@@ -75,10 +75,19 @@ def through_a_file(state: State, folder: Path) -> State:
 
 @pytest.mark.parametrize("parameterisation", [Pixels(), Fourier()], ids=["pixels", "fourier"])
 @pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize("evaluations", [None, 16])
 def test_the_loop_goes_on_after_any_step(
-    tiny32: Network, tmp_path: Path, optimiser: MakeOptimiser, parameterisation: Parameterisation
+    tiny32: Network,
+    tmp_path: Path,
+    optimiser: MakeOptimiser,
+    parameterisation: Parameterisation,
+    evaluations: int | None,
 ) -> None:
-    composed = composition(optimiser=optimiser, parameterisation=parameterisation)
+    """Over changes of size, and while values settle at the end."""
+    schedule = SCHEDULE + settling((24, 32), 4, rounds=2)
+    composed = composition(
+        optimiser=optimiser, parameterisation=parameterisation, schedule=schedule, evaluations=evaluations
+    )
     whole, states = [], []
     for iterate in synthesise(composed, tiny32):
         whole.append(iterate)
@@ -155,7 +164,7 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
         assert len(list((tmp_path / "checkpoints").iterdir())) == min(KEPT, iterate.step)
     found, damaged = newest_checkpoint(tmp_path, 1, CPU)
     assert found is not None
-    assert (found.part, found.step, damaged) == (1, 12, [])
+    assert (found.part, found.step, damaged) == (1, 10, [])
     assert 5 <= found.seconds < 60
     assert newest_checkpoint(tmp_path, 0, CPU) == (None, [])
 
@@ -168,7 +177,7 @@ def test_one_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         now += 4
         keeper.record(iterate)
         saved.append([path.stem for path in checkpoint_files(tmp_path / "checkpoints")][:1])
-    assert saved == [[]] * 2 + [["000-0000003"]] * 3 + [["000-0000006"]] * 3 + [["000-0000009"]] * 3 + [["000-0000012"]]
+    assert saved == [[]] * 2 + [["000-0000003"]] * 3 + [["000-0000006"]] * 3 + [["000-0000009"]] * 2
 
 
 def test_the_same_tensor_is_written_once(tmp_path: Path, state: State) -> None:
@@ -237,7 +246,7 @@ SPECS = {
     "fourier": RunSpec(
         task="invert",
         pictures=(Path("photo.png"),),
-        settings=InvertSettings(**FRAMES, layer="conv2_1", optimiser="adam", parameterisation="fourier"),
+        settings=InvertSettings(**FRAMES, layer="conv2_1", optimiser="adam", parameterisation="fourier", settle=7),
     ),
     "parts": RunSpec(
         task="reconstruct",
@@ -309,6 +318,7 @@ def without_costs(summary: dict[str, object]) -> dict[str, object]:
         ("transfer", 10, 1),  # the last step of the first stage
         ("transfer", 12, 1),
         ("fourier", 3, 1),
+        ("fourier", 8, 1),  # settling
         ("parts", 2, 1),
         ("parts", 4, 3),
     ],
@@ -341,7 +351,7 @@ def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None
     write_checkpoint(replace(read_checkpoint(path), seconds=1000.0), path)
     resume(desk / "run", show="nothing")
     assert 1000 < read_json(desk / "run" / "summary.json")["seconds"] < 1060
-    assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 3
+    assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 10
 
 
 @pytest.fixture

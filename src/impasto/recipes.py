@@ -1,6 +1,8 @@
 """The tasks: init × objective × schedule, and a way down. Composition only; `synthesise` does the rest."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from impasto.distances import mean_squared_error, normalised_squared_error
 from impasto.errors import ImageError, SpecError
@@ -10,7 +12,7 @@ from impasto.objectives import Objective, content, prior, style
 from impasto.optimisers import MakeOptimiser, adam, lbfgs
 from impasto.parameterisations import Fourier, Pixels
 from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.schedules import octaves, single
+from impasto.schedules import octaves, settling, single
 from impasto.specs import (
     AmalgamateSettings,
     InvertSettings,
@@ -38,7 +40,8 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
         + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
         + prior("contrast", settings.contrast, alpha_norm)
     )
-    return _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    return _settled(composition, settings.layer, settings)
 
 
 def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
@@ -48,7 +51,8 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     """
     settings = settings or ReconstructSettings()
     objective = _content_at(layer, photo, settings)
-    return _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    return _settled(composition, layer, settings)
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
@@ -123,6 +127,15 @@ def _compose(
         optimiser=_optimiser(settings),
         evaluations=settings.evaluations,
     )
+
+
+def _settled(composition: Composition, layer: str, settings: InvertSettings | ReconstructSettings) -> Composition:
+    """With the settling stages, where the layer is so shallow that it sees the rounding to 8 bits: blocks 1 and 2."""
+    block = re.search(r"\d", layer)
+    if block is None or int(block[0]) > 2:
+        return composition
+    stages = settling(composition.schedule[-1].size, settings.settle)
+    return replace(composition, schedule=composition.schedule + stages)
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:

@@ -69,7 +69,14 @@ class Settings(BaseModel):
     "How many pictures on the way are kept for the animation, first and last included; 0 for none."
 
 
-class InvertSettings(Settings):
+class _LayerSettings(Settings):
+    """What aims at one layer can be told besides."""
+
+    settle: Annotated[int, Field(ge=0)] = 0
+    "Steps at the end that put the colours on the file's 256 levels bit by bit; only for blocks 1 and 2."
+
+
+class InvertSettings(_LayerSettings):
     """Settings of `invert`."""
 
     layer: str = "conv4_1"
@@ -82,7 +89,7 @@ class InvertSettings(Settings):
     "Weight of the α-norm, the prior against extreme colours."
 
 
-class ReconstructSettings(Settings):
+class ReconstructSettings(_LayerSettings):
     """Settings of `reconstruct`."""
 
     layers: str = DEEPER_AND_DEEPER

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -13,7 +13,7 @@ from impasto.inits import Init
 from impasto.networks import Network
 from impasto.objectives import Criterion, Losses, Objective
 from impasto.optimisers import Evaluation, MakeOptimiser, Memory, adam
-from impasto.parameterisations import Parameterisation, Parameters, Pixels
+from impasto.parameterisations import Parameterisation, Parameters, Pixels, hold_at_levels
 from impasto.schedules import Schedule, Stage
 
 
@@ -48,18 +48,21 @@ class Descent:
 class State:
     """Where the loop stands after a step: all it needs to go on. `steps` and `evaluations` are the earlier stages'.
 
-    No random numbers are drawn after the first picture, so none are part of it.
+    `start` is the stage's first picture where that says which values are held, else None. No random numbers are drawn
+    after the run's first picture, so none are part of it.
     """
 
     stage: int
     steps: int
     evaluations: int
+    start: Image | None
     descent: Descent
 
     def image(self, composition: Composition) -> Image:
         """The picture after that step."""
-        size = composition.schedule[self.stage - 1].size
-        return composition.parameterisation.decode(self.descent.parameters, size).detach()
+        stage = composition.schedule[self.stage - 1]
+        way = composition if self.start is None else _way(composition, stage, self.start)
+        return way.parameterisation.decode(self.descent.parameters, stage.size).detach()
 
 
 def _no_state() -> State:
@@ -105,22 +108,33 @@ def synthesise(composition: Composition, network: Network, after: State | None =
         if number < begun:
             continue
         criterion = composition.objective.bind(network, stage.size)
-        resumed = after.descent if after is not None and number == begun else None
-        step, count = (0, 0) if resumed is None else (resumed.step, resumed.evaluations)
-        left = math.inf if composition.evaluations is None else float(composition.evaluations - evaluations)
-        start = resize(image, stage.size)
+        resumed = after if after is not None and number == begun else None
+        step, count = (0, 0) if resumed is None else (resumed.descent.step, resumed.descent.evaluations)
+        left = math.inf
+        if composition.evaluations is not None:
+            left = float(composition.evaluations - evaluations)
+            left -= min(sum(later.steps for later in schedule[number:] if later.held), left // 2)
+        start = resize(image, stage.size) if resumed is None or resumed.start is None else resumed.start
+        way, descent = _way(composition, stage, start), None if resumed is None else resumed.descent
         try:
-            for step, count, image, losses, state in descend(start, criterion, stage, composition, left, resumed):
-                whole = partial(_state, number, done, evaluations, state)
+            for step, count, image, losses, state in descend(start, criterion, stage, way, left, descent):
+                whole = partial(_state, number, done, evaluations, start if stage.held else None, state)
                 yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses, whole)
         except _SpentError:
-            return
+            count = int(left)
         done += step
         evaluations += count
+        if evaluations == composition.evaluations:
+            return
 
 
-def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent]) -> State:
-    return State(stage, steps, evaluations, descent())
+def _way(composition: Composition, stage: Stage, start: Image) -> Composition:
+    """The composition as it is in a stage that starts with this picture: where values are held, they are pixels."""
+    return replace(composition, parameterisation=hold_at_levels(start, stage.held)) if stage.held else composition
+
+
+def _state(stage: int, steps: int, evaluations: int, start: Image | None, descent: Callable[[], Descent]) -> State:
+    return State(stage, steps, evaluations, start, descent())
 
 
 def descend(
