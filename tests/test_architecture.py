@@ -52,6 +52,8 @@ ORDER = (
     "resuming",
     "watching",
     "runs",
+    "series",
+    "sweeps",
     "commands",
     "cli",
 )

@@ -66,7 +66,7 @@ def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[s
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
-    elif words[0] not in ("normalise", "networks"):
+    elif words[0] not in ("normalise", "networks", "sweep"):
         words += small
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -76,7 +76,7 @@ def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[s
 def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
-        *("resume", "run", "show"),
+        *("resume", "run", "show", "sweep"),
     }
 
 

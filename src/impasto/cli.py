@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
-from impasto.commands import Output, located_or_told, resume, show, split_pictures, start
+from impasto.commands import Output, located_or_told, resume, show, split_pictures, start, sweep
 from impasto.errors import ImpastoError, OutputError, SpecError
 from impasto.specfiles import read_spec
 from impasto.specs import (
@@ -125,6 +125,7 @@ def run(
 
 
 app.command(resume)
+app.command(sweep)
 app.command(show)
 
 

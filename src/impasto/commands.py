@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
-from impasto.errors import ImpastoError, OutputError
+from impasto.errors import ImpastoError, OutputError, SpecError
 from impasto.extras import TrackerName
 from impasto.presets import DEFAULT, preset
 from impasto.specfiles import SpecFile, located, read_spec, relative_to, spec_toml
@@ -99,6 +99,51 @@ def resume(
 
     with _told(json):
         folder = runs.resume(run, show=_shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint)
+    if not json:
+        print(folder)
+
+
+def sweep(
+    spec: Path,
+    /,
+    *,
+    vary: Annotated[tuple[str, ...], Parameter(negative="")],
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Do SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
+
+    impasto sweep spec.toml --vary style_weight=1,3,10 --vary content_layers=relu3_1,relu4_1
+
+    Parameters
+    ----------
+    spec
+        A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
+    vary
+        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that have commas in them.
+    out
+        Folder for the runs; where it holds the same sweep, finished runs are not done again. By default under runs/.
+    force
+        Replace the folder if it holds another sweep.
+    quiet
+        Say nothing but errors and the folder's name.
+    json
+        Print lines of JSON for each run, and one with the results at the end.
+
+    """
+    found = read_spec(spec)
+    variations: dict[str, tuple[str, ...]] = {}
+    from impasto.sweeps import parse_variation, run_sweep
+
+    for text in vary:
+        name, values = parse_variation(text, found.spec.task)
+        if name in variations:
+            raise SpecError(f"{name} varies twice; give all its values at once")
+        variations[name] = values
+    with _told(json):
+        folder = run_sweep(located_or_told(found), variations, out, force=force, show=_shown(json, quiet))
     if not json:
         print(folder)
 

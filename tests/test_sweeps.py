@@ -1,0 +1,155 @@
+"""Sweeps: every combination once, finished runs left alone, and what is wrong said before anything is written."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image as PillowImage
+
+import impasto.runs
+from command import call, read_json, save_pictures
+from impasto.errors import SpecError
+from impasto.networks import Network
+from impasto.specs import InvertSettings, ReconstructSettings, RunSpec
+from impasto.sweeps import parse_variation, plan
+from impasto.synthesis import Composition, Iterate, State, synthesise
+
+SPEC = """task = "invert"
+pictures = ["photo.png"]
+
+[settings]
+layer = "conv1_1"
+size = 32
+steps = 4
+frames = 3
+precision = "float32"
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    save_pictures(tmp_path)
+    (tmp_path / "spec.toml").write_text(SPEC, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each run's picture was made."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.png")}
+
+
+def test_values() -> None:
+    assert parse_variation("style_weight=1,3,10", "transfer") == ("style_weight", ("1", "3", "10"))
+    assert parse_variation("style-weight = 1 , 3", "transfer") == ("style_weight", ("1", "3"))
+    assert parse_variation("layer=conv3_1,conv4_1", "invert") == ("layer", ("conv3_1", "conv4_1"))
+    assert parse_variation("layer=conv3_1", "reconstruct") == ("layers", ("conv3_1",))
+    both = ("style_layers", ("relu1_1,relu2_1", "relu3_1"))
+    assert parse_variation("style_layers=relu1_1,relu2_1;relu3_1", "transfer") == both
+
+
+def test_every_combination_once() -> None:
+    spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
+    cells = plan(spec, {"smoothness": ("0.5", "1"), "layer": ("conv3_1", "conv4_1", "conv5_1")})
+    assert [cell.name for cell in cells][:2] == ["smoothness=0.5,layer=conv3_1", "smoothness=0.5,layer=conv4_1"]
+    assert len({cell.name for cell in cells}) == 6
+    for cell in cells:
+        settings = cell.spec.settings
+        assert isinstance(settings, InvertSettings)
+        assert (str(settings.smoothness).removesuffix(".0"), settings.layer) == tuple(value for _, value in cell.values)
+        assert settings.size == 64
+        assert cell.spec.pictures == spec.pictures
+    odd = plan(
+        RunSpec(task="reconstruct", pictures=(Path("a.png"),), settings=ReconstructSettings()),
+        {"init": ("../a b.png",)},
+    )
+    assert odd[0].name == "init=..-a-b.png"
+    with pytest.raises(SpecError, match="1001 runs"):
+        plan(spec, {"seed": tuple(map(str, range(1001)))})
+
+
+def test_finished_runs_are_left_alone(desk: Path) -> None:
+    words = ("sweep", "spec.toml", "--vary", "layer=conv1_1,conv1_2", "-o", "out")
+    ended = call(*words, "--vary", "seed=1,2")
+    assert (ended.code, ended.out) == (0, "out\n")
+    assert "part 4 of 4: layer conv1_2, seed 2" in ended.err
+    names = {f"layer={layer},seed={seed}" for layer in ("conv1_1", "conv1_2") for seed in (1, 2)}
+    first = times(desk / "out")
+    assert set(first) == names
+    page = (desk / "out" / "comparison.html").read_text("utf-8")
+    assert all(name in page for name in names)
+    with PillowImage.open(desk / "out" / "grid.png") as grid:
+        size = grid.size
+    again = call(*words, "--vary", "seed=1,2,3")
+    assert again.code == 0
+    assert again.err.count("part ") == 2
+    second = times(desk / "out")
+    assert len(second) == 6
+    assert {name: second[name] for name in first} == first
+    with PillowImage.open(desk / "out" / "grid.png") as grid:
+        assert grid.width > size[0]
+        assert grid.height == size[1]
+    results = {(desk / "out" / name / "result.png").read_bytes() for name in second}
+    assert len(results) == 6
+
+
+def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = 0
+
+    def stopping(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
+        nonlocal begun
+        begun += 1
+        for iterate in synthesise(composition, network, after):
+            if (begun, iterate.step) == (2, 2):
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield iterate
+
+    monkeypatch.setattr(impasto.runs, "synthesise", stopping)
+    words = ("sweep", "spec.toml", "--vary", "seed=1,2,3", "-o", "out")
+    ended = call(*words)
+    assert ended.code == 130
+    assert ended.err.endswith("the same command goes on with out\n")
+    first = times(desk / "out")
+    assert not (desk / "out" / "seed=3").exists()
+    assert call(*words).code == 0
+    assert begun == 4  # the second went on, the third was made
+    assert read_json(desk / "out" / "seed=2" / "summary.json")["steps"] == 4
+    assert times(desk / "out")["seed=1"] == first["seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("vary", "sentence"),
+    [
+        ("stepps=3,4", "there is no setting 'stepps' to vary; did you mean 'steps'?"),
+        ("seed", "'seed' says no values; write for instance seed=1,3,10"),
+        ("seed=", "'seed=' says no values; write for instance seed=1,3,10"),
+        ("seed=1,1", "'seed=1,1' says a value twice"),
+        ("steps=0,1", "steps is '0'; input should be greater than or equal to 1"),
+        ("layer=conv1_1,conv9_1", "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv5_1'?"),
+    ],
+)
+def test_what_cannot_vary(desk: Path, vary: str, sentence: str) -> None:
+    ended = call("sweep", "spec.toml", "--vary", vary, "-o", "out")
+    assert ended.code == 2
+    assert ended.err == f"impasto: {sentence}\n"
+    assert not (desk / "out").exists()
+
+
+def test_folders_that_are_taken(desk: Path) -> None:
+    words = ("sweep", "spec.toml", "--vary", "seed=1", "-o", "out")
+    (desk / "out").mkdir()
+    (desk / "out" / "mine.txt").write_text("mine")
+    assert call(*words, "--force").err.startswith("impasto: out holds something else")
+    assert (desk / "out" / "mine.txt").exists()
+    assert call(*words[:-1], "two").code == 0
+    (desk / "spec.toml").write_text(SPEC.replace("steps = 4", "steps = 5"), "utf-8")
+    other = call(*words[:-1], "two")
+    assert other.code == 1
+    assert "holds one of other pictures or with other settings" in other.err
+    assert call(*words[:-1], "two", "--force").code == 0
+    assert read_json(desk / "two" / "seed=1" / "summary.json")["steps"] == 5
+    assert call("sweep", "spec.toml", "--vary", "seed=1", "--vary", "seed=2").err == (
+        "impasto: seed varies twice; give all its values at once\n"
+    )
