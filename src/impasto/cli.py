@@ -23,6 +23,7 @@ from impasto.specs import (
     TransferSettings,
     explain,
 )
+from impasto.study_command import study
 
 app = App(
     name="impasto",
@@ -116,6 +117,9 @@ def transfer(
 ) -> None:
     """Paint CONTENT in the style of STYLE, or of several pictures together."""
     _run("transfer", [content, style, *styles], settings, output)
+
+
+app.command(study)
 
 
 @app.command

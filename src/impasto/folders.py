@@ -20,13 +20,18 @@ SETTINGS_FILE = "run.toml"
 
 def default_folder(task: str, pictures: Sequence[Path]) -> Path:
     """runs/TASK-PICTURE…, with a number where that exists: never a folder in use."""
-    name = "-".join([task, *(picture.stem for picture in pictures[:3])])
-    name = name.encode(errors="replace")[:200].decode(errors="ignore")  # file systems take 255 bytes
+    name = folder_name(task, pictures)
     folder, number = Path("runs") / name, 1
     while folder.exists():
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
+
+
+def folder_name(task: str, pictures: Sequence[Path]) -> str:
+    """TASK-PICTURE…, of the first three pictures."""
+    name = "-".join([task, *(picture.stem for picture in pictures[:3])])
+    return name.encode(errors="replace")[:200].decode(errors="ignore")  # file systems take 255 bytes
 
 
 def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:

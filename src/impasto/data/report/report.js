@@ -62,7 +62,7 @@ const digits = (value) => {
   const raised = [...exponent.replace("+", "")].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] ?? "⁻").join("");
   return `${Number(mantissa) === 1 ? "" : `${Number(mantissa)}·`}10${raised}`;
 };
-const HEIGHT = 360;
+const height = (content) => content.height_px ?? 360;
 
 function markStages(stages) {
   return (plot) => {
@@ -119,12 +119,12 @@ function draw(place, content) {
   });
   const options = {
     width: Math.max(place.clientWidth, 200),
-    height: HEIGHT,
+    height: height(content),
     scales: { x: { time: false }, y: { distr: 3 } },
     legend: { live: true, markers: { width: 0, fill: (plot, index) => (index ? plot.series[index].stroke(plot, index) : "transparent") } },
     cursor: { drag: { x: true, y: false }, points: { size: 7 } },
     series: [{ label: content.x, value: (plot, value) => (value === null ? "–" : String(value)) }, ...series],
-    axes: [{ ...axis, label: content.x, size: 34 }, { ...axis, label: content.y, size: 62, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (plot, splits) => splits.map((each) => (each === null ? "" : digits(each))) }],
+    axes: [{ ...axis, label: content.x, size: 34 }, { ...axis, label: content.y, labelSize: content.y ? 20 : 0, size: 62, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (plot, splits) => splits.map((each) => (each === null ? "" : digits(each))) }],
     hooks: { draw: [markStages(content.stages)], setCursor: [readLast], ready: [readLast] },
   };
   return new uPlot(options, [content.steps, ...content.series.map((each) => each.values)], place);
@@ -146,7 +146,7 @@ for (const figure of document.querySelectorAll(".curves")) {
   };
   new ResizeObserver(() => {
     if (!plot) redraw();
-    else if (place.clientWidth && plot.width !== place.clientWidth) plot.setSize({ width: place.clientWidth, height: HEIGHT });
+    else if (place.clientWidth && plot.width !== place.clientWidth) plot.setSize({ width: place.clientWidth, height: height(content) });
   }).observe(place);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   place.addEventListener("keydown", (event) => {
