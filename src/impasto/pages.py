@@ -223,9 +223,12 @@ def one_term_curves(title: str, term: str, runs: Series) -> Curves:
 
 
 def profile_curves(title: str, series: Mapping[str, Sequence[float]], *, x: str) -> Curves:
-    """Values by rank, counted from 1, in a small chart."""
+    """Values by rank, counted from 1, in a small chart; the first series is a line, the others are dots about it."""
     ranks = list(range(1, max(len(values) for values in series.values()) + 1))
-    shown = [{"name": name, "values": [_logarithmic(value) for value in values]} for name, values in series.items()]
+    shown = [
+        {"name": name, "values": [_logarithmic(value) for value in values], "dots": number > 0}
+        for number, (name, values) in enumerate(series.items())
+    ]
     return Curves(title, {"steps": ranks, "series": shown, "stages": [], "x": x, "y": "", "height_px": 200})
 
 

@@ -54,7 +54,7 @@ LAYERS = tuple(DEEPER_AND_DEEPER.split(","))
 QUICK = Extent(
     layers=LAYERS,
     content_px=224,
-    content_steps=150,
+    content_steps=200,
     prior_layers=("conv3_1", "conv4_1", "conv5_1"),
     amalgamate_steps=60,
     texture_px=224,
@@ -63,7 +63,7 @@ QUICK = Extent(
     matrix_weights=(0.1, 1.0, 10.0),
     matrix_px=256,
     matrix_steps=20,
-    final_px=448,
+    final_px=512,
     final_steps=30,
 )
 FULL = Extent(

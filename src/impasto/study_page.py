@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from impasto.errors import ImageError, RunFolderError
@@ -116,7 +117,7 @@ def _network(profile: Profile) -> dict[str, Any]:
     curves = {layer: _profile(layer, profile) for layer in profile.layers}
     first = [layer for layer in curves if layer.endswith("_1")]
     return {
-        "shown": [curves[layer] for layer in first],
+        "shown": [*(curves[layer] for layer in first), _overview(profile)],
         "others": [curve for layer, curve in curves.items() if layer not in first],
         "difference": number(profile.difference),
         "table": _activations(profile),
@@ -130,6 +131,17 @@ def _profile(layer: str, profile: Profile) -> Curves:
     series = {"photographs": each.photographs, "before": each.before, "after": each.after}
     ordered = {name: [values[index] for index in order] for name, values in series.items()}
     return profile_curves(layer, ordered, x="filter")
+
+
+def _overview(profile: Profile) -> Curves:
+    """Each layer's mean over its filters."""
+    layers = list(profile.layers.values())
+    series = {
+        "photographs": [mean(each.photographs) for each in layers],
+        "before": [mean(each.before) for each in layers],
+        "after": [mean(each.after) for each in layers],
+    }
+    return profile_curves("All thirteen convolutions", series, x="convolution")
 
 
 def _activations(profile: Profile) -> Table:
@@ -201,9 +213,17 @@ def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
 
 
 def _results(record: RunRecord, caption: str, alt: str) -> list[Figure]:
-    part = record.parts[0]
-    made = result_figure(part, MEDIUM_PX, caption, measured(part), alt)
+    made = result_figure(record.parts[0], MEDIUM_PX, caption, _nearness(record), alt)
     return [made] if made is not None else []
+
+
+def _nearness(record: RunRecord) -> str:
+    """Feature error at the layer asked for and PSNR, a line each; of a texture its loss."""
+    summary = record.parts[0].summary
+    if summary is None or not summary.metrics.feature_error:
+        return measured(record.parts[0])
+    decibels = f"\nPSNR {summary.metrics.psnr:.1f} dB" if summary.metrics.psnr is not None else ""
+    return f"e {number(next(iter(summary.metrics.feature_error.values())))}{decibels}"
 
 
 def _final(done: Sequence[Done], inputs: Inputs) -> dict[str, Any] | None:
