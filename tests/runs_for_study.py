@@ -49,9 +49,11 @@ STUDY = Study(Path("photo.png"), Path("painting.png"), StudySettings(quick=True,
 
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pictures and their study, whole."""
-    desk = tmp_path_factory.mktemp("study")
-    save_pictures(desk)
+    """A folder with two pictures and their study, made once: for a second module there is nothing left to do."""
+    desk = tmp_path_factory.getbasetemp() / "studied"
+    desk.mkdir(exist_ok=True)
+    if not (desk / "study").exists():
+        save_pictures(desk)
     with chdir(desk):
         run_study(STUDY, Path("study"), show="nothing")
     return desk

@@ -1,9 +1,13 @@
 """A study: its plan, its folder, how it goes on after an interruption, and what its page says."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from html import unescape
 from pathlib import Path
@@ -127,6 +131,35 @@ def test_what_is_unfinished_or_missing_is_made(study_desk: Path, capsys: pytest.
     assert {name for name in NAMES if after[name] != before[name]} == set(names)
     for name in names:
         assert np.array_equal(pixels(folder / name / "result.png"), wanted[name])
+
+
+PROGRAM = """
+import impasto.plans, runs_for_study
+from impasto.cli import main
+impasto.plans.QUICK = runs_for_study.TINY
+main(["study", "photo.png", "painting.png", "--quick", "--threads", "1", "--out", "killed"])
+"""
+
+
+def test_a_killed_study_goes_on(study_desk: Path) -> None:
+    """Killed by the system after some parts: they are kept, and the end is the same."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (study_desk / "killed" / NAMES[2] / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    before = stamps(study_desk / "killed")
+    run_study(STUDY, Path("killed"), show="nothing")
+    after = stamps(study_desk / "killed")
+    assert [after[name] for name in NAMES[:2]] == [before[name] for name in NAMES[:2]]
+    for name in NAMES:
+        result = pixels(study_desk / "killed" / name / "result.png")
+        assert np.array_equal(result, pixels(study_desk / "study" / name / "result.png"))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), InterruptedRunError("stopped at step 1 of 2")])
@@ -284,7 +317,12 @@ def test_every_part_has_its_command(studied: Path) -> None:
     commands = [line for line in text.splitlines() if line.startswith("impasto ") and ".png" in line]
     tasks = [line.split()[1] for line in commands]
     assert {task: tasks.count(task) for task in tasks} == {
-        **{"study": 1, "reconstruct": 2, "invert": 1, "amalgamate": 2, "texture": 2, "transfer": 5}
+        "study": 1,
+        "reconstruct": 2,
+        "invert": 1,
+        "amalgamate": 2,
+        "texture": 2,
+        "transfer": 5,
     }
 
 

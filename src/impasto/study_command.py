@@ -35,7 +35,7 @@ def study(
     out
         Folder for the study, by default runs/study-CONTENT-STYLE (with --quick study-quick-CONTENT-STYLE).
     force
-        Replace the folder if it holds another study, and make all of it again.
+        Make all of it anew, in place of whatever study the folder holds.
     quiet
         Say nothing but errors and the page's name.
     json
