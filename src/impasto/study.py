@@ -17,7 +17,7 @@ from impasto.catalogue import open_network
 from impasto.checks import check, sentence_for_memory
 from impasto.errors import ImpastoError, InterruptedRunError, OutputError, RunFolderError
 from impasto.folders import folder_name
-from impasto.images import Picture, load_picture, write_bytes
+from impasto.images import Image, Picture, load_picture, write_bytes
 from impasto.networks import Network
 from impasto.parts import compose
 from impasto.plans import Study, StudyPart
@@ -158,7 +158,7 @@ def _record(part: StudyPart, folder: Path, hashes: Mapping[Path, str]) -> RunRec
     return record if same and pictures and whole else None
 
 
-def _profile(folder: Path, images: Sequence[Any], device: str) -> Profile:
+def _profile(folder: Path, images: Sequence[Image], device: str) -> Profile:
     """What was measured before, or measured now."""
     path = folder / ACTIVATIONS
     try:

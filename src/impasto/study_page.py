@@ -94,6 +94,8 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             final=_final(by_section["final"], inputs),
             command=command,
             repeat=_repeat(by_section),
+            parts=_parts(done),
+            shared=_shared(study),
             provenance=_provenance(done),
             facts=_facts(study, done),
             credits={
@@ -248,6 +250,25 @@ def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str
     ]
 
 
+def _parts(done: Sequence[Done]) -> Table:
+    """What each part was given and what it took."""
+    rows = []
+    for each in done:
+        settings, summary = each.part.spec.settings, each.record.parts[0].summary
+        took = ("–", "–") if summary is None else (str(summary.evaluations), duration(summary.seconds))
+        rows.append((each.part.words, f"{settings.size} px", str(settings.steps), *took, each.part.name))
+    return text_table(("part", "long side", "steps at full size", "evaluations", "time", "folder"), rows)
+
+
+def _shared(study: Study) -> Table:
+    """The settings that are the same in all parts."""
+    all_settings = [part.spec.settings.model_dump(mode="json", exclude_none=True) for part in study.parts]
+    same = {
+        key: value for key, value in all_settings[0].items() if all(each.get(key) == value for each in all_settings)
+    }
+    return text_table(("setting", "value"), [(key, str(value)) for key, value in same.items()])
+
+
 def _provenance(done: Sequence[Done]) -> Table | None:
     """Versions, machine and hashes of the run that was made last; its settings are in its own page."""
     return about_run(done[-1].record)["provenance"] if done else None
@@ -258,7 +279,7 @@ def _facts(study: Study, done: Sequence[Done]) -> list[tuple[str, str]]:
     summaries = [part.summary for each in done for part in each.record.parts if part.summary is not None]
     return [
         ("parts", f"{len(done)} of {len(study.parts)}"),
-        ("descents", duration(sum(each.seconds for each in summaries))),
+        ("time", duration(sum(each.seconds for each in summaries))),
         ("evaluations", str(sum(each.evaluations for each in summaries))),
         ("peak memory", f"{max((each.peak_memory_mb for each in summaries), default=0):.0f} MB"),
         ("seed", str(study.settings.seed)),
