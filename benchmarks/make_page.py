@@ -31,7 +31,36 @@ TITLES = {
         "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "
         "before and after the layer's ReLU, of the saved 8-bit picture.",
     ),
+    "style_quality": (
+        "Style quality",
+        "Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, "
+        "whose statistics no recipe optimises, relative to the spread of the style's own features. Content: feature "
+        "error at relu4_2, which all recipes read. Lower is better for both; each recipe's own weight of the style is "
+        "multiplied by the factor. Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
+        "`benchmarks/style_quality.py`). Seconds are of runs side by side on the two cores, one thread each, "
+        "so they are only a rough guide.\n\n![Style against content](style-quality.png)",
+    ),
 }
+
+
+def plot(rows: list[dict[str, Any]]) -> None:
+    """docs/style-quality.png: a line for each recipe over its weights, a point for each trivial baseline."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    sizes = sorted({row["size_px"] for row in rows})
+    figure, axes = pyplot.subplots(1, len(sizes), figsize=(6 * len(sizes), 4.2), squeeze=False, layout="constrained")
+    for size_px, axis in zip(sizes, axes[0], strict=True):
+        here = [row for row in rows if row["size_px"] == size_px]
+        for recipe in dict.fromkeys(row["recipe"] for row in here):
+            points = sorted((row["content"], row["style"]) for row in here if row["recipe"] == recipe)
+            axis.plot(*zip(*points, strict=True), "o-" if len(points) > 1 else "s", label=recipe, markersize=5)
+        axis.set(xlabel="content error", ylabel="distance of the style", title=f"{size_px} px", ylim=(0, None))
+        axis.grid(alpha=0.3)
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.savefig(PAGE.with_name("style-quality.png"), dpi=110)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -48,6 +77,8 @@ def main() -> None:
         if not path.exists():
             continue
         content = json.loads(path.read_text("utf-8"))
+        if name == "style_quality":
+            plot(content["rows"])
         machine = content["machine"]
         where = (
             f"{machine['processor']}, {machine['threads']} threads, native bfloat16: {machine['bfloat16']}, "

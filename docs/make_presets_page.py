@@ -8,9 +8,8 @@ INTRODUCTION = """# Presets
 Made by `make docs` from `src/impasto/data/presets.toml`.
 
 `--preset NAME` sets some options of a task; what else you ask for on the command line wins over it. From Python:
-`impasto.preset("transfer", "gatys2016", size=512)`. `default` is the tasks' own defaults, which aim
-at pictures to look at: `invert` has priors for natural pictures there and trades feature error for looks; `accurate` does
-the opposite.
+`impasto.preset("transfer", "gatys2016", size=512)`. `default` is the tasks' own defaults, which aim at pictures to look
+at: `invert` has priors for natural pictures there and trades feature error for looks; `accurate` does the opposite.
 """
 
 

@@ -14,7 +14,7 @@ from runs_for_study import TINIEST
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "study")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "resume", "study")),
 ]
 
 
@@ -42,6 +42,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "two.jpg": "cafe-terrace-at-night.webp",
     }.items():
         shutil.copy(ROOT / "examples" / source, tmp_path / name)
+    spec = (
+        'task = "transfer"\npictures = ["photo.jpg", "painting.jpg"]\nsettings = {size = 32, steps = 2, frames = 2}\n'
+    )
+    (tmp_path / "spec.toml").write_text(spec, "utf-8")
     (tmp_path / "FOLDER").mkdir()
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
     monkeypatch.chdir(tmp_path)
@@ -64,8 +68,8 @@ def test_commands_work(
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.plans.QUICK", TINIEST)
         monkeypatch.setattr("impasto.plans.FULL", TINIEST)
-    if words[0] == "report":
-        for folder in (word for word in words if word.startswith("runs/")):
+    if words[0] in ("report", "resume", "run", "show"):
+        for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
     elif words[0] not in ("normalise", "networks", "study"):
@@ -77,7 +81,8 @@ def test_commands_work(
 
 def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
-        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report", "study")
+        *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
+        *("resume", "run", "show", "study"),
     }
 
 

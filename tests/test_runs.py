@@ -29,7 +29,7 @@ from impasto.objectives import WholeCriterion
 from impasto.recorders import Curves, MetricsFile
 from impasto.runs import run
 from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, Settings, TransferSettings
-from impasto.synthesis import Composition, Iterate, synthesise
+from impasto.synthesis import Composition, Iterate, State, synthesise
 from impasto.weights import VGG16_SHA256
 
 PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "progress.webp", "frames"}
@@ -445,14 +445,14 @@ def test_weights_and_means_of_one_s_own_are_recorded(desk: Path) -> None:
 
 # What is left of a run that fails ------------------------------------------------------------------------------------
 
-Synthesise = Callable[[Composition, Network], Iterator[Iterate]]
+Synthesise = Callable[[Composition, Network, State | None], Iterator[Iterate]]
 
 
 def breaking_at(step: int, action: Callable[[], object]) -> Synthesise:
     """The loop, with something happening before a step is told of."""
 
-    def broken(composition: Composition, network: Network) -> Iterator[Iterate]:
-        for iterate in synthesise(composition, network):
+    def broken(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
+        for iterate in synthesise(composition, network, after):
             if iterate.step == step:
                 action()
             yield iterate
@@ -476,7 +476,9 @@ def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPat
     ended = call("reconstruct", "photo.png", "--layers", "conv1_1,conv2_1", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 130
     assert not ended.out
-    assert ended.err.endswith("impasto: stopped at step 3 of 9; the picture so far is in run\n")
+    assert ended.err.endswith(
+        "impasto: stopped at step 3 of 9; the picture so far is in run; go on with: impasto resume run\n"
+    )
     assert signal.getsignal(number) is before
     assert not (desk / "run" / "conv2_1").exists()
     for place in (desk / "run", desk / "run" / "conv1_1"):

@@ -11,6 +11,7 @@ import sys
 import time
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,7 +114,9 @@ def test_what_is_finished_is_not_made_again(study_desk: Path) -> None:
     assert page_of(study_desk / "study") == page
 
 
-def test_what_is_unfinished_or_missing_is_made(study_desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_unfinished_or_missing_is_made(
+    study_desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed in the middle: a part without summary, an empty folder, one never begun, one without run.toml."""
     folder, names = study_desk / "study", NAMES[-4:]
     before = stamps(folder)
@@ -123,7 +126,10 @@ def test_what_is_unfinished_or_missing_is_made(study_desk: Path, capsys: pytest.
     (folder / names[1]).mkdir()
     shutil.rmtree(folder / names[2])
     (folder / names[3] / "run.toml").unlink()
+    resumed, resume = [], impasto.study.resume
+    monkeypatch.setattr(impasto.study, "resume", lambda place, **words: resumed.append(place) or resume(place, **words))
     run_study(STUDY, Path("study"))
+    assert resumed == [Path("study") / names[0]]
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("part ")] == [
         f"part {number} of 12" for number in (9, 10, 11, 12)
     ]
@@ -163,7 +169,7 @@ def test_a_killed_study_goes_on(study_desk: Path) -> None:
     assert "This study is not finished" not in page_of(study_desk / "killed")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), InterruptedRunError("stopped at step 1 of 2")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), InterruptedRunError("stopped at step 1")])
 def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Its page says so and what is missing, and the same call makes the rest."""
     folder, missing = study_desk / "study", NAMES[-2:]
@@ -171,10 +177,10 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
         shutil.rmtree(folder / name)
     start = impasto.study._start
 
-    def stop_at_the_last(part: StudyPart, place: Path, show: impasto.study.Show) -> None:
+    def stop_at_the_last(part: StudyPart, place: Path, *others: Any) -> None:
         if part.name == NAMES[-1]:
             raise error
-        start(part, place, show)
+        start(part, place, *others)
 
     monkeypatch.setattr(impasto.study, "_start", stop_at_the_last)
     with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
@@ -200,7 +206,7 @@ def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkey
         raise DivergedError("style became nan at step 2")
 
     monkeypatch.setattr(impasto.study, "_start", diverge)
-    with pytest.raises(DivergedError, match=r"^style became nan at step 2; the same command goes on with study$"):
+    with pytest.raises(DivergedError, match=r"^style became nan at step 2$"):
         run_study(STUDY, Path("study"), show="nothing")
 
 

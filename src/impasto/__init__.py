@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from impasto.priors import alpha_norm, out_of_range, total_variation
     from impasto.recipes import amalgamate, invert, reconstruct, texture, transfer
     from impasto.representations import activations, channel_moments, gram_matrix
-    from impasto.runs import run
+    from impasto.runs import resume, run
     from impasto.schedules import Stage, octaves, single
     from impasto.specs import (
         AmalgamateSettings,
@@ -50,7 +50,7 @@ _HOME = {
     "priors": ["alpha_norm", "out_of_range", "total_variation"],
     "recipes": ["amalgamate", "invert", "reconstruct", "texture", "transfer"],
     "representations": ["activations", "channel_moments", "gram_matrix"],
-    "runs": ["run"],
+    "runs": ["resume", "run"],
     "schedules": ["Stage", "octaves", "single"],
     "specs": [
         "AmalgamateSettings",
@@ -113,6 +113,7 @@ __all__ = [
     "psnr",
     "reconstruct",
     "resize",
+    "resume",
     "run",
     "save_image",
     "save_means",

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,9 +9,9 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
+from impasto.commands import Output, located_or_told, resume, show, split_pictures, start
 from impasto.errors import ImpastoError, OutputError, SpecError
-from impasto.extras import TrackerName
-from impasto.presets import preset
+from impasto.specfiles import read_spec
 from impasto.specs import (
     AmalgamateSettings,
     InvertSettings,
@@ -22,6 +21,7 @@ from impasto.specs import (
     TextureSettings,
     TransferSettings,
     explain,
+    make_settings,
 )
 from impasto.study_command import study
 
@@ -37,26 +37,6 @@ Photo = Annotated[Path, Parameter(help="Picture file whose content is meant.")]
 Painting = Annotated[Path, Parameter(help="Picture file whose style is meant.")]
 
 
-@dataclass(frozen=True)
-class Output:
-    """Where results go and what is said on the way."""
-
-    out: Annotated[Path | None, Parameter(alias="-o")] = None
-    "Folder for the results, which must not exist yet; by default a new one under runs/."
-    force: Annotated[bool, Parameter(negative="")] = False
-    "Replace the folder if it holds an earlier run."
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
-    "Say nothing but errors and the folder's name."
-    preset: str = "default"
-    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
-    json: Annotated[bool, Parameter(negative="")] = False
-    "Print a line of JSON for each step, and one with the results at the end."
-    mp4: Annotated[bool, Parameter(negative="")] = False
-    "Write the animation as MP4 too (needs the extra video)."
-    track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
-    "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
-
-
 @app.command
 def invert(
     photo: Photo,
@@ -66,7 +46,7 @@ def invert(
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """A natural-looking picture that one layer cannot tell from PHOTO, from white noise."""
-    _run("invert", [photo], settings, output)
+    start("invert", [photo], settings, output)
 
 
 @app.command
@@ -78,7 +58,7 @@ def reconstruct(
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """What each of several layers keeps of PHOTO: the same activations, from white noise."""
-    _run("reconstruct", [photo], settings, output)
+    start("reconstruct", [photo], settings, output)
 
 
 @app.command
@@ -91,7 +71,7 @@ def amalgamate(
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """Imprint CONTENT on STYLE, layer by layer: start from STYLE and ask only for CONTENT's activations."""
-    _run("amalgamate", [content, style], settings, output)
+    start("amalgamate", [content, style], settings, output)
 
 
 @app.command
@@ -103,7 +83,7 @@ def texture(
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """A texture with the statistics of STYLE and none of its arrangement, from white noise."""
-    _run("texture", [style], settings, output)
+    start("texture", [style], settings, output)
 
 
 @app.command
@@ -116,7 +96,37 @@ def transfer(
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """Paint CONTENT in the style of STYLE, or of several pictures together."""
-    _run("transfer", [content, style, *styles], settings, output)
+    start("transfer", [content, style, *styles], settings, output)
+
+
+@app.command
+def run(
+    spec: Path,
+    /,
+    *changes: Annotated[str, Parameter(allow_leading_hyphen=True)],
+) -> None:
+    """Do what SPEC says, and what the CHANGES after it say otherwise: other pictures, any options of its task.
+
+    impasto run result.png photo.jpg --seed 3
+
+    Parameters
+    ----------
+    spec
+        A spec in TOML, a result of impasto (PNG), or the folder of a run.
+    changes
+        Pictures in place of the spec's, then options of the spec's task (see its own --help), which win.
+
+    """
+    pictures, options = split_pictures(changes)
+    given = located_or_told(read_spec(spec), other_pictures=bool(pictures))
+    words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
+    _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
+    named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
+    start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
+
+
+app.command(resume)
+app.command(show)
 
 
 app.command(study)
@@ -213,23 +223,6 @@ def networks() -> None:
         print(f"{name}: {about}")
     print(f"layers: {', '.join(vgg_layers(CONVOLUTIONS['vgg16']))}")
     print("Keras' names are taken too: block1_conv1 is relu1_1, after the ReLU")
-
-
-def _run(task: str, pictures: list[Path], settings: Settings, output: Output) -> None:
-    from impasto.recorders import print_json
-    from impasto.runs import run  # late: PyTorch takes seconds, and --help needs none of it
-
-    asked = {name: getattr(settings, name) for name in settings.model_fields_set}
-    spec = RunSpec(task=task, pictures=tuple(pictures), settings=preset(task, output.preset, **asked))
-    show: Literal["json", "nothing", "progress"] = "json" if output.json else "nothing" if output.quiet else "progress"
-    try:
-        folder = run(spec, output.out, force=output.force, show=show, track=output.track, mp4=output.mp4)
-    except ImpastoError as error:
-        if output.json:
-            print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
-        raise
-    if not output.json:
-        print(folder)
 
 
 def _say(words: str, quiet: bool) -> None:

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import tomli_w
 import torch
 
 from impasto.errors import OutputError
 from impasto.networks import Network
-from impasto.specs import RunSpec
+from impasto.specfiles import SETTINGS_FILE, spec_toml
+from impasto.specs import INITS, RunSpec
 from impasto.weights import VGG16_SHA256, sha256
-
-SETTINGS_FILE = "run.toml"
 
 
 def default_folder(task: str, pictures: Sequence[Path]) -> Path:
@@ -74,10 +73,10 @@ def make_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
 
 
-def as_toml(spec: RunSpec, network: Network) -> str:
-    """Everything needed to repeat a run: the spec, and where it came about."""
+def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
+    """Where a run comes about: versions, machine, and the hashes of what it reads."""
     settings = spec.settings
-    provenance = {
+    known = {
         "impasto": version("impasto"),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -90,12 +89,12 @@ def as_toml(spec: RunSpec, network: Network) -> str:
         "pictures_sha256": [sha256(picture) for picture in spec.pictures],
     }
     if settings.means:
-        provenance["means_sha256"] = sha256(settings.means)
-    return tomli_w.dumps(
-        {
-            "task": spec.task,
-            "pictures": [str(picture) for picture in spec.pictures],
-            "settings": settings.model_dump(mode="json", exclude_none=True),
-            "provenance": provenance,
-        }
-    )
+        known["means_sha256"] = sha256(settings.means)
+    if Path(settings.init).is_file() and settings.init not in INITS:
+        known["init_sha256"] = sha256(Path(settings.init))
+    return known
+
+
+def as_toml(spec: RunSpec, network: Network) -> str:
+    """Everything needed to repeat a run: the spec, and where it came about."""
+    return spec_toml(spec, {"provenance": provenance(spec, network)})

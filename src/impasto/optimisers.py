@@ -6,9 +6,9 @@ whatever the scale of the objective: losses may be large or small, and no optimi
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ NOISE = 1e-4  # of the loss: what the rounding of a bfloat16 network may hide
 
 Evaluate = Callable[[Parameters], Evaluation]
 Project = Callable[[Parameters], Parameters]
+Memory = Mapping[str, Any]  # what an optimiser knows: plain data and tensors, nested; no tensor in it is ever changed
 
 
 @runtime_checkable
@@ -46,6 +47,12 @@ class Optimiser(Protocol):
 
     def step(self, parameters: Parameters, evaluate: Evaluate, project: Project) -> Update:
         """One update; `evaluate` may be called more than once."""
+
+    def state(self) -> Memory:
+        """All it remembers; `restore` makes a fresh one go on from there, bit for bit."""
+
+    def restore(self, memory: Memory) -> None:
+        """Remember what another one's `state` was."""
 
 
 MakeOptimiser = Callable[[Stage], Optimiser]
@@ -82,6 +89,14 @@ class Adam:
         self.square = self.square.lerp(gradient.square(), 1 - second)
         spread = (self.square / (1 - second**self.count)).sqrt().add_(self.epsilon)
         return Update(project(parameters - rate / (1 - first**self.count) * self.mean / spread), before)
+
+    def state(self) -> Memory:
+        """Steps taken, and both moments."""
+        return {"count": self.count, "mean": self.mean, "square": self.square}
+
+    def restore(self, memory: Memory) -> None:
+        """Go on from there."""
+        self.count, self.mean, self.square = memory["count"], memory["mean"], memory["square"]
 
 
 class _Pair(NamedTuple):
@@ -153,6 +168,17 @@ class LBFGS:
         self.pairs.clear()  # the memory misleads, or only rounding is left: a fresh start along the gradient, once
         self.last = None
         return Update(found.parameters, here, converged)
+
+    def state(self) -> Memory:
+        """Pairs, where the last step started, and what the last line search found."""
+        return {"pairs": tuple(self.pairs), "last": self.last, "here": self.here}
+
+    def restore(self, memory: Memory) -> None:
+        """Go on from there."""
+        last, here = memory["last"], memory["here"]
+        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"])
+        self.last = None if last is None else (last[0], Evaluation(*last[1]))
+        self.here = None if here is None else Evaluation(*here)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         curvature = _dot(step, change)

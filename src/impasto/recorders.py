@@ -1,5 +1,6 @@
 """What watches a run: each recorder is told of every iterate and turns some into lines, files or frames."""
 
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from impasto.figures import save_animation
 from impasto.images import Image, size_of, size_with_long_side, to_pillow, write_bytes
+from impasto.objectives import Losses
 from impasto.synthesis import Iterate
 
 ANIMATION_PX = 384
@@ -32,12 +34,12 @@ class Recorder(Protocol):
 
 
 class MetricsFile:
-    """metrics.jsonl: one line a step, whole at every moment."""
+    """metrics.jsonl: one line a step, whole at every moment; `before` is how long a run that goes on has taken."""
 
-    def __init__(self, path: Path, part: str) -> None:
+    def __init__(self, path: Path, part: str, before: float = 0.0) -> None:
         self._file = path.open("a", encoding="utf-8")
         self._part = part
-        self._start = time.monotonic()
+        self._start = time.monotonic() - before
 
     def record(self, iterate: Iterate) -> None:
         """Append and hand over to the system, so that a killed run keeps its lines."""
@@ -52,9 +54,9 @@ class MetricsFile:
 class JsonLines:
     """The same lines on standard output, for programs that watch."""
 
-    def __init__(self, part: str) -> None:
+    def __init__(self, part: str, before: float = 0.0) -> None:
         self._part = part
-        self._start = time.monotonic()
+        self._start = time.monotonic() - before
 
     def record(self, iterate: Iterate) -> None:
         """Print at once."""
@@ -98,8 +100,12 @@ class Curves:
 
     def record(self, iterate: Iterate) -> None:
         """Append."""
-        self.total.append(iterate.loss)
-        for name, value in iterate.losses.items():
+        self.add(iterate.loss, iterate.losses)
+
+    def add(self, total: float, losses: Losses) -> None:
+        """One more step."""
+        self.total.append(total)
+        for name, value in losses.items():
             self.terms.setdefault(name, []).append(value)
 
     def close(self) -> None:
@@ -110,55 +116,77 @@ class Frames:
     """Pictures on the way, dense at first when most changes, and animations of them; the last is always there.
 
     `count` is how many, first and last included; 1 for the last alone. Animations are a GIF and a WebP, with `mp4` an
-    MP4 too.
+    MP4 too. Of a run that goes on, `after` is the last step and its picture: what the folder has of later ones goes.
     """
 
-    def __init__(self, folder: Path, first: Image, steps: int, count: int, *, mp4: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        first: Image,
+        steps: int,
+        count: int,
+        *,
+        mp4: bool = False,
+        after: tuple[int, Image] | None = None,
+    ) -> None:
         self._folder = folder
         self._wanted = frame_steps(steps, count)
         self._endings = ("gif", "webp", "mp4") if mp4 else ("gif", "webp")
-        self._frames: dict[int, PillowImage.Image] = {}
         self._first = first if count == 1 else None
-        self._last: Iterate | None = None
-        (folder / "frames").mkdir(parents=True)
+        self._last = after
+        (folder / "frames").mkdir(parents=True, exist_ok=True)
+        self._steps = {int(path.stem) for path in (folder / "frames").glob("[0-9]*.jpg")}
+        for step in self._steps - {step for step in self._wanted if after is not None and step <= after[0]}:
+            self._drop(step)
         if count > 1:
             self._keep(0, first)
 
     def record(self, iterate: Iterate) -> None:
         """Keep the picture if its step is one of the wanted."""
-        self._last = iterate
+        self._last = (iterate.step, iterate.image)
         if iterate.step in self._wanted:
             self._keep(iterate.step, iterate.image)
 
     def replace_last(self, good: Image) -> None:
         """Where the run has diverged: the last good picture is the end, in place of the one that is not."""
-        last = self._last
-        if last is None or size_of(good) != size_of(last.image) or torch.equal(good, last.image):
+        if self._last is None:
+            return
+        step, last = self._last
+        if size_of(good) != size_of(last) or torch.equal(good, last):
             return  # the last picture recorded is itself good
-        if last.step in self._frames:
-            del self._frames[last.step]
-            self._file(last.step).unlink()
-        self._keep(last.step - 1, good)
+        if step in self._steps:
+            self._drop(step)
+        self._keep(step - 1, good)
         self._last = None
 
     def close(self) -> None:
         """Keep the last picture where the run ended early, and write progress.gif and the others."""
-        if self._last is not None and self._last.step not in self._frames:
-            self._keep(self._last.step, self._last.image)
-        if self._first is not None and not self._frames:
+        if self._last is not None and self._last[0] not in self._steps:
+            self._keep(*self._last)
+        if self._first is not None and not self._steps:
             self._keep(0, self._first)
-        size = self._frames[max(self._frames)].size
+        frames = [self._read(step) for step in sorted(self._steps)]
+        size = frames[-1].size
         animated = [
-            frame if frame.size == size else frame.resize(size, PillowImage.Resampling.BICUBIC)
-            for _, frame in sorted(self._frames.items())
+            frame if frame.size == size else frame.resize(size, PillowImage.Resampling.BICUBIC) for frame in frames
         ]
         for ending in self._endings:
             save_animation(animated, self._folder / f"progress.{ending}")
 
     def _keep(self, step: int, image: Image) -> None:
-        picture = to_pillow(image)
-        picture.save(self._file(step), quality=92, subsampling=0)
-        self._frames[step] = animation_frame(picture)
+        buffer = io.BytesIO()
+        to_pillow(image).save(buffer, "JPEG", quality=92, subsampling=0)
+        write_bytes(self._file(step), buffer.getvalue())
+        self._steps.add(step)
+
+    def _drop(self, step: int) -> None:
+        self._steps.discard(step)
+        self._file(step).unlink()
+
+    def _read(self, step: int) -> PillowImage.Image:
+        """From its file, so that an animation is the same whether or not the run was interrupted on the way."""
+        with PillowImage.open(self._file(step)) as file:
+            return animation_frame(file.convert("RGB"))
 
     def _file(self, step: int) -> Path:
         return self._folder / "frames" / f"{step:06}.jpg"
@@ -192,7 +220,7 @@ class _Speed(ProgressColumn):
 class Bar:
     """A live progress bar on standard error: step, loss, speed and time left."""
 
-    def __init__(self, title: str, steps: int) -> None:
+    def __init__(self, title: str, steps: int, after: int = 0) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -203,7 +231,7 @@ class Bar:
             console=Console(stderr=True),
         )
         self._progress.start()
-        self._task = self._progress.add_task(title, total=steps, loss="–")
+        self._task = self._progress.add_task(title, total=steps, completed=after, loss="–")
 
     def record(self, iterate: Iterate) -> None:
         """Move on."""
@@ -217,9 +245,9 @@ class Bar:
 class PlainLines:
     """About ten lines in all on standard error, where that is no terminal."""
 
-    def __init__(self, title: str, steps: int, stream: TextIO | None = None) -> None:
+    def __init__(self, title: str, steps: int, stream: TextIO | None = None, before: float = 0.0) -> None:
         self._title, self._every = title, max(1, steps // 10)
-        self._start = time.monotonic()
+        self._start = time.monotonic() - before
         self._stream = stream or sys.stderr
 
     def record(self, iterate: Iterate) -> None:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from impasto.errors import RunFolderError, SpecError
-from impasto.folders import SETTINGS_FILE
 from impasto.parts import part_names
 from impasto.results import RESULT, SUMMARY
+from impasto.specfiles import SETTINGS_FILE
 from impasto.specs import TASKS, RunSpec
 from impasto.weights import sha256
 
@@ -149,7 +149,7 @@ def read_run(folder: Path) -> RunRecord:
         raise RunFolderError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
     toml = _text(folder / SETTINGS_FILE)
     spec, provenance = _spec(folder / SETTINGS_FILE, toml)
-    lines = _lines(folder / METRICS)
+    lines = read_lines(folder / METRICS)
     try:
         planned = tuple(part_names(spec.settings))
     except SpecError as error:
@@ -201,8 +201,8 @@ def _spec(path: Path, toml: str) -> tuple[RunSpec, dict[str, Any]]:
         raise RunFolderError(f"{path} is damaged: {_first(error)}") from None
 
 
-def _lines(path: Path) -> list[Line]:
-    """All steps; a last line that a killed run left half written is none."""
+def read_lines(path: Path) -> list[Line]:
+    """All steps; a last line that a killed run left half written is none. Raises RunFolderError."""
     if not path.is_file():
         return []
     texts = _text(path).splitlines()
@@ -229,6 +229,11 @@ def _part(folder: Path, name: str, lines: list[Line], *, alone: bool) -> PartRec
 
 def _frames(folder: Path) -> Iterable[Frame]:
     return [Frame(int(path.stem), path) for path in sorted(folder.glob("*.jpg")) if path.stem.isdecimal()]
+
+
+def read_summary(path: Path) -> Summary:
+    """A part's summary.json. Raises RunFolderError."""
+    return _model(Summary, path)
 
 
 def _model(model: type[Model], path: Path) -> Model:

@@ -56,10 +56,10 @@ def measure(part: Part, image: Image, content: Picture | None, network: Network)
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
-    """A part's summary.json and its curves."""
-    save_json({"task": task, **summary}, folder / SUMMARY)
+    """A part's curves and its summary.json."""
     drawn = curves.terms if len(curves.terms) < 2 else {"total": curves.total, **curves.terms}
     save_curves(drawn, folder / CURVES, title=f"{task} {part}".strip())
+    save_json({"task": task, **summary}, folder / SUMMARY)  # last: a part that has it is complete
 
 
 def save_overview(

@@ -1,18 +1,18 @@
 """From a spec to a folder of results: the only place that joins pictures, network, synthesis and recorders."""
 
+import shutil
 import sys
 import threading
 import time
-import tomllib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from impasto.catalogue import open_network
+from impasto.checkpoints import FOLDER, Checkpoint, Checkpoints
 from impasto.checks import check, layers_read, sentence_for_memory
 from impasto.errors import (
     DivergedError,
@@ -20,24 +20,24 @@ from impasto.errors import (
     InterruptedRunError,
     OutOfMemoryError,
     OutputError,
+    RunFolderError,
     SpecError,
 )
 from impasto.extras import TrackerName, import_tracker, import_video
-from impasto.folders import SETTINGS_FILE, as_toml, check_folder, default_folder, make_folder
+from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance
 from impasto.images import Image, Picture, load_picture, write_bytes
 from impasto.metrics import peak_memory_mb
 from impasto.networks import Network, Precision
-from impasto.parts import Part, compose
-from impasto.recorders import Bar, Curves, Frames, JsonLines, MetricsFile, PlainLines, Recorder, print_json
+from impasto.parts import Part, compose, part_names
+from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
 from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
+from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
+from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
 from impasto.stopping import stop_signal
 from impasto.synthesis import synthesise
-from impasto.trackers import Tracked
-from impasto.tracking import Tracking
-
-Show = Literal["progress", "json", "nothing"]
+from impasto.watching import Show, Watching, checkpoints, recorders, trackers
 
 
 def run(
@@ -48,24 +48,71 @@ def run(
     show: Show = "progress",
     track: Sequence[TrackerName] = (),
     mp4: bool = False,
+    checkpoint_seconds: float = 30.0,
 ) -> Path:
     """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
 
     `track` names the trackers that are told of it (see docs/tracking.md), `mp4` adds a video to the animations.
+    Every `checkpoint_seconds` (0 for never) and where it is interrupted the run keeps where it stands, for `resume`.
     Nothing is written before pictures, layers and sizes are known to serve. A run that is interrupted (Ctrl-C,
     SIGTERM), diverges or runs out of memory keeps its last good picture and raises the ImpastoError that says so.
     """
-    settings = spec.settings
     for name in track:
         import_tracker(name)
-    if mp4:
-        import_video()
-        if not settings.frames:
-            raise SpecError("--mp4 needs pictures on the way, and --frames is 0")
+    _require_video(spec.settings, mp4)
     folder = out or default_folder(spec.task, spec.pictures)
     check_folder(folder, spec, force=force)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    prepared = _prepare(spec, spec.settings.threads)
+    make_folder(folder, spec, force=force)
+    toml = as_toml(spec, prepared.network)
+    with _sentence_for(folder):
+        write_bytes(folder / SETTINGS_FILE, toml.encode())
+        (folder / FOLDER).mkdir()
+        _run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
+    return folder
+
+
+def resume(folder: Path, *, show: Show = "progress", mp4: bool = False, checkpoint_seconds: float = 30.0) -> Path:
+    """Go on with a run that was ended before its end, from its last checkpoint; return its folder.
+
+    On the same machine it ends as a run in one go does, bit for bit. One that is done is left as it is.
+    Raises RunFolderError where the folder is no run, its pictures or weights have changed, or no checkpoint can be
+    read; DivergedError where the run has diverged; else as `run`.
+    """
+    found = open_run(folder)
+    names = part_names(found.spec.settings)
+    if finished(folder, names):
+        if show != "nothing":
+            print(f"impasto: {folder} is done; nothing is left to do", file=sys.stderr)
+        return folder
+    _require_video(found.spec.settings, mp4)
+    spec, changed = located(found)
+    if changed:
+        raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
+    prepared = _prepare(spec, spec.settings.threads or found.provenance.get("threads"))
+    require_same(folder, found.provenance, provenance(spec, prepared.network))
+    past = look_back(folder, names, fingerprint(found.toml), prepared.network.device)
+    with _sentence_for(folder):
+        past = cut_back(folder, names, past)
+        _run_parts(prepared, folder, found.toml, Watching(show, (), mp4, checkpoint_seconds), past)
+    return folder
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A run whose pictures, layers and sizes are known to serve."""
+
+    spec: RunSpec
+    pictures: list[Picture]
+    network: Network
+    precise: Network
+    parts: list[Part]
+
+
+def _prepare(spec: RunSpec, threads: int | None) -> _Prepared:
+    settings = spec.settings
+    if threads is not None:
+        torch.set_num_threads(threads)
     pictures = [load_picture(path) for path in spec.pictures]
     with sentence_for_memory(settings):
         network = _open(settings, settings.precision)
@@ -73,16 +120,28 @@ def run(
         parts = compose(spec, [picture.image for picture in pictures])
         for part in parts:
             check(part, network, spec, pictures)
-    make_folder(folder, spec, force=force)
+    return _Prepared(spec, pictures, network, precise, parts)
+
+
+def _require_video(settings: Settings, mp4: bool) -> None:
+    if mp4:
+        import_video()
+        if not settings.frames:
+            raise SpecError("--mp4 needs pictures on the way, and --frames is 0")
+
+
+@contextmanager
+def _sentence_for(folder: Path) -> Iterator[None]:
+    """What went wrong, and what the folder has all the same."""
     try:
-        _run_parts(spec, folder, network, precise, parts, pictures, show, track, mp4)
+        yield
     except OSError as error:
         raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
     except ImpastoError as error:
         if (folder / RESULT).is_file():
-            error.args = (f"{error}; the picture so far is in {folder}",)
+            further = f"; go on with: impasto resume {folder}" if isinstance(error, InterruptedRunError) else ""
+            error.args = (f"{error}; the picture so far is in {folder}{further}",)
         raise
-    return folder
 
 
 def _open(settings: Settings, precision: Precision) -> Network:
@@ -103,73 +162,60 @@ def _precise_enough(part: Part, network: Network, precise: Network, settings: Se
     return precise if settings.precision == "auto" and deepest <= 2 else network
 
 
-def _run_parts(
-    spec: RunSpec,
-    folder: Path,
-    network: Network,
-    precise: Network,
-    parts: list[Part],
-    pictures: list[Picture],
-    show: Show,
-    track: Sequence[TrackerName],
-    mp4: bool,
-) -> None:
-    toml = as_toml(spec, network)
-    write_bytes(folder / SETTINGS_FILE, toml.encode())
-    content = None if spec.task == "texture" else pictures[0]
-    summaries: dict[str, Summary] = {}
-    curves: dict[str, list[float]] = {}
+def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching, past: Past) -> None:
+    spec, parts, track = prepared.spec, prepared.parts, watching.track
+    content = None if spec.task == "texture" else prepared.pictures[0]
+    names = [part.name for part in parts]
+    summaries = dict(past.summaries)
+    curves = {name: Curves() for name in names}
+    for line in past.lines:
+        curves[line.part].add(line.total, line.losses)
+    failure: ImpastoError | None = None
     with stop_signal() as stop:
-        for part in parts:
-            place = folder / part.name if len(parts) > 1 else folder
+        for number, part in enumerate(parts):
+            if part.name in past.summaries:
+                continue
+            checkpoint = past.checkpoint if number == len(past.summaries) else None
+            place = place_of(folder, names, part.name)
             place.mkdir(exist_ok=True)
-            traced = Curves()
-            with _tracking(track, part, folder, toml, spec.settings, show) as tracking:
-                recorders = [traced, *_recorders(part, folder, place, spec, show, mp4), tracking]
+            with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
                 outcome = _synthesise(
-                    part, _precise_enough(part, network, precise, spec.settings), recorders, stop, spec.settings
+                    part,
+                    _precise_enough(part, prepared.network, prepared.precise, spec.settings),
+                    [curves[part.name], *recorders(part, folder, place, spec, watching, checkpoint), tracking],
+                    checkpoints(folder, toml, number, watching, checkpoint),
+                    stop,
+                    spec.settings,
+                    checkpoint,
                 )
                 save_result(part, place, outcome.image, content, toml)
                 with sentence_for_memory(spec.settings):
-                    measured = measure(part, outcome.image, content, precise)
-                memory = {"peak_memory_mb": peak_memory_mb(network.device)}
+                    measured = measure(part, outcome.image, content, prepared.precise)
+                memory = {"peak_memory_mb": peak_memory_mb(prepared.network.device)}
                 summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
-                save_summary(spec.task, part.name, place, summaries[part.name], traced)
+                save_summary(spec.task, part.name, place, summaries[part.name], curves[part.name])
                 tracking.results(place, summaries[part.name])
-            track = tracking.names
-            if len(parts) > 1:
-                curves[part.name] = traced.total
-                save_overview(spec.task, folder, pictures, summaries, curves, toml)
-            if outcome.failure is not None or part is parts[-1]:
-                add_page(folder)
-            if outcome.failure is not None:
-                raise outcome.failure
-    if show == "json":
+            track, failure = tracking.names, outcome.failure
+            if failure is not None:
+                break
+            if len(parts) > 1 and part is not parts[-1]:
+                _save_overview(prepared, folder, summaries, curves, toml)
+        if len(parts) > 1:
+            _save_overview(prepared, folder, summaries, curves, toml)
+        add_page(folder)
+        if failure is None or isinstance(failure, DivergedError):  # nothing to go on with
+            shutil.rmtree(folder / FOLDER)
+        if failure is not None:
+            raise failure
+    if watching.show == "json":
         print_json({"event": "done", "folder": str(folder), "result": str(folder / RESULT), "parts": summaries})
 
 
-def _tracking(
-    names: Sequence[TrackerName], part: Part, folder: Path, toml: str, settings: Settings, show: Show
-) -> Tracking:
-    schedule = part.composition.schedule
-    first, steps = part.composition.init(schedule[0].size), sum(stage.steps for stage in schedule)
-    about = Tracked(folder, part.name, tomllib.loads(toml))
-    return Tracking(names, about, first, steps, settings.frames, quiet=show != "progress")
-
-
-def _recorders(part: Part, folder: Path, place: Path, spec: RunSpec, show: Show, mp4: bool) -> list[Recorder]:
-    schedule = part.composition.schedule
-    steps = sum(stage.steps for stage in schedule)
-    title = f"{spec.task} {part.name}".strip()
-    recorders: list[Recorder] = [MetricsFile(folder / "metrics.jsonl", part.name)]
-    if spec.settings.frames:
-        first = part.composition.init(schedule[0].size)
-        recorders.append(Frames(place, first, steps, spec.settings.frames, mp4=mp4))
-    if show == "json":
-        recorders.append(JsonLines(part.name))
-    elif show == "progress":
-        recorders.append(Bar(title, steps) if sys.stderr.isatty() else PlainLines(title, steps))
-    return recorders
+def _save_overview(
+    prepared: _Prepared, folder: Path, summaries: dict[str, Summary], curves: dict[str, Curves], toml: str
+) -> None:
+    totals = {name: curves[name].total for name in summaries}
+    save_overview(prepared.spec.task, folder, prepared.pictures, summaries, totals, toml)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,19 +237,30 @@ class _Outcome:
 
 
 def _synthesise(
-    part: Part, network: Network, recorders: list[Recorder], stop: threading.Event, settings: Settings
+    part: Part,
+    network: Network,
+    recorders: list[Recorder],
+    keeper: Checkpoints,
+    stop: threading.Event,
+    settings: Settings,
+    checkpoint: Checkpoint | None,
 ) -> _Outcome:
-    image = part.composition.init(part.composition.schedule[0].size)
+    composition, start = part.composition, time.monotonic()
     steps = evaluations = 0
+    if checkpoint is None:
+        image, after = composition.init(composition.schedule[0].size), None
+    else:
+        after, start = checkpoint.state, start - checkpoint.seconds
+        image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
     failure: ImpastoError | None = None
-    start = time.monotonic()
     try:
         with sentence_for_memory(settings):
-            for iterate in synthesise(part.composition, network):
+            for iterate in synthesise(composition, network, after):
                 image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
-                for recorder in recorders:
+                for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
                     recorder.record(iterate)
                 if stop.is_set() and steps < iterate.steps:
+                    keeper.save(iterate)
                     failure = InterruptedRunError(f"stopped at step {steps} of {iterate.steps}")
                     break
     except DivergedError as error:

@@ -12,6 +12,7 @@ from impasto.errors import SpecError, nearest
 
 DEEPER_AND_DEEPER = "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1"
 STATISTICS = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"
+INITS = ("noise", "content", "style")  # any other is a picture file
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -173,13 +174,17 @@ MOST_PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "
 
 
 class RunSpec(BaseModel):
-    """A whole run: task, picture files (content before styles), settings. Nothing else crosses a process border."""
+    """A whole run: task, picture files (content before styles), settings. Nothing else crosses a process border.
+
+    `preset` is only the name of what the settings started from; they are complete without it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
     pictures: tuple[Path, ...]
     settings: Settings
+    preset: str = "default"
 
     @model_validator(mode="before")
     @classmethod

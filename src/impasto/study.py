@@ -14,8 +14,9 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.catalogue import open_network
+from impasto.checkpoints import FOLDER
 from impasto.checks import check, sentence_for_memory
-from impasto.errors import ImpastoError, InterruptedRunError, OutputError, RunFolderError
+from impasto.errors import InterruptedRunError, OutputError, RunFolderError, SpecError
 from impasto.folders import folder_name
 from impasto.images import Image, Picture, load_picture, write_bytes
 from impasto.networks import Network
@@ -24,8 +25,11 @@ from impasto.plans import Study, StudyPart
 from impasto.profiles import Profile, measure_profile
 from impasto.recorders import print_json
 from impasto.records import RunRecord, read_run
-from impasto.runs import Show, run
+from impasto.runs import resume, run
+from impasto.specfiles import read_spec
+from impasto.specs import RunSpec
 from impasto.study_page import STUDY_PAGE, write_study_page
+from impasto.watching import Show
 from impasto.weights import sha256
 
 STUDY_FILE, ACTIVATIONS = "study.toml", "activations.json"
@@ -54,12 +58,9 @@ def run_study(study: Study, out: Path | None = None, *, force: bool = False, sho
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
     try:
         profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-        _make_parts(study, folder, records, profile, show)
-    except KeyboardInterrupt:
+        _make_parts(study, folder, records, profile, hashes, show)
+    except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command goes on with {folder}") from None
-    except ImpastoError as error:
-        error.args = (f"{error}; the same command goes on with {folder}",)
-        raise
     if show == "json":
         print_json({"event": "done", "folder": str(folder), "page": str(folder / STUDY_PAGE)})
     return folder
@@ -71,24 +72,45 @@ def default_folder(study: Study) -> Path:
     return Path("runs") / folder_name(name, (study.content, study.style))
 
 
-def _make_parts(study: Study, folder: Path, records: dict[str, RunRecord], profile: Profile, show: Show) -> None:
+def _make_parts(
+    study: Study,
+    folder: Path,
+    records: dict[str, RunRecord],
+    profile: Profile,
+    hashes: Mapping[Path, str],
+    show: Show,
+) -> None:
     count = len(study.parts)
     for number, part in enumerate(study.parts, start=1):
         if part.name in records:
             continue
         _say(f"part {number} of {count}: {part.words}", part, number, count, show)
-        _start(part, folder / part.name, show)
+        _start(part, folder / part.name, hashes, show)
         records[part.name] = read_run(folder / part.name)
         _write_page(study, folder, records, profile)
     write_study_page(study, folder, records, profile)
 
 
-def _start(part: StudyPart, folder: Path, show: Show) -> None:
-    """Make one run from its beginning, in place of what an earlier attempt has left there."""
+def _start(part: StudyPart, folder: Path, hashes: Mapping[Path, str], show: Show) -> None:
+    """Make one run: on from its last checkpoint where there is one of the same run, else from its beginning."""
+    quiet = show == "progress" and not sys.stderr.isatty()  # for a log, a line for each part is enough
+    shown: Show = "nothing" if quiet else show
+    try:
+        found = read_spec(folder)
+        if _is_same(part, found.spec, found.provenance, hashes):
+            resume(folder, show=shown)
+            return
+    except (SpecError, RunFolderError):
+        pass  # not begun, or not to be gone on with
     if folder.exists():
         shutil.rmtree(folder)
-    lines = show == "progress" and not sys.stderr.isatty()  # for a log, a line for each part is enough
-    run(part.spec, folder, show="nothing" if lines else show)
+    run(part.spec, folder, show=shown)
+
+
+def _is_same(part: StudyPart, spec: RunSpec, provenance: Mapping[str, Any], hashes: Mapping[Path, str]) -> bool:
+    """Whether a run does what the part asks for, with the same pictures."""
+    pictures = provenance.get("pictures_sha256") == [hashes[path] for path in part.spec.pictures]
+    return pictures and (spec.task, spec.settings) == (part.spec.task, part.spec.settings)
 
 
 def _say(words: str, part: StudyPart, number: int, count: int, show: Show) -> None:
@@ -152,10 +174,8 @@ def _record(part: StudyPart, folder: Path, hashes: Mapping[Path, str]) -> RunRec
         record = read_run(folder)
     except RunFolderError:
         return None
-    same = (record.spec.task, record.spec.settings) == (part.spec.task, part.spec.settings)
-    pictures = record.provenance.get("pictures_sha256") == [hashes[path] for path in part.spec.pictures]
-    whole = record.status == "done" and record.parts[0].result is not None
-    return record if same and pictures and whole else None
+    ended = record.status == "done" and record.parts[0].result is not None and not (folder / FOLDER).exists()
+    return record if ended and _is_same(part, record.spec, record.provenance, hashes) else None
 
 
 def _profile(folder: Path, images: Sequence[Image], device: str) -> Profile:

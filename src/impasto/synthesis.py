@@ -1,8 +1,9 @@
 """The loop: from a first picture, step by step, to one that the objective likes. There is no other loop."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -11,7 +12,7 @@ from impasto.images import Image, resize
 from impasto.inits import Init
 from impasto.networks import Network
 from impasto.objectives import Criterion, Losses, Objective
-from impasto.optimisers import Evaluation, MakeOptimiser, adam
+from impasto.optimisers import Evaluation, MakeOptimiser, Memory, adam
 from impasto.parameterisations import Parameterisation, Parameters, Pixels, hold_at_levels
 from impasto.schedules import Schedule, Stage
 
@@ -32,10 +33,48 @@ class Composition:
 
 
 @dataclass(frozen=True, eq=False)
+class Descent:
+    """Where a stage stands after a step; `good` are the parameters before it, `memory` is the optimiser's."""
+
+    step: int
+    evaluations: int
+    parameters: Parameters
+    good: Parameters
+    converged: bool
+    memory: Memory
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where the loop stands after a step: all it needs to go on. `steps` and `evaluations` are the earlier stages'.
+
+    `start` is the stage's first picture where that says which values are held, else None. No random numbers are drawn
+    after the run's first picture, so none are part of it.
+    """
+
+    stage: int
+    steps: int
+    evaluations: int
+    start: Image | None
+    descent: Descent
+
+    def image(self, composition: Composition) -> Image:
+        """The picture after that step."""
+        stage = composition.schedule[self.stage - 1]
+        way = composition if self.start is None else _way(composition, stage, self.start)
+        return way.parameterisation.decode(self.descent.parameters, stage.size).detach()
+
+
+def _no_state() -> State:
+    raise ValueError("this iterate comes from no loop that could go on")
+
+
+@dataclass(frozen=True, eq=False)
 class Iterate:
     """The picture after a step; its losses are those of the picture before that step.
 
-    `step` counts from 1 over all stages, `evaluations` all forward and backward passes so far.
+    `step` counts from 1 over all stages, `evaluations` all forward and backward passes so far. `state()` is all that
+    `synthesise` needs to go on from here; it is the loop's, so take it before the next iterate is asked for.
     """
 
     stage: int
@@ -45,6 +84,7 @@ class Iterate:
     evaluations: int
     image: Image
     losses: Losses
+    state: Callable[[], State] = _no_state
 
     @property
     def loss(self) -> float:
@@ -52,29 +92,34 @@ class Iterate:
         return sum(self.losses.values())
 
 
-def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
+def synthesise(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
 
-    Same composition, machine and number of threads: the same pictures, bit for bit.
+    Same composition, machine and number of threads: the same pictures, bit for bit, also where it goes on after the
+    state of an earlier iterate.
     Raises DivergedError with the last good picture where a loss is no longer finite, ImageError where
     a picture is too small for a layer, LayerError for an unknown layer.
     """
     schedule = composition.schedule
-    image = composition.init(schedule[0].size).to(network.device)
-    done = evaluations = 0
+    image = (composition.init(schedule[0].size) if after is None else after.image(composition)).to(network.device)
+    begun, done, evaluations = (0, 0, 0) if after is None else (after.stage, after.steps, after.evaluations)
     steps = sum(stage.steps for stage in schedule)
     for number, stage in enumerate(schedule, start=1):
+        if number < begun:
+            continue
         criterion = composition.objective.bind(network, stage.size)
-        step = count = 0
+        resumed = after if after is not None and number == begun else None
+        step, count = (0, 0) if resumed is None else (resumed.descent.step, resumed.descent.evaluations)
         left = math.inf
         if composition.evaluations is not None:
-            left = composition.evaluations - evaluations
+            left = float(composition.evaluations - evaluations)
             left -= min(sum(later.steps for later in schedule[number:] if later.held), left // 2)
-        start = resize(image, stage.size)
-        way = replace(composition, parameterisation=hold_at_levels(start, stage.held)) if stage.held else composition
+        start = resize(image, stage.size) if resumed is None or resumed.start is None else resumed.start
+        way, descent = _way(composition, stage, start), None if resumed is None else resumed.descent
         try:
-            for step, count, image, losses in descend(start, criterion, stage, way, left):
-                yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses)
+            for step, count, image, losses, state in descend(start, criterion, stage, way, left, descent):
+                whole = partial(_state, number, done, evaluations, start if stage.held else None, state)
+                yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses, whole)
         except _SpentError:
             count = int(left)
         done += step
@@ -83,16 +128,34 @@ def synthesise(composition: Composition, network: Network) -> Iterator[Iterate]:
             return
 
 
+def _way(composition: Composition, stage: Stage, start: Image) -> Composition:
+    """The composition as it is in a stage that starts with this picture: where values are held, they are pixels."""
+    return replace(composition, parameterisation=hold_at_levels(start, stage.held)) if stage.held else composition
+
+
+def _state(stage: int, steps: int, evaluations: int, start: Image | None, descent: Callable[[], Descent]) -> State:
+    return State(stage, steps, evaluations, start, descent())
+
+
 def descend(
-    image: Image, criterion: Criterion, stage: Stage, composition: Composition, most: float = math.inf
-) -> Iterator[tuple[int, int, Image, Losses]]:
-    """One stage: (step, evaluations, picture after the step, losses before it).
+    image: Image,
+    criterion: Criterion,
+    stage: Stage,
+    composition: Composition,
+    most: float = math.inf,
+    after: Descent | None = None,
+) -> Iterator[tuple[int, int, Image, Losses, Callable[[], Descent]]]:
+    """One stage, from `image` or on from `after`: (step, evaluations, picture after the step, losses before it, state).
 
     Ends early where it has converged; raises _SpentError where a step would take more than `most` evaluations.
     """
     decode, project = composition.parameterisation.decode, composition.parameterisation.project
     optimiser = composition.optimiser(stage)
-    evaluations = 0
+    step = evaluations = 0
+    converged = False
+
+    def state() -> Descent:
+        return Descent(step, evaluations, parameters, good, converged, optimiser.state())
 
     def evaluate(parameters: Parameters) -> Evaluation:
         nonlocal evaluations
@@ -106,8 +169,14 @@ def descend(
             (gradient,) = torch.autograd.grad(picture, variable, slope)
         return Evaluation(losses, sum(losses.values()), gradient)
 
-    parameters = good = project(composition.parameterisation.encode(image))
-    for step in range(1, stage.steps + 1):
+    if after is None:
+        parameters = good = project(composition.parameterisation.encode(image))
+    else:
+        step, evaluations, converged = after.step, after.evaluations, after.converged
+        parameters, good = after.parameters, after.good
+        optimiser.restore(after.memory)
+    while step < stage.steps and not converged:
+        step += 1
         update = optimiser.step(parameters, evaluate, project)
         if not math.isfinite(update.before.loss):
             raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(good, stage.size))
@@ -118,9 +187,8 @@ def descend(
                 "try a smaller learning rate",
                 decode(good, stage.size),
             )
-        yield step, evaluations, decode(parameters, stage.size).detach(), update.before.losses
-        if update.converged:
-            return
+        converged = update.converged
+        yield step, evaluations, decode(parameters, stage.size).detach(), update.before.losses, state
 
 
 class _SpentError(Exception):

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from impasto.extras import TrackerName, import_tracker
-from impasto.folders import SETTINGS_FILE
 from impasto.results import CURVES, RESULT
+from impasto.specfiles import SETTINGS_FILE
 
 PROJECT = "impasto"
 ANIMATION = "progress.gif"

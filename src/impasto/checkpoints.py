@@ -1,0 +1,163 @@
+"""Where a run stands, in files that survive whatever ends it: written whole or not at all, checked when they are read.
+
+A checkpoint is one safetensors file: the tensors of a `State`, and in the metadata everything else as JSON with a
+SHA-256 over both. Nothing in it is ever executed.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from impasto.errors import RunFolderError
+from impasto.images import write_bytes
+from impasto.synthesis import Descent, Iterate, State
+
+FOLDER = "checkpoints"
+KEPT = 2  # the newest, and the one before it in case that is damaged
+FORMAT = "impasto checkpoint 1"
+TENSOR = "$tensor"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a run stands: in which part (counted from 0), where its loop does, and the part's seconds so far.
+
+    `fingerprint` is that of the run's spec: a state serves no other.
+    """
+
+    fingerprint: str
+    part: int
+    seconds: float
+    state: State
+
+    @property
+    def step(self) -> int:
+        """The step after which it was taken, over all stages."""
+        return self.state.steps + self.state.descent.step
+
+    @property
+    def evaluations(self) -> int:
+        """Forward and backward passes until then."""
+        return self.state.evaluations + self.state.descent.evaluations
+
+
+class Checkpoints:
+    """A recorder that keeps where a part stands every so many seconds, 0 for only when `save` is called.
+
+    `files` are handed to the disk first, so that they reach as far as the checkpoint even after a power failure.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        part: int,
+        every_seconds: float,
+        *,
+        before: float = 0.0,
+        files: Iterable[Path] = (),
+    ) -> None:
+        self._fingerprint = fingerprint
+        self._folder, self._part, self._every, self._files = folder / FOLDER, part, every_seconds, tuple(files)
+        self._last = time.monotonic()
+        self._start = self._last - before
+
+    def record(self, iterate: Iterate) -> None:
+        """Save where it is time."""
+        if self._every and time.monotonic() - self._last >= self._every:
+            self.save(iterate)
+
+    def save(self, iterate: Iterate) -> None:
+        """Write a checkpoint, then remove all but the newest. Raises OutputError."""
+        for file in self._files:
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        checkpoint = Checkpoint(self._fingerprint, self._part, time.monotonic() - self._start, iterate.state())
+        self._folder.mkdir(exist_ok=True)
+        write_checkpoint(checkpoint, self._folder / f"{self._part:03}-{checkpoint.step:07}.safetensors")
+        for path in checkpoint_files(self._folder)[KEPT:]:
+            path.unlink()
+        self._last = time.monotonic()
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def checkpoint_files(folder: Path, part: int | None = None) -> list[Path]:
+    """Those of one part or of all, the newest first."""
+    return sorted(folder.glob("*.safetensors" if part is None else f"{part:03}-*.safetensors"), reverse=True)
+
+
+def newest_checkpoint(folder: Path, part: int, device: torch.device) -> tuple[Checkpoint | None, list[Path]]:
+    """A part's newest that can be read in the folder of a run, or None, and newer ones that are damaged."""
+    damaged: list[Path] = []
+    for path in checkpoint_files(folder / FOLDER, part):
+        try:
+            return read_checkpoint(path, device), damaged
+        except RunFolderError:
+            damaged.append(path)
+    return None, damaged
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write the file whole or not at all, and see it to the disk. Raises OutputError."""
+    tensors: dict[str, Tensor] = {}
+    plain = json.dumps(_pack(checkpoint, tensors, {}))
+    metadata = {"format": FORMAT, "state": plain, "sha256": _checksum(plain, tensors)}
+    write_bytes(path, save(tensors, metadata))
+
+
+def read_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoint:
+    """Raises RunFolderError where the file is damaged in any way, or of another version's format."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # clones: mapped memory is not aligned as PyTorch's own is, and sums may be rounded by that
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        if metadata["format"] != FORMAT or metadata["sha256"] != _checksum(metadata["state"], tensors):
+            raise ValueError
+        tree = _unpack(json.loads(metadata["state"]), {key: tensor.to(device) for key, tensor in tensors.items()})
+        state = tree.pop("state")
+        return Checkpoint(**tree, state=State(**{**state, "descent": Descent(**state["descent"])}))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        raise RunFolderError(f"{path} is damaged") from None
+
+
+def _pack(value: Any, tensors: dict[str, Tensor], names: dict[tuple[int, ...], str]) -> Any:
+    """The value as JSON has it, its tensors put into `tensors` (each once) and replaced by their names."""
+    if isinstance(value, Tensor):
+        place = (value.data_ptr(), *value.shape, *value.stride())
+        name = names.setdefault(place, str(len(names)))
+        tensors[name] = value.detach().cpu().contiguous()
+        return {TENSOR: name}
+    if isinstance(value, Mapping):
+        return {key: _pack(each, tensors, names) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_pack(each, tensors, names) for each in value]
+    if isinstance(value, (Checkpoint, State, Descent)):
+        return {each.name: _pack(getattr(value, each.name), tensors, names) for each in fields(value)}
+    return value
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        return tensors[value[TENSOR]] if TENSOR in value else {key: _unpack(v, tensors) for key, v in value.items()}
+    return [_unpack(each, tensors) for each in value] if isinstance(value, list) else value
+
+
+def _checksum(plain: str, tensors: Mapping[str, Tensor]) -> str:
+    checksum = hashlib.sha256(plain.encode())
+    for name, tensor in sorted(tensors.items()):
+        checksum.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        checksum.update(tensor.numpy().data)
+    return checksum.hexdigest()

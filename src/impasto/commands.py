@@ -1,0 +1,193 @@
+"""What all tasks' commands share, and the commands that begin with what a run has left. PyTorch is imported late."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, validators
+
+from impasto.errors import ImpastoError, OutputError
+from impasto.extras import TrackerName
+from impasto.presets import DEFAULT, preset
+from impasto.specfiles import SpecFile, located, read_spec, relative_to, spec_toml
+from impasto.specs import TASKS, RunSpec, Settings, make_settings
+
+CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e6))]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go and what is said on the way."""
+
+    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    "Folder for the results, which must not exist yet; by default a new one under runs/."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Replace the folder if it holds an earlier run."
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    "Say nothing but errors and the folder's name."
+    preset: str = "default"
+    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print a line of JSON for each step, and one with the results at the end."
+    mp4: Annotated[bool, Parameter(negative="")] = False
+    "Write the animation as MP4 too (needs the extra video)."
+    track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
+    "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
+    checkpoint: CheckpointSeconds = 30.0
+    "Seconds between checkpoints, from which `impasto resume` goes on; 0 for one only where the run is interrupted."
+    save_spec: Annotated[Path | None, Parameter(show_default=False)] = None
+    "Write pictures and settings to this file, for `impasto run`, and do nothing else."
+
+
+def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
+    """Run a task, or only write its spec: a preset wins over a given spec, and what is asked for over both."""
+    values: dict[str, Any] = {} if given is None else _chosen(given.settings)
+    values |= _chosen(preset(task, output.preset)) | _chosen(asked)
+    name = given.preset if given is not None and output.preset == DEFAULT else output.preset
+    spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
+    if output.save_spec is not None:
+        _save_spec(spec, output.save_spec, force=output.force)
+        print(output.save_spec)
+        return
+    from impasto.runs import run
+
+    with _told(output.json):
+        folder = run(
+            spec,
+            output.out,
+            force=output.force,
+            show=_shown(output.json, output.quiet),
+            track=output.track,
+            mp4=output.mp4,
+            checkpoint_seconds=output.checkpoint,
+        )
+    if not output.json:
+        print(folder)
+
+
+def resume(
+    run: Path,
+    /,
+    *,
+    mp4: Annotated[bool, Parameter(negative="")] = False,
+    checkpoint: CheckpointSeconds = 30.0,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Go on with a run that was interrupted or killed; on the same machine it ends as if nothing had been.
+
+    Parameters
+    ----------
+    run
+        Folder of the run. One that is done is left as it is.
+    mp4
+        Write the animation as MP4 too (needs the extra video).
+    checkpoint
+        Seconds between checkpoints; 0 for one only where the run is interrupted.
+    quiet
+        Say nothing but errors and the folder's name.
+    json
+        Print a line of JSON for each step, and one with the results at the end.
+
+    """
+    from impasto import runs
+
+    with _told(json):
+        folder = runs.resume(run, show=_shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint)
+    if not json:
+        print(folder)
+
+
+def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Print the settings in FILE.
+
+    Parameters
+    ----------
+    file
+        A result of impasto (PNG), the folder of a run, or a spec in TOML.
+    toml
+        Print them as TOML, a spec for `impasto run`.
+
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    found = read_spec(file)
+    if toml:
+        print(found.toml.rstrip())
+        return
+    table = Table("", "value", "default", box=None, pad_edge=False, header_style="dim")
+    usual = TASKS[found.spec.task]()
+    table.add_row("task", found.spec.task)
+    for picture in found.spec.pictures:
+        table.add_row("picture", str(picture))
+    table.add_row("preset", found.spec.preset)
+    for name, value in found.spec.settings:
+        default = getattr(usual, name)
+        changed = value != default
+        table.add_row(name, _plain(value), _plain(default) if changed else "", style="bold" if changed else "")
+    for name, value in found.provenance.items():
+        table.add_row(name, _plain(value), style="dim")
+    Console(soft_wrap=True).print(table)
+
+
+def _plain(value: object) -> str:
+    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def split_pictures(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words up to the first option, and the rest."""
+    pictures = list(takewhile(lambda word: not word.startswith("-"), words))
+    return pictures, list(words[len(pictures) :])
+
+
+def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
+    """The spec with its files where they are now; what is not as it was in that run is said on standard error."""
+    if other_pictures:
+        return located(replace(found, spec=found.spec.model_copy(update={"pictures": ()})))[0]
+    spec, changed = located(found)
+    versions = {name: version(name) for name in ("impasto", "torch")}
+    other = [
+        f"that run was by {name} {found.provenance[name]}, this is {now}"
+        for name, now in versions.items()
+        if found.provenance.get(name, now) != now
+    ]
+    for sentence in [*changed, *other]:
+        print(f"impasto: {sentence}; the result may differ", file=sys.stderr)
+    return spec
+
+
+def _chosen(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
+    if file.exists() and not force:
+        raise OutputError(f"{file} exists already; name another file with --save-spec, or replace it with --force")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(spec_toml(relative_to(file.parent, spec)), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+def _shown(json: bool, quiet: bool) -> Literal["json", "nothing", "progress"]:
+    return "json" if json else "nothing" if quiet else "progress"
+
+
+@contextmanager
+def _told(json: bool) -> Iterator[None]:
+    """Where programs watch, a failure is an event too."""
+    try:
+        yield
+    except ImpastoError as error:
+        if json:
+            from impasto.recorders import print_json
+
+            print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
+        raise
