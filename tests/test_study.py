@@ -274,6 +274,7 @@ def test_the_command(desk: Path) -> None:
         (("photo.png", "painting.png", "--out", "photo.png"), 1, "photo.png is a file; name a folder with --out"),
         (("photo.png", "painting.png", "--out", "."), 1, ". is not the folder of a study; name another with --out"),
         (("photo.png", "painting.png", "--out", ".", "--force"), 1, ". is not the folder of a study"),
+        (("photo.png", "painting.png", "--out", "a" * 300), 1, "cannot be used: File name too long"),
         (("photo.png", "painting.png", "--seed", "-1"), 2, "seed is '-1'"),
     ],
 )

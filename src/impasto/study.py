@@ -143,10 +143,13 @@ def _about(study: Study) -> str:
 
 def _is_free(folder: Path, study: Study, about: str, *, force: bool) -> bool:
     """Whether the folder is to be made afresh; False where it holds this study. Raises OutputError if it is taken."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; name a folder with --out")
-    if not folder.exists() or not any(folder.iterdir()):
-        return True
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; name a folder with --out")
+        if not folder.exists() or not any(folder.iterdir()):
+            return True
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from None
     if not (folder / STUDY_FILE).is_file():
         raise OutputError(f"{folder} is not the folder of a study; name another with --out")
     if not force and (folder / STUDY_FILE).read_bytes() == about.encode():
