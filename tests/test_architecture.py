@@ -32,6 +32,7 @@ ORDER = (
     "specs",
     "presets",
     "specfiles",
+    "plans",
     "recipes",
     "parts",
     "metrics",
@@ -39,6 +40,7 @@ ORDER = (
     "recorders",
     "checkpoints",
     "calibration",
+    "profiles",
     "folders",
     "results",
     "trackers",
@@ -55,6 +57,9 @@ ORDER = (
     "series",
     "sweeps",
     "commands",
+    "study_page",
+    "study",
+    "study_command",
     "cli",
 )
 FILES = sorted(SOURCE.rglob("*.py"))

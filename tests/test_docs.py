@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from impasto.cli import main
+from runs_for_study import TINIEST
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "resume")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "resume", "study")),
 ]
 
 
@@ -59,14 +60,19 @@ def test_python_blocks_run(page: str, code: str, desk: Path) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_work(
+    command: str, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = shlex.split(command)[1:]
     small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
+    if words[0] == "study":  # the command as it stands, with fewer and smaller parts
+        monkeypatch.setattr("impasto.plans.QUICK", TINIEST)
+        monkeypatch.setattr("impasto.plans.FULL", TINIEST)
     if words[0] in ("report", "resume", "run", "show"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
-    elif words[0] not in ("normalise", "networks", "sweep"):
+    elif words[0] not in ("normalise", "networks", "sweep", "study"):
         words += small
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -76,7 +82,7 @@ def test_commands_work(command: str, desk: Path, capsys: pytest.CaptureFixture[s
 def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
-        *("resume", "run", "show", "sweep"),
+        *("resume", "run", "show", "sweep", "study"),
     }
 
 

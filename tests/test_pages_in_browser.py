@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from command import read_json, read_lines
 from impasto.report import write_comparison
 from runs_for_pages import desk, made
+from runs_for_study import studied
 
-__all__ = ["desk", "made"]
+__all__ = ["desk", "made", "studied"]
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 LOCAL = ("file:", "data:", "blob:", "about:")
@@ -33,10 +34,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def pages(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(made: Path, studied: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     comparison = tmp_path_factory.mktemp("comparison") / "comparison.html"
     write_comparison([made / "one", made / "other"], comparison)
-    return {"one": made / "one/report.html", "layers": made / "layers/report.html", "comparison": comparison}
+    return {
+        "one": made / "one/report.html",
+        "layers": made / "layers/report.html",
+        "comparison": comparison,
+        "study": studied / "study/report.html",
+    }
 
 
 @dataclass
@@ -79,7 +85,7 @@ def on(name: str, viewport: dict[str, int] = DESK, scheme: str = "light") -> pyt
 
 EVERY = [
     (name, size, scheme)
-    for name in ("one", "layers", "comparison")
+    for name in ("one", "layers", "comparison", "study")
     for size, scheme in ((DESK, "light"), (PHONE, "dark"))
 ]
 INK = """canvas => {
@@ -98,7 +104,7 @@ def test_every_page_is_whole(opened: Opened) -> None:
     """Pictures are there and have words, curves are drawn, and the page is no wider than the screen."""
     page = opened.page
     images = page.eval_on_selector_all(
-        "img", "all => all.map(i => [i.alt, i.complete && i.naturalWidth, i.offsetWidth])"
+        "img", "all => all.map(i => [i.alt, i.complete && i.naturalWidth, i.offsetParent ? i.offsetWidth : 99])"
     )
     assert len(images) >= 4
     for alt, loaded, shown in images:
@@ -195,6 +201,43 @@ def test_one_scrubber_moves_all_films(opened: Opened) -> None:
     assert all(one != other for one, other in zip(before, after, strict=True))
     assert page.locator(".row").count() == 2
     assert page.locator(".row img").count() == 10
+
+
+@on("study")
+def test_all_that_moves_in_a_study(opened: Opened) -> None:
+    """Its scrubbers, each on its own; its slider; values of filters under the cursor."""
+    page = opened.page
+    assert page.locator(".scrubber").count() == 3
+    for scrubber in page.locator(".scrubber").all():
+        before = scrubber.locator(".film img").evaluate_all("all => all.map(i => i.src)")
+        scrubber.locator("input").fill("0")
+        after = scrubber.locator(".film img").evaluate_all("all => all.map(i => i.src)")
+        assert all(one != other for one, other in zip(before, after, strict=True))
+    slider = page.locator("img-comparison-slider")
+    slider.scroll_into_view_if_needed()
+    slider.focus()
+    page.keyboard.down("ArrowRight")
+    until(page, "document.querySelector('img-comparison-slider').value > 55")
+    page.keyboard.up("ArrowRight")
+    profile = page.locator("#network .plot").first
+    profile.focus()
+    page.keyboard.press("Home")
+    assert profile.locator(".u-legend .u-label").all_text_contents() == ["filter", "photographs", "before", "after"]
+    filter_number, photographs, before_, after_ = map(float, profile.locator(".u-legend .u-value").all_text_contents())
+    assert filter_number == 1
+    assert before_ / photographs == pytest.approx(after_, rel=0.02)
+
+
+@on("study", PHONE)
+def test_a_study_leads_to_its_sections(opened: Opened) -> None:
+    page = opened.page
+    for link in page.locator(".contents a").all():
+        link.click()
+        (target,) = [link.get_attribute("href")]
+        assert target is not None
+        top = page.locator(target).bounding_box()
+        assert top is not None
+        assert top["y"] < 844
 
 
 @on("one")

@@ -23,6 +23,7 @@ from impasto.specs import (
     explain,
     make_settings,
 )
+from impasto.study_command import study
 
 app = App(
     name="impasto",
@@ -127,6 +128,9 @@ def run(
 app.command(resume)
 app.command(sweep)
 app.command(show)
+
+
+app.command(study)
 
 
 @app.command

@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of words alone."""
+    return Table(tuple(head), tuple(tuple(Cell(text) for text in row) for row in rows))
+
+
 def render(template: str, **content: Any) -> str:
     """A whole page from a template of data/report; what is not marked as HTML is escaped."""
     return _templates().get_template(template).render(**content)
@@ -131,7 +136,8 @@ def save_page(page: str, path: Path) -> Path:
 
 def figure(path: Path, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
     """A result or frame for the page, at most `most_px` on its long side. Raises ImageError where it is damaged."""
-    return embed(_small(path, most_px), alt, most_px=most_px, caption=caption, detail=detail)
+    uri, size = _embedded_file(path, _modified(path), most_px)
+    return Figure(uri, alt, *size, caption, detail)
 
 
 def embed(picture: PillowImage.Image, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
@@ -151,7 +157,7 @@ def open_input(path: Path) -> PillowImage.Image:
 
 def film(title: str, alt: str, frames: Sequence[Frame], labels: Sequence[str], *, most_px: int) -> Film:
     """Frames of one synthesis, all shown at the size of the last. Raises ImageError where one is damaged."""
-    embedded = [_embedded(_small(frame.path, most_px)) for frame in frames]
+    embedded = [_embedded_file(frame.path, _modified(frame.path), most_px) for frame in frames]
     return Film(title, alt, *embedded[-1][1], tuple(uri for uri, _ in embedded), tuple(labels))
 
 
@@ -160,6 +166,18 @@ def spread(frames: Sequence[Frame], most: int) -> tuple[Frame, ...]:
     if len(frames) <= most:
         return tuple(frames)
     return tuple(frames[round(index * (len(frames) - 1) / (most - 1))] for index in range(most))
+
+
+@lru_cache(maxsize=1024)  # a study's page is made anew after each of its runs
+def _embedded_file(path: Path, modified: int, most_px: int) -> tuple[str, tuple[int, int]]:
+    return _embedded(_small(path, most_px))
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read as a picture: {error.strerror or error}") from None
 
 
 def _small(path: Path, most_px: int) -> PillowImage.Image:
@@ -202,6 +220,16 @@ def one_term_curves(title: str, term: str, runs: Series) -> Curves:
     having = {name: lines for name, lines in having.items() if lines}
     values = {name: [(line.step, line.losses[term]) for line in lines] for name, lines in having.items()}
     return _curves(title, values, having, "weighted loss")
+
+
+def profile_curves(title: str, series: Mapping[str, Sequence[float]], *, x: str) -> Curves:
+    """Values by rank, counted from 1, in a small chart; the first series is a line, the others are dots about it."""
+    ranks = list(range(1, max(len(values) for values in series.values()) + 1))
+    shown = [
+        {"name": name, "values": [_logarithmic(value) for value in values], "dots": number > 0}
+        for number, (name, values) in enumerate(series.items())
+    ]
+    return Curves(title, {"steps": ranks, "series": shown, "stages": [], "x": x, "y": "", "height_px": 200})
 
 
 def _curves(title: str, values: Mapping[str, Sequence[tuple[int, float]]], runs: Series, y: str) -> Curves:

@@ -84,7 +84,7 @@ def run_page(record: RunRecord) -> str:
             terms=terms_table(record),
             measures=measures_table([("", record)]) if several else None,
             tiles=[] if several else tiles(record.parts[0]),
-            about=_about(record),
+            about=about_run(record),
         )
     except ImageError as error:
         raise RunFolderError(f"{record.folder} is damaged: {error}") from None
@@ -113,7 +113,7 @@ def comparison_page(records: Sequence[RunRecord]) -> str:
             term_curves=[one_term_curves(term, term, runs) for term in terms] if len(terms) > 1 else [],
             differing=Table(("", *names), tuple((Cell(key), *map(Cell, values)) for key, values in differing.items())),
             measures=measures_table(list(zip(names, records, strict=True))),
-            about=[(name, _about(record)) for name, record in zip(names, records, strict=True)],
+            about=[(name, about_run(record)) for name, record in zip(names, records, strict=True)],
         )
     except ImageError as error:
         raise RunFolderError(f"a run's folder is damaged: {error}") from None
@@ -158,7 +158,7 @@ def _facts(record: RunRecord) -> dict[str, str]:
     return {"task": record.spec.task, **pictures, **{key: str(value) for key, value in settings.items()}, **settled}
 
 
-def _about(record: RunRecord) -> dict[str, Any]:
+def about_run(record: RunRecord) -> dict[str, Any]:
     """Settings, versions, hashes and the command, for the end of a page."""
     usual = TASKS[record.spec.task]().model_dump(mode="json", exclude_none=True)
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
@@ -171,11 +171,11 @@ def _about(record: RunRecord) -> dict[str, Any]:
         "provenance": Table(("", ""), tuple((Cell(key), Cell(value)) for key, value in flat.items())),
         "bundled_weights": record.provenance.get("weights_sha256") == VGG16_SHA256,
         "weights_sha256": str(record.provenance.get("weights_sha256", "unknown")),
-        "credits": [words for picture in record.pictures if (words := _credit(picture))],
+        "credits": [words for picture in record.pictures if (words := credit(picture))],
     }
 
 
-def _credit(picture: PictureRecord) -> str:
+def credit(picture: PictureRecord) -> str:
     """A picture's name, and what its own file says of author and rights."""
     words = [f"{picture.role.capitalize()}: {picture.given.name}"]
     if picture.path is not None:

@@ -66,10 +66,12 @@ def _input(picture: PictureRecord, inputs: Inputs, most_px: int) -> Figure | Non
     return embed(inputs[picture.path], alt, most_px=most_px, caption=picture.role, detail=picture.given.name)
 
 
-def result_figure(part: PartRecord, most_px: int, caption: str = "result", detail: str = "") -> Figure | None:
+def result_figure(
+    part: PartRecord, most_px: int, caption: str = "result", detail: str = "", alt: str = ""
+) -> Figure | None:
     """The part's picture, or the last on its way where it was killed before there was one."""
     path = part.result or (part.frames[-1].path if part.frames else None)
-    alt = f"result {part_title(part.name)}".strip()
+    alt = alt or f"result {part_title(part.name)}".strip()
     return figure(path, alt, most_px=most_px, caption=caption, detail=detail) if path is not None else None
 
 
@@ -85,13 +87,15 @@ def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
     return [Slider(content, result) for content, result in pairs if content is not None]
 
 
-def scrubber(records: Sequence[RunRecord], most_px: int, names: Sequence[str] = ("",)) -> Scrubber | None:
+def scrubber(
+    records: Sequence[RunRecord], most_px: int, names: Sequence[str] = ("",), most_frames: int = MOST_FRAMES
+) -> Scrubber | None:
     """The pictures on the way of all parts of all runs, moved through together; None where none were kept."""
     films: list[Film] = []
     count = sum(len(record.parts) for record in records)
     for name, record in zip(names, records, strict=True):
         for part in record.parts:
-            frames = spread(part.frames, max(8, MOST_FRAMES // count))
+            frames = spread(part.frames, max(8, most_frames // count))
             if frames:
                 words = f"{name} {part_title(part.name)}".strip()
                 labels = [frame_label(part, frame) for frame in frames]

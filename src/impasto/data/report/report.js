@@ -62,7 +62,8 @@ const digits = (value) => {
   const raised = [...exponent.replace("+", "")].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] ?? "⁻").join("");
   return `${Number(mantissa) === 1 ? "" : `${Number(mantissa)}·`}10${raised}`;
 };
-const HEIGHT = 360;
+const WHOLE = [1, 10, 100, 1000, 10000, 100000].flatMap((power) => [power, 2 * power, 5 * power]); // there are no half steps
+const height = (content) => content.height_px ?? 360;
 
 function markStages(stages) {
   return (plot) => {
@@ -104,7 +105,7 @@ function draw(place, content) {
   const colours = style("--series").split(/\s+/);
   const axis = { stroke: style("--muted"), grid: { stroke: style("--line"), width: 1 }, ticks: { stroke: style("--line"), width: 1 }, font: `12px ${style("--sans")}`, labelFont: `12px ${style("--sans")}`, labelSize: 20 };
   const lines = content.series.filter((each) => each.name !== "total").map((each) => each.name);
-  const series = content.series.map(({ name }) => {
+  const series = content.series.map(({ name, dots }) => {
     const total = name === "total";
     const number = lines.indexOf(name);
     return {
@@ -113,18 +114,19 @@ function draw(place, content) {
       dash: !total && number >= colours.length ? [6, 4] : undefined,
       width: total ? 2.5 : 1.75,
       spanGaps: true,
-      points: { show: content.steps.length < 2 },
+      ...(dots ? { paths: () => null } : {}),
+      points: { show: dots || content.steps.length < 2, ...(dots ? { size: 3.5, width: 0, space: 0, fill: colours[number % colours.length] } : {}) },
       value: (plot, value) => digits(value),
     };
   });
   const options = {
     width: Math.max(place.clientWidth, 200),
-    height: HEIGHT,
+    height: height(content),
     scales: { x: { time: false }, y: { distr: 3 } },
     legend: { live: true, markers: { width: 0, fill: (plot, index) => (index ? plot.series[index].stroke(plot, index) : "transparent") } },
     cursor: { drag: { x: true, y: false }, points: { size: 7 } },
     series: [{ label: content.x, value: (plot, value) => (value === null ? "–" : String(value)) }, ...series],
-    axes: [{ ...axis, label: content.x, size: 34 }, { ...axis, label: content.y, size: 62, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (plot, splits) => splits.map((each) => (each === null ? "" : digits(each))) }],
+    axes: [{ ...axis, label: content.x, size: 34, incrs: WHOLE }, { ...axis, label: content.y, labelSize: content.y ? 20 : 0, size: 62, grid: { ...axis.grid, filter: decades }, ticks: { ...axis.ticks, filter: decades }, values: (plot, splits) => splits.map((each) => (each === null ? "" : digits(each))) }],
     hooks: { draw: [markStages(content.stages)], setCursor: [readLast], ready: [readLast] },
   };
   return new uPlot(options, [content.steps, ...content.series.map((each) => each.values)], place);
@@ -146,7 +148,7 @@ for (const figure of document.querySelectorAll(".curves")) {
   };
   new ResizeObserver(() => {
     if (!plot) redraw();
-    else if (place.clientWidth && plot.width !== place.clientWidth) plot.setSize({ width: place.clientWidth, height: HEIGHT });
+    else if (place.clientWidth && plot.width !== place.clientWidth) plot.setSize({ width: place.clientWidth, height: height(content) });
   }).observe(place);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   place.addEventListener("keydown", (event) => {
