@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import impasto.series
 import impasto.study
 from command import call, pixels, save_pictures
 from impasto.cli import app
 from impasto.errors import DivergedError, InterruptedRunError, OutputError
 from impasto.normalisation import load_means
-from impasto.plans import FULL, QUICK, Study, StudyPart, StudySettings, plan
+from impasto.plans import FULL, QUICK, Study, StudySettings, plan
 from impasto.profiles import Profile
+from impasto.specs import RunSpec
 from impasto.study import run_study
 from impasto.weights import VGG16_SHA256, bundled, load_weights
 from runs_for_study import STUDY, TINIEST, TINY, studied, study_desk
@@ -126,8 +128,10 @@ def test_what_is_unfinished_or_missing_is_made(
     (folder / names[1]).mkdir()
     shutil.rmtree(folder / names[2])
     (folder / names[3] / "run.toml").unlink()
-    resumed, resume = [], impasto.study.resume
-    monkeypatch.setattr(impasto.study, "resume", lambda place, **words: resumed.append(place) or resume(place, **words))
+    resumed, resume = [], impasto.series.resume
+    monkeypatch.setattr(
+        impasto.series, "resume", lambda place, **words: resumed.append(place) or resume(place, **words)
+    )
     run_study(STUDY, Path("study"))
     assert resumed == [Path("study") / names[0]]
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("part ")] == [
@@ -175,14 +179,14 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
     folder, missing = study_desk / "study", NAMES[-2:]
     for name in missing:
         shutil.rmtree(folder / name)
-    start = impasto.study._start
+    start = impasto.study.make
 
-    def stop_at_the_last(part: StudyPart, place: Path, *others: Any) -> None:
-        if part.name == NAMES[-1]:
+    def stop_at_the_last(spec: RunSpec, place: Path, *others: Any) -> None:
+        if place.name == NAMES[-1]:
             raise error
-        start(part, place, *others)
+        start(spec, place, *others)
 
-    monkeypatch.setattr(impasto.study, "_start", stop_at_the_last)
+    monkeypatch.setattr(impasto.study, "make", stop_at_the_last)
     with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
         run_study(STUDY, Path("study"), show="nothing")
     page = page_of(folder)
@@ -205,7 +209,7 @@ def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkey
     def diverge(*arguments: object) -> None:
         raise DivergedError("style became nan at step 2")
 
-    monkeypatch.setattr(impasto.study, "_start", diverge)
+    monkeypatch.setattr(impasto.study, "make", diverge)
     with pytest.raises(DivergedError, match=r"^style became nan at step 2$"):
         run_study(STUDY, Path("study"), show="nothing")
 

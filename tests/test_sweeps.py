@@ -141,13 +141,13 @@ def test_folders_that_are_taken(desk: Path) -> None:
     words = ("sweep", "spec.toml", "--vary", "seed=1", "-o", "out")
     (desk / "out").mkdir()
     (desk / "out" / "mine.txt").write_text("mine")
-    assert call(*words, "--force").err.startswith("impasto: out holds something else")
+    assert call(*words, "--force").err.startswith("impasto: out is not the folder of a sweep")
     assert (desk / "out" / "mine.txt").exists()
     assert call(*words[:-1], "two").code == 0
     (desk / "spec.toml").write_text(SPEC.replace("steps = 4", "steps = 5"), "utf-8")
     other = call(*words[:-1], "two")
     assert other.code == 1
-    assert "holds one of other pictures or with other settings" in other.err
+    assert "holds a sweep of other pictures or with other settings" in other.err
     assert call(*words[:-1], "two", "--force").code == 0
     assert read_json(desk / "two" / "seed=1" / "summary.json")["steps"] == 5
     assert call("sweep", "spec.toml", "--vary", "seed=1", "--vary", "seed=2").err == (

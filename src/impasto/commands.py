@@ -126,7 +126,7 @@ def sweep(
     out
         Folder for the runs; where it holds the same sweep, finished runs are not done again. By default under runs/.
     force
-        Replace the folder if it holds another sweep.
+        Make all of it anew, in place of whatever sweep the folder holds.
     quiet
         Say nothing but errors and the folder's name.
     json

@@ -9,14 +9,15 @@ from pathlib import Path
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, SpecError, nearest
 from impasto.figures import contact_sheet
 from impasto.folders import folder_name
-from impasto.images import from_pillow, load_image, save_image, to_pillow
+from impasto.images import from_pillow, load_image, load_picture, save_image, to_pillow
 from impasto.recorders import print_json
 from impasto.report import write_comparison
 from impasto.results import RESULT
-from impasto.series import announce, check_all, finished, hashes_of, make, take_folder
+from impasto.series import announce, check_all, finished, is_free, make, take_folder
 from impasto.specfiles import spec_toml
 from impasto.specs import TASKS, RunSpec, make_settings
 from impasto.watching import Show
+from impasto.weights import sha256
 
 SWEEP_FILE, GRID, COMPARISON = "sweep.toml", "grid.png", "comparison.html"
 MOST_CELLS = 1000
@@ -83,19 +84,22 @@ def run_sweep(
 
     A run that is done is not done again, also when values are added later; grid.png and comparison.html show those
     that are asked for. One that diverges is left out, the others are made, and its error is raised at the end; an
-    interruption stops, and the same call goes on. With `force` a folder that holds another sweep is replaced.
+    interruption stops, and the same call goes on. With `force` the folder of a sweep is made afresh.
     """
     cells = plan(spec, variations)
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
-    hashes = hashes_of(spec.pictures)
-    check_all([cell.spec for cell in cells if finished(cell.spec, folder / cell.name, hashes) is None])
+    pictures = {path: load_picture(path) for path in spec.pictures}
+    hashes = {path: sha256(path) for path in spec.pictures}
     about = spec_toml(spec, {"provenance": {"pictures_sha256": list(hashes.values())}})
-    take_folder(folder, SWEEP_FILE, about, spec.pictures, force=force)
+    fresh = is_free(folder, SWEEP_FILE, about, spec.pictures, force=force)
+    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
+    check_all([cell.spec for cell in left], pictures)
+    take_folder(folder, SWEEP_FILE, about, fresh=fresh)
     failures: list[ImpastoError] = []
     for number, cell in enumerate(cells, start=1):
-        if finished(cell.spec, folder / cell.name, hashes) is not None:
+        if cell not in left:
             continue
-        announce(number, len(cells), cell.words, show)
+        announce(number, len(cells), cell.name, cell.words, show)
         try:
             make(cell.spec, folder / cell.name, hashes, show)
         except DivergedError as error:
