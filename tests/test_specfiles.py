@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,13 @@ def test_another_version(desk: Path) -> None:
     ended = call("run", "spec.toml", "--quiet")
     assert ended.code == 0
     assert ended.err.startswith("impasto: that run was by impasto 0.0.1, this is ")
+
+
+def test_another_build_of_the_same_pytorch_is_not_another_version(desk: Path) -> None:
+    """A package may say 2.13.0 and PyTorch itself 2.13.0+cu130."""
+    number = version("torch").partition("+")[0]
+    (desk / "spec.toml").write_text(f'{BY_HAND}\n[provenance]\ntorch = "{number}+other"\n', "utf-8")
+    assert call("run", "spec.toml", "--quiet").err == ""
 
 
 # Saved and shown -----------------------------------------------------------------------------------------------------

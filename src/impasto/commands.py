@@ -196,15 +196,20 @@ def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec
     if other_pictures:
         return located(replace(found, spec=found.spec.model_copy(update={"pictures": ()})))[0]
     spec, changed = located(found)
-    versions = {name: version(name) for name in ("impasto", "torch")}
+    versions = {name: _public(version(name)) for name in ("impasto", "torch")}
     other = [
         f"that run was by {name} {found.provenance[name]}, this is {now}"
         for name, now in versions.items()
-        if found.provenance.get(name, now) != now
+        if _public(str(found.provenance.get(name, now))) != now
     ]
     for sentence in [*changed, *other]:
         print(f"impasto: {sentence}; the result may differ", file=sys.stderr)
     return spec
+
+
+def _public(number: str) -> str:
+    """A version without its build (+cpu, +cu130): not all packages of PyTorch name it."""
+    return number.partition("+")[0]
 
 
 def _chosen(settings: Settings) -> dict[str, Any]:
