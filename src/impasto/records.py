@@ -139,14 +139,19 @@ class RunRecord:
         return UNFINISHED if begun == "done" and len(self.parts) < len(self.planned) else begun
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read a run's folder, also one that was interrupted or killed. Raises RunFolderError in one sentence."""
+def require_run_folder(folder: Path) -> None:
+    """Raise RunFolderError where a folder is none, or none of a run."""
     if not folder.exists():
         raise RunFolderError(f"there is no folder {folder}")
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is a file; name the folder of a run")
     if not (folder / SETTINGS_FILE).is_file():
         raise RunFolderError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run's folder, also one that was interrupted or killed. Raises RunFolderError in one sentence."""
+    require_run_folder(folder)
     toml = _text(folder / SETTINGS_FILE)
     spec, provenance = _spec(folder / SETTINGS_FILE, toml)
     lines = read_lines(folder / METRICS)

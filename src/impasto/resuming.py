@@ -13,7 +13,7 @@ import torch
 from impasto.checkpoints import FOLDER, Checkpoint, checkpoint_files, newest_checkpoint
 from impasto.errors import DivergedError, RunFolderError, SpecError
 from impasto.images import write_bytes
-from impasto.records import METRICS, Line, read_lines, read_summary
+from impasto.records import METRICS, Line, read_lines, read_summary, require_run_folder
 from impasto.results import SUMMARY, Summary
 from impasto.specfiles import SETTINGS_FILE, SpecFile, read_spec
 
@@ -37,12 +37,7 @@ NOTHING = Past({}, (), None)
 
 def open_run(folder: Path) -> SpecFile:
     """The settings of a run that is to go on. Raises RunFolderError where the folder is none."""
-    if not folder.exists():
-        raise RunFolderError(f"there is no folder {folder}")
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file; name the folder of a run")
-    if not (folder / SETTINGS_FILE).is_file():
-        raise RunFolderError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
+    require_run_folder(folder)
     try:
         return read_spec(folder)
     except SpecError as error:
