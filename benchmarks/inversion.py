@@ -61,13 +61,13 @@ def by_impasto(network: Network, photo: Image, layer: str, evaluations: int, nam
     return image
 
 
-def main(pictures: list[Path], evaluations: int, names: list[str], *, seconds_only: bool) -> None:
+def main(pictures: list[Path], evaluations: int, names: list[str], layers: list[str], *, seconds_only: bool) -> None:
     fast, precise = open_network(), open_network(precision="float32")
     same = {"evaluations": evaluations, "pictures": [path.name for path in pictures]}
     before = kept("inversion")
     rows: list[dict[str, Any]] = before["rows"] if all(before.get(key) == same[key] for key in same) else []
     for name in names:
-        for layer in LAYERS:
+        for layer in layers:
             network = precise if layer < "conv3" else fast
             found: list[dict[str, float]] = []
             for path in pictures[: 1 if seconds_only else None]:
@@ -98,9 +98,16 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=EXAMPLES, help="photographs; eight are taken, evenly by name")
     parser.add_argument("--evaluations", type=int, default=350)
     parser.add_argument("--recipes", nargs="+", default=["impasto accurate", "impasto default", *RECIPES])
+    parser.add_argument("--layers", nargs="+", default=LAYERS, choices=LAYERS)
     parser.add_argument("--seconds", action="store_true", help="measure only the seconds again, on one photograph")
     parser.add_argument("--threads", type=int, default=THREADS)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     files = sorted(path for path in asked.folder.iterdir() if path.suffix in (".jpg", ".png", ".webp"))
-    main(files[:: max(1, len(files) // 8)][:8], asked.evaluations, asked.recipes, seconds_only=asked.seconds)
+    main(
+        files[:: max(1, len(files) // 8)][:8],
+        asked.evaluations,
+        asked.recipes,
+        asked.layers,
+        seconds_only=asked.seconds,
+    )
