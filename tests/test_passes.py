@@ -13,7 +13,7 @@ from conftest import make_tiny, random_image
 from impasto.errors import ImageError, LayerError
 from impasto.networks import Network, Padding, Pooling
 from impasto.passes import backward, forward
-from impasto.representations import activations, channel_moments, gram_matrix, pull_back
+from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram, pull_back
 
 LAYERS = ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1", "conv2_2", "relu2_2", "pool2")
 
@@ -72,7 +72,7 @@ def test_the_real_network(normalised: Network, layers: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "represent", [activations, gram_matrix, channel_moments, lambda maps: maps.float().amax((2, 3))]
+    "represent", [activations, gram_matrix, mean_and_gram, channel_moments, lambda maps: maps.float().amax((2, 3))]
 )
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_pull_back_adds_in_place(represent: object, dtype: torch.dtype) -> None:

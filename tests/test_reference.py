@@ -1,6 +1,7 @@
 """Representations, distances and priors against double loops in numpy, and what must hold for any numbers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import random_image
-from impasto.distances import mean_squared_error, normalised_squared_error
+from impasto.distances import mean_squared_error, normalised_squared_error, wasserstein_distance
+from impasto.networks import Network
 from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.representations import activations, channel_moments, gram_matrix
+from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram
 
 seeds = st.integers(0, 10_000)
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7))
@@ -54,9 +56,18 @@ def moments_by_loops(features: np.ndarray) -> np.ndarray:
     return moments
 
 
+def mean_and_gram_by_loops(features: np.ndarray) -> np.ndarray:
+    return np.concatenate([moments_by_loops(features)[:1], gram_by_loops(features)])
+
+
 @pytest.mark.parametrize(
     ("represent", "loops"),
-    [(gram_matrix, gram_by_loops), (channel_moments, moments_by_loops), (activations, lambda features: features[None])],
+    [
+        (gram_matrix, gram_by_loops),
+        (channel_moments, moments_by_loops),
+        (mean_and_gram, mean_and_gram_by_loops),
+        (activations, lambda features: features[None]),
+    ],
 )
 @given(shape=shapes, seed=seeds)
 def test_representations(
@@ -82,7 +93,7 @@ def test_gram_matrices_are_symmetric_and_positive(shape: tuple[int, int, int], s
     assert torch.linalg.eigvalsh(gram).min() >= -1e-12
 
 
-@pytest.mark.parametrize("represent", [gram_matrix, channel_moments])
+@pytest.mark.parametrize("represent", [gram_matrix, channel_moments, mean_and_gram])
 @given(shape=shapes, seed=seeds)
 def test_statistics_do_not_know_where(
     represent: Callable[[Tensor], Tensor], shape: tuple[int, int, int], seed: int
@@ -139,6 +150,63 @@ def test_a_target_of_zeros() -> None:
     assert loss.item() == 24
     assert found.grad is not None
     assert torch.equal(found.grad, torch.full((2, 3), 4.0))
+
+
+def wasserstein_by_numpy(found: np.ndarray, target: np.ndarray, blur: float) -> float:
+    """The trace of the root of the product of both covariances, by the eigenvalues of a matrix with no symmetry."""
+    noise = blur * np.trace(target[1:]) / target.shape[1] * np.eye(target.shape[1])
+    first, second = (moments[1:] - np.outer(moments[0], moments[0]) + noise for moments in (found, target))
+    roots = np.sqrt(np.linalg.eigvals(first @ second).real.clip(0)).sum()
+    means = ((found[0] - target[0]) ** 2).sum()
+    return float((means + np.trace(first) + np.trace(second) - 2 * roots) / np.trace(target[1:]))
+
+
+@given(st.integers(1, 6), seeds, st.sampled_from([1e-3, 0.1, 1.0]))
+def test_wasserstein_distance(channels: int, seed: int, blur: float) -> None:
+    features = [feature_map((channels, 5, 6), seed + more) for more in (0, 1)]
+    found, target = map(mean_and_gram, features)
+    truth = wasserstein_by_numpy(found.numpy(), target.numpy(), blur)
+    assert float(wasserstein_distance(found, target, blur)) == pytest.approx(truth, rel=1e-8)
+    assert float(wasserstein_distance(target, target, blur)) == pytest.approx(0, abs=1e-12)
+    doubled = (mean_and_gram(2 * maps) for maps in features)
+    assert float(wasserstein_distance(*doubled, blur)) == pytest.approx(truth, rel=1e-8)  # the same in any unit
+
+
+def test_wasserstein_distance_by_hand() -> None:
+    """Channels that vary apart: (difference of means)² + (difference of deviations)², in units of the energy."""
+    mean, deviation = torch.tensor([1.0, -2.0]), torch.tensor([2.0, 0.5])
+    wanted, other = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0])
+
+    def moments(mean: Tensor, deviation: Tensor) -> Tensor:
+        return torch.cat([mean[None], torch.outer(mean, mean) + torch.diag(deviation**2)]).double()
+
+    found = wasserstein_distance(moments(mean, deviation), moments(wanted, other), blur=0.0)
+    assert float(found) == pytest.approx((1 + 9 + 1 + 6.25) / (1 + 1 + 9))
+
+
+@given(st.integers(1, 4), seeds)
+def test_slope_of_the_wasserstein_distance(channels: int, seed: int) -> None:
+    target = mean_and_gram(feature_map((channels, 3, 4), seed + 1))
+    features = feature_map((channels, 3, 3), seed).requires_grad_()
+    assert torch.autograd.gradcheck(lambda maps: wasserstein_distance(mean_and_gram(maps), target), features)
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+def test_wasserstein_distance_of_flat_pictures(grey: float, plain: Network) -> None:
+    """Where nothing varies, and where a layer sees nothing, there is a distance and a slope, also in bfloat16."""
+    flat, other = torch.full((1, 3, 32, 48), grey), random_image(32, 48, dtype=torch.float32)
+    layers = ["relu1_1", "relu3_1", "relu5_1"]
+    for network in (plain, replace(plain, weights={key: value.bfloat16() for key, value in plain.weights.items()})):
+        seen, wanted = network(other, layers), network(flat, layers)
+        for layer in layers:
+            for first, second in ((seen, wanted), (wanted, seen), (wanted, wanted)):
+                found = mean_and_gram(first[layer]).requires_grad_()
+                distance = wasserstein_distance(found, mean_and_gram(second[layer]))
+                (slope,) = torch.autograd.grad(distance, found)
+                assert torch.isfinite(distance)
+                assert torch.isfinite(slope).all()
+    nothing = torch.zeros(4, 3)
+    assert float(wasserstein_distance(nothing, nothing)) == 0
 
 
 # Priors --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from impasto.catalogue import open_network
-    from impasto.distances import mean_squared_error, normalised_squared_error
+    from impasto.distances import mean_squared_error, normalised_squared_error, wasserstein_distance
     from impasto.errors import ImpastoError
     from impasto.images import Image, Picture, load_image, load_picture, resize, save_image
     from impasto.inits import covering, from_image, noise
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from impasto.presets import preset
     from impasto.priors import alpha_norm, out_of_range, total_variation
     from impasto.recipes import amalgamate, invert, reconstruct, texture, transfer
-    from impasto.representations import activations, channel_moments, gram_matrix
+    from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram
     from impasto.runs import resume, run
     from impasto.schedules import Stage, octaves, single
     from impasto.specs import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "catalogue": ["open_network"],
-    "distances": ["mean_squared_error", "normalised_squared_error"],
+    "distances": ["mean_squared_error", "normalised_squared_error", "wasserstein_distance"],
     "errors": ["ImpastoError"],
     "images": ["Image", "Picture", "load_image", "load_picture", "resize", "save_image"],
     "inits": ["covering", "from_image", "noise"],
@@ -49,7 +49,7 @@ _HOME = {
     "presets": ["preset"],
     "priors": ["alpha_norm", "out_of_range", "total_variation"],
     "recipes": ["amalgamate", "invert", "reconstruct", "texture", "transfer"],
-    "representations": ["activations", "channel_moments", "gram_matrix"],
+    "representations": ["activations", "channel_moments", "gram_matrix", "mean_and_gram"],
     "runs": ["resume", "run"],
     "schedules": ["Stage", "octaves", "single"],
     "specs": [
@@ -101,6 +101,7 @@ __all__ = [
     "load_means",
     "load_picture",
     "mean_activations",
+    "mean_and_gram",
     "mean_squared_error",
     "noise",
     "normalise",
@@ -123,6 +124,7 @@ __all__ = [
     "texture",
     "total_variation",
     "transfer",
+    "wasserstein_distance",
 ]
 
 

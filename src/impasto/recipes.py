@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from impasto.distances import mean_squared_error, normalised_squared_error
+from impasto.distances import Distance, mean_squared_error, normalised_squared_error, wasserstein_distance
 from impasto.errors import ImageError, SpecError
 from impasto.images import Image, Size, load_image, size_of, size_with_long_side
 from impasto.inits import Init, covering, from_image, noise
@@ -12,6 +12,7 @@ from impasto.objectives import Objective, content, prior, style
 from impasto.optimisers import MakeOptimiser, adam, lbfgs
 from impasto.parameterisations import Fourier, Pixels
 from impasto.priors import alpha_norm, out_of_range, total_variation
+from impasto.representations import Representation, channel_moments, gram_matrix, mean_and_gram
 from impasto.schedules import octaves, settling, single
 from impasto.specs import (
     AmalgamateSettings,
@@ -35,6 +36,8 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS inside the range of colours.
     """
     settings = settings or InvertSettings()
+    if _settles(settings.layer, settings):
+        settings = settings.model_copy(update={"parameterisation": "pixels"})
     objective = (
         _content_at(settings.layer, photo, settings)
         + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
@@ -50,6 +53,8 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
     """
     settings = settings or ReconstructSettings()
+    if _settles(layer, settings):
+        settings = settings.model_copy(update={"parameterisation": "pixels"})
     objective = _content_at(layer, photo, settings)
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
     return _settled(composition, layer, settings)
@@ -71,31 +76,36 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
 def texture(painting: Image, layers: dict[str, float], settings: TextureSettings | None = None) -> Composition:
     """A square picture with the painting's statistics and none of its arrangement, from white noise.
 
-    Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine.
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine, by default other statistics.
     """
     settings = settings or TextureSettings()
-    distance = DISTANCES[settings.distance]
-    objective = style(painting, normalised(layers), scale=settings.style_scale, distance=distance)
+    represent, distance = _statistics(settings)
+    weights = normalised(layers)
+    objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
+    objective += prior("smoothness", settings.smoothness, total_variation)
     return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
 
 
 def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
     """A photo painted in the style of one or several pictures.
 
-    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7.
+    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; its statistics after style-transfer-pytorch.
     Departs: errors relative to the target's energy, from the photo, coarse to fine, inside the range of colours.
     """
     settings = settings or TransferSettings()
     kept = {name: settings.content_weight * w for name, w in normalised(parse_layers(settings.content_layers)).items()}
-    distance = DISTANCES[settings.distance]
-    objective = content(photo, kept, distance=distance) if settings.content_weight else Objective(())
+    objective = Objective(())
+    if settings.content_weight:
+        objective = content(photo, kept, distance=DISTANCES[settings.distance])
+    represent, distance = _statistics(settings)
     shares = _shares(settings.style_weights, len(paintings))
     for number, (painting, share) in enumerate(zip(paintings, shares, strict=True), start=1):
         weight = share * settings.style_weight
         if weight:
             layers = {name: weight * w for name, w in normalised(parse_layers(settings.style_layers)).items()}
             name = "style" if len(paintings) == 1 else f"style {number}"
-            objective += style(painting, layers, scale=settings.style_scale, distance=distance, name=name)
+            scale = settings.style_scale
+            objective += style(painting, layers, scale=scale, represent=represent, distance=distance, name=name)
     objective += prior("smoothness", settings.smoothness, total_variation)
     pictures = {"content": photo, "style": paintings[0]}
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
@@ -111,6 +121,12 @@ def normalised(weights: dict[str, float]) -> dict[str, float]:
 
 def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
     return content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance])
+
+
+def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
+    if settings.statistics == "wasserstein":
+        return mean_and_gram, wasserstein_distance
+    return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]
 
 
 def _compose(
@@ -129,10 +145,14 @@ def _compose(
     )
 
 
-def _settled(composition: Composition, layer: str, settings: InvertSettings | ReconstructSettings) -> Composition:
-    """With the settling stages, where the layer is so shallow that it sees the rounding to 8 bits: blocks 1 and 2."""
+def _settles(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
+    """Whether there are settling stages: where the layer is so shallow that it sees the rounding to 8 bits."""
     block = re.search(r"\d", layer)
-    if block is None or int(block[0]) > 2:
+    return settings.settle > 0 and block is not None and int(block[0]) <= 2
+
+
+def _settled(composition: Composition, layer: str, settings: InvertSettings | ReconstructSettings) -> Composition:
+    if not _settles(layer, settings):
         return composition
     stages = settling(composition.schedule[-1].size, settings.settle)
     return replace(composition, schedule=composition.schedule + stages)

@@ -33,6 +33,16 @@ def gram_matrix(features: FeatureMap) -> Float[Tensor, "_channels _channels"]:
     return gram
 
 
+def mean_and_gram(features: FeatureMap) -> Float[Tensor, "_channels_and_one _channels"]:
+    """All first and second moments: the mean of each feature above the Gram matrix.
+
+    What a normal distribution of features needs, for `wasserstein_distance`. Both are means over positions, which the
+    covariance is not.
+    """
+    mean = features[0].mean((1, 2), dtype=torch.promote_types(features.dtype, torch.float32))
+    return torch.cat([mean[None], gram_matrix(features)])
+
+
 def channel_moments(features: FeatureMap) -> Float[Tensor, "2 _channels"]:
     """How strong each feature is on average, and on average squared: its first two moments over positions.
 
@@ -50,6 +60,9 @@ def pull_back(represent: Representation, features: FeatureMap, slope: Tensor, on
     """
     if represent is gram_matrix:
         return _pull_back_gram(features, slope, onto)
+    if represent is mean_and_gram:
+        found = _pull_back_gram(features, slope[1:], onto)
+        return found.add_(slope[:1].T[None, ..., None].to(found.dtype) / features[0, 0].numel())
     if represent is activations:
         found = slope
     else:

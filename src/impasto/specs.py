@@ -12,6 +12,7 @@ from impasto.errors import SpecError, nearest
 
 DEEPER_AND_DEEPER = "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1"
 STATISTICS = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"
+STROKES = "relu1_1=1,relu2_1=2,relu3_1=4,relu4_1=2,relu5_1=0.5"
 INITS = ("noise", "content", "style")  # any other is a picture file
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -73,7 +74,7 @@ class _LayerSettings(Settings):
     """What aims at one layer can be told besides."""
 
     settle: Annotated[int, Field(ge=0)] = 0
-    "Steps at the end that put the colours on the file's 256 levels bit by bit; only for blocks 1 and 2."
+    "Steps at the end that put colours on the file's 256 levels bit by bit; only for blocks 1 and 2, taken as pixels."
 
 
 class InvertSettings(_LayerSettings):
@@ -109,13 +110,22 @@ class AmalgamateSettings(Settings):
     "Weight of the total variation, the prior for smooth pictures."
 
 
-class TextureSettings(Settings):
+class _StatisticsSettings(Settings):
+    """What aims at a picture's statistics can be told besides."""
+
+    statistics: Literal["wasserstein", "gram", "moments"] = "wasserstein"
+    "What of the style is matched: means and covariances by Wasserstein-2 distance, Gram matrices, or channel moments."
+
+
+class TextureSettings(_StatisticsSettings):
     """Settings of `texture`."""
 
     size: Annotated[int, Field(ge=1, le=65536)] = 256
     "Height and width of the result in pixels."
     layers: str = STATISTICS
     "Layers whose statistics are matched, each with =weight if you like."
+    smoothness: Weight = 0.1
+    "Weight of the total variation, the prior for smooth pictures."
     cumulative: bool = False
     "One picture for the first layer, one for the first two, and so on."
     style_scale: Positive = 1.0
@@ -124,11 +134,11 @@ class TextureSettings(Settings):
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     steps: Annotated[int, Field(ge=1)] = 200
     "Updates of the picture at full size."
-    smallest: Annotated[int, Field(ge=1)] = 128
+    smallest: Annotated[int, Field(ge=1)] = 256
     "Long side in pixels at which the picture starts; each stage doubles it."
 
 
-class TransferSettings(Settings):
+class TransferSettings(_StatisticsSettings):
     """Settings of `transfer`."""
 
     size: Annotated[int, Field(ge=1, le=65536)] = 512
@@ -137,13 +147,15 @@ class TransferSettings(Settings):
     "Updates at full size; each smaller size takes twice as many as the next."
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
+    network: str = "vgg16"
+    "vgg16 or vgg16-normalised."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     content_layers: str = "relu4_2"
     "Layers whose activations are kept, each with =weight if you like."
-    style_layers: str = STATISTICS
+    style_layers: str = STROKES
     "Layers whose statistics are matched, each with =weight if you like."
-    content_weight: Weight = 0.2
+    content_weight: Weight = 0.08
     "Weight of the content."
     style_weight: Weight = 1.0
     "Weight of the styles together."
@@ -151,7 +163,7 @@ class TransferSettings(Settings):
     "With several styles, the weight of each: 2,1 for instance; equal by default."
     style_scale: Positive = 1.0
     "Size of the strokes, relative to the style picture's own."
-    smoothness: Weight = 0.0
+    smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
     "Long side in pixels at which the picture starts; each stage doubles it."
