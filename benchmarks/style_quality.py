@@ -75,9 +75,10 @@ class Wasserstein:
     def __call__(self, found: Tensor, target: Tensor) -> Tensor:
         (mean, covariance), (wanted, other) = (_normal(moments.double()) for moments in (found, target))
         if id(target) not in self.roots:
-            self.roots[id(target)] = torch.linalg.cholesky(other)
+            values, vectors = torch.linalg.eigh(other)
+            self.roots[id(target)] = vectors * values.clamp_min(0).sqrt()
         root = self.roots[id(target)]
-        cross = torch.linalg.eigvalsh(root.T @ covariance @ root).clamp_min(0).sqrt().sum()
+        cross = torch.linalg.eigvalsh(root.T @ covariance @ root).clamp_min(1e-12).sqrt().sum()
         distance = covariance.trace() + other.trace() - 2 * cross
         return ((mean - wanted).square().mean() + distance / len(mean)).float()
 

@@ -205,6 +205,9 @@ def test_wasserstein_distance_of_flat_pictures(grey: float, plain: Network) -> N
                 (slope,) = torch.autograd.grad(distance, found)
                 assert torch.isfinite(distance)
                 assert torch.isfinite(slope).all()
+    wrong = torch.cat([torch.zeros(1, 3), torch.diag(torch.tensor([1.0, 1.0, -1.0]))]).requires_grad_()
+    (slope,) = torch.autograd.grad(wasserstein_distance(wrong, torch.cat([torch.zeros(1, 3), torch.eye(3)])), wrong)
+    assert torch.isfinite(slope).all()  # as rounding of strong features may leave it
     nothing = torch.zeros(4, 3)
     assert float(wasserstein_distance(nothing, nothing)) == 0
 

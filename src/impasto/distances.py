@@ -41,6 +41,7 @@ def wasserstein_distance(found: Tensor, target: Tensor, blur: float = 0.1) -> Sc
     noise = blur * energy / second.shape[1] * torch.eye(second.shape[1], dtype=torch.float64)
     (mean, covariance), (wanted, other) = ((m[0], m[1:] - torch.outer(m[0], m[0]) + noise) for m in (first, second))
     root = torch.linalg.cholesky((other + other.T) / 2)  # L of L Lᵀ = Σ₂: Lᵀ Σ₁ L has the eigenvalues of Σ₂^½ Σ₁ Σ₂^½
-    shared = torch.linalg.eigvalsh(root.T @ (covariance + covariance.T) @ root / 2).clamp_min(0).sqrt().sum()
+    squares = torch.linalg.eigvalsh(root.T @ (covariance + covariance.T) @ root / 2)
+    shared = squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt().sum()  # rounding may leave some below 0
     squared: Tensor = (mean - wanted).square().sum() + covariance.trace() + other.trace() - 2 * shared
     return (squared / energy).to(found)
