@@ -1,6 +1,6 @@
 """What does the runs of a batch: a function from jobs to how they ended, as they end. Here, processes of this machine.
 
-An engine is called with the jobs and an event that asks it to stop. It yields an `Ended` for each job that has ended, and
+An engine is called with the jobs and an event that asks it to stop. It yields an `Ended` for each job that ended, and
 None now and then while nothing ends, so that the caller can look at the folders.
 """
 

@@ -21,7 +21,7 @@ from impasto.recorders import print_json
 from impasto.records import RunRecord, read_run
 from impasto.results import RESULT, SUMMARY
 from impasto.runs import resume, run
-from impasto.specfiles import SETTINGS_FILE, read_spec
+from impasto.specfiles import read_spec
 from impasto.specs import RunSpec
 from impasto.watching import Show
 
