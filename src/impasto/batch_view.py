@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,8 +17,8 @@ MOST_LINES = 8  # of runs shown at once
 TAIL_BYTES = 4096
 
 
-class View(Protocol):
-    """Told of what happens; `close` is called once."""
+class View:
+    """Told of what happens, and says nothing; `close` is called once."""
 
     def ended(self, number: int, name: str, error: ImpastoError | None, seconds: float | None) -> None:
         """A run has ended, as the `number`th."""
@@ -31,29 +30,7 @@ class View(Protocol):
         """Finish what was begun."""
 
 
-def view(show: Show, out: Path, total: int, done: int) -> View:
-    """The view of a batch of so many runs, of which some are done."""
-    if show == "nothing":
-        return Silence()
-    if show == "json":
-        return JsonView(total, done)
-    return LiveView(out, total, done) if sys.stderr.isatty() else LineView(total, done)
-
-
-class Silence:
-    """Nothing is said."""
-
-    def ended(self, number: int, name: str, error: ImpastoError | None, seconds: float | None) -> None:
-        """Nothing."""
-
-    def look(self, running: Sequence[str]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class JsonView(Silence):
+class JsonView(View):
     """A line of JSON on standard output for each run."""
 
     def __init__(self, total: int, done: int) -> None:
@@ -68,7 +45,7 @@ class JsonView(Silence):
         print_json({**line, "seconds": seconds, **failed})
 
 
-class LineView(Silence):
+class LineView(View):
     """A line on standard error for each run that has ended."""
 
     def __init__(self, total: int, done: int) -> None:
@@ -82,7 +59,7 @@ class LineView(Silence):
         print(f"{number}/{self._total} {name}: {words}", file=sys.stderr, flush=True)
 
 
-class LiveView(Silence):
+class LiveView(View):
     """A bar for the batch, and one for each of the runs under way, by what their folders say."""
 
     def __init__(self, out: Path, total: int, done: int) -> None:
@@ -131,6 +108,15 @@ class LiveView(Silence):
     def _remove(self, name: str) -> None:
         if name in self._bars:
             self._progress.remove_task(self._bars.pop(name))
+
+
+def view(show: Show, out: Path, total: int, done: int) -> View:
+    """The view of a batch of so many runs, of which some are done."""
+    if show == "nothing":
+        return View()
+    if show == "json":
+        return JsonView(total, done)
+    return LiveView(out, total, done) if sys.stderr.isatty() else LineView(total, done)
 
 
 def last_line(path: Path) -> Line | None:

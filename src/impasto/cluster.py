@@ -7,6 +7,7 @@ checkpoint there. Ray is an extra, imported only here.
 import logging
 import os
 import platform
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,14 @@ from types import ModuleType
 from typing import Any
 
 from impasto.engines import LOOK_SECONDS, Ended, Engine, Job
-from impasto.errors import ImpastoError, InterruptedRunError, OutputError
+from impasto.errors import ImpastoError, InterruptedRunError, OutputError, SpecError
 from impasto.extras import import_extra
 from impasto.specs import RunSpec
 from impasto.workers import Failure, Place, attempt
 
 RETRIES = 5  # of one run, after its node or its process was lost
 AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
+CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
 
 
@@ -44,16 +46,29 @@ def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | Non
 
 def _connect(address: str) -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its own words, on standard output: that is the page's
     ray = import_extra("ray", "--cluster", "ray")
-    advice = (
-        "start one with: ray start --head" if address == "auto" else f"look there with: ray status --address {address}"
-    )
+    _require_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
         said = " ".join(str(error).split())[:300]
-        raise OutputError(f"there is no Ray cluster to be had at {address!r} ({said}); {advice}") from None
+        where = "" if address == "auto" else f" at {address}"
+        raise OutputError(f"there is no Ray cluster{where} ({said}); start one with: ray start --head") from None
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Fail at once where nothing listens: Ray would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdecimal():
+        raise SpecError(f"{address!r} is no address of a cluster; write auto, or one such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise OutputError(f"no Ray cluster answers at {address} ({error}); start one with: ray start --head") from None
 
 
 def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:
