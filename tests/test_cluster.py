@@ -31,7 +31,8 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES, "_system_config": soon}
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
@@ -100,7 +101,7 @@ def test_a_stop_keeps_what_there_is(desk: Path, cluster: Any) -> None:
 def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     """On with the batch that was stopped, and in its middle one of two nodes is killed."""
     out = desk / "stopped"
-    killed = list(cluster.worker_nodes)[0]
+    killed = next(iter(cluster.worker_nodes))
     process = start(desk, cluster, "-o", "stopped")
     wait_for(lambda: len(list((out / ".leases").glob("[a-z]*"))) == 2, process)
     cluster.remove_node(killed, allow_graceful=False)
