@@ -22,6 +22,7 @@ import dying
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto import engines, leases
+from impasto.batch_view import LineView, LiveView
 from impasto.engines import Job
 from impasto.errors import ImageError, SpecError
 from impasto.images import save_image
@@ -365,6 +366,37 @@ def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
     assert code == 1
     assert "File too large" in err
     assert "0 of 2 runs are done, and the same command goes on with out" in err
+
+
+# What is said --------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    view = LineView(total=3, done=1)
+    view.ended(2, "a", None, 1.234)
+    view.ended(3, "b", ImageError("b.png is no picture"), None)
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 3 runs are done already",
+        "2/3 a: done, 1.2 s",
+        "3/3 b: not done: b.png is no picture",
+    ]
+
+
+def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, step in (("a", 3), ("b", 7)):
+        (tmp_path / name).mkdir()
+        line = {"step": step, "steps": 9, "stage": 1, "size": [4, 4], "seconds": 1, "evaluations": 3, "total": 0.25}
+        written = "".join(json.dumps({**line, "losses": {}, "step": each}) + "\n" for each in range(1, step + 1))
+        (tmp_path / name / "metrics.jsonl").write_text(written + '{"step": 8, "st')  # it is writing just now
+    view = LiveView(tmp_path, total=3, done=1)
+    view.look(["a", "b", "c"])
+    bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
+    assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
+    view.ended(2, "a", ImageError("no picture"), None)
+    view.look(["b"])
+    assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
+    view.close()
+    assert "a: no picture" in capsys.readouterr().err
 
 
 # One process in one folder ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from impasto.workers import Place
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 STORE_BYTES = 80 * 2**20
-STEPS = 300
+STEPS = 150
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
 WORDS = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 NAMES = ("one--painting", "two--painting")

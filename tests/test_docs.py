@@ -14,7 +14,10 @@ from runs_for_study import TINIEST
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling")
+    ),
 ]
 
 

@@ -76,17 +76,22 @@ def batch(
         Any option of the recipe, with its value (see its own --help): --style-weight 2; --cumulative true.
 
     """
-    task, values, name = _chosen(recipe, preset, spec, settings)
-    pairs = find_pairs(contents, styles, task)
-    folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
-    if cluster is not None:  # nodes have working directories of their own
-        folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
-    from impasto.batch import open_batch, plan, run_batch  # late: PyTorch takes seconds, and --help needs none of it
+    with told(json):
+        task, values, name = _chosen(recipe, preset, spec, settings)
+        pairs = find_pairs(contents, styles, task)
+        folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
+        if cluster is not None:  # nodes have working directories of their own
+            folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
+        from impasto.batch import (  # late: PyTorch takes seconds, and --help needs none of it
+            open_batch,
+            plan,
+            run_batch,
+        )
 
-    planned = plan(pairs, task, values, name)
-    with told(json), _engine(planned, folder, jobs, cluster, checkpoint) as engine:
-        left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
-        page = run_batch(planned, left, folder, engine, show=shown(json, quiet))
+        planned = plan(pairs, task, values, name)
+        with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
+            left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
+            page = run_batch(planned, left, folder, engine, show=shown(json, quiet))
     if not json:
         print(page)
 
