@@ -64,7 +64,6 @@ def main(size_px: int, steps: int) -> None:
             )
             print(rows[-1], flush=True)
 
-        measure("one_process,_two_threads", "--jobs", "1")
         measure("one_process,_one_thread", "--jobs", "1", "--threads", "1")
         measure("two_processes,_one_thread_each", "--jobs", "2")
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
@@ -75,6 +74,7 @@ def main(size_px: int, steps: int) -> None:
             measure("Ray,_two_nodes_of_one_core", "--cluster", cluster.address)
         finally:
             cluster.shutdown()
+        measure("one_process,_two_threads", "--jobs", "1")
     about = f"{runs} transfers of {size_px} px, {steps} steps"
     load = round(os.getloadavg()[0], 1)
     keep("batch", about, rows, runs=about, processor_seconds_to_start=round(few - len(STYLES) * overhead, 1),
