@@ -26,6 +26,11 @@ TITLES = {
         "the bare network in the same precision, forward and backward.",
     ),
     "memory": ("Memory", "Peak of the whole process."),
+    "batch": (
+        "Batches",
+        "The whole command, from its start to its page, with pictures, pages and animations of every run; the nodes of "
+        "the cluster are processes of the same machine. A run of one step says what a run costs besides its steps.",
+    ),
     "inversion": (
         "Inversion",
         "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "

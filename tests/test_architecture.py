@@ -60,6 +60,16 @@ ORDER = (
     "study_page",
     "study",
     "study_command",
+    "pairs",
+    "leases",
+    "thumbnails",
+    "workers",
+    "engines",
+    "cluster",
+    "batch_view",
+    "batch_page",
+    "batch",
+    "batch_command",
     "cli",
 )
 FILES = sorted(SOURCE.rglob("*.py"))

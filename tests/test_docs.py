@@ -14,7 +14,10 @@ from runs_for_study import TINIEST
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("tour", "methods", "tracking", "report", "resume", "study")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling")
+    ),
 ]
 
 
@@ -46,6 +49,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'task = "transfer"\npictures = ["photo.jpg", "painting.jpg"]\nsettings = {size = 32, steps = 2, frames = 2}\n'
     )
     (tmp_path / "spec.toml").write_text(spec, "utf-8")
+    (tmp_path / "list.csv").write_text("content,style\nphoto.jpg,one.jpg;two.jpg\n", "utf-8")
+    for folder, name in (("photos", "photo.jpg"), ("paintings", "painting.jpg")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(tmp_path / name, tmp_path / folder)
     (tmp_path / "FOLDER").mkdir()
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
     monkeypatch.chdir(tmp_path)
@@ -82,7 +89,7 @@ def test_commands_work(
 def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
-        *("resume", "run", "show", "sweep", "study"),
+        *("resume", "run", "show", "sweep", "study", "batch"),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from command import read_json, read_lines
+from command import call, read_json, read_lines, save_pictures
 from impasto.report import write_comparison
 from runs_for_pages import desk, made
 from runs_for_study import studied
@@ -307,4 +307,28 @@ def test_without_scripts_there_is_still_something_to_read(browser: Browser, page
     page.goto(pages["one"].as_uri())
     assert page.locator("h1").text_content() == "photo, in the style of painting"
     assert page.locator("table").first.is_visible()
+    context.close()
+
+
+def test_the_index_of_a_batch(browser: Browser, tmp_path: Path) -> None:
+    """Opened from disk: its small pictures are shown, nothing is fetched, and each leads to its run's page."""
+    save_pictures(tmp_path)
+    out = tmp_path / "100 % & more"  # a folder's name needs quoting in a link
+    (tmp_path / "photo.png").rename(tmp_path / "a & b <1>.png")
+    words = ("--recipe", "texture", "--size", 32, "--smallest", 32, "--steps", 1, "--layers", "relu1_1", "-o", out)
+    assert call("batch", tmp_path, *words, "-q").code == 0
+    context = browser.new_context(viewport=DESK, offline=True)
+    page, wrong = context.new_page(), list[str]()
+    page.on("request", lambda request: None if request.url.startswith(LOCAL) else wrong.append(request.url))
+    page.on("console", lambda message: wrong.append(message.text))
+    page.goto((out / "index.html").as_uri())
+    for viewport in (DESK, PHONE):
+        page.set_viewport_size(viewport)
+        images = page.eval_on_selector_all("img", "all => all.map(i => i.complete && i.naturalWidth > 0)")
+        assert images == [True] * 4
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.click("a")
+    assert page.url.endswith("/report.html")
+    assert "texture" in page.title().lower()
+    assert wrong == []
     context.close()

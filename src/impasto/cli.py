@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
+from impasto.batch_command import batch
 from impasto.commands import Output, located_or_told, resume, show, split_pictures, start, sweep
 from impasto.errors import ImpastoError, OutputError, SpecError
 from impasto.specfiles import read_spec
@@ -131,6 +132,7 @@ app.command(show)
 
 
 app.command(study)
+app.command(batch)
 
 
 @app.command

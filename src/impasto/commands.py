@@ -46,8 +46,8 @@ class Output:
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
     """Run a task, or only write its spec: a preset wins over a given spec, and what is asked for over both."""
-    values: dict[str, Any] = {} if given is None else _chosen(given.settings)
-    values |= _chosen(preset(task, output.preset)) | _chosen(asked)
+    values: dict[str, Any] = {} if given is None else chosen_in(given.settings)
+    values |= chosen_in(preset(task, output.preset)) | chosen_in(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
     if output.save_spec is not None:
@@ -56,12 +56,12 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
         return
     from impasto.runs import run
 
-    with _told(output.json):
+    with told(output.json):
         folder = run(
             spec,
             output.out,
             force=output.force,
-            show=_shown(output.json, output.quiet),
+            show=shown(output.json, output.quiet),
             track=output.track,
             mp4=output.mp4,
             checkpoint_seconds=output.checkpoint,
@@ -97,8 +97,8 @@ def resume(
     """
     from impasto import runs
 
-    with _told(json):
-        folder = runs.resume(run, show=_shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint)
+    with told(json):
+        folder = runs.resume(run, show=shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint)
     if not json:
         print(folder)
 
@@ -142,8 +142,8 @@ def sweep(
         if name in variations:
             raise SpecError(f"{name} varies twice; give all its values at once")
         variations[name] = values
-    with _told(json):
-        folder = run_sweep(located_or_told(found), variations, out, force=force, show=_shown(json, quiet))
+    with told(json):
+        folder = run_sweep(located_or_told(found), variations, out, force=force, show=shown(json, quiet))
     if not json:
         print(folder)
 
@@ -212,7 +212,8 @@ def _public(number: str) -> str:
     return number.partition("+")[0]
 
 
-def _chosen(settings: Settings) -> dict[str, Any]:
+def chosen_in(settings: Settings) -> dict[str, Any]:
+    """What settings say that is not left to their defaults."""
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
@@ -226,12 +227,13 @@ def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from None
 
 
-def _shown(json: bool, quiet: bool) -> Literal["json", "nothing", "progress"]:
+def shown(json: bool, quiet: bool) -> Literal["json", "nothing", "progress"]:
+    """What two options together ask for."""
     return "json" if json else "nothing" if quiet else "progress"
 
 
 @contextmanager
-def _told(json: bool) -> Iterator[None]:
+def told(json: bool) -> Iterator[None]:
     """Where programs watch, a failure is an event too."""
     try:
         yield

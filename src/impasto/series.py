@@ -3,11 +3,12 @@
 The folder is all the memory there is, so the same call goes on where the last one stopped, however that ended.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from impasto.catalogue import open_network
 from impasto.checkpoints import FOLDER
@@ -18,6 +19,7 @@ from impasto.networks import Network
 from impasto.parts import compose
 from impasto.recorders import print_json
 from impasto.records import RunRecord, read_run
+from impasto.results import RESULT, SUMMARY
 from impasto.runs import resume, run
 from impasto.specfiles import read_spec
 from impasto.specs import RunSpec
@@ -36,7 +38,28 @@ def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
     return record if ended and _is_same(spec, record.spec, record.provenance, hashes) else None
 
 
-def make(spec: RunSpec, folder: Path, hashes: Hashes, show: Show) -> None:
+Standing = Literal["done", "begun", "missing", "other"]
+
+
+def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
+    """How a folder stands to a spec, by its settings and summary alone; `other` holds what is not the spec's run."""
+    if not folder.exists():
+        return "missing"
+    try:
+        if all(path.name.startswith(".") for path in folder.iterdir()):
+            return "missing"  # its run was ended before there was anything
+        found = read_spec(folder)
+        if not _is_same(spec, found.spec, found.provenance, hashes):
+            return "other"
+        status = json.loads((folder / SUMMARY).read_text("utf-8")).get("status")
+    except (SpecError, NotADirectoryError):
+        return "other"
+    except (OSError, ValueError, AttributeError):
+        return "begun"
+    return "done" if status == "done" and (folder / RESULT).is_file() and not (folder / FOLDER).exists() else "begun"
+
+
+def make(spec: RunSpec, folder: Path, hashes: Hashes, show: Show, checkpoint_seconds: float = 30.0) -> None:
     """Make one run: on from its last checkpoint where there is one of the same run, else from its beginning.
 
     Raises the ImpastoError of the run.
@@ -46,18 +69,18 @@ def make(spec: RunSpec, folder: Path, hashes: Hashes, show: Show) -> None:
     try:
         found = read_spec(folder)
         if _is_same(spec, found.spec, found.provenance, hashes):
-            resume(folder, show=shown)
+            resume(folder, show=shown, checkpoint_seconds=checkpoint_seconds)
             return
     except (SpecError, RunFolderError):
         pass  # not begun, or not to be gone on with
     if folder.exists():
         shutil.rmtree(folder)
-    run(spec, folder, show=shown)
+    run(spec, folder, show=shown, checkpoint_seconds=checkpoint_seconds)
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
     """Whether another run does what the spec asks for, with the same pictures."""
-    pictures = provenance.get("pictures_sha256") == [hashes[path] for path in spec.pictures]
+    pictures = provenance.get("pictures_sha256") == [hashes.get(path) for path in spec.pictures]
     return pictures and (other.task, other.settings) == (spec.task, spec.settings)
 
 

@@ -1,0 +1,136 @@
+"""The runs of a batch on a Ray cluster: a task for each, begun again elsewhere where its node is lost.
+
+A task is handed a RunSpec and the name of a folder that all nodes see; where it begins again it finds the last
+checkpoint there. Ray is an extra, imported only here.
+"""
+
+import logging
+import os
+import platform
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from types import ModuleType
+from typing import Any
+
+from impasto.engines import LOOK_SECONDS, Ended, Engine, Job
+from impasto.errors import ImpastoError, InterruptedRunError, OutputError, SpecError
+from impasto.extras import import_extra
+from impasto.specs import RunSpec
+from impasto.workers import Failure, Place, attempt
+
+RETRIES = 5  # of one run, after its node or its process was lost
+AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
+CONNECT_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
+
+
+@contextmanager
+def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
+    """An engine on the Ray cluster at an address, "auto" for the one of this machine; disconnected at the end.
+
+    `marker` is a file in the batch's folder by which a node knows that it sees the same folder. A run takes as many
+    cores as it has threads, and a graphics processor where the cluster has some. Raises SpecError without the package,
+    OutputError where there is no cluster.
+    """
+    ray = _connect(address)
+    try:
+        yield lambda jobs, stop: _work(ray, jobs, stop, place, marker.read_bytes(), jobs_at_once)
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its own words, on standard output: that is the page's
+    ray = import_extra("ray", "--cluster", "ray")
+    _require_answer(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+    except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
+        said = " ".join(str(error).split())[:300]
+        where = "" if address == "auto" else f" at {address}"
+        raise OutputError(f"there is no Ray cluster{where} ({said}); start one with: ray start --head") from None
+    return ray
+
+
+def _require_answer(address: str) -> None:
+    """Fail at once where nothing listens: Ray would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdecimal():
+        raise SpecError(f"{address!r} is no address of a cluster; write auto, or one such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise OutputError(f"no Ray cluster answers at {address} ({error}); start one with: ray start --head") from None
+
+
+def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:
+    """The same as `attempt`, on a node that has to see the batch's folder first."""
+    try:
+        seen = (place.out / file).read_bytes()
+    except OSError:
+        seen = b""
+    if seen != marker:
+        needed = "a batch on a cluster needs a folder that all nodes share"
+        return Failure("OutputError", f"the node {platform.node()} does not see {place.out}; {needed}")
+    return attempt(spec, name, place)
+
+
+def _work(
+    ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: bytes, jobs_at_once: int | None
+) -> Iterator[Ended | None]:
+    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=RETRIES)
+    waiting, handed = deque(jobs), dict[Any, Job]()
+    asked_at = None
+    while waiting or handed:
+        while waiting and not stop.is_set() and len(handed) < _most(ray, place, jobs_at_once):
+            job = waiting.popleft()
+            handed[task.remote(job.spec, job.name, place, marker, "batch.toml")] = job
+        if stop.is_set():
+            waiting.clear()
+            late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
+            if asked_at is None or late:
+                asked_at = time.monotonic()
+                for reference in handed:
+                    with suppress(Exception):  # it may have just ended
+                        ray.cancel(reference, force=late)
+        done, _ = ray.wait(list(handed), num_returns=1, timeout=LOOK_SECONDS) if handed else ((), ())
+        if not done:
+            yield None
+        for reference in done:
+            yield Ended(handed.pop(reference), _error(ray, reference))
+
+
+def _resources(ray: ModuleType, jobs: Sequence[Job], place: Place) -> dict[str, Any]:
+    wants = any(job.spec.settings.device != "cpu" for job in jobs)
+    return {"num_cpus": place.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
+
+
+def _most(ray: ModuleType, place: Place, jobs_at_once: int | None) -> int:
+    """How many tasks to have handed over; the cluster may have grown meanwhile."""
+    if jobs_at_once is not None:
+        return jobs_at_once
+    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // place.threads))
+
+
+def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:
+    """What a task came to."""
+    try:
+        failure: Failure | None = ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return InterruptedRunError("stopped")
+    except ray.exceptions.RayTaskError as error:  # not even begun: `attempt` lets no exception out
+        return OutputError(
+            f"a node cannot run impasto ({' '.join(str(error.cause).split())[:300]}); install it on all nodes"
+        )
+    except ray.exceptions.RayError as error:
+        said = " ".join(str(error).split())[:300]
+        return ImpastoError(f"its node or its process was lost each of {RETRIES + 1} times ({said})")
+    return None if failure is None else failure.error()

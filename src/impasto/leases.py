@@ -1,0 +1,107 @@
+"""One process at a time in one folder, also across machines: a file says whose it is, and a beat that it still is.
+
+A node that is taken for dead may yet be writing. Who comes after waits until the beat has stopped; who comes late finds
+that the file is another's, and ends at once.
+"""
+
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+BEAT_SECONDS = 2.0
+STALE_SECONDS = 15.0  # without a beat; longer than the caches of network file systems keep a file
+LEASES = ".leases"
+
+
+@contextmanager
+def leased(out: Path, name: str) -> Iterator[None]:
+    """Hold the folder `name` of a batch's folder `out`; wait while another process holds it. Raises OSError."""
+    file = out / LEASES / name
+    file.parent.mkdir(exist_ok=True)
+    _wait(file)
+    owner = f"{_place()} {os.getpid()} {uuid.uuid4().hex}"
+    _write(file, owner, 0)
+    ended = threading.Event()
+    beat = threading.Thread(target=_beat, args=(file, owner, ended), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+        if (_read(file) or "").startswith(owner):
+            file.unlink(missing_ok=True)
+
+
+def held(out: Path) -> list[str]:
+    """The names of the folders that some process holds, or held until it was killed."""
+    try:
+        return sorted(path.name for path in (out / LEASES).iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _wait(file: Path) -> None:
+    """Until the file is gone, its process is gone from this machine, or its beat has stopped."""
+    seen, since = _read(file), time.monotonic()
+    while seen is not None:
+        words = seen.split()
+        if len(words) == 4 and words[0] == _place() and not _runs(int(words[1])):
+            return
+        if time.monotonic() - since > STALE_SECONDS:
+            return
+        time.sleep(0.2)
+        now = _read(file)
+        if now != seen:
+            seen, since = now, time.monotonic()
+
+
+def _runs(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _beat(file: Path, owner: str, ended: threading.Event) -> None:
+    count = 0
+    while not ended.wait(BEAT_SECONDS):
+        try:
+            now = _read(file)
+            if now is not None and not now.startswith(owner):
+                os._exit(1)  # another has the folder: not one more byte from here
+            count += 1
+            _write(file, owner, count)
+        except OSError:
+            continue  # the run itself will say what is wrong with the folder
+
+
+def _read(file: Path) -> str | None:
+    """None where there is no such file."""
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _write(file: Path, owner: str, count: int) -> None:
+    neighbour = file.with_name(f".{file.name}.{os.getpid()}")
+    neighbour.write_text(f"{owner} {count}", "utf-8")
+    neighbour.replace(file)
+
+
+def _place() -> str:
+    """Where numbers of processes mean the same: this machine since it was started, and the container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+        space = Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        boot, space = str(int(psutil.boot_time())), ""
+    return f"{platform.node()}/{boot}/{space}".replace(" ", "-")

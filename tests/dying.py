@@ -1,0 +1,33 @@
+"""Worker processes that fail, each in its own way; nothing slow is imported, so they begin quickly."""
+
+import os
+import signal
+from multiprocessing.connection import Connection
+from typing import Any
+
+from impasto.errors import OutOfMemoryError
+
+
+class Refusal:
+    """As a worker's answer: an error that is made where it is read."""
+
+    def error(self) -> OutOfMemoryError:
+        return OutOfMemoryError("too little memory")
+
+
+def killed(connection: Connection, place: Any, number: int) -> None:
+    _, name = connection.recv()
+    with open(place.out / name, "a") as file:  # noqa: PTH123
+        file.write("tried\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def short_of_memory_beside_others(connection: Connection, place: Any, number: int) -> None:
+    while True:
+        try:
+            _, name = connection.recv()
+        except EOFError:
+            return
+        again = (place.out / name).exists()
+        (place.out / name).touch()
+        connection.send(None if again else Refusal())

@@ -1,0 +1,430 @@
+"""Batches: what they consist of, finished runs left alone, and nothing lost however a process ends."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from threading import Event
+from urllib.parse import unquote
+
+import psutil
+import pytest
+
+import dying
+from command import call, pixels, read_json, read_lines, save_pictures
+from conftest import example
+from impasto import engines, leases
+from impasto.batch_view import LineView, LiveView
+from impasto.engines import Job
+from impasto.errors import ImageError, SpecError
+from impasto.images import save_image
+from impasto.leases import held, leased
+from impasto.pairs import find_pairs
+from impasto.specs import RunSpec, TransferSettings
+from impasto.workers import Place
+
+TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
+STEPS = 60
+LONG = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
+ENDLESS = (*TINY, "--steps", "100000", "--checkpoint", "0.1")
+
+
+def make_desk(tmp_path: Path) -> None:
+    """photos/photo.png and photos/other.png, paintings/painting.png."""
+    save_pictures(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "paintings").mkdir()
+    save_image(example("red-panda", (48, 64)), tmp_path / "photos" / "other.png")
+    (tmp_path / "photo.png").rename(tmp_path / "photos" / "photo.png")
+    (tmp_path / "painting.png").rename(tmp_path / "paintings" / "painting.png")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_desk(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@dataclass
+class Driver:
+    """`impasto batch` in a process of its own."""
+
+    process: subprocess.Popen[str]
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def start(desk: Path) -> Iterator[Callable[..., Driver]]:
+    begun = []
+
+    def begin(*words: str, limit_bytes: int | None = None) -> Driver:
+        def limited() -> None:
+            assert limit_bytes is not None
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+        process = subprocess.Popen(
+            [sys.executable, "-m", "impasto", "batch", "photos", "--styles", "paintings", "-o", "out", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=limited if limit_bytes else None,
+        )
+        begun.append(process)
+        return Driver(process)
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(found: Callable[[], object], seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def has_checkpoint() -> bool:
+    return any(Path("out").glob("*/checkpoints/*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs that a batch consists of, each by itself."""
+    folder = tmp_path_factory.mktemp("alone")
+    make_desk(folder)
+    for name in ("photo", "other"):
+        pictures = (folder / "photos" / f"{name}.png", folder / "paintings" / "painting.png")
+        ended = call("transfer", *pictures, *TINY, "--steps", STEPS, "-o", folder / f"{name}--painting", "-q")
+        assert ended.code == 0, ended.err
+    return folder
+
+
+def assert_same_run(out: Path, alone: Path, name: str) -> None:
+    """Each step once, the same losses, the same picture, bit for bit."""
+    here, there = out / f"{name}--painting", alone / f"{name}--painting"
+    lines, others = (
+        [(line["step"], line["losses"]) for line in read_lines(folder / "metrics.jsonl")] for folder in (here, there)
+    )
+    assert [step for step, _ in lines] == list(range(1, STEPS + 1))
+    assert lines == others
+    assert (pixels(here / "result.png") == pixels(there / "result.png")).all()
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for key, value in attrs if key in ("src", "href") and value]
+
+
+# What a batch consists of --------------------------------------------------------------------------------------------
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_all_pairs_with_names_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path, "c/a.jpg", "c/a.png", "c/A.webp", "c/below/ü b.png", "c/notes.txt", "c/.hidden.png", "c/.git/x.png")
+    touch(tmp_path, "s/one.jpg", "s/two.jpg", "c/out/run.toml", "c/out/result.png")
+    pairs = find_pairs(tmp_path / "c", tmp_path / "s", "transfer")
+    assert len(pairs) == 4 * 2
+    assert len({pair.name.casefold() for pair in pairs}) == 8
+    by_name = {pair.name: [path.name for path in pair.pictures] for pair in pairs}
+    assert by_name["below-ü-b--two"] == ["ü b.png", "two.jpg"]
+    assert {"A--one", "a.jpg--one", "a.png--one"} < set(by_name)
+    lone = find_pairs(tmp_path / "s", None, "texture")
+    assert [(pair.name, len(pair.pictures)) for pair in lone] == [("one", 1), ("two", 1)]
+
+
+def test_names_that_would_not_do(tmp_path: Path) -> None:
+    touch(tmp_path, f"{'x' * 200}.png", f"{'x' * 201}.png", "thumbnails.png", "-.png")
+    names = [pair.name for pair in find_pairs(tmp_path, None, "invert")]
+    assert len(set(names)) == 4
+    assert all(len(name.encode()) <= 120 for name in names)
+    assert not {"thumbnails", "index.html"} & set(names)
+    assert all(name[0] not in "-." for name in names)
+
+
+def test_lists(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(
+        "\ufeffcontent, style, name, style-weight, style_layers\n"
+        'a.png, s.png,,2,\n\nb.png,s.png;t.png,mine,,"relu1_1,relu2_1"\n',
+        "utf-8",
+    )
+    first, second = find_pairs(tmp_path / "list.csv", None, "transfer")
+    assert (first.name, first.pictures, first.values) == (
+        "a--s",
+        (tmp_path / "a.png", tmp_path / "s.png"),
+        {"style_weight": "2"},
+    )
+    assert (second.name, [path.name for path in second.pictures]) == ("mine", ["b.png", "s.png", "t.png"])
+    assert second.values == {"style_layers": "relu1_1,relu2_1"}
+    (tmp_path / "list.toml").write_text(
+        '[[run]]\ncontent = "a.png"\nstyle = ["s.png", "t.png"]\nseed = 3\n'
+        '[[run]]\ncontent = "a.png"\nstyle = "s.png"\ninit = "first.png"\n',
+        "utf-8",
+    )
+    one, two = find_pairs(tmp_path / "list.toml", None, "transfer")
+    assert (one.name, one.values, len(one.pictures)) == ("a--s--t", {"seed": 3}, 3)
+    assert two.values == {"init": str(tmp_path / "first.png")}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("content,stile\na,b", "line 2: there is no column 'stile'; did you mean 'style'?"),
+        ("content,style\na,", "line 2 names no style"),
+        ("content,style\na,b,c", "line 2 has more values than there are columns"),
+        ("content,style,content\na,b,c", "a column is there twice"),
+        ("content,style\n", "names no runs"),
+        ("content,style,name\na,b,../c", "line 2: '../c' cannot name a folder"),
+        ('content,style\n"a,b\n', "is no CSV"),
+    ],
+)
+def test_lists_that_are_wrong(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "list.csv").write_text(text, "utf-8")
+    with pytest.raises(SpecError) as raised:
+        find_pairs(tmp_path / "list.csv", None, "transfer")
+    assert sentence in str(raised.value)
+
+
+def test_what_does_not_go_together(tmp_path: Path) -> None:
+    touch(tmp_path, "c/a.png", "none/notes.txt")
+    for task, styles in (("transfer", None), ("invert", tmp_path / "c"), ("painting", None)):
+        with pytest.raises(SpecError):
+            find_pairs(tmp_path / "c", styles, task)
+    for empty in ("none", "missing"):
+        with pytest.raises(ImageError, match=empty):
+            find_pairs(tmp_path / empty, None, "invert")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--stepps", "3"), "there is no setting 'stepps'; did you mean 'steps'?"),
+        (("--steps", "0"), "steps is '0'; input should be greater than or equal to 1"),
+        (("--content-layers", "conv9_1"), "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv5_1'?"),
+        (("--recipe", "trnasfer"), "there is no task 'trnasfer'; did you mean 'transfer'?"),
+        (("--cluster", "here"), "'here' is no address of a cluster; write auto, or one such as 10.0.0.1:6379"),
+    ],
+)
+def test_what_no_run_could_work_with(desk: Path, words: tuple[str, ...], sentence: str) -> None:
+    ended = call("batch", "photos", "--styles", "paintings", "-o", "out", *words)
+    assert (ended.code, ended.err) == (2, f"impasto: {sentence}\n")
+    assert not (desk / "out").exists()
+
+
+# What it does --------------------------------------------------------------------------------------------------------
+
+
+def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver], alone: Path) -> None:
+    (desk / "photos" / "bad.jpg").write_text("no picture")
+    words = (*TINY, "--steps", str(STEPS), "--jobs", "2", "--json")
+    code, out, err = start(*words).end()
+    assert code == 1
+    assert "impasto: bad--painting: photos/bad.jpg is not a picture in a format that can be read" in err
+    assert "1 of 3 runs failed; the same command tries again" in err
+    events = [json.loads(line) for line in out.splitlines()]
+    assert {event["name"]: event["status"] for event in events if event["event"] == "run"} == {
+        "photo--painting": "done",
+        "other--painting": "done",
+        "bad--painting": "failed",
+    }
+    assert events[-1]["event"] == "failed"
+    for name in ("photo", "other"):
+        assert_same_run(Path("out"), alone, name)
+    page = (desk / "out" / "index.html").read_text("utf-8")
+    assert "bad--painting" in page
+    links = Links()
+    links.feed(page)
+    assert len(links.found) == 2 * (1 + 1 + 2)  # page, result, two pictures
+    assert all((desk / "out" / unquote(link)).is_file() for link in links.found)
+    before = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
+    shutil.copy(desk / "photos" / "photo.png", desk / "photos" / "bad.jpg")
+    code, out, err = start(*words[:-1], "--quiet").end()
+    assert (code, out, err) == (0, "out/index.html\n", "")
+    after = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
+    assert len(after) == 3
+    assert {path: after[path] for path in before} == before
+    assert held(desk / "out") == []
+
+
+def test_folders_that_are_taken(desk: Path) -> None:
+    (desk / "list.csv").write_text("content,style,seed\nphotos/photo.png,paintings/painting.png,1\n")
+    words = ("batch", "list.csv", *TINY, "-o", "out", "-q")
+    assert call(*words, "--steps", "2").code == 0
+    assert read_json(Path("out/photo--painting/summary.json"))["steps"] == 2
+    other = call(*words, "--steps", "3")
+    assert (other.code, "holds a batch of other pictures or with other settings" in other.err) == (1, True)
+    (desk / "list.csv").write_text("content,style,seed\nphotos/photo.png,paintings/painting.png,2\n")
+    changed = call(*words, "--steps", "2")
+    assert (changed.code, "photo--painting holds a run of other pictures" in changed.err) == (1, True)
+    assert call(*words, "--steps", "2", "--force").code == 0
+    assert "seed = 2" in Path("out/photo--painting/run.toml").read_text()
+
+
+def test_a_killed_worker_is_replaced(start: Callable[..., Driver], alone: Path) -> None:
+    driver = start(*LONG, "--jobs", "1")
+    wait_for(has_checkpoint)
+    driver.workers()[0].kill()
+    code, _, err = driver.end()
+    assert code == 0, err
+    for name in ("photo", "other"):
+        assert_same_run(Path("out"), alone, name)
+
+
+def job(name: str) -> Job:
+    pictures = (Path("photos/photo.png"), Path("paintings/painting.png"))
+    return Job(name, RunSpec(task="transfer", pictures=pictures, settings=TransferSettings()))
+
+
+def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "serve", dying.killed)
+    events = engines.on_this_machine([job("a"), job("b")], Event(), place=Place(tmp_path, 1), workers=2)
+    ended = [event for event in events if event is not None]
+    assert [each.job.name for each in ended] == ["a", "b"]
+    assert all("ended by SIGKILL, each time it was tried; perhaps memory was short" in str(e.error) for e in ended)
+    assert [(tmp_path / name).read_text().count("tried") for name in "ab"] == [3, 3]
+
+
+def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "serve", dying.short_of_memory_beside_others)
+    for workers, errors in ((2, [None, None]), (1, ["too little memory"] * 2)):
+        out = tmp_path / str(workers)
+        out.mkdir()
+        events = engines.on_this_machine([job("a"), job("b")], Event(), place=Place(out, 1), workers=workers)
+        assert [event.error and str(event.error) for event in events if event is not None] == errors
+
+
+def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -> None:
+    driver = start(*LONG, "--jobs", "2")
+    wait_for(has_checkpoint)
+    workers = driver.workers()
+    driver.process.terminate()
+    code, _, err = driver.end()
+    assert code == 130
+    assert "of 2 runs are done, and the same command goes on with out" in err
+    assert not any(worker.is_running() for worker in workers)
+    stopped = [read_json(path) for path in Path("out").glob("*/summary.json")]
+    assert "interrupted" in [summary["status"] for summary in stopped]
+    code, _, err = start(*LONG, "--jobs", "1").end()
+    assert code == 0, err
+    for name in ("photo", "other"):
+        assert_same_run(Path("out"), alone, name)
+
+
+def test_a_killed_driver_leaves_no_orphans(start: Callable[..., Driver]) -> None:
+    driver = start(*ENDLESS, "--jobs", "1")
+    wait_for(has_checkpoint)
+    workers = driver.workers()
+    assert workers
+    driver.process.kill()
+    wait_for(lambda: not any(worker.is_running() for worker in workers), seconds=20)
+    (stopped,) = [read_json(path) for path in Path("out").glob("*/summary.json")]
+    assert stopped["status"] == "interrupted"
+
+
+def test_a_folder_that_is_gone(start: Callable[..., Driver], desk: Path) -> None:
+    driver = start(*ENDLESS, "--jobs", "2")
+    wait_for(has_checkpoint)
+    workers = driver.workers()
+    (desk / "out").rename(desk / "elsewhere")
+    code, _, err = driver.end()
+    assert code == 1
+    assert "cannot be written" in err
+    assert "the same command goes on with out" in err
+    assert not any(worker.is_running() for worker in workers)
+    assert not (desk / "out").exists()
+
+
+def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
+    driver = start(*LONG, "--jobs", "1", limit_bytes=60_000)  # as the system says it, without a disk of one's own
+    code, _, err = driver.end()
+    assert code == 1
+    assert "File too large" in err
+    assert "0 of 2 runs are done, and the same command goes on with out" in err
+
+
+# What is said --------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    view = LineView(total=3, done=1)
+    view.ended(2, "a", None, 1.234)
+    view.ended(3, "b", ImageError("b.png is no picture"), None)
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 3 runs are done already",
+        "2/3 a: done, 1.2 s",
+        "3/3 b: not done: b.png is no picture",
+    ]
+
+
+def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, step in (("a", 3), ("b", 7)):
+        (tmp_path / name).mkdir()
+        line = {"step": step, "steps": 9, "stage": 1, "size": [4, 4], "seconds": 1, "evaluations": 3, "total": 0.25}
+        written = "".join(json.dumps({**line, "losses": {}, "step": each}) + "\n" for each in range(1, step + 1))
+        (tmp_path / name / "metrics.jsonl").write_text(written + '{"step": 8, "st')  # it is writing just now
+    view = LiveView(tmp_path, total=3, done=1)
+    view.look(["a", "b", "c"])
+    bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
+    assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
+    view.ended(2, "a", ImageError("no picture"), None)
+    view.look(["b"])
+    assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
+    view.close()
+    assert "a: no picture" in capsys.readouterr().err
+
+
+# One process in one folder ------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.5)
+    code = "import sys, time, pathlib\nfrom impasto import leases\nleases.BEAT_SECONDS = 0.1\n"
+    code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert held(tmp_path) == ["a"]
+    os.kill(holder.pid, signal.SIGSTOP)  # like a node that is cut off: its beat is not heard, but it is not dead
+    start = time.monotonic()
+    with leased(tmp_path, "a"):
+        assert 0.4 < time.monotonic() - start < 10
+        os.kill(holder.pid, signal.SIGCONT)
+        assert holder.wait(timeout=10) == 1  # it finds that it has lost the folder, and ends at once
+    holder.stdout.close()
+    assert held(tmp_path) == []
+
+
+def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    code = "import os, sys, pathlib\nfrom impasto import leases\n"
+    code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    os._exit(0)\n"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert held(tmp_path) == ["a"]
+    start = time.monotonic()
+    with leased(tmp_path, "a"):
+        assert time.monotonic() - start < 2

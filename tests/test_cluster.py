@@ -1,0 +1,140 @@
+"""Batches on a Ray cluster of several nodes, all on this machine: a lost node costs nothing."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command import call, pixels, read_json, read_lines, save_pictures
+from conftest import example
+from impasto.cluster import _attempt_there
+from impasto.images import save_image
+from impasto.specs import RunSpec, TransferSettings
+from impasto.workers import Place
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+STORE_BYTES = 80 * 2**20
+STEPS = 150
+TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
+WORDS = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
+NAMES = ("one--painting", "two--painting")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that does no work, and two nodes of one core each."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES, "_system_config": soon}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("desk")
+    save_pictures(folder)
+    (folder / "photos").mkdir()
+    (folder / "photo.png").rename(folder / "photos" / "one.png")
+    save_image(example("red-panda", (48, 64)), folder / "photos" / "two.png")
+    return folder
+
+
+def start(desk: Path, cluster: Any, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "impasto", "batch", "photos", "--styles", "painting.png", *WORDS, *words]
+    return subprocess.Popen(
+        [*command, "--cluster", cluster.address], cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def begun(out: Path) -> list[Path]:
+    """Runs that have a checkpoint and are not done."""
+    return [path.parent.parent for path in out.glob("*/checkpoints/*.safetensors")]
+
+
+def assert_right(out: Path, desk: Path) -> None:
+    """As each run by itself: every step once, the same losses, the same picture, bit for bit."""
+    for name in NAMES:
+        alone = desk / "alone" / name
+        if not alone.exists():
+            pictures = (desk / "photos" / f"{name[:3]}.png", desk / "painting.png")
+            assert call("transfer", *pictures, *TINY, "--steps", STEPS, "-o", alone, "-q").code == 0
+        lines, others = (
+            [(line["step"], line["losses"]) for line in read_lines(folder / "metrics.jsonl")]
+            for folder in (out / name, alone)
+        )
+        assert [step for step, _ in lines] == list(range(1, STEPS + 1))
+        assert lines == others
+        assert (pixels(out / name / "result.png") == pixels(alone / "result.png")).all()
+
+
+def test_a_stop_keeps_what_there_is(desk: Path, cluster: Any) -> None:
+    out = desk / "stopped"
+    process = start(desk, cluster, "-o", "stopped")
+    wait_for(lambda: begun(out), process)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"the same command goes on with {out}" in err
+    assert "interrupted" in [read_json(path)["status"] for path in out.glob("*/summary.json")]
+    assert begun(out)
+
+
+def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
+    """On with the batch that was stopped, and in its middle one of two nodes is killed."""
+    out = desk / "stopped"
+    killed = next(iter(cluster.worker_nodes))
+    process = start(desk, cluster, "-o", "stopped")
+    wait_for(lambda: len(list((out / ".leases").glob("[a-z]*"))) == 2, process)
+    cluster.remove_node(killed, allow_graceful=False)
+    said, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert said == f"{out / 'index.html'}\n"
+    assert "raylet" not in err
+    assert_right(out, desk)
+
+
+def test_a_folder_that_a_node_does_not_see(tmp_path: Path) -> None:
+    spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings())
+    (tmp_path / "batch.toml").write_bytes(b"another")
+    for out in (tmp_path, tmp_path / "nowhere"):
+        failure = _attempt_there(spec, "a", Place(out, 1), b"this", "batch.toml")
+        assert failure is not None
+        assert failure.kind == "OutputError"
+        assert f"does not see {out}; a batch on a cluster needs a folder that all nodes share" in failure.sentence
+
+
+def test_no_cluster_answers(tmp_path: Path) -> None:
+    save_pictures(tmp_path)
+    words = (tmp_path / "photo.png", "--styles", tmp_path / "painting.png", "-o", tmp_path / "out")
+    ended = call("batch", *words, "--cluster", "127.0.0.1:1")
+    assert ended.code == 1
+    assert ended.err.startswith("impasto: no Ray cluster answers at 127.0.0.1:1")
+    assert ended.err.endswith("start one with: ray start --head\n")
+
+
+def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_pictures(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = (tmp_path / "photo.png", "--styles", tmp_path / "painting.png", "-o", tmp_path / "out")
+    ended = call("batch", *words, "--cluster", "auto")
+    assert ended.code == 2
+    assert "pip install 'impasto[ray]'" in ended.err
