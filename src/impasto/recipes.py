@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from impasto.distances import mean_squared_error, normalised_squared_error
 from impasto.errors import ImageError, SpecError
@@ -37,8 +38,8 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     settings = settings or InvertSettings()
     objective = (
         _content_at(settings.layer, photo, settings)
-        + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
-        + prior("contrast", settings.contrast, alpha_norm)
+        + _smoothness(settings.smoothness, settings.smoothness_exponent)
+        + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
     )
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
     return _settled(composition, settings.layer, settings)
@@ -64,7 +65,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
-    objective = _content_at(layer, photo, settings) + prior("smoothness", settings.smoothness, total_variation)
+    objective = _content_at(layer, photo, settings) + _smoothness(settings.smoothness)
     return _compose(objective, settings, pictures, _canvas(photo, settings))
 
 
@@ -96,7 +97,7 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
             layers = {name: weight * w for name, w in normalised(parse_layers(settings.style_layers)).items()}
             name = "style" if len(paintings) == 1 else f"style {number}"
             objective += style(painting, layers, scale=settings.style_scale, distance=distance, name=name)
-    objective += prior("smoothness", settings.smoothness, total_variation)
+    objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
 
@@ -113,11 +114,15 @@ def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
     return content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance])
 
 
+def _smoothness(weight: float, exponent: float = 2.0) -> Objective:
+    return prior("smoothness", weight, partial(total_variation, beta=exponent), reach_px=1)
+
+
 def _compose(
     objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, smallest: int | None = None
 ) -> Composition:
     if settings.parameterisation == "fourier":
-        objective += prior("range", RANGE_WEIGHT, out_of_range)
+        objective += prior("range", RANGE_WEIGHT, out_of_range, reach_px=0)
     steps = settings.steps
     return Composition(
         init=_init(settings, pictures),
