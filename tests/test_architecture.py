@@ -39,6 +39,7 @@ ORDER = (
     "recipes",
     "parts",
     "metrics",
+    "memory",
     "figures",
     "recorders",
     "checkpoints",

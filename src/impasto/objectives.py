@@ -212,9 +212,7 @@ def style(
     return Objective((Match(name, reference, weighted(layers), represent, frame, distance),))
 
 
-def prior(
-    name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None
-) -> Objective:
+def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
     """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError.
 
     `reach_px` saves memory where pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.

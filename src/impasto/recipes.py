@@ -129,7 +129,7 @@ def _compose(
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
         parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
-        optimiser=_optimiser(settings),
+        optimiser=way_down(settings),
         evaluations=settings.evaluations,
     )
 
@@ -158,7 +158,8 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
         raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
 
 
-def _optimiser(settings: Settings) -> MakeOptimiser:
+def way_down(settings: Settings) -> MakeOptimiser:
+    """The optimiser that the settings ask for."""
     if settings.optimiser == "adam":
         return adam(settings.learning_rate, final=settings.learning_rate_final)
     return lbfgs(history=settings.history, line_search=settings.optimiser == "lbfgs")

@@ -1,7 +1,7 @@
 """What is kept of a feature map: the map itself, or statistics: means over positions of something at each position.
 
-Means compare between sizes, and can be taken in parts: that of a map is the mean of its parts', each weighed by how many
-positions it has. Tiles rely on it, so a representation of one's own must be such a mean too.
+Means compare between sizes, and can be taken in parts: that of a map is the mean of its parts', each weighed by how
+many positions it has. Tiles rely on it, so a representation of one's own must be such a mean too.
 
 Feature maps come in the network's precision; every sum here is taken in float32 at least.
 """

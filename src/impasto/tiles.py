@@ -84,7 +84,7 @@ def cut(size: Size, core: Size, network: Network, layers: Iterable[str]) -> tupl
     """
     layers = list(layers)
     grid, margin = grid_px(network, layers), margin_px(network, layers)
-    spans = [_spans(length, most, grid) for length, most in zip(size, core, strict=True)]
+    sides = [spans(length, most, grid) for length, most in zip(size, core, strict=True)]
     return tuple(
         Tile(
             Window(top, bottom, left, right),
@@ -92,8 +92,8 @@ def cut(size: Size, core: Size, network: Network, layers: Iterable[str]) -> tupl
                 max(0, top - margin), min(size[0], bottom + margin), max(0, left - margin), min(size[1], right + margin)
             ),
         )
-        for top, bottom in spans[0]
-        for left, right in spans[1]
+        for top, bottom in sides[0]
+        for left, right in sides[1]
     )
 
 
@@ -103,7 +103,8 @@ def crop_pixels(tiles: Iterable[Tile]) -> tuple[int, int]:
     return max(counts), sum(counts)
 
 
-def _spans(length: int, most: int, grid: int) -> list[tuple[int, int]]:
+def spans(length: int, most: int, grid: int) -> list[tuple[int, int]]:
+    """Where along a side each core begins and ends: at multiples of the grid, alike within one of its steps."""
     cells = max(1, length // grid)
     count = -(-cells // max(1, most // grid))
     ends = [cells * number // count * grid for number in range(count)]

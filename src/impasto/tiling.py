@@ -60,7 +60,7 @@ class TiledCriterion:
     @property
     def layers(self) -> frozenset[str]:
         """All layers read."""
-        return frozenset(each.layer for each in (*self.statistics, *self.targets))
+        return frozenset([part.layer for part in self.statistics] + [target.layer for target in self.targets])
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -169,7 +169,7 @@ def bind_tiled(objective: Objective, network: Network, size: Size, core: Size) -
     names = tuple(objective.weights())
     if not names:
         raise SpecError("the objective has no term; give at least one a weight above 0")
-    network.require_size(size, [each.layer for each in (*statistics, *targets)])
+    network.require_size(size, [part.layer for part in statistics] + [target.layer for target in targets])
     priors = tuple(term for term in objective.terms if isinstance(term, Prior))
     return TiledCriterion(network, size, core, names, tuple(statistics), tuple(targets), priors)
 
