@@ -124,7 +124,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
     """The file's parts: its header, then the tensors' own memory; the library would copy them all first.
 
-    Source: the format's description in the safetensors library; as there, wide types come first, so that all are aligned.
+    Source: the format's description in the safetensors library; as there, wide types come first, so all are aligned.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     parts: list[bytes | memoryview] = []
@@ -133,7 +133,7 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
         begin, end = end, end + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         if tensor.numel():
-            parts.append(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            parts.append(memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little"), text, *parts]

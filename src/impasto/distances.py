@@ -28,8 +28,8 @@ class SquaredError:
 
     def share(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
         """A part's share of the error; a scale of 0 counts as 1."""
-        error: Tensor = functional.mse_loss(found, target, reduction="sum")
-        return error / (scale if scale > 0 else 1)
+        error: Tensor = functional.mse_loss(found, target, reduction="sum") / (scale if scale > 0 else 1)
+        return error
 
 
 def count(target: Tensor) -> Scalar:

@@ -97,10 +97,9 @@ def cut(size: Size, core: Size, network: Network, layers: Iterable[str]) -> tupl
     )
 
 
-def crop_pixels(tiles: Iterable[Tile]) -> tuple[int, int]:
-    """Pixels of the largest crop, and of all crops together."""
-    counts = [tile.crop.positions() for tile in tiles]
-    return max(counts), sum(counts)
+def crop_lengths(length: int, most: int, grid: int, margin: int) -> list[int]:
+    """How long the crops along a side are."""
+    return [min(length, end + margin) - max(0, begin - margin) for begin, end in spans(length, most, grid)]
 
 
 def spans(length: int, most: int, grid: int) -> list[tuple[int, int]]:
