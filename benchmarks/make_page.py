@@ -26,6 +26,16 @@ TITLES = {
         "the bare network in the same precision, forward and backward.",
     ),
     "memory": ("Memory", "Peak of the whole process."),
+    "tiles_cost": (
+        "Cost of tiles",
+        "Evaluations of the default style transfer's objective, in tiles against the whole picture. A second pass "
+        "forward and the margins are what tiles cost.",
+    ),
+    "tiles_memory": (
+        "Memory of tiles",
+        "Peak of the whole process over three evaluations of the default style transfer at one size: `whole` without "
+        "any bound, else with that `--memory`; `history` is how many steps L-BFGS remembers.",
+    ),
     "inversion": (
         "Inversion",
         "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "

@@ -28,8 +28,8 @@ class SquaredError:
 
     def share(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
         """A part's share of the error; a scale of 0 counts as 1."""
-        error: Tensor = functional.mse_loss(found, target, reduction="sum") / (scale if scale > 0 else 1)
-        return error
+        error = functional.mse_loss(found, target, reduction="sum")
+        return torch.div(error, scale if scale > 0 else 1)
 
 
 def count(target: Tensor) -> Scalar:
@@ -39,7 +39,8 @@ def count(target: Tensor) -> Scalar:
 
 def energy(target: Tensor) -> Scalar:
     """Sum of the target's squares."""
-    return torch.linalg.vector_norm(target).square()
+    squares: Scalar = torch.linalg.vector_norm(target).square()
+    return squares
 
 
 mean_squared_error = SquaredError(count)

@@ -25,6 +25,7 @@ from impasto.tiles import crop_lengths, cut, grid_px, margin_px
 from impasto.tiling import bind_tiled
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
+TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
 LEAST_PX = 128  # side of the smallest core that tiles are made of where that is not asked for
 DECENT_PX = 1024  # side of a core whose margins cost little: from there on L-BFGS' pairs are worth more
 FEWEST_PAIRS = 2
@@ -38,12 +39,13 @@ class Limits:
     tile_px: int | None = None
 
 
-def limits(settings: Settings, device: torch.device, recorded: float | None = None) -> Limits:
-    """Those of a run that begins now, or as they were `recorded`."""
-    if recorded is None:
-        free, given = free_memory(device), parse_memory(settings.memory)
-        recorded = 0.9 * free if given is None else min(free, 0.95 * given - _in_use(device))  # less a reserve
-    return Limits(recorded, settings.tile)
+def limits(settings: Settings, device: torch.device, recorded: int | None = None) -> Limits:
+    """Those of a run that begins now, in whole bytes less a reserve, or as they were `recorded`."""
+    if recorded is not None:
+        return Limits(float(recorded), settings.tile)
+    free, given = free_memory(device), parse_memory(settings.memory)
+    allowed = 0.9 * free if given is None else min(free, 0.95 * given - _in_use(device))
+    return Limits(allowed // 1, settings.tile)
 
 
 def _in_use(device: torch.device) -> float:
@@ -73,7 +75,7 @@ class Fit:
     def core(self, size: Size, history: int | None = None) -> Size | None:
         """The tiles' size, None for the whole picture at once: the best that fits, or the smallest where none does.
 
-        Best are the smallest whose margins cost no more than 5 % above the least possible.
+        Best are the smallest whose margins and number cost no more than 5 % above the least possible.
         """
         if self.limits.tile_px is not None:
             return self._forced(size)
@@ -82,9 +84,9 @@ class Fit:
             return None
         rows, columns = (_divisions(length, *self._grid_and_margin) for length in size)
         found = [
-            (total * across, largest * widest, (core, width))
-            for core, largest, total in rows
-            for width, widest, across in columns
+            (down * across + TILE_PX * high * wide, largest * widest, (core, width))
+            for core, largest, down, high in rows
+            for width, widest, across, wide in columns
         ]
         most = (self.limits.memory - self._fixed(size, history)) / self._per_pixel
         fitting = [each for each in found if each[1] <= most]
@@ -170,13 +172,13 @@ class Fit:
         return self.network.bytes_per_pixel(self._layers, self.objective.layers(activations))
 
 
-def _divisions(length: int, grid: int, margin: int) -> list[tuple[int, int, int]]:
-    """Ways to divide a side into equal parts: (core, longest crop, all crops together)."""
+def _divisions(length: int, grid: int, margin: int) -> list[tuple[int, int, int, int]]:
+    """Ways to divide a side into equal parts: (core, longest crop, all crops together, how many)."""
     found, count = [], 1
     while count == 1 or length // count >= LEAST_PX:
         core = -(-length // count // grid) * grid
         crops = crop_lengths(length, core, grid, margin)
-        found.append((core, max(crops), sum(crops)))
+        found.append((core, max(crops), sum(crops), len(crops)))
         count += 1 + count // 16  # many parts differ little from a few more
     return found
 

@@ -112,7 +112,7 @@ class _Prepared:
     fits: list[Fit]
 
 
-def _prepare(spec: RunSpec, threads: int | None, memory: float | None = None) -> _Prepared:
+def _prepare(spec: RunSpec, threads: int | None, memory: int | None = None) -> _Prepared:
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
