@@ -31,6 +31,16 @@ TITLES = {
         "The whole command, from its start to its page, with pictures, pages and animations of every run; the nodes of "
         "the cluster are processes of the same machine. A run of one step says what a run costs besides its steps.",
     ),
+    "tiles_cost": (
+        "Cost of tiles",
+        "Evaluations of the default style transfer's objective, in tiles against the whole picture. A second pass "
+        "forward and the margins are what tiles cost.",
+    ),
+    "tiles_memory": (
+        "Memory of tiles",
+        "Peak of the whole process over three evaluations of the default style transfer at one size: `whole` without "
+        "any bound, else with that `--memory`; `history` is how many steps L-BFGS remembers.",
+    ),
     "inversion": (
         "Inversion",
         "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "

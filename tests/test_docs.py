@@ -16,7 +16,7 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling")
+        for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling", "large-pictures")
     ),
 ]
 
@@ -80,6 +80,10 @@ def test_commands_work(
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
     elif words[0] not in ("normalise", "networks", "sweep", "study"):
+        for option in small[:-1:2]:
+            if option in words:
+                at = words.index(option)
+                del words[at : at + 2]
         words += small
     with pytest.raises(SystemExit) as ended:
         main(words)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto import checks
+from impasto import memory
 from impasto.cli import main
 from impasto.networks import Network
 
@@ -25,7 +25,7 @@ def test_a_size_that_cannot_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_size_it_names_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "free_memory", lambda device: 20e6)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 20e6)
     words = ["invert", PHOTO, "--steps", "1", "--frames", "0", "--quiet", "-o", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as ended:
         main([*words, "--size", "500"])

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,10 +274,10 @@ def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, part: int = 1) -> Non
     """Ask the run to stop after a step of its n-th part, as a signal would; the next ones go on undisturbed."""
     begun = 0
 
-    def stopping(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
+    def stopping(composition: Composition, *more: Any) -> Iterator[Iterate]:
         nonlocal begun
         begun += 1
-        for iterate in synthesise(composition, network, after):
+        for iterate in synthesise(composition, *more):
             if iterate.step == step and begun == part:
                 signal.raise_signal(signal.SIGTERM)
             yield iterate

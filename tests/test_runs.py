@@ -451,8 +451,8 @@ Synthesise = Callable[[Composition, Network, State | None], Iterator[Iterate]]
 def breaking_at(step: int, action: Callable[[], object]) -> Synthesise:
     """The loop, with something happening before a step is told of."""
 
-    def broken(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
-        for iterate in synthesise(composition, network, after):
+    def broken(composition: Composition, *more: Any) -> Iterator[Iterate]:
+        for iterate in synthesise(composition, *more):
             if iterate.step == step:
                 action()
             yield iterate

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as PillowImage
@@ -11,10 +12,9 @@ from PIL import Image as PillowImage
 import impasto.runs
 from command import call, read_json, save_pictures
 from impasto.errors import SpecError
-from impasto.networks import Network
 from impasto.specs import InvertSettings, ReconstructSettings, RunSpec
 from impasto.sweeps import parse_variation, plan
-from impasto.synthesis import Composition, Iterate, State, synthesise
+from impasto.synthesis import Composition, Iterate, synthesise
 
 SPEC = """task = "invert"
 pictures = ["photo.png"]
@@ -98,10 +98,10 @@ def test_finished_runs_are_left_alone(desk: Path) -> None:
 def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = 0
 
-    def stopping(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
+    def stopping(composition: Composition, *more: Any) -> Iterator[Iterate]:
         nonlocal begun
         begun += 1
-        for iterate in synthesise(composition, network, after):
+        for iterate in synthesise(composition, *more):
             if (begun, iterate.step) == (2, 2):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield iterate

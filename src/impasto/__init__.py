@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TransferSettings,
     )
     from impasto.synthesis import Composition, Iterate, synthesise
+    from impasto.tiling import bind_tiled
 
 _HOME = {
     "catalogue": ["open_network"],
@@ -61,6 +62,7 @@ _HOME = {
         "TransferSettings",
     ],
     "synthesis": ["Composition", "Iterate", "synthesise"],
+    "tiling": ["bind_tiled"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -89,6 +91,7 @@ __all__ = [
     "adam",
     "alpha_norm",
     "amalgamate",
+    "bind_tiled",
     "channel_moments",
     "content",
     "covering",

@@ -1,5 +1,6 @@
 """The folder of a run: where it may be, and the files that say how its pictures came about."""
 
+import math
 import platform
 import shutil
 from collections.abc import Sequence
@@ -95,6 +96,7 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
     return known
 
 
-def as_toml(spec: RunSpec, network: Network) -> str:
-    """Everything needed to repeat a run: the spec, and where it came about."""
-    return spec_toml(spec, {"provenance": provenance(spec, network)})
+def as_toml(spec: RunSpec, network: Network, memory_bytes: float) -> str:
+    """Everything needed to repeat a run: the spec, where it came about, and the memory that it may take."""
+    bounded = {} if math.isinf(memory_bytes) else {"memory_bytes": int(memory_bytes)}
+    return spec_toml(spec, {"provenance": {**provenance(spec, network), **bounded}})

@@ -26,6 +26,7 @@ Alpha = Float[Tensor, "1 1 _height _width"]
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+_BAND = 256  # rows of a large picture that are converted at a time
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
@@ -134,13 +135,14 @@ def save_image(image: Image, path: str | Path, *, alpha: Alpha | None = None, se
     write_bytes(path, buffer.getvalue())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, *content: bytes | memoryview) -> None:
     """Write a file whole or not at all: a neighbour is written first and then takes the name."""
     name = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             name = file.name
-            file.write(content)
+            for part in content:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o666 & ~_umask())
@@ -165,13 +167,17 @@ def to_pillow(image: Image) -> PillowImage.Image:
 
 def from_pillow(picture: PillowImage.Image) -> Image:
     """An image of an 8-bit RGB picture."""
-    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
+    array = np.asarray(picture.convert("RGB"))
+    image = torch.empty(1, 3, *array.shape[:2])
+    for top in range(0, array.shape[0], _BAND):  # so that large pictures need no second copy in float
+        band = array[top : top + _BAND].astype(np.float32) / 255
+        image[0, :, top : top + _BAND] = torch.from_numpy(band).permute(2, 0, 1)
+    return image
 
 
 def quantise(image: Image) -> Image:
     """The image as it comes back from a saved 8-bit file: clipped to [0, 1] and rounded to multiples of 1/255."""
-    return image.clamp(0, 1).mul(255).round().div(255)
+    return image.clamp(0, 1).mul_(255).round_().div_(255)
 
 
 def resize(image: Tensor, size: Size) -> Tensor:
@@ -179,7 +185,7 @@ def resize(image: Tensor, size: Size) -> Tensor:
     if size_of(image) == size:
         return image
     resized = functional.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(0, 1)
+    return resized.clamp_(0, 1)
 
 
 def fit(image: Image, size: Size) -> Image:
@@ -263,8 +269,12 @@ def _colour_transparent_pixels(image: Image, alpha: Alpha) -> Image:
 
 
 def _to_bytes(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    pixels = image.detach()[0].permute(1, 2, 0).to("cpu", torch.float32)
-    return pixels.clamp(0, 1).mul(255).round().to(torch.uint8).contiguous().numpy()
+    pixels = image.detach()[0].permute(1, 2, 0)
+    found = torch.empty(pixels.shape, dtype=torch.uint8)
+    for top in range(0, len(pixels), _BAND):
+        band = pixels[top : top + _BAND].to("cpu", torch.float32)
+        found[top : top + _BAND] = band.clamp(0, 1).mul_(255).round_()
+    return found.numpy()
 
 
 def _umask() -> int:

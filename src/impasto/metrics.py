@@ -9,22 +9,32 @@ from pathlib import Path
 import psutil
 import torch
 
-from impasto.images import Image
+from impasto.images import Image, Size, size_of
 from impasto.networks import Network
+from impasto.passes import read
+from impasto.tiles import cut
 
 
 @torch.no_grad()
-def feature_error(network: Network, image: Image, reference: Image, layers: Iterable[str]) -> dict[str, float]:
+def feature_error(
+    network: Network, image: Image, reference: Image, layers: Iterable[str], core: Size | None = None
+) -> dict[str, float]:
     """Normalised error e = ‖Φ(x) − Φ₀‖ / ‖Φ₀‖ per layer, for images of equal size; 0 is perfect, 1 is an empty code.
 
-    Give it a float32 network. Source: Mahendran & Vedaldi 2016 (arXiv:1512.02017), whose figures are this square root.
+    Give it a float32 network. Large pictures can be read in tiles that own at most `core` (height, width).
+    Source: Mahendran & Vedaldi 2016 (arXiv:1512.02017), whose figures are this square root.
     """
-    layers = list(layers)
-    found = network(image.to(network.device), layers)
-    target = network(reference.to(network.device), layers)
-    return {
-        layer: float((found[layer] - target[layer]).norm() / target[layer].norm().clamp_min(1e-30)) for layer in layers
-    }
+    names = {layer: network.canonical(layer) for layer in layers}
+    network.require_size(size_of(image), names)
+    pictures = image.to(network.device), reference.to(network.device)
+    missed, energy = dict.fromkeys(names.values(), 0.0), dict.fromkeys(names.values(), 0.0)
+    for tile in cut(size_of(image), core or size_of(image), network, names.values()):
+        both = zip(*(read(network, tile.crop.of(picture), names.values()) for picture in pictures), strict=True)
+        for (layer, found), (_, target) in both:
+            own, aim = (tile.inside.of(maps, network.stride(layer)) for maps in (found, target))
+            missed[layer] += float((own - aim).norm()) ** 2
+            energy[layer] += float(aim.norm()) ** 2
+    return {layer: missed[name] ** 0.5 / max(energy[name] ** 0.5, 1e-30) for layer, name in names.items()}
 
 
 def psnr(image: Image, reference: Image) -> float:

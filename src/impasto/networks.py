@@ -130,6 +130,13 @@ class Network:
             peak = max(peak, kept + (layer in wide) * channels * (12 + item) / self.stride(layer) ** 2)
         return peak
 
+    def channels(self, layer: str) -> int:
+        """How many filters a layer has; a picture has three colours."""
+        if self.canonical(layer) == IMAGE:
+            return 3
+        convolutions = [name for name in self.layers[: self.index(layer) + 1] if name.startswith("conv")]
+        return self.weights[f"{convolutions[-1]}.bias"].shape[0]
+
     @property
     def device(self) -> torch.device:
         """Where the weights are and the pictures must be."""

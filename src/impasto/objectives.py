@@ -1,7 +1,7 @@
 """What a picture should be like: terms added with `+`, free of scale until they are bound to a network and a size."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -68,7 +68,7 @@ class Match:
                 network.canonical(layer),
                 weight,
                 self.represent,
-                partial(self._loss, target=targets[layer]),
+                partial(self.loss, target=targets[layer]),
             )
             for layer, weight in self.layers.items()
         ]
@@ -77,17 +77,23 @@ class Match:
         """The weight of each layer, by the name its loss has."""
         return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
 
-    def _loss(self, found: Tensor, target: Tensor) -> Tensor:
+    def loss(self, found: Tensor, target: Tensor) -> Tensor:
+        """How far what was found is from the target, unweighted."""
         return self.distance(found, target)
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """A penalty on the image itself."""
+    """A penalty on the image itself.
+
+    One that is a mean over pixels says with `reach_px` how many rows further down a pixel's share looks, so that it can
+    be taken strip by strip; any other is taken of the whole picture at once.
+    """
 
     name: str
     weight: float
     penalty: Callable[[Image], Tensor]
+    reach_px: int | None = None
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
         """Priors have no target; they hold at every size."""
@@ -106,6 +112,11 @@ class Objective:
 
     def __add__(self, other: "Objective") -> "Objective":
         return Objective(self.terms + other.terms)
+
+    def layers(self, represent: Representation | None = None) -> list[str]:
+        """The layers that its terms read, all or those of one representation."""
+        terms = [term for term in self.terms if isinstance(term, Match)]
+        return [layer for term in terms if represent in (None, term.represent) for layer in term.layers]
 
     def weights(self) -> dict[str, float]:
         """The weight of each summand, by the name its loss has."""
@@ -136,7 +147,7 @@ class WholeCriterion:
         with torch.no_grad():
             features = self.network(image, {part.layer for part in self.parts})
             values = [part.weight * part.loss(part.represent(features[part.layer])) for part in self.parts]
-        return self._read_out(values)
+        return read_out([part.name for part in self.parts], values)
 
     def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
         """Each weighted term by name, and the gradient of their sum, contiguous and of the image's shape."""
@@ -158,14 +169,17 @@ class WholeCriterion:
         gradient = backward(forward(self.network, image, {part.layer for part in self.parts}), visit)
         if any(part.layer == IMAGE for part in self.parts):
             gradient = visit(IMAGE, image, gradient)
-        return self._read_out([values[number] for number in range(len(self.parts))]), gradient.contiguous()
+        found = read_out([part.name for part in self.parts], [values[number] for number in range(len(self.parts))])
+        return found, gradient.contiguous()
 
-    def _read_out(self, values: list[Tensor]) -> Losses:
-        numbers = torch.stack(values).tolist()  # one wait for the device, however many terms
-        losses: Losses = {}
-        for part, number in zip(self.parts, numbers, strict=True):
-            losses[part.name] = losses.get(part.name, 0.0) + number  # terms may share a name; none is lost
-        return losses
+
+def read_out(names: Sequence[str], values: Sequence[Tensor]) -> Losses:
+    """Losses by name; those that share one are added."""
+    numbers = torch.stack(list(values)).tolist()  # one wait for the device, however many terms
+    losses: Losses = {}
+    for name, number in zip(names, numbers, strict=True):
+        losses[name] = losses.get(name, 0.0) + number
+    return losses
 
 
 def content(
@@ -198,11 +212,14 @@ def style(
     return Objective((Match(name, reference, weighted(layers), represent, frame, distance),))
 
 
-def prior(name: str, weight: float, penalty: Callable[[Image], Tensor]) -> Objective:
-    """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError."""
+def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
+    """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError.
+
+    `reach_px` saves memory where pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
+    """
     if not math.isfinite(weight):
         raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
-    return Objective((Prior(name, weight, penalty),) if weight else ())
+    return Objective((Prior(name, weight, penalty, reach_px),) if weight else ())
 
 
 def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:

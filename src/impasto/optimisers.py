@@ -87,8 +87,9 @@ class Adam:
         first, second = self.betas
         self.mean = self.mean.lerp(gradient, 1 - first)
         self.square = self.square.lerp(gradient.square(), 1 - second)
-        spread = (self.square / (1 - second**self.count)).sqrt().add_(self.epsilon)
-        return Update(project(parameters - rate / (1 - first**self.count) * self.mean / spread), before)
+        spread = (self.square / (1 - second**self.count)).sqrt_().add_(self.epsilon)
+        change = spread.reciprocal_().mul_(self.mean).mul_(-rate / (1 - first**self.count))
+        return Update(project(change.add_(parameters)), before)
 
     def state(self) -> Memory:
         """Steps taken, and both moments."""
@@ -139,7 +140,8 @@ class LBFGS:
         if self.last is not None:
             self._remember(parameters - self.last[0], here.gradient - self.last[1].gradient)
         self.last = (parameters, here)
-        held = (project(parameters - 1e-4 * here.gradient.sign()) == parameters) & (here.gradient != 0)
+        held = project(here.gradient.sign().mul_(-1e-4).add_(parameters)) == parameters
+        held &= here.gradient != 0
         gradient = here.gradient.masked_fill(held, 0)
         direction = self._direction(gradient).masked_fill_(held, 0)
         slope = _dot(direction, gradient)
@@ -149,16 +151,19 @@ class LBFGS:
             slope = _dot(direction, gradient)
             if not slope < 0:
                 return Update(parameters, here, converged=True)
+        del held, gradient  # nothing of the picture's size is kept beyond its use
         if not self.line_search:  # nothing would notice a step that is far too long
             longest = 5 * self.first_step * direction.numel() ** 0.5
             shorten = min(1.0, longest / _dot(direction, direction) ** 0.5)
-            return Update(project(parameters + shorten * direction), here)
+            return Update(project(direction.mul_(shorten).add_(parameters)), here)
 
         def attempt(length: float) -> _Trial:
-            free = parameters + length * direction
+            free = torch.add(parameters, direction, alpha=length)
             there = project(free)
+            inside = free == there
+            del free
             at = evaluate(there)
-            return _Trial(length, there, at, _dot(at.gradient, direction * (free == there)))
+            return _Trial(length, there, at, _dot(at.gradient, direction * inside))
 
         found, flat = strong_wolfe(attempt, _Trial(0.0, parameters, here, slope), self.most_trials)
         self.here = found.at

@@ -6,7 +6,7 @@ as soon as the way back has passed it; gradients are written over what nobody ne
 8-byte indices for each pooling, and take fresh memory, which the system fills with zeros first, for each step.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -42,13 +42,30 @@ def forward(network: Network, image: Image, layers: Iterable[str]) -> Trace:
     with torch.no_grad():
         maps = prepared.detach()
         for layer in through:
-            if layer.startswith("pool") and network.pooling == "max":
-                maps = _pool(maps)
-            else:
-                maps = network.apply(layer, maps, overwrite=f"conv{layer[4:]}" not in read)
+            maps = _apply(network, layer, maps, read)
             if layer in read or not layer.startswith("conv"):
                 kept[layer] = maps
     return Trace(network, through, read, kept, variable, prepared)
+
+
+def read(network: Network, image: Image, layers: Iterable[str]) -> Iterator[tuple[str, FeatureMap]]:
+    """The feature maps of `layers` (canonical names) one by one, the shallowest first; none is kept.
+
+    A map holds only until the next one is asked for.
+    """
+    wanted = frozenset(layers)
+    if IMAGE in wanted:
+        yield IMAGE, image
+    deepest = max((network.index(layer) + 1 for layer in wanted - {IMAGE}), default=0)
+    if not deepest:
+        return
+    with torch.no_grad():
+        maps = network.prepare(image)
+    for layer in network.layers[:deepest]:
+        with torch.no_grad():
+            maps = _apply(network, layer, maps, wanted)
+        if layer in wanted:
+            yield layer, maps
 
 
 def backward(trace: Trace, visit: Visit) -> Image:
@@ -85,6 +102,12 @@ def backward(trace: Trace, visit: Visit) -> Image:
 
 # Autograd's own step back through a ReLU; only under this name does it take a place to write to.
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+def _apply(network: Network, layer: str, maps: Tensor, read: frozenset[str]) -> Tensor:
+    if layer.startswith("pool") and network.pooling == "max":
+        return _pool(maps)
+    return network.apply(layer, maps, overwrite=f"conv{layer[4:]}" not in read)
 
 
 def _pool(maps: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from impasto.distances import Distance, mean_squared_error, normalised_squared_error, wasserstein_distance
 from impasto.errors import ImageError, SpecError
@@ -40,8 +41,8 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
         settings = settings.model_copy(update={"parameterisation": "pixels"})
     objective = (
         _content_at(settings.layer, photo, settings)
-        + prior("smoothness", settings.smoothness, lambda x: total_variation(x, settings.smoothness_exponent))
-        + prior("contrast", settings.contrast, alpha_norm)
+        + _smoothness(settings.smoothness, settings.smoothness_exponent)
+        + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
     )
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
     return _settled(composition, settings.layer, settings)
@@ -69,7 +70,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
-    objective = _content_at(layer, photo, settings) + prior("smoothness", settings.smoothness, total_variation)
+    objective = _content_at(layer, photo, settings) + _smoothness(settings.smoothness)
     return _compose(objective, settings, pictures, _canvas(photo, settings))
 
 
@@ -82,7 +83,7 @@ def texture(painting: Image, layers: dict[str, float], settings: TextureSettings
     represent, distance = _statistics(settings)
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
-    objective += prior("smoothness", settings.smoothness, total_variation)
+    objective += _smoothness(settings.smoothness)
     return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
 
 
@@ -106,7 +107,7 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
             name = "style" if len(paintings) == 1 else f"style {number}"
             scale = settings.style_scale
             objective += style(painting, layers, scale=scale, represent=represent, distance=distance, name=name)
-    objective += prior("smoothness", settings.smoothness, total_variation)
+    objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
 
@@ -129,18 +130,22 @@ def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Represent
     return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]
 
 
+def _smoothness(weight: float, exponent: float = 2.0) -> Objective:
+    return prior("smoothness", weight, partial(total_variation, beta=exponent), reach_px=1)
+
+
 def _compose(
     objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, smallest: int | None = None
 ) -> Composition:
     if settings.parameterisation == "fourier":
-        objective += prior("range", RANGE_WEIGHT, out_of_range)
+        objective += prior("range", RANGE_WEIGHT, out_of_range, reach_px=0)
     steps = settings.steps
     return Composition(
         init=_init(settings, pictures),
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
         parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
-        optimiser=_optimiser(settings),
+        optimiser=way_down(settings),
         evaluations=settings.evaluations,
     )
 
@@ -173,7 +178,8 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
         raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
 
 
-def _optimiser(settings: Settings) -> MakeOptimiser:
+def way_down(settings: Settings) -> MakeOptimiser:
+    """The optimiser that the settings ask for."""
     if settings.optimiser == "adam":
         return adam(settings.learning_rate, final=settings.learning_rate_final)
     return lbfgs(history=settings.history, line_search=settings.optimiser == "lbfgs")

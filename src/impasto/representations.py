@@ -1,4 +1,7 @@
-"""What is kept of a feature map. Each is a sum over positions, then a normalisation, so that sizes compare.
+"""What is kept of a feature map: the map itself, or statistics: means over positions of something at each position.
+
+Means compare between sizes, and can be taken in parts: that of a map is the mean of its parts', each weighed by how
+many positions it has. Tiles rely on it, so a representation of one's own must be such a mean too.
 
 Feature maps come in the network's precision; every sum here is taken in float32 at least.
 """
@@ -111,9 +114,11 @@ def _pull_back_gram(features: Tensor, slope: Tensor, onto: Tensor | None) -> Ten
     across = ((slope + slope.T) / rows.shape[0]).to(rows.dtype)
     if onto is None:
         return (rows @ across).reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2)
-    onto = onto.contiguous(memory_format=torch.channels_last)  # it is: then its rows are a view of it
-    _rows(onto).addmm_(rows, across)
-    return onto
+    into = _rows(onto)
+    if into.data_ptr() == onto.data_ptr():  # a view of it, as in all maps that are whole
+        into.addmm_(rows, across)
+        return onto
+    return onto.add_((rows @ across).reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2))
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from impasto.images import (
     size_with_long_side,
     to_pillow,
 )
+from impasto.memory import Fit
 from impasto.metrics import feature_error, psnr
-from impasto.networks import Network
 from impasto.parts import Part
 from impasto.recorders import Curves, save_json
 
@@ -33,21 +33,22 @@ def save_result(part: Part, folder: Path, image: Image, content: Picture | None,
     save_image(image, folder / RESULT, alpha=alpha, settings=toml)
 
 
-def measure(part: Part, image: Image, content: Picture | None, network: Network) -> Summary:
-    """Losses and metrics of the picture as it is saved, by a float32 network.
+def measure(part: Part, image: Image, content: Picture | None, fit: Fit) -> Summary:
+    """Losses and metrics of the picture as it is saved, by the fit's network, which is of float32.
 
     `feature_error` also has the rectified layer beside each convolution asked for: published figures are often of that.
     """
+    network, size, core = fit.network, size_of(image), fit.core(size_of(image), history=0)
     saved = quantise(image).to(network.device)
     metrics: dict[str, Any] = {}
     if content is not None:
-        target = resize(content.image, size_of(image))
+        target = resize(content.image, size)
         names = [network.canonical(layer) for layer in part.content_layers]
         rectified = [f"relu{name[4:]}" for name in names if name.startswith("conv")]
-        errors = feature_error(network, saved, target, dict.fromkeys([*part.content_layers, *rectified]))
+        errors = feature_error(network, saved, target, dict.fromkeys([*part.content_layers, *rectified]), core)
         metrics["feature_error"] = {layer: _finite(error) for layer, error in errors.items()}
         metrics["psnr"] = _finite(psnr(saved, target))
-    losses = part.composition.objective.bind(network, size_of(image)).losses(saved)
+    losses = fit.bind(part.composition.objective, network, size).losses(saved)
     return {
         "losses": {name: _finite(value) for name, value in losses.items()},
         "weights": part.composition.objective.weights(),

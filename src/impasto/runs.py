@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from impasto.catalogue import open_network
 from impasto.checkpoints import FOLDER, Checkpoint, Checkpoints
-from impasto.checks import check, layers_read, sentence_for_memory
+from impasto.checks import check, sentence_for_memory
 from impasto.errors import (
     DivergedError,
     ImpastoError,
@@ -26,6 +26,7 @@ from impasto.errors import (
 from impasto.extras import TrackerName, import_tracker, import_video
 from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance
 from impasto.images import Image, Picture, load_picture, write_bytes
+from impasto.memory import Fit, limits, within
 from impasto.metrics import peak_memory_mb
 from impasto.networks import Network, Precision
 from impasto.parts import Part, compose, part_names
@@ -64,7 +65,7 @@ def run(
     check_folder(folder, spec, force=force)
     prepared = _prepare(spec, spec.settings.threads)
     make_folder(folder, spec, force=force)
-    toml = as_toml(spec, prepared.network)
+    toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory)
     with _sentence_for(folder):
         write_bytes(folder / SETTINGS_FILE, toml.encode())
         (folder / FOLDER).mkdir()
@@ -89,7 +90,8 @@ def resume(folder: Path, *, show: Show = "progress", mp4: bool = False, checkpoi
     spec, changed = located(found)
     if changed:
         raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
-    prepared = _prepare(spec, spec.settings.threads or found.provenance.get("threads"))
+    threads = spec.settings.threads or found.provenance.get("threads")
+    prepared = _prepare(spec, threads, found.provenance.get("memory_bytes"))
     require_same(folder, found.provenance, provenance(spec, prepared.network))
     past = look_back(folder, names, fingerprint(found.toml), prepared.network.device)
     with _sentence_for(folder):
@@ -107,9 +109,10 @@ class _Prepared:
     network: Network
     precise: Network
     parts: list[Part]
+    fits: list[Fit]
 
 
-def _prepare(spec: RunSpec, threads: int | None) -> _Prepared:
+def _prepare(spec: RunSpec, threads: int | None, memory: int | None = None) -> _Prepared:
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
@@ -118,9 +121,14 @@ def _prepare(spec: RunSpec, threads: int | None) -> _Prepared:
         network = _open(settings, settings.precision)
         precise = network if network.precision == torch.float32 else _open(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
-        for part in parts:
-            check(part, network, spec, pictures)
-    return _Prepared(spec, pictures, network, precise, parts)
+        allowed = limits(settings, network.device, memory)
+        fits = [
+            Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings)
+            for part in parts
+        ]
+        for part, fit in zip(parts, fits, strict=True):
+            check(part, fit, spec, pictures)
+    return _Prepared(spec, pictures, network, precise, list(map(within, parts, fits)), fits)
 
 
 def _require_video(settings: Settings, mp4: bool) -> None:
@@ -158,7 +166,7 @@ def _open(settings: Settings, precision: Precision) -> Network:
 
 def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
     """With automatic precision the first two blocks are read in float32: they cost little, and rounding shows there."""
-    deepest = network.smallest_side(layers_read(part))
+    deepest = network.smallest_side(part.composition.objective.layers())
     return precise if settings.precision == "auto" and deepest <= 2 else network
 
 
@@ -178,20 +186,22 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
             checkpoint = past.checkpoint if number == len(past.summaries) else None
             place = place_of(folder, names, part.name)
             place.mkdir(exist_ok=True)
+            fit, size = prepared.fits[number], part.composition.schedule[-1].size
+            if watching.show == "progress" and (words := fit.words(size)):
+                print(f"impasto: {words}", file=sys.stderr)
             with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
                 outcome = _synthesise(
                     part,
-                    _precise_enough(part, prepared.network, prepared.precise, spec.settings),
+                    fit,
                     [curves[part.name], *recorders(part, folder, place, spec, watching, checkpoint), tracking],
                     checkpoints(folder, toml, number, watching, checkpoint),
                     stop,
-                    spec.settings,
                     checkpoint,
                 )
                 save_result(part, place, outcome.image, content, toml)
                 with sentence_for_memory(spec.settings):
-                    measured = measure(part, outcome.image, content, prepared.precise)
-                memory = {"peak_memory_mb": peak_memory_mb(prepared.network.device)}
+                    measured = measure(part, outcome.image, content, replace(fit, network=prepared.precise))
+                memory = {"peak_memory_mb": peak_memory_mb(fit.network.device), **fit.as_summary(size)}
                 summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
                 save_summary(spec.task, part.name, place, summaries[part.name], curves[part.name])
                 tracking.results(place, summaries[part.name])
@@ -238,11 +248,10 @@ class _Outcome:
 
 def _synthesise(
     part: Part,
-    network: Network,
+    fit: Fit,
     recorders: list[Recorder],
     keeper: Checkpoints,
     stop: threading.Event,
-    settings: Settings,
     checkpoint: Checkpoint | None,
 ) -> _Outcome:
     composition, start = part.composition, time.monotonic()
@@ -254,8 +263,8 @@ def _synthesise(
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
     failure: ImpastoError | None = None
     try:
-        with sentence_for_memory(settings):
-            for iterate in synthesise(composition, network, after):
+        with sentence_for_memory(fit.settings):
+            for iterate in synthesise(composition, fit.network, after, fit.bind):
                 image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
                 for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
                     recorder.record(iterate)

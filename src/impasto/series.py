@@ -15,6 +15,7 @@ from impasto.checkpoints import FOLDER
 from impasto.checks import check, sentence_for_memory
 from impasto.errors import OutputError, RunFolderError, SpecError
 from impasto.images import Picture, write_bytes
+from impasto.memory import Fit, limits
 from impasto.networks import Network
 from impasto.parts import compose
 from impasto.recorders import print_json
@@ -95,8 +96,10 @@ def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> Non
         with sentence_for_memory(settings):
             if key not in networks:
                 networks[key] = open_network(settings.network, precision=settings.precision, **model)
+            allowed = limits(settings, networks[key].device)
             for part in compose(spec, [picture.image for picture in given]):
-                check(part, networks[key], spec, given)
+                fit = Fit(networks[key], part.composition.objective, allowed, settings)
+                check(part, fit, spec, given)
 
 
 def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, force: bool) -> bool:

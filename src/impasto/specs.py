@@ -3,10 +3,11 @@
 Each class below is a task's options; their descriptions are the command line's help.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from impasto.errors import SpecError, nearest
 
@@ -66,8 +67,18 @@ class Settings(BaseModel):
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     "Processor threads; by default as many as PyTorch takes."
+    memory: str = "auto"
+    "Memory the run may take, 4GB or 500MB for instance; auto is nearly all that is free. Larger pictures go in tiles."
+    tile: Annotated[int, Field(ge=1)] | None = None
+    "Side in pixels of the tiles in which the picture is read; by default none, or what the memory asks for."
     frames: Annotated[int, Field(ge=0)] = 40
     "How many pictures on the way are kept for the animation, first and last included; 0 for none."
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, given: str) -> str:
+        parse_memory(given)
+        return given
 
 
 class _LayerSettings(Settings):
@@ -251,6 +262,18 @@ def parse_layers(text: str) -> dict[str, float]:
             raise SpecError(f"layer {layer} is named twice in {text!r}")
         weights[layer] = parse_weight(weight if equals else "1", f"the weight of {layer}")
     return weights
+
+
+def parse_memory(text: str) -> float | None:
+    """Bytes of "4GB", "500 MB" or "1.5GiB"; None of "auto". Raises ValueError with one sentence."""
+    if text == "auto":
+        return None
+    units = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
+    known = {unit.lower(): size for unit, size in units.items()}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]+)", text.strip().lower())
+    if found is None or found[2] not in known or not float(found[1]):
+        raise ValueError(f"memory is {text!r}; write 4GB, 500MB or auto for instance")
+    return float(found[1]) * known[found[2]]
 
 
 def parse_names(text: str) -> list[str]:

@@ -8,13 +8,15 @@ from functools import partial
 import torch
 
 from impasto.errors import DivergedError
-from impasto.images import Image, resize
+from impasto.images import Image, Size, resize
 from impasto.inits import Init
 from impasto.networks import Network
 from impasto.objectives import Criterion, Losses, Objective
 from impasto.optimisers import Evaluation, MakeOptimiser, Memory, adam
 from impasto.parameterisations import Parameterisation, Parameters, Pixels, hold_at_levels
 from impasto.schedules import Schedule, Stage
+
+Bind = Callable[[Objective, Network, Size], Criterion]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +94,12 @@ class Iterate:
         return sum(self.losses.values())
 
 
-def synthesise(composition: Composition, network: Network, after: State | None = None) -> Iterator[Iterate]:
+def synthesise(
+    composition: Composition, network: Network, after: State | None = None, bind: Bind = Objective.bind
+) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
+
+    `bind` says how the objective is read at each size: whole, or in tiles.
 
     Same composition, machine and number of threads: the same pictures, bit for bit, also where it goes on after the
     state of an earlier iterate.
@@ -107,7 +113,7 @@ def synthesise(composition: Composition, network: Network, after: State | None =
     for number, stage in enumerate(schedule, start=1):
         if number < begun:
             continue
-        criterion = composition.objective.bind(network, stage.size)
+        criterion = bind(composition.objective, network, stage.size)
         resumed = after if after is not None and number == begun else None
         step, count = (0, 0) if resumed is None else (resumed.descent.step, resumed.descent.evaluations)
         left = math.inf
@@ -117,8 +123,12 @@ def synthesise(composition: Composition, network: Network, after: State | None =
         start = resize(image, stage.size) if resumed is None or resumed.start is None else resumed.start
         way, descent = _way(composition, stage, start), None if resumed is None else resumed.descent
         try:
-            for step, count, image, losses, state in descend(start, criterion, stage, way, left, descent):
-                whole = partial(_state, number, done, evaluations, start if stage.held else None, state)
+            held = start if stage.held else None
+            image = start if resumed is None else image
+            stepping = descend(start, criterion, stage, way, left, descent)
+            del start, resumed, descent  # large, and now the stage's own
+            for step, count, image, losses, state in stepping:
+                whole = partial(_state, number, done, evaluations, held, state)
                 yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses, whole)
         except _SpentError:
             count = int(left)
@@ -175,13 +185,15 @@ def descend(
         step, evaluations, converged = after.step, after.evaluations, after.converged
         parameters, good = after.parameters, after.good
         optimiser.restore(after.memory)
+    del image, after
     while step < stage.steps and not converged:
         step += 1
         update = optimiser.step(parameters, evaluate, project)
         if not math.isfinite(update.before.loss):
             raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(good, stage.size))
         good, parameters = parameters, update.parameters
-        if not bool((torch.isfinite(update.before.gradient) & torch.isfinite(parameters)).all()):
+        sums = [each.sum(dtype=torch.float64) for each in (update.before.gradient, parameters)]
+        if not all(bool(torch.isfinite(each)) for each in sums):  # no number of a finite type can do that to a sum
             raise DivergedError(
                 f"the gradient is not finite at step {step} of {stage.steps}, although the losses are; "
                 "try a smaller learning rate",
@@ -189,6 +201,7 @@ def descend(
             )
         converged = update.converged
         yield step, evaluations, decode(parameters, stage.size).detach(), update.before.losses, state
+        del update  # and with it a gradient that nobody needs any more
 
 
 class _SpentError(Exception):

@@ -1,0 +1,407 @@
+"""Tiles give the losses and the gradient of the whole picture, see no more than they need, and keep to the memory."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import impasto.memory
+import impasto.runs
+import impasto.tiles
+import impasto.tiling
+from command import call, pixels, read_json, save_pictures
+from conftest import random_image
+from impasto.distances import Distance, mean_squared_error, normalised_squared_error
+from impasto.errors import ImageError, SpecError
+from impasto.images import Size
+from impasto.memory import Fit, Limits
+from impasto.metrics import feature_error
+from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
+from impasto.objectives import Criterion, Objective, content, prior, style
+from impasto.priors import alpha_norm, out_of_range, total_variation
+from impasto.representations import Representation, channel_moments, gram_matrix
+from impasto.specs import InvertSettings, TransferSettings
+from impasto.synthesis import Iterate, synthesise
+from impasto.tiles import cut, grid_px, margin_px, reach_px
+from impasto.tiling import bind_tiled
+
+DEPTHS = (2, 2, 3, 3, 3)
+LAYERS = tuple(layer for layer in vgg_layers(DEPTHS) if layer != "pool5")
+RECTIFIED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def narrow(precision: Precision = "float64", pooling: Pooling = "max", padding: Padding = "zero") -> Network:
+    """VGG-16 with four filters a layer: as deep as the real one and quick in float64."""
+    generator = torch.Generator().manual_seed(5)
+    weights, channels = {}, 3
+    for layer in vgg_layers(DEPTHS):
+        if layer.startswith("conv"):
+            weights[f"{layer}.weight"] = torch.randn(4, channels, 3, 3, generator=generator) * (2 / 9 / channels) ** 0.5
+            weights[f"{layer}.bias"] = torch.rand(4, generator=generator)
+            channels = 4
+    return vgg(
+        "narrow", weights, convolutions=DEPTHS, pooling=pooling, padding=padding, precision=precision, device="cpu"
+    )
+
+
+def covariance(maps: Tensor) -> Tensor:
+    """Means stacked on second moments: what a Wasserstein distance between Gaussians needs."""
+    rows = maps[0].flatten(1)
+    return torch.cat([rows.mean(1, keepdim=True), rows @ rows.T / rows.shape[1]], 1)
+
+
+def bures(found: Tensor, target: Tensor) -> Tensor:
+    """Squared Wasserstein-2 distance between Gaussians of these means and second moments; not a sum over positions."""
+
+    def root(matrix: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrix)
+        return (vectors * values.clamp_min(1e-12).sqrt()) @ vectors.T
+
+    ridge = torch.diag(torch.linspace(0.1, 0.2, len(found), dtype=found.dtype))  # filters may be dead
+    (a, s), (b, t) = (
+        (each[:, 0], each[:, 1:] - torch.outer(each[:, 0], each[:, 0]) + ridge) for each in (found, target)
+    )
+    half = root(t)
+    return (a - b).square().sum() + torch.trace(s + t - 2 * root(half @ s @ half))
+
+
+def everything(size: Size, dtype: torch.dtype, *, distance: Distance = normalised_squared_error) -> Objective:
+    height, width = size
+    return (
+        content(random_image(*size, 1, dtype), {"relu4_2": 0.7, "conv2_1": 0.3}, distance=distance)
+        + style(random_image(height + 9, width + 21, 2, dtype), RECTIFIED, distance=distance, name="first")
+        + style(random_image(70, 40, 3, dtype), ["conv1_2", "pool3"], represent=channel_moments, name="second")
+        + prior("smoothness", 0.5, lambda image: total_variation(image, 1.5), reach_px=1)
+        + prior("contrast", 0.1, alpha_norm, reach_px=0)
+    )
+
+
+def require_equal(tiled: Criterion, whole: Criterion, image: Tensor, within: float) -> None:
+    losses, gradient = whole.losses_and_gradient(image)
+    found, slope = tiled.losses_and_gradient(image)
+    assert list(found) == list(losses)
+    assert found == pytest.approx(losses, rel=within)
+    assert tiled.losses(image) == pytest.approx(losses, rel=within)
+    assert slope.shape == image.shape
+    assert slope.dtype == image.dtype
+    assert gradient.norm() > 0
+    assert (slope - gradient).norm() <= within * gradient.norm()
+
+
+# The same numbers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("padding", ["zero", "replicate"])
+@pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((64, 141), (64, 64)), ((50, 33), (1, 1))])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_tiles_are_the_whole(pooling: Pooling, padding: Padding, size: Size, core: Size, precision: Precision) -> None:
+    network = narrow(precision, pooling, padding)
+    objective = everything(size, network.precision)
+    tiled = bind_tiled(objective, network, size, core)
+    assert len(tiled.tiles) > 1
+    within = 1e-9 if precision == "float64" else 1e-4
+    require_equal(tiled, objective.bind(network, size), random_image(*size, 4, network.precision), within)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("represent", [gram_matrix, channel_moments, covariance])
+def test_each_layers_statistics(layer: str, represent: Representation) -> None:
+    size, network = (71, 90), narrow()
+    distance = bures if represent is covariance else mean_squared_error
+    objective = style(random_image(60, 60, 1), [layer], represent=represent, distance=distance)
+    tiled = bind_tiled(objective, network, size, (32, 32))
+    require_equal(tiled, objective.bind(network, size), random_image(*size, 2), 1e-9)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("distance", [mean_squared_error, normalised_squared_error])
+def test_each_layers_activations(layer: str, distance: Distance) -> None:
+    size, network = (71, 90), narrow()
+    objective = content(random_image(80, 80, 1), [layer], distance=distance)
+    tiled = bind_tiled(objective, network, size, (32, 32))
+    require_equal(tiled, objective.bind(network, size), random_image(*size, 2), 1e-9)
+
+
+def test_the_picture_itself_can_be_compared() -> None:
+    size, network = (40, 50), narrow()
+    objective = content(random_image(*size, 1), ["image"]) + style(random_image(30, 30, 2), ["image", "relu1_1"])
+    require_equal(
+        bind_tiled(objective, network, size, (9, 16)), objective.bind(network, size), random_image(40, 50, 3), 1e-9
+    )
+
+
+def test_against_autograd() -> None:
+    """The gradient of tiles is that of the formula, with none of the code that tiles share with the whole."""
+    size, network = (70, 83), narrow(padding="replicate")
+    reference, painting, image = random_image(*size, 1), random_image(*size, 2), random_image(*size, 3).requires_grad_()
+    objective = content(reference, {"relu4_2": 0.3}) + style(painting, {"relu1_1": 1.0, "relu5_1": 2.0})
+    features, aim, manner = (network(x, ["relu4_2", "relu1_1", "relu5_1"]) for x in (image, reference, painting))
+
+    def gram(maps: Tensor) -> Tensor:
+        return torch.einsum("bihw,bjhw->ij", maps, maps) / (maps.shape[2] * maps.shape[3])
+
+    total = 0.3 * (features["relu4_2"] - aim["relu4_2"]).square().sum() / aim["relu4_2"].square().sum()
+    for layer, weight in {"relu1_1": 1.0, "relu5_1": 2.0}.items():
+        target = gram(manner[layer])
+        total = total + weight * (gram(features[layer]) - target).square().sum() / target.square().sum()
+    (truth,) = torch.autograd.grad(total, image)
+    losses, gradient = bind_tiled(objective, network, size, (16, 32)).losses_and_gradient(image)
+    assert sum(losses.values()) == pytest.approx(total.item(), rel=1e-9)
+    assert (gradient - truth).norm() <= 1e-9 * truth.norm()
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_real_network(plain: Network, precision: Precision) -> None:
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    network = replace(plain, weights={key: value.to(dtype) for key, value in plain.weights.items()})
+    size = (37, 90)
+    objective = everything(size, dtype)
+    within = 1e-9 if precision == "float64" else 1e-4
+    tiled = bind_tiled(objective, network, size, (32, 48))
+    require_equal(tiled, objective.bind(network, size), random_image(*size, 4, dtype), within)
+
+
+@pytest.mark.parametrize("strip", [1, 200, 10**6])
+@pytest.mark.parametrize("layers", [[], ["relu1_1"]])
+def test_priors_in_strips(monkeypatch: pytest.MonkeyPatch, strip: int, layers: list[str]) -> None:
+    """Also one that is no mean over pixels, which is taken whole, and an objective of priors alone."""
+    monkeypatch.setattr(impasto.tiling, "STRIP_PIXELS", strip)
+    size, network = (23, 31), narrow()
+    objective = content(random_image(*size, 1), layers) if layers else Objective(())
+    objective += prior("smoothness", 0.5, lambda image: total_variation(image, 1.5), reach_px=1)
+    objective += prior("range", 2.0, out_of_range, reach_px=0) + prior("own", 0.1, lambda image: image.std())
+    image = 2 * random_image(*size, 2) - 0.5
+    require_equal(bind_tiled(objective, network, size, (8, 8)), objective.bind(network, size), image, 1e-9)
+
+
+def test_feature_errors_in_tiles() -> None:
+    network, size = narrow(), (83, 97)
+    image, reference, layers = random_image(*size, 1), random_image(*size, 2), ["conv1_1", "relu3_2", "block5_conv1"]
+    whole = network(image, layers), network(reference, layers)
+    truth = {layer: float((whole[0][layer] - whole[1][layer]).norm() / whole[1][layer].norm()) for layer in layers}
+    assert feature_error(network, image, reference, layers) == pytest.approx(truth, rel=1e-9)
+    assert feature_error(network, image, reference, layers, (32, 16)) == pytest.approx(truth, rel=1e-9)
+
+
+# Enough, and no more -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_reach_is_what_a_position_sees(layer: str) -> None:
+    """With positive weights and average pooling all that a position sees has a gradient."""
+    network = narrow(pooling="average")
+    network = replace(network, weights={key: value.abs() for key, value in network.weights.items()})
+    image = random_image(208, 16, 1).requires_grad_()
+    maps = network(image, [layer])[layer]
+    position, stride = maps.shape[2] // 2, network.stride(layer)
+    (gradient,) = torch.autograd.grad(maps[0, :, position].sum(), image)
+    seen = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+    reach = reach_px(network, layer)
+    assert int(seen.min()) == position * stride - reach
+    assert int(seen.max()) == (position + 1) * stride - 1 + reach
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_margin_is_not_larger_than_needed(monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
+    """One step of the grid less, and the numbers are others; with the margin they are equal (see above)."""
+    network, size = narrow(), (16 * 11, 16 * 11)
+    objective, image = style(random_image(64, 64, 1), [layer]), random_image(*size, 2)
+    _, truth = objective.bind(network, size).losses_and_gradient(image)
+    less = margin_px(network, [layer]) - grid_px(network, [layer])
+    monkeypatch.setattr(impasto.tiles, "margin_px", lambda *_: less)
+    _, found = bind_tiled(objective, network, size, (80, 80)).losses_and_gradient(image)
+    assert (found - truth).norm() > 1e-6 * truth.norm()
+
+
+@pytest.mark.parametrize("size", [(97, 83), (16, 300), (31, 31), (1000, 70)])
+@pytest.mark.parametrize("core", [(16, 16), (1, 200), (48, 64)])
+@pytest.mark.parametrize("layers", [["relu5_1"], ["conv1_1"], ["relu1_2", "pool3"]])
+def test_every_position_has_one_owner(size: Size, core: Size, layers: list[str]) -> None:
+    network = narrow()
+    tiles = cut(size, core, network, layers)
+    for layer in layers:
+        stride = network.stride(layer)
+        owners = torch.zeros(size[0] // stride, size[1] // stride)
+        for tile in tiles:
+            tile.core.of(owners, stride).add_(1)
+            assert tile.core.positions(stride) > 0
+            crop = torch.zeros(tile.crop.bottom - tile.crop.top, tile.crop.right - tile.crop.left)
+            assert tile.inside.of(crop[None], stride).numel() >= tile.core.positions(stride)
+        assert bool((owners == 1).all())
+    grid = grid_px(network, layers)
+    for tile in tiles:
+        assert tile.crop.top % grid == tile.crop.left % grid == 0
+        assert tile.core.bottom - tile.core.top < max(core[0], grid) + grid
+        assert tile.core.right - tile.core.left < max(core[1], grid) + grid
+
+
+# Bad input, and memory that ends -------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_tiled() -> None:
+    network, image = narrow(), random_image(40, 40)
+    with pytest.raises(SpecError, match="cannot be taken in tiles"):
+        bind_tiled(content(image, ["relu1_1"], distance=lambda a, b: (a - b).abs().max()), network, (40, 40), (16, 16))
+    with pytest.raises(SpecError, match="no term"):
+        bind_tiled(Objective(()), network, (40, 40), (16, 16))
+    with pytest.raises(ImageError, match="too small"):
+        bind_tiled(style(image, ["relu5_1"]), network, (15, 40), (16, 16))
+    with pytest.raises(ImageError, match="too small"):
+        bind_tiled(style(random_image(400, 4), ["relu5_1"]), network, (40, 40), (16, 16))
+
+
+def test_tiles_are_halved_where_memory_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size, network = (97, 83), narrow()
+    objective = style(random_image(64, 64, 1), RECTIFIED[:3]) + content(random_image(*size, 2), ["conv2_2"])
+    whole, image = objective.bind(network, size), random_image(*size, 4)
+    tiled = bind_tiled(objective, network, size, (97, 83))
+    of_a_tile = impasto.tiling.tile_gradient
+
+    def short(network: Network, crop: Tensor, *more: object) -> object:
+        if crop[0, 0].numel() > 75 * 75:
+            raise torch.OutOfMemoryError
+        return of_a_tile(network, crop, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(impasto.tiling, "tile_gradient", short)
+    require_equal(tiled, whole, image, 1e-9)
+    assert "tiles are halved to 41 × 48 px" in capsys.readouterr().err
+    monkeypatch.setattr(impasto.tiling, "tile_gradient", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(torch.OutOfMemoryError):
+        tiled.losses_and_gradient(image)
+
+
+# How a run fits ------------------------------------------------------------------------------------------------------
+
+
+def fit_of(network: Network, memory: float, *, tile_px: int | None = None, history: int = 10) -> Fit:
+    image = random_image(64, 64, dtype=torch.float32)
+    objective = content(image, ["relu4_2"]) + style(image, RECTIFIED)
+    return Fit(network, objective, Limits(memory, tile_px), TransferSettings(history=history))
+
+
+def test_tiles_shrink_with_memory(normalised: Network) -> None:
+    size = (4096, 6144)
+    roomy = fit_of(normalised, 1e12)
+    assert roomy.core(size) is None
+    assert roomy.history(size) == 10
+    areas = []
+    for memory in (40e9, 20e9, 12e9, 9e9, 6e9):
+        fit = fit_of(normalised, memory)
+        core, history = fit.core(size), fit.history(size)
+        assert fit.needed(size, core, history) <= memory
+        fit.require(size)
+        assert 2 <= history <= 10
+        areas.append((core or size)[0] * (core or size)[1])
+    assert areas == sorted(areas, reverse=True)
+    assert areas[-1] < areas[0]
+
+
+def test_a_tile_that_is_asked_for(normalised: Network) -> None:
+    assert fit_of(normalised, 1e12, tile_px=512).core((2048, 300)) == (512, 512)
+    assert fit_of(normalised, 1e12, tile_px=512).core((512, 300)) is None
+    assert isinstance(
+        fit_of(normalised, 1e12, tile_px=32).bind(style(random_image(64, 64), ["relu1_1"]), normalised, (48, 48)),
+        impasto.tiling.TiledCriterion,
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path)
+
+
+WORDS = (
+    *("transfer", "photo.png", "painting.png", "--size", 200, "--smallest", 100, "--steps", 2, "--frames", 0),
+    *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2"),
+)
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (("--memory", "4"), 2, "memory is '4'; write 4GB, 500MB or auto for instance"),
+        (("--memory", "0GB"), 2, "memory is '0GB'"),
+        (("--memory", "lots"), 2, "memory is 'lots'"),
+        (("--tile", 0), 2, "tile"),
+        (("--memory", "1MB"), 3, "needs about"),
+    ],
+)
+def test_sentences(options: tuple[object, ...], code: int, sentence: str) -> None:
+    ended = call(*WORDS, *options, "-o", "out")
+    assert ended.code == code
+    assert sentence in ended.err
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_tiled_run_paints_the_same() -> None:
+    assert call(*WORDS, "--precision", "float32", "-o", "whole").code == 0
+    ended = call(*WORDS, "--precision", "float32", "--tile", 64, "-o", "tiled")
+    assert ended.code == 0
+    assert re.search(r"impasto: 200 × 150 px in \d+ tiles of up to 64 × 64 px\n", ended.err)
+    whole, tiled = (pixels(Path(name) / "result.png").astype(int) for name in ("whole", "tiled"))
+    assert abs(whole - tiled).max() <= 2
+    assert read_json(Path("tiled/summary.json"))["tile_px"] == [64, 64]
+    assert "tile_px" not in read_json(Path("whole/summary.json"))
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_tiled_run_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the memory that it began with, although more is free by then."""
+    monkeypatch.setattr(impasto.memory, "free_memory", lambda device: 33e6)
+    monkeypatch.setattr(impasto.memory, "LEAST_PX", 32)
+    assert call(*WORDS, "-o", "whole").code == 0
+
+    def stopping(*given: object) -> Iterator[Iterate]:
+        for iterate in synthesise(*given):  # type: ignore[arg-type]
+            if iterate.step == 5:
+                signal.raise_signal(signal.SIGTERM)
+            yield iterate
+
+    monkeypatch.setattr(impasto.runs, "synthesise", stopping)
+    assert call(*WORDS, "-o", "parts").code == 130
+    monkeypatch.setattr(impasto.runs, "synthesise", synthesise)
+    monkeypatch.setattr(impasto.memory, "free_memory", lambda device: 1e10)
+    assert call("resume", "parts").code == 0
+    assert (pixels(Path("whole/result.png")) == pixels(Path("parts/result.png"))).all()
+    summaries = [read_json(Path(name) / "summary.json") for name in ("whole", "parts")]
+    assert summaries[0]["tile_px"] == summaries[1]["tile_px"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_budget_is_kept(tmp_path: Path) -> None:
+    save_pictures(tmp_path)
+    program = """
+import sys
+from impasto.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    words = ["invert", "photo.png", "--layer", "relu2_1", "--size", "1100", "--steps", "1", "--frames", "0"]
+    words += ["--threads", "1", "--memory", "900MB", "--quiet", "--out", "out"]
+    command = [sys.executable, "-c", program, *words]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+    peak = int(re.search(r"VmHWM:\s*(\d+)", ended.stdout)[1]) * 1024  # type: ignore[index]
+    assert read_json(tmp_path / "out" / "summary.json")["tile_px"]
+    assert peak <= 900e6
+
+
+def test_settings_of_memory() -> None:
+    assert InvertSettings().memory == "auto"
+    for text, size in {"4GB": 4e9, "500 mb": 5e8, "1.5GiB": 1.5 * 2**30}.items():
+        assert impasto.memory.parse_memory(text) == size
+        assert InvertSettings(memory=text).memory == text
