@@ -65,7 +65,7 @@ class Driver:
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
     def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=200)
         return self.process.returncode, out, err
 
 
@@ -195,7 +195,7 @@ def test_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("content,stile\na,b", "line 2: there is no column 'stile'; did you mean 'style'?"),
+        ("content,stlye\na,b", "line 2: there is no column 'stlye'; did you mean 'style'?"),
         ("content,style\na,", "line 2 names no style"),
         ("content,style\na,b,c", "line 2 has more values than there are columns"),
         ("content,style,content\na,b,c", "a column is there twice"),

@@ -91,7 +91,7 @@ def test_a_stop_keeps_what_there_is(desk: Path, cluster: Any) -> None:
     process = start(desk, cluster, "-o", "stopped")
     wait_for(lambda: begun(out), process)
     process.terminate()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     assert f"the same command goes on with {out}" in err
     assert "interrupted" in [read_json(path)["status"] for path in out.glob("*/summary.json")]
@@ -105,7 +105,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     process = start(desk, cluster, "-o", "stopped")
     wait_for(lambda: len(list((out / ".leases").glob("[a-z]*"))) == 2, process)
     cluster.remove_node(killed, allow_graceful=False)
-    said, err = process.communicate(timeout=120)
+    said, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     assert said == f"{out / 'index.html'}\n"
     assert "raylet" not in err

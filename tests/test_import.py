@@ -67,7 +67,7 @@ def test_all_is_sorted_and_complete() -> None:
 def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
     found = getattr(impasto, name)
     if name != "Image":  # an annotation
-        assert found.__name__ == name
+        assert getattr(found, "__name__", name) == name  # distances that can be taken in parts are objects
         assert found.__doc__.strip()
 
 

@@ -177,8 +177,8 @@ def test_losses_by_name(done: Run) -> None:
         "invert": {("content/conv3_1", "smoothness", "contrast")},
         "reconstruct": {("content/conv1_1",), ("content/relu3_1",)},
         "amalgamate": {("content/conv2_1", "smoothness"), ("content/block4_conv1", "smoothness")},
-        "texture": {("style/relu1_1", "style/relu2_1")},
-        "transfer": {("content/relu4_2", *(f"style/relu{block}_1" for block in range(1, 6)))},
+        "texture": {("style/relu1_1", "style/relu2_1", "smoothness")},
+        "transfer": {("content/relu4_2", *(f"style/relu{block}_1" for block in range(1, 6)), "smoothness")},
     }
     assert names == expected[done.name]
 
@@ -372,7 +372,7 @@ def test_several_styles(desk: Path) -> None:
     )
     assert folder == Path("runs/transfer-photo-painting-0")
     names = read_json(folder / "summary.json")["losses"]
-    assert list(names) == ["content/relu4_2", "style 1/relu1_1", "style 2/relu1_1"]
+    assert list(names) == ["content/relu4_2", "style 1/relu1_1", "style 2/relu1_1", "smoothness"]
     read = tomllib.loads((folder / "run.toml").read_text("utf-8"))
     assert read["pictures"] == ["photo.png", "painting.png", "0.png", "1.png"]
 
@@ -382,7 +382,11 @@ def test_one_layer_then_two(desk: Path) -> None:
     folder = desk / ended.out.strip()
     assert ended.code == 0
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"relu1_1", "to-relu2_1"}
-    assert list(read_json(folder / "to-relu2_1" / "summary.json")["losses"]) == ["style/relu1_1", "style/relu2_1"]
+    assert list(read_json(folder / "to-relu2_1" / "summary.json")["losses"]) == [
+        "style/relu1_1",
+        "style/relu2_1",
+        "smoothness",
+    ]
     summary = read_json(folder / "summary.json")
     assert list(summary["parts"]) == ["relu1_1", "to-relu2_1"]
     assert summary["metrics"] == {"feature_error": {}, "psnr": {}}
@@ -551,7 +555,10 @@ def test_memory_runs_out_on_the_way(desk: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(WholeCriterion, "losses_and_gradient", short)
     ended = call("invert", "photo.png", "--size", 48, "--steps", 9, "--optimiser", "adam", "--out", "run", "--quiet")
     assert ended.code == 3
-    assert ended.err == ("impasto: there is not enough memory for 48 px; try --size 32; the picture so far is in run\n")
+    assert ended.err == (
+        "impasto: there is not enough memory for 48 px; try --size 32, "
+        "or a smaller --memory, which makes smaller tiles; the picture so far is in run\n"
+    )
     summary = read_json(desk / "run" / "summary.json")
     assert (summary["status"], summary["steps"]) == ("out of memory", 2)
     monkeypatch.undo()
@@ -575,7 +582,10 @@ def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Network, "__call__", lambda *_: raising(OUT_OF_MEMORY[0])())
     ended = call("invert", "photo.png", "--size", 60)
     assert ended.code == 3
-    assert ended.err == "impasto: there is not enough memory for 60 px; try --size 40\n"
+    assert (
+        ended.err
+        == "impasto: there is not enough memory for 60 px; try --size 40, or a smaller --memory, which makes smaller tiles\n"
+    )
     assert not (desk / "runs").exists()
 
 

@@ -18,7 +18,7 @@ import impasto.tiles
 import impasto.tiling
 from command import call, pixels, read_json, save_pictures
 from conftest import random_image
-from impasto.distances import Distance, mean_squared_error, normalised_squared_error
+from impasto.distances import Distance, mean_squared_error, normalised_squared_error, wasserstein_distance
 from impasto.errors import ImageError, SpecError
 from impasto.images import Size
 from impasto.memory import Fit, Limits
@@ -26,7 +26,7 @@ from impasto.metrics import feature_error
 from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
 from impasto.objectives import Criterion, Objective, content, prior, style
 from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.representations import Representation, channel_moments, gram_matrix
+from impasto.representations import Representation, channel_moments, gram_matrix, mean_and_gram
 from impasto.specs import InvertSettings, TransferSettings
 from impasto.synthesis import Iterate, synthesise
 from impasto.tiles import cut, grid_px, margin_px, reach_px
@@ -49,27 +49,6 @@ def narrow(precision: Precision = "float64", pooling: Pooling = "max", padding: 
     return vgg(
         "narrow", weights, convolutions=DEPTHS, pooling=pooling, padding=padding, precision=precision, device="cpu"
     )
-
-
-def covariance(maps: Tensor) -> Tensor:
-    """Means stacked on second moments: what a Wasserstein distance between Gaussians needs."""
-    rows = maps[0].flatten(1)
-    return torch.cat([rows.mean(1, keepdim=True), rows @ rows.T / rows.shape[1]], 1)
-
-
-def bures(found: Tensor, target: Tensor) -> Tensor:
-    """Squared Wasserstein-2 distance between Gaussians of these means and second moments; not a sum over positions."""
-
-    def root(matrix: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(matrix)
-        return (vectors * values.clamp_min(1e-12).sqrt()) @ vectors.T
-
-    ridge = torch.diag(torch.linspace(0.1, 0.2, len(found), dtype=found.dtype))  # filters may be dead
-    (a, s), (b, t) = (
-        (each[:, 0], each[:, 1:] - torch.outer(each[:, 0], each[:, 0]) + ridge) for each in (found, target)
-    )
-    half = root(t)
-    return (a - b).square().sum() + torch.trace(s + t - 2 * root(half @ s @ half))
 
 
 def everything(size: Size, dtype: torch.dtype, *, distance: Distance = normalised_squared_error) -> Objective:
@@ -112,10 +91,10 @@ def test_tiles_are_the_whole(pooling: Pooling, padding: Padding, size: Size, cor
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("represent", [gram_matrix, channel_moments, covariance])
+@pytest.mark.parametrize("represent", [gram_matrix, channel_moments, mean_and_gram])
 def test_each_layers_statistics(layer: str, represent: Representation) -> None:
     size, network = (71, 90), narrow()
-    distance = bures if represent is covariance else mean_squared_error
+    distance = wasserstein_distance if represent is mean_and_gram else mean_squared_error
     objective = style(random_image(60, 60, 1), [layer], represent=represent, distance=distance)
     tiled = bind_tiled(objective, network, size, (32, 32))
     require_equal(tiled, objective.bind(network, size), random_image(*size, 2), 1e-9)

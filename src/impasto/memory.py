@@ -44,7 +44,7 @@ def limits(settings: Settings, device: torch.device, recorded: int | None = None
     if recorded is not None:
         return Limits(float(recorded), settings.tile)
     free, given = free_memory(device), parse_memory(settings.memory)
-    allowed = 0.9 * free if given is None else min(free, 0.95 * given - _in_use(device))
+    allowed = 0.9 * free if given is None else min(free, 0.92 * given - _in_use(device))
     return Limits(allowed // 1, settings.tile)
 
 
