@@ -583,8 +583,8 @@ def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPa
     ended = call("invert", "photo.png", "--size", 60)
     assert ended.code == 3
     assert (
-        ended.err
-        == "impasto: there is not enough memory for 60 px; try --size 40, or a smaller --memory, which makes smaller tiles\n"
+        ended.err == "impasto: there is not enough memory for 60 px; try --size 40, "
+        "or a smaller --memory, which makes smaller tiles\n"
     )
     assert not (desk / "runs").exists()
 
