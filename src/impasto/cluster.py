@@ -39,7 +39,7 @@ def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | Non
     """
     ray = _connect(address)
     try:
-        yield lambda jobs, stop: _work(ray, jobs, stop, place, marker.read_bytes(), jobs_at_once)
+        yield lambda jobs, stop: _work(ray, jobs, stop, place, marker, jobs_at_once)
     finally:
         ray.shutdown()
 
@@ -84,15 +84,15 @@ def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: 
 
 
 def _work(
-    ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: bytes, jobs_at_once: int | None
+    ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: Path, jobs_at_once: int | None
 ) -> Iterator[Ended | None]:
     task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=RETRIES)
-    waiting, handed = deque(jobs), dict[Any, Job]()
+    waiting, handed, mark = deque(jobs), dict[Any, Job](), marker.read_bytes()
     asked_at = None
     while waiting or handed:
         while waiting and not stop.is_set() and len(handed) < _most(ray, place, jobs_at_once):
             job = waiting.popleft()
-            handed[task.remote(job.spec, job.name, place, marker, "batch.toml")] = job
+            handed[task.remote(job.spec, job.name, place, mark, marker.name)] = job
         if stop.is_set():
             waiting.clear()
             late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
