@@ -7,13 +7,12 @@ second pushes these slopes, and the errors of activations, back through each til
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from impasto.distances import SquaredError
+from impasto.distances import SquaredError, aim
 from impasto.errors import SpecError
 from impasto.images import Image, Size, size_of
 from impasto.networks import Network
@@ -164,7 +163,7 @@ def bind_tiled(objective: Objective, network: Network, size: Size, core: Size) -
         keys = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
         found = mean_statistics(network, reference, core, list(keys.values()))
         for layer, weight in term.layers.items():
-            loss = partial(term.loss, target=found[keys[layer]])
+            loss = aim(term.distance, found[keys[layer]])
             statistics.append(BoundTerm(f"{term.name}/{layer}", keys[layer][0], weight, term.represent, loss))
     names = tuple(objective.weights())
     if not names:
