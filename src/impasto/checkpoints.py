@@ -56,6 +56,7 @@ class Checkpoints:
 
     Where writing takes long, as with very large pictures, they are farther apart: it takes a tenth of the time at most.
     `files` are handed to the disk first, so that they reach as far as the checkpoint even after a power failure.
+    It is `up_to_date` where no step has been taken since the newest one, or at all: going on would lose none.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class Checkpoints:
         self._last = time.monotonic()
         self._start = self._last - before
         self._took = 0.0
+        self.up_to_date = True
 
     def record(self, iterate: Iterate) -> None:
         """Save where it is time."""
+        self.up_to_date = False
         if self._every and time.monotonic() - self._last >= max(self._every, 10 * self._took):
             self.save(iterate)
 
@@ -92,6 +95,7 @@ class Checkpoints:
             path.unlink()
         self._last = time.monotonic()
         self._took = self._last - begun
+        self.up_to_date = True
 
     def close(self) -> None:
         """Nothing is left to do."""

@@ -22,7 +22,7 @@ from impasto.representations import activations
 from impasto.schedules import Stage
 from impasto.specs import Settings, parse_memory
 from impasto.tiles import crop_lengths, cut, grid_px, margin_px
-from impasto.tiling import bind_tiled
+from impasto.tiling import bind_tiled, go_on
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
 TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
@@ -104,10 +104,14 @@ class Fit:
         sides = [max(crop_lengths(length, most, grid, margin)) for length, most in zip(size, core, strict=True)]
         return self._fixed(size, history) + sides[0] * sides[1] * self._per_pixel
 
-    def bind(self, objective: Objective, network: Network, size: Size) -> Criterion:
-        """The objective at that size, whole or in tiles."""
+    def bind(
+        self, objective: Objective, network: Network, size: Size, between_tiles: Callable[[], None] = go_on
+    ) -> Criterion:
+        """The objective at that size, whole or in tiles, with something to be done before each tile."""
         core = replace(self, objective=objective, network=network).core(size)
-        return objective.bind(network, size) if core is None else bind_tiled(objective, network, size, core)
+        if core is None:
+            return objective.bind(network, size)
+        return bind_tiled(objective, network, size, core, between_tiles)
 
     def require(self, size: Size) -> None:
         """Raise OutOfMemoryError where that size cannot fit, with one that does."""

@@ -56,6 +56,12 @@ def measure(part: Part, image: Image, content: Picture | None, fit: Fit) -> Summ
     }
 
 
+def unmeasured(part: Part) -> Summary:
+    """What stands there for a picture that is not measured, because that would take long."""
+    weights = part.composition.objective.weights()
+    return {"losses": dict.fromkeys(weights), "weights": weights, "metrics": {}}
+
+
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
     """A part's curves and its summary.json."""
     drawn = curves.terms if len(curves.terms) < 2 else {"total": curves.total, **curves.terms}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,14 +26,14 @@ from impasto.errors import (
 )
 from impasto.extras import TrackerName, import_tracker, import_video
 from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance
-from impasto.images import Image, Picture, load_picture, write_bytes
+from impasto.images import Image, Picture, load_picture, size_of, write_bytes
 from impasto.memory import Fit, limits, within
 from impasto.metrics import peak_memory_mb
 from impasto.networks import Network, Precision
 from impasto.parts import Part, compose, part_names
 from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
-from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
+from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary, unmeasured
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
 from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
@@ -199,8 +200,11 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
                     checkpoint,
                 )
                 save_result(part, place, outcome.image, content, toml)
-                with sentence_for_memory(spec.settings):
-                    measured = measure(part, outcome.image, content, replace(fit, network=prepared.precise))
+                if isinstance(outcome.failure, InterruptedRunError) and fit.core(size_of(outcome.image)) is not None:
+                    measured = unmeasured(part)  # it would take as long as a step or two
+                else:
+                    with sentence_for_memory(spec.settings):
+                        measured = measure(part, outcome.image, content, replace(fit, network=prepared.precise))
                 memory = {"peak_memory_mb": peak_memory_mb(fit.network.device), **fit.as_summary(size)}
                 summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
                 save_summary(spec.task, part.name, place, summaries[part.name], curves[part.name])
@@ -255,29 +259,35 @@ def _synthesise(
     checkpoint: Checkpoint | None,
 ) -> _Outcome:
     composition, start = part.composition, time.monotonic()
-    steps = evaluations = 0
+    steps, evaluations, in_all = 0, 0, sum(stage.steps for stage in composition.schedule)
     if checkpoint is None:
         image, after = composition.init(composition.schedule[0].size), None
     else:
         after, start = checkpoint.state, start - checkpoint.seconds
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
+
+    def between_tiles() -> None:
+        if stop.is_set() and keeper.up_to_date:  # a step of a large picture takes minutes, and only that one is lost
+            raise InterruptedRunError(f"stopped within step {steps + 1} of {in_all}, which begins again")
+
     failure: ImpastoError | None = None
     try:
         with sentence_for_memory(fit.settings):
-            for iterate in synthesise(composition, fit.network, after, fit.bind):
+            bind = partial(fit.bind, between_tiles=between_tiles)
+            for iterate in synthesise(composition, fit.network, after, bind):
                 image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
                 for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
                     recorder.record(iterate)
-                if stop.is_set() and steps < iterate.steps:
+                if stop.is_set() and steps < in_all:
                     keeper.save(iterate)
-                    failure = InterruptedRunError(f"stopped at step {steps} of {iterate.steps}")
+                    failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
                     break
     except DivergedError as error:
         failure, image = error, image if error.image is None else error.image
         for recorder in recorders:
             if isinstance(recorder, Frames):
                 recorder.replace_last(image)
-    except OutOfMemoryError as error:
+    except (InterruptedRunError, OutOfMemoryError) as error:
         failure = error
     finally:
         seconds = time.monotonic() - start
