@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError
 from impasto.figures import contact_sheet, save_curves
 from impasto.images import (
     Image,
@@ -25,6 +27,25 @@ from impasto.recorders import Curves, save_json
 
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 Summary = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a synthesis ended: its last good picture, what it took, and why it ended early if it did."""
+
+    image: Image
+    steps: int
+    evaluations: int
+    seconds: float
+    failure: ImpastoError | None
+
+    def as_summary(self) -> Summary:
+        """The same as data."""
+        words = {InterruptedRunError: "interrupted", OutOfMemoryError: "out of memory", DivergedError: "diverged"}
+        status = next((words[kind] for kind in words if isinstance(self.failure, kind)), "done")
+        seconds = round(self.seconds, 2)
+        reason = {} if self.failure is None else {"reason": str(self.failure)}
+        return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
 
 
 def save_result(part: Part, folder: Path, image: Image, content: Picture | None, toml: str) -> None:
