@@ -111,6 +111,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     assert process.returncode == 0, err
     assert said == f"{out / 'index.html'}\n"
     assert "raylet" not in err
+    assert "memory" not in err  # a node that is lost says nothing about that
     assert_right(out, desk)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from impasto.catalogue import open_network
-from impasto.checkpoints import FOLDER, Checkpoint, Checkpoints
+from impasto.checkpoints import FOLDER, Checkpoints
 from impasto.checks import check, sentence_for_memory
 from impasto.errors import (
     DivergedError,
@@ -201,7 +201,7 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
         for number, part in enumerate(parts):
             if part.name in past.summaries:
                 continue
-            checkpoint = past.checkpoint if number == len(past.summaries) else None
+            here = past if number == len(past.summaries) else NOTHING
             place = place_of(folder, names, part.name)
             place.mkdir(exist_ok=True)
             fit, size = prepared.fits[number], part.composition.schedule[-1].size
@@ -211,10 +211,10 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
                 outcome = _synthesise(
                     part,
                     fit,
-                    [curves[part.name], *recorders(part, folder, place, spec, watching, checkpoint), tracking],
-                    checkpoints(folder, toml, number, watching, checkpoint),
+                    [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
+                    checkpoints(folder, toml, number, watching, here.checkpoint),
                     stop,
-                    checkpoint,
+                    here,
                 )
                 save_result(part, place, outcome.image, content, toml)
                 if isinstance(outcome.failure, InterruptedRunError) and fit.core(size_of(outcome.image)) is not None:
@@ -255,11 +255,11 @@ def _synthesise(
     recorders: list[Recorder],
     keeper: Checkpoints,
     stop: threading.Event,
-    checkpoint: Checkpoint | None,
+    past: Past,
 ) -> Outcome:
     composition, start = part.composition, time.monotonic()
     steps, evaluations, in_all = 0, 0, sum(stage.steps for stage in composition.schedule)
-    if checkpoint is None:
+    if (checkpoint := past.take()) is None:
         image, after = composition.init(composition.schedule[0].size), None
     else:
         after, start = checkpoint.state, start - checkpoint.seconds
@@ -273,7 +273,9 @@ def _synthesise(
     try:
         with sentence_for_memory(fit.settings):
             bind = partial(fit.bind, between_tiles=between_tiles)
-            for iterate in synthesise(composition, fit.network, after, bind):
+            iterates = synthesise(composition, fit.network, after, bind)
+            del checkpoint, after  # large, and the loop's own from here on
+            for iterate in iterates:
                 image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
                 for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
                     recorder.record(iterate)
