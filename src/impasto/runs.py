@@ -27,13 +27,14 @@ from impasto.errors import (
 from impasto.extras import TrackerName, import_tracker, import_video
 from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance, with_memory
 from impasto.images import Picture, load_picture, size_of, write_bytes
+from impasto.measuring import measure, unmeasured
 from impasto.memory import Fit, lessened, limits, within
 from impasto.metrics import peak_memory_mb
 from impasto.networks import Network, Precision
 from impasto.parts import Part, compose, part_names
 from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
-from impasto.results import RESULT, Outcome, Summary, measure, save_overview, save_result, save_summary, unmeasured
+from impasto.results import RESULT, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
 from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
