@@ -25,7 +25,7 @@ import dying
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto import engines, leases
-from impasto.batch_view import LineView, LiveView
+from impasto.batch_view import JsonView, LineView, LiveView
 from impasto.engines import Again, Ended, Job
 from impasto.errors import ImageError, SpecError
 from impasto.images import save_image
@@ -421,10 +421,12 @@ def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
 def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     view = LineView(total=3, done=1)
     view.ended(2, "a", None, 1.234)
+    view.again("b", "too little memory; it is tried again")
     view.ended(3, "b", ImageError("b.png is no picture"), None)
     assert capsys.readouterr().err.splitlines() == [
         "1 of 3 runs are done already",
         "2/3 a: done, 1.2 s",
+        "b: too little memory; it is tried again",
         "3/3 b: not done: b.png is no picture",
     ]
 
@@ -440,10 +442,19 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
     bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
     assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
     view.ended(2, "a", ImageError("no picture"), None)
+    view.again("b", "it is tried again")
     view.look(["b"])
     assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
     view.close()
-    assert "a: no picture" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "a: no picture" in said.err
+    assert "b: it is tried again" in said.err
+    JsonView(total=3, done=1).again("b", "it is tried again")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
+        "event": "again",
+        "name": "b",
+        "words": "it is tried again",
+    }
 
 
 # One process in one folder ------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ class Try:
 
     def ended(self, error: ImpastoError | None) -> Ended:
         """How it ended for good: where it failed and was tried before, the sentence says so."""
-        if error is not None and self.number > 1:
+        if isinstance(error, (OutOfMemoryError, KilledError)) and self.number > 1:
             error.args = (f"{error}; it was tried {self.number} times{self._with(', at last with')}",)
         return Ended(self.job, error)
 
@@ -104,11 +104,9 @@ def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: 
     """
     again: list[tuple[Try, ImpastoError | None]] = []
     for ended in _work(jobs, stop, place, workers):
-        further = (
-            None
-            if ended is None or stop.is_set()
-            else Try(ended.job, place).next(ended.error, beside_others=workers > 1)
-        )
+        further = None
+        if ended is not None and not stop.is_set():
+            further = Try(ended.job, place).next(ended.error, beside_others=workers > 1)
         if ended is None or further is None:
             yield ended
         else:

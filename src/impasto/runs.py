@@ -108,7 +108,8 @@ def resume(
     prepared = _prepare(spec, threads, found.provenance.get("memory_bytes"), share / before)
     require_same(folder, found.provenance, provenance(spec, prepared.network))
     toml = found.toml
-    past = look_back(folder, names, fingerprint(toml), prepared.network.device)
+    with sentence_for_memory(spec.settings):
+        past = look_back(folder, names, fingerprint(toml), prepared.network.device)
     with _sentence_for(folder):
         past = cut_back(folder, names, past)
         if share < before:
