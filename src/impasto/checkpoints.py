@@ -57,7 +57,7 @@ class Checkpoints:
 
     Where writing takes long, as with very large pictures, they are farther apart: it takes a tenth of the time at most.
     `files` are handed to the disk first, so that they reach as far as the checkpoint even after a power failure.
-    It is `up_to_date` where no step has been taken since the newest one, or at all: going on would lose none.
+    It is `up_to_date` where no step has been taken since the newest one, or none at all: a stop now would lose none.
     """
 
     def __init__(
