@@ -47,6 +47,7 @@ ORDER = (
     "profiles",
     "folders",
     "results",
+    "measuring",
     "trackers",
     "tracking",
     "records",

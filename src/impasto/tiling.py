@@ -26,6 +26,10 @@ STRIP_PIXELS = 1 << 20  # of the picture, for priors
 Found = TypeVar("Found")
 
 
+def go_on() -> None:
+    """What is done between tiles unless something else is asked for: nothing."""
+
+
 class Target(NamedTuple):
     """What the activations of the whole picture should be at a layer."""
 
@@ -46,6 +50,8 @@ class TiledCriterion:
     """A criterion that reads the picture tile by tile.
 
     Where an accelerator's memory turns out to be too short, tiles are halved from then on and that is said.
+    `between_tiles` is called before each tile; with large pictures one evaluation takes minutes, and it may end that
+    by raising an error.
     """
 
     network: Network
@@ -55,6 +61,7 @@ class TiledCriterion:
     statistics: tuple[BoundTerm, ...]
     targets: tuple[Target, ...]
     priors: tuple[Prior, ...]
+    between_tiles: Callable[[], None] = go_on
 
     @property
     def layers(self) -> frozenset[str]:
@@ -95,6 +102,7 @@ class TiledCriterion:
                 _add(values, part.name, value.detach())
         gradient = torch.zeros_like(image, memory_format=torch.contiguous_format)
         for tile in self.tiles:
+            self.between_tiles()
             shares = self._shares(tile, self.targets)
             scaled = {key: slope * self._part(tile, key[0]) for key, slope in slopes.items()}
             errors, found = tile_gradient(self.network, tile.crop.of(image), tile.inside, scaled, shares)
@@ -111,6 +119,7 @@ class TiledCriterion:
         values: dict[str, Tensor] = {}
         total: Statistics = {}
         for tile in self.tiles if keys or targets else ():
+            self.between_tiles()
             shares = self._shares(tile, targets)
             found, errors = tile_statistics(self.network, tile.crop.of(image), tile.inside, keys, shares)
             for key, mean in found.items():
@@ -144,11 +153,14 @@ class TiledCriterion:
             print(f"impasto: memory is short; tiles are halved to {smaller[1]} × {smaller[0]} px", file=sys.stderr)
 
 
-def bind_tiled(objective: Objective, network: Network, size: Size, core: Size) -> TiledCriterion:
+def bind_tiled(
+    objective: Objective, network: Network, size: Size, core: Size, between_tiles: Callable[[], None] = go_on
+) -> TiledCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
-    References are read in tiles too. Raises ImageError where a picture is too small for a layer; SpecError where the
-    objective is empty, or compares activations by a distance that cannot be taken in parts.
+    References are read in tiles too; `between_tiles` is called before each tile, also of these.
+    Raises ImageError where a picture is too small for a layer; SpecError where the objective is empty, or compares
+    activations by a distance that cannot be taken in parts.
     """
     statistics: list[BoundTerm] = []
     targets: list[Target] = []
@@ -158,10 +170,10 @@ def bind_tiled(objective: Objective, network: Network, size: Size, core: Size) -
         reference = term.frame(term.reference, size).to(network.device)
         network.require_size(size_of(reference), term.layers)
         if term.represent is activations:
-            targets += _targets(term, network, reference, core)
+            targets += _targets(term, network, reference, core, between_tiles)
             continue
         keys = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
-        found = mean_statistics(network, reference, core, list(keys.values()))
+        found = mean_statistics(network, reference, core, list(keys.values()), between_tiles)
         for layer, weight in term.layers.items():
             loss = aim(term.distance, found[keys[layer]])
             statistics.append(BoundTerm(f"{term.name}/{layer}", keys[layer][0], weight, term.represent, loss))
@@ -170,16 +182,21 @@ def bind_tiled(objective: Objective, network: Network, size: Size, core: Size) -
         raise SpecError("the objective has no term; give at least one a weight above 0")
     network.require_size(size, [part.layer for part in statistics] + [target.layer for target in targets])
     priors = tuple(term for term in objective.terms if isinstance(term, Prior))
-    return TiledCriterion(network, size, core, names, tuple(statistics), tuple(targets), priors)
+    return TiledCriterion(network, size, core, names, tuple(statistics), tuple(targets), priors, between_tiles)
 
 
-def mean_statistics(network: Network, image: Image, core: Size, keys: Sequence[Key]) -> Statistics:
+def mean_statistics(
+    network: Network, image: Image, core: Size, keys: Sequence[Key], between_tiles: Callable[[], None] = go_on
+) -> Statistics:
     """Representations of a whole picture, read in tiles."""
     terms = tuple(BoundTerm("", layer, 0.0, represent, torch.sum) for layer, represent in keys)
-    return TiledCriterion(network, size_of(image), core, (), terms, (), ())._first_pass(image, ())[0]
+    whole = TiledCriterion(network, size_of(image), core, (), terms, (), (), between_tiles)
+    return whole._first_pass(image, ())[0]
 
 
-def _targets(term: Match, network: Network, reference: Image, core: Size) -> list[Target]:
+def _targets(
+    term: Match, network: Network, reference: Image, core: Size, between_tiles: Callable[[], None]
+) -> list[Target]:
     if not isinstance(term.distance, SquaredError):
         raise SpecError(
             f"{term.name}: this distance of activations cannot be taken in tiles; use mean_squared_error or "
@@ -190,6 +207,7 @@ def _targets(term: Match, network: Network, reference: Image, core: Size) -> lis
     whole: dict[str, Tensor] = {}
     scales: dict[str, Tensor] = {}
     for tile in cut((height, width), core, network, names.values()):
+        between_tiles()
         for layer, maps in read(network, tile.crop.of(reference), names.values()):
             stride = network.stride(layer)
             own = tile.inside.of(maps, stride)
