@@ -42,7 +42,7 @@ def measure(part: Part, image: Image, content: Picture | None, fit: Fit) -> Summ
         at = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
         aims, _ = read_once(network, term.frame(term.reference, size).to(network.device), set(at.values()), core)
         for layer, weight in term.layers.items():
-            _add(losses, f"{term.name}/{layer}", weight * float(term.loss(found[at[layer]], target=aims[at[layer]])))
+            _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[at[layer]], aims[at[layer]])))
     metrics: dict[str, Any] = {}
     if target is not None:
         errors = {layer: differences[network.canonical(layer)].error for layer in shown}
