@@ -1,10 +1,9 @@
 """Inversion panel: eight photographs, five layers, 350 evaluations, impasto against the field's recipes.
 
 Each photograph is squashed to 224 × 224. e = ‖Φ(x) − Φ₀‖ / ‖Φ₀‖ of the saved 8-bit picture in float32, on the
-normalised network, before and after the layer's ReLU; PSNR of the same picture. Every recipe sees the same network
-in the same precision: float32 for conv1_1 and conv2_1, else bfloat16 where it is native. impasto's rows are
-`--preset accurate` and the default of `reconstruct`, which aims at the convolution; a recipe named "after the ReLU"
-aims there.
+normalised network, before and after the layer's ReLU; PSNR of the same picture. Every recipe sees the same network,
+in float32 for conv1_1 and conv2_1, else in bfloat16 where it is native. impasto's rows are `--preset accurate`, which
+asks for float32 at all layers, and the default of `reconstruct`.
 
 What is already in the results is kept, recipe by recipe, so that the panel can be measured in several sittings. With
 `--seconds` only the seconds are measured again, on the first photograph, nothing else running.
@@ -26,7 +25,7 @@ from impasto.images import Image, quantise
 from impasto.networks import Network
 from impasto.objectives import Criterion
 from impasto.presets import preset
-from impasto.specs import ReconstructSettings
+from impasto.specs import ReconstructSettings, Settings
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 SIZE = (224, 224)
@@ -51,8 +50,7 @@ def by_recipe(name: str, network: Network, photo: Image, layer: str, evaluations
     return RECIPES[name](lambda image: _Loss.apply(image, criterion), SIZE, evaluations, network.stride(layer))
 
 
-def by_impasto(network: Network, photo: Image, layer: str, evaluations: int, name: str) -> Image:
-    settings = preset("reconstruct", name, size=SIZE[0], evaluations=evaluations)
+def by_impasto(network: Network, photo: Image, layer: str, settings: Settings) -> Image:
     assert isinstance(settings, ReconstructSettings)
     composition = reconstruct(photo, layer, settings)
     image = composition.init(SIZE)  # what stays if no step were taken: never the photograph itself
@@ -76,7 +74,10 @@ def main(pictures: list[Path], evaluations: int, names: list[str], layers: list[
                 if name in RECIPES:
                     image = by_recipe(name, network, photo, layer, evaluations)
                 else:
-                    image = by_impasto(network, photo, layer, evaluations, name.removeprefix("impasto "))
+                    settings = preset(
+                        "reconstruct", name.removeprefix("impasto "), size=SIZE[0], evaluations=evaluations
+                    )
+                    image = by_impasto(precise if settings.precision == "float32" else network, photo, layer, settings)
                 seconds = time.perf_counter() - begin
                 saved = quantise(image)
                 after = f"relu{layer[4:]}"
