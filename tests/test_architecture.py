@@ -47,6 +47,7 @@ ORDER = (
     "calibration",
     "profiles",
     "folders",
+    "connecting",
     "results",
     "trackers",
     "tracking",
