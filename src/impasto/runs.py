@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from impasto.catalogue import open_network
 from impasto.checkpoints import FOLDER, Checkpoint, Checkpoints
 from impasto.checks import check, sentence_for_memory
+from impasto.crews import Crew
 from impasto.errors import (
+    ClusterError,
     DivergedError,
     ImpastoError,
     InterruptedRunError,
@@ -28,14 +29,15 @@ from impasto.folders import as_toml, check_folder, default_folder, make_folder, 
 from impasto.images import Image, Picture, load_picture, write_bytes
 from impasto.memory import Fit, limits, within
 from impasto.metrics import peak_memory_mb
-from impasto.networks import Network, Precision
-from impasto.parts import Part, compose, part_names
+from impasto.networks import Network
+from impasto.parts import Part, compose, network_of, part_names
 from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
 from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
 from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
+from impasto.spreading import crew_at, spread
 from impasto.stopping import stop_signal
 from impasto.synthesis import synthesise
 from impasto.watching import Show, Watching, checkpoints, recorders, trackers
@@ -50,11 +52,13 @@ def run(
     track: Sequence[TrackerName] = (),
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
+    cluster: str | None = None,
 ) -> Path:
     """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
 
     `track` names the trackers that are told of it (see docs/tracking.md), `mp4` adds a video to the animations.
     Every `checkpoint_seconds` (0 for never) and where it is interrupted the run keeps where it stands, for `resume`.
+    `cluster` is the address of a Ray cluster, or "auto", whose workers compute the tiles of large pictures.
     Nothing is written before pictures, layers and sizes are known to serve. A run that is interrupted (Ctrl-C,
     SIGTERM), diverges or runs out of memory keeps its last good picture and raises the ImpastoError that says so.
     """
@@ -63,17 +67,25 @@ def run(
     _require_video(spec.settings, mp4)
     folder = out or default_folder(spec.task, spec.pictures)
     check_folder(folder, spec, force=force)
-    prepared = _prepare(spec, spec.settings.threads)
-    make_folder(folder, spec, force=force)
-    toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory)
-    with _sentence_for(folder):
-        write_bytes(folder / SETTINGS_FILE, toml.encode())
-        (folder / FOLDER).mkdir()
-        _run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
+    with crew_at(cluster, spec.settings) as crew:
+        prepared = _prepare(spec, spec.settings.threads, crew)
+        make_folder(folder, spec, force=force)
+        toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory)
+        with _sentence_for(folder, cluster):
+            write_bytes(folder / SETTINGS_FILE, toml.encode())
+            (folder / FOLDER).mkdir()
+            _run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
     return folder
 
 
-def resume(folder: Path, *, show: Show = "progress", mp4: bool = False, checkpoint_seconds: float = 30.0) -> Path:
+def resume(
+    folder: Path,
+    *,
+    show: Show = "progress",
+    mp4: bool = False,
+    checkpoint_seconds: float = 30.0,
+    cluster: str | None = None,
+) -> Path:
     """Go on with a run that was ended before its end, from its last checkpoint; return its folder.
 
     On the same machine it ends as a run in one go does, bit for bit. One that is done is left as it is.
@@ -91,12 +103,13 @@ def resume(folder: Path, *, show: Show = "progress", mp4: bool = False, checkpoi
     if changed:
         raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
     threads = spec.settings.threads or found.provenance.get("threads")
-    prepared = _prepare(spec, threads, found.provenance.get("memory_bytes"))
-    require_same(folder, found.provenance, provenance(spec, prepared.network))
-    past = look_back(folder, names, fingerprint(found.toml), prepared.network.device)
-    with _sentence_for(folder):
-        past = cut_back(folder, names, past)
-        _run_parts(prepared, folder, found.toml, Watching(show, (), mp4, checkpoint_seconds), past)
+    with crew_at(cluster, spec.settings) as crew:
+        prepared = _prepare(spec, threads, crew, found.provenance.get("memory_bytes"))
+        require_same(folder, found.provenance, provenance(spec, prepared.network))
+        past = look_back(folder, names, fingerprint(found.toml), prepared.network.device)
+        with _sentence_for(folder, cluster):
+            past = cut_back(folder, names, past)
+            _run_parts(prepared, folder, found.toml, Watching(show, (), mp4, checkpoint_seconds), past)
     return folder
 
 
@@ -112,18 +125,21 @@ class _Prepared:
     fits: list[Fit]
 
 
-def _prepare(spec: RunSpec, threads: int | None, memory: int | None = None) -> _Prepared:
+def _prepare(spec: RunSpec, threads: int | None, crew: Crew | None, memory: int | None = None) -> _Prepared:
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
     pictures = [load_picture(path) for path in spec.pictures]
     with sentence_for_memory(settings):
-        network = _open(settings, settings.precision)
-        precise = network if network.precision == torch.float32 else _open(settings, "float32")
+        network = network_of(settings, settings.precision)
+        precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(settings, network.device, memory)
         fits = [
-            Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings)
+            spread(
+                Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings),
+                crew,
+            )
             for part in parts
         ]
         for part, fit in zip(parts, fits, strict=True):
@@ -139,29 +155,18 @@ def _require_video(settings: Settings, mp4: bool) -> None:
 
 
 @contextmanager
-def _sentence_for(folder: Path) -> Iterator[None]:
+def _sentence_for(folder: Path, cluster: str | None) -> Iterator[None]:
     """What went wrong, and what the folder has all the same."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
     except ImpastoError as error:
-        if (folder / RESULT).is_file():
-            further = f"; go on with: impasto resume {folder}" if isinstance(error, InterruptedRunError) else ""
-            error.args = (f"{error}; the picture so far is in {folder}{further}",)
+        so_far = f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
+        if isinstance(error, ClusterError) or (so_far and isinstance(error, InterruptedRunError)):
+            so_far += f"; go on with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"
+        error.args = (f"{error}{so_far}",)
         raise
-
-
-def _open(settings: Settings, precision: Precision) -> Network:
-    return open_network(
-        settings.network,
-        weights=settings.weights,
-        means=settings.means,
-        pooling=settings.pooling,
-        padding=settings.padding,
-        precision=precision,
-        device=settings.device,
-    )
 
 
 def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
