@@ -24,6 +24,7 @@ from impasto.crews import Crew
 from impasto.memory import Limits
 from impasto.parts import network_of
 from impasto.spreading import SpreadFit
+from impasto.tilers import go_on
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 STORE_BYTES = 512 * 2**20
@@ -60,7 +61,9 @@ def measure(address: str, size_px: int, workers: int, evaluations: int) -> dict[
         core = SpreadFit(network, objective, Limits(math.inf), settings, crew).spread_core(size) or (256, 256)
         here = bind_tiled(objective, network, size, core)
         begin = time.perf_counter()
-        there = bind_tiled(objective, network, size, core, partial(cluster_tiler, crew, record, network, core))
+        there = bind_tiled(
+            *(objective, network, size, core), make=partial(cluster_tiler, crew, record, network, core, go_on)
+        )
         binding = time.perf_counter() - begin
         seconds(there.losses_and_gradient)  # what comes first is slow
         record.evaluations = record.sent_bytes = record.returned_bytes = 0

@@ -53,6 +53,7 @@ ORDER = (
     "cluster_tiler",
     "spreading",
     "results",
+    "measuring",
     "trackers",
     "tracking",
     "records",

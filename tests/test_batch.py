@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,8 +25,8 @@ import dying
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto import engines, leases
-from impasto.batch_view import LineView, LiveView
-from impasto.engines import Job
+from impasto.batch_view import JsonView, LineView, LiveView
+from impasto.engines import Again, Ended, Job
 from impasto.errors import ImageError, SpecError
 from impasto.images import save_image
 from impasto.leases import held, leased
@@ -303,20 +306,64 @@ def job(name: str) -> Job:
 
 def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "serve", dying.killed)
-    events = engines.on_this_machine([job("a"), job("b")], Event(), place=Place(tmp_path, 1), workers=2)
-    ended = [event for event in events if event is not None]
+    events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(tmp_path, 1), workers=2))
+    killed = "its process was ended by SIGKILL, perhaps because memory was short"
+    ended = [event for event in events if isinstance(event, Ended)]
     assert sorted(each.job.name for each in ended) == ["a", "b"]
-    assert all("ended by SIGKILL, each time it was tried; perhaps memory was short" in str(e.error) for e in ended)
-    assert [(tmp_path / name).read_text().count("tried") for name in "ab"] == [3, 3]
+    assert {str(each.error) for each in ended} == {
+        f"{killed}; it was tried 3 times, at last with a quarter of the memory"
+    }
+    assert [event.words for event in events if isinstance(event, Again)] == 2 * [
+        f"{killed}; it is tried again, alone, with half of the memory",
+        f"{killed}; it is tried again, alone, with a quarter of the memory",
+    ]
+    shares = ["1.0", "0.5", "0.25"]
+    assert [(tmp_path / name).read_text().split() for name in "ab"] == [shares, shares]
 
 
 def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "serve", dying.short_of_memory_beside_others)
+    """One that was refused before it began is tried again only where others may have been in its way, with all."""
+    monkeypatch.setattr(engines, "serve", dying.short_of_memory_at_first)
     for workers, errors in ((2, [None, None]), (1, ["too little memory"] * 2)):
         out = tmp_path / str(workers)
         out.mkdir()
-        events = engines.on_this_machine([job("a"), job("b")], Event(), place=Place(out, 1), workers=workers)
-        assert [event.error and str(event.error) for event in events if event is not None] == errors
+        events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(out, 1), workers=workers))
+        assert [event.error and str(event.error) for event in events if isinstance(event, Ended)] == errors
+        again = ["too little memory; it is tried again, alone,"] * (2 if workers == 2 else 0)
+        assert [event.words for event in events if isinstance(event, Again)] == again
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
+    """The system gives it much less than it was told there is: it fails, and then does with less."""
+    (desk / "photos" / "other.png").unlink()
+    words = ("--recipe", "invert", "--layer", "relu2_1", "--size", "640", "--steps", "2", "--frames", "0")
+    precise = ("--precision", "float32", "--threads", "1", "--history", "2", "--memory", "1100MB")
+    command = [sys.executable, "-m", "impasto", "batch", "photos", *words, *precise, "-o", "out"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    driver, limit, toml = Driver(process), 0, Path("out/photo/run.toml")
+    gone = (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError, IndexError)
+    while process.poll() is None:
+        with suppress(*gone):  # one that has ended just now
+            for worker in driver.workers():
+                data = int(re.findall(r"VmData:\s*(\d+)", Path(f"/proc/{worker.pid}/status").read_text())[0]) * 1024
+                limit = data + 250_000_000 if not limit and toml.exists() else limit
+                if limit:
+                    resource.prlimit(worker.pid, resource.RLIMIT_DATA, (limit, limit))
+        time.sleep(0.01)
+    code, _, err = driver.end()
+    assert code == 0, err
+    assert re.match(
+        r"photo: there is not enough memory for 640 px; .*; the picture so far is in out/photo; "
+        r"it is tried again, alone, with half of the memory\n",
+        err,
+    )
+    summary = read_json(Path("out/photo/summary.json"))
+    assert (summary["status"], summary["steps"], summary.get("tile_px") is not None) == ("done", 2, True)
+    known = tomllib.loads(toml.read_text("utf-8"))
+    assert known["provenance"]["memory_share"] in (0.5, 0.25)
+    assert known["provenance"]["memory_bytes"] < 400e6
+    assert known["settings"]["memory"] == "1100MB"
 
 
 def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -> None:
@@ -374,10 +421,12 @@ def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
 def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     view = LineView(total=3, done=1)
     view.ended(2, "a", None, 1.234)
+    view.again("b", "too little memory; it is tried again")
     view.ended(3, "b", ImageError("b.png is no picture"), None)
     assert capsys.readouterr().err.splitlines() == [
         "1 of 3 runs are done already",
         "2/3 a: done, 1.2 s",
+        "b: too little memory; it is tried again",
         "3/3 b: not done: b.png is no picture",
     ]
 
@@ -393,10 +442,19 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
     bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
     assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
     view.ended(2, "a", ImageError("no picture"), None)
+    view.again("b", "it is tried again")
     view.look(["b"])
     assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
     view.close()
-    assert "a: no picture" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "a: no picture" in said.err
+    assert "b: it is tried again" in said.err
+    JsonView(total=3, done=1).again("b", "it is tried again")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
+        "event": "again",
+        "name": "b",
+        "words": "it is tried again",
+    }
 
 
 # One process in one folder ------------------------------------------------------------------------------------------

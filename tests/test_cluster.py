@@ -1,9 +1,11 @@
 """Batches on a Ray cluster of several nodes, all on this machine: a lost node costs nothing."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,24 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     assert process.returncode == 0, err
     assert said == f"{out / 'index.html'}\n"
     assert "raylet" not in err
+    assert "memory" not in err  # a node that is lost says nothing about that
+    assert_right(out, desk)
+
+
+def test_a_killed_process_goes_on_with_less_memory(desk: Path, cluster: Any) -> None:
+    out = desk / "killed"
+    process = start(desk, cluster, "-o", "killed")
+    wait_for(lambda: begun(out), process)
+    killed = begun(out)[0]
+    os.kill(int((out / ".leases" / killed.name).read_text("utf-8").split()[1]), signal.SIGKILL)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    why = "its process was ended, perhaps because memory was short"
+    assert f"{killed.name}: {why}; it is tried again with half of the memory\n" in err
+    known = {name: tomllib.loads((out / name / "run.toml").read_text("utf-8"))["provenance"] for name in NAMES}
+    assert {name: values.get("memory_share", 1.0) for name, values in known.items()} == {
+        name: 0.5 if name == killed.name else 1.0 for name in NAMES
+    }
     assert_right(out, desk)
 
 

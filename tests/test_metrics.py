@@ -1,6 +1,8 @@
 """How good a result is, against numbers worked out by hand."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import random_image
+import impasto.memory
+from conftest import example, random_image
+from impasto.images import Picture, quantise
+from impasto.measuring import measure
+from impasto.memory import Fit, Limits
 from impasto.metrics import feature_error, peak_memory_mb, psnr
 from impasto.networks import Network
+from impasto.parts import compose
+from impasto.specs import TASKS, ReconstructSettings, RunSpec, Settings, TextureSettings, TransferSettings
 
 
 def test_psnr_by_hand() -> None:
@@ -51,6 +59,58 @@ def test_feature_error_of_the_picture_itself(tiny: Network) -> None:
 def test_an_empty_code_can_be_met(tiny: Network) -> None:
     black = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
     assert feature_error(tiny, black, black, ["image"]) == {"image": 0}
+
+
+@pytest.mark.parametrize("memory", [1e12, 1e6], ids=["whole", "tiles"])
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        (TransferSettings(content_layers="conv2_2=1,relu1_2=0.5", style_layers="relu1_1,relu2_1", size=64), 3),
+        (
+            TransferSettings(
+                content_layers="relu2_2", style_layers="relu2_1", distance="squared", statistics="gram", size=64
+            ),
+            3,
+        ),
+        (ReconstructSettings(layers="conv2_1", size=64), 2),
+        (TextureSettings(layers="relu1_1,relu2_1", size=64), 2),
+    ],
+    ids=["transfer", "transfer by squares", "reconstruct", "texture"],
+)
+def test_a_result_is_measured_in_one_reading_of_each_picture(
+    plain: Network, monkeypatch: pytest.MonkeyPatch, settings: Settings, passes: int, memory: float
+) -> None:
+    """Losses as the objective says, errors as `feature_error` does."""
+    monkeypatch.setattr(impasto.memory, "LEAST_PX", 16)
+    task = next(name for name, kind in TASKS.items() if isinstance(settings, kind))
+    pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
+    pictures = pictures if task == "transfer" else pictures[:1]
+    spec = RunSpec(task=task, pictures=tuple(Path("x.png") for _ in pictures), settings=settings)
+    (part,) = compose(spec, [picture.image for picture in pictures])
+    size, fit = part.composition.schedule[-1].size, Fit(plain, part.composition.objective, Limits(memory), settings)
+    image = random_image(*size, 3, torch.float32)
+    truth = part.composition.objective.bind(plain, size).losses(quantise(image))
+    read = list[str]()
+    apply = Network.apply
+
+    def counted(network: Network, layer: str, *more: Any, **named: Any) -> torch.Tensor:
+        read.append(layer)
+        return apply(network, layer, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "apply", counted)
+        found = measure(part, image, None if task == "texture" else pictures[0], fit)
+    count = read.count("conv1_1")
+    if memory == 1e12:
+        assert count == passes
+    else:
+        assert count >= 2 * passes
+    assert found["losses"] == pytest.approx(truth, rel=1e-5)
+    assert list(found["losses"]) == list(part.composition.objective.weights())
+    if task != "texture":
+        layers = found["metrics"]["feature_error"]
+        assert layers == pytest.approx(feature_error(plain, quantise(image), pictures[0].image, layers), rel=1e-5)
+        assert found["metrics"]["psnr"] == pytest.approx(psnr(quantise(image), pictures[0].image))
 
 
 def test_peak_memory() -> None:

@@ -429,3 +429,13 @@ def test_makers_make_afresh() -> None:
         assert isinstance(other, LBFGS)
         assert (one.history, one.line_search) == (7, line_search)
         assert one.pairs is not other.pairs
+
+
+def test_a_shorter_memory_goes_on_with_the_newest_pairs() -> None:
+    """As where memory has become short meanwhile; what is dropped is the oldest."""
+    loss, _, _ = quadratic(12, 50)
+    made = LBFGS(history=6)
+    Descent(loss, made, torch.zeros(12, dtype=torch.float64)).run(8)
+    shorter = LBFGS(history=2)
+    shorter.restore(made.state())
+    assert [pair.curvature for pair in shorter.pairs] == [pair.curvature for pair in made.pairs][-2:]

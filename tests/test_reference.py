@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import random_image
-from impasto.distances import mean_squared_error, normalised_squared_error, wasserstein_distance
+from impasto.distances import Wasserstein, mean_squared_error, normalised_squared_error, wasserstein_distance
 from impasto.networks import Network
 from impasto.priors import alpha_norm, out_of_range, total_variation
 from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram
@@ -166,10 +166,10 @@ def test_wasserstein_distance(channels: int, seed: int, blur: float) -> None:
     features = [feature_map((channels, 5, 6), seed + more) for more in (0, 1)]
     found, target = map(mean_and_gram, features)
     truth = wasserstein_by_numpy(found.numpy(), target.numpy(), blur)
-    assert float(wasserstein_distance(found, target, blur)) == pytest.approx(truth, rel=1e-8)
-    assert float(wasserstein_distance(target, target, blur)) == pytest.approx(0, abs=1e-12)
+    assert float(Wasserstein(blur)(found, target)) == pytest.approx(truth, rel=1e-8)
+    assert float(Wasserstein(blur)(target, target)) == pytest.approx(0, abs=1e-12)
     doubled = (mean_and_gram(2 * maps) for maps in features)
-    assert float(wasserstein_distance(*doubled, blur)) == pytest.approx(truth, rel=1e-8)  # the same in any unit
+    assert float(Wasserstein(blur)(*doubled)) == pytest.approx(truth, rel=1e-8)  # the same in any unit
 
 
 def test_wasserstein_distance_by_hand() -> None:
@@ -180,7 +180,7 @@ def test_wasserstein_distance_by_hand() -> None:
     def moments(mean: Tensor, deviation: Tensor) -> Tensor:
         return torch.cat([mean[None], torch.outer(mean, mean) + torch.diag(deviation**2)]).double()
 
-    found = wasserstein_distance(moments(mean, deviation), moments(wanted, other), blur=0.0)
+    found = Wasserstein(blur=0.0)(moments(mean, deviation), moments(wanted, other))
     assert float(found) == pytest.approx((1 + 9 + 1 + 6.25) / (1 + 1 + 9))
 
 

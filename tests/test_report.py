@@ -437,8 +437,8 @@ def test_labels_of_frames(made: Path) -> None:
 
 def test_terms_have_weights_and_shares(made: Path) -> None:
     table = terms_table(read_run(made / "other"))
-    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.16"]
-    assert [cell.text for cell in table.rows[1][:3]] == ["style", "relu1_1", "0.341"]
+    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.06"]
+    assert [cell.text for cell in table.rows[1][:3]] == ["style", "relu1_1", "0.353"]
     shares = [row[3].share for row in table.rows]
     assert sum(share or 0 for share in shares) == pytest.approx(1)
     losses = read_json(made / "other" / "summary.json")["losses"]

@@ -1,5 +1,6 @@
 """Runs that are ended on the way and go on: in this process at any step, and as a program that is killed."""
 
+import gc
 import os
 import random
 import shutil
@@ -7,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ from impasto.records import read_run
 from impasto.runs import resume, run
 from impasto.schedules import Stage, settling
 from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, TransferSettings
-from impasto.synthesis import Composition, Iterate, State, synthesise
+from impasto.synthesis import Composition, Descent, Iterate, State, synthesise
 
 PHOTO, PAINTING = random_image(24, 32, 1, torch.float32), random_image(20, 30, 2, torch.float32)
 OBJECTIVE = (
@@ -224,6 +226,26 @@ def test_any_flipped_byte_is_noticed(tmp_path: Path, state: State) -> None:
             read_checkpoint(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_reading_keeps_one_copy(tmp_path: Path) -> None:
+    """Twelve vectors of 8 MB: the process' peak grows by them and little more."""
+    vectors = [torch.rand(2**21) for _ in range(12)]
+    descent = Descent(1, 1, vectors[0], vectors[1], False, {"pairs": vectors[2:]})
+    write_checkpoint(Checkpoint("", 0, 0.0, State(1, 0, 0, None, descent)), tmp_path / "checkpoint")
+    program = """
+import re, sys
+from pathlib import Path
+from impasto.checkpoints import read_checkpoint
+peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+before = peak()
+read = read_checkpoint(Path(sys.argv[1]))
+print(peak() - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "checkpoint")]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert 12 * 2**23 <= grown < 14 * 2**23
+
+
 # Whole runs ----------------------------------------------------------------------------------------------------------
 
 
@@ -353,6 +375,48 @@ def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None
     resume(desk / "run", show="nothing")
     assert 1000 < read_json(desk / "run" / "summary.json")["seconds"] < 1060
     assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 10
+
+
+@pytest.mark.parametrize("name", ["transfer", "fourier"])
+def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """After as many steps as L-BFGS remembers nothing is left of a checkpoint: nobody holds it beside the loop."""
+    spec = SPECS[name].model_copy(update={"settings": SPECS[name].settings.model_copy(update={"history": 2})})
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(InterruptedRunError):
+            run(spec, desk / "run", show="nothing")
+    loaded: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def watched(*given: Any) -> Iterator[Iterate]:
+        tensors: list[torch.Tensor] = []
+        _gather(given[2], tensors)
+        loaded.extend(weakref.ref(tensor) for tensor in tensors)
+        iterates = synthesise(*given)
+        del given, tensors
+        for iterate in iterates:
+            gc.collect()
+            alive.append(sum(each() is not None for each in loaded))
+            yield iterate
+
+    monkeypatch.setattr(impasto.runs, "synthesise", watched)
+    resume(desk / "run", show="nothing")
+    assert len(loaded) >= 4
+    assert alive[0] < len(loaded)
+    assert alive[3:] == [0] * len(alive[3:]) != []
+
+
+def _gather(value: Any, into: list[torch.Tensor]) -> None:
+    """All tensors of a state."""
+    if isinstance(value, torch.Tensor):
+        into.append(value)
+    elif isinstance(value, dict):
+        _gather(list(value.values()), into)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _gather(each, into)
+    elif isinstance(value, (State, Descent)):
+        _gather([getattr(value, each.name) for each in fields(value)], into)
 
 
 @pytest.fixture

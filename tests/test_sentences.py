@@ -132,7 +132,7 @@ def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None
             "small.png: a picture of 15 × 15 pixels is too small for conv5_1, which needs at least 16 × 16",
         ),
         (
-            ["transfer", "photo.png", "small.png"],
+            ["transfer", "photo.png", "small.png", "--style-layers", "relu5_1"],
             "small.png: a picture of 15 × 15 pixels is too small for relu5_1, which",
         ),
         (
@@ -146,14 +146,14 @@ def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None
             "larger --size, or shallower layers",
         ),
         (
-            ["transfer", "photo.png", "strip.png"],
+            ["transfer", "photo.png", "strip.png", "--style-layers", "relu5_1"],
             "at 128 × 96 px a picture of 1109 × 11 pixels is too small for relu5_1, which needs at least 16 × 16; "
             "choose a larger --size or --smallest or --style-scale, or shallower layers",
         ),
         (["transfer", "strip.png", "photo.png"], "at 512 × 5 px a picture of 512 × 5 pixels is too small for relu4_2"),
         (
-            ["transfer", "photo.png", "photo.png", "--style-scale", 0.1],
-            "is too small for relu5_1, which needs at least 16",
+            ["transfer", "photo.png", "photo.png", "--style-scale", 0.05],
+            "is too small for relu4_1, which needs at least 8",
         ),
     ],
 )

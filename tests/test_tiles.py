@@ -1,5 +1,6 @@
 """Tiles give the losses and the gradient of the whole picture, see no more than they need, and keep to the memory."""
 
+import math
 import re
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from conftest import random_image
 from impasto.distances import Distance, mean_squared_error, normalised_squared_error, wasserstein_distance
 from impasto.errors import ImageError, SpecError
 from impasto.images import Size
-from impasto.memory import Fit, Limits
+from impasto.memory import Fit, Limits, lessened
 from impasto.metrics import feature_error
 from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
 from impasto.objectives import Criterion, Objective, content, prior, style
@@ -284,6 +285,27 @@ def test_tiles_shrink_with_memory(normalised: Network) -> None:
         areas.append((core or size)[0] * (core or size)[1])
     assert areas == sorted(areas, reverse=True)
     assert areas[-1] < areas[0]
+
+
+def test_a_share_of_the_memory(normalised: Network) -> None:
+    """A half and a quarter make smaller tiles; nothing is taken below what the smallest need, or more than there is."""
+    size, fit = (4096, 6144), fit_of(normalised, 40e9)
+    areas, least = [], fit_of(normalised, 0.0).needed_within(size)
+    for share in (1.0, 0.5, 0.25, 0.01):
+        (less,) = lessened([fit], [size], share)
+        core = less.core(size)
+        assert core is not None
+        areas.append(core[0] * core[1])
+        assert less.limits.memory == pytest.approx(max(share * 40e9, least))
+        less.require(size)
+    assert areas == sorted(areas, reverse=True)
+    assert areas[0] > areas[1]
+    assert lessened([fit_of(normalised, 1e9)], [size], 0.5)[0].limits.memory == 1e9
+    assert lessened([fit_of(normalised, math.inf)], [size], 0.5)[0].limits.memory == math.inf
+
+
+def test_memory_that_nobody_knows() -> None:
+    assert impasto.memory.limits(InvertSettings(), torch.device("mps")).memory == math.inf
 
 
 def test_a_tile_that_is_asked_for(normalised: Network) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from impasto.catalogue import open_network
-    from impasto.distances import mean_squared_error, normalised_squared_error, wasserstein_distance
+    from impasto.distances import Wasserstein, mean_squared_error, normalised_squared_error, wasserstein_distance
     from impasto.errors import ImpastoError
     from impasto.images import Image, Picture, load_image, load_picture, resize, save_image
     from impasto.inits import covering, from_image, noise
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "catalogue": ["open_network"],
-    "distances": ["mean_squared_error", "normalised_squared_error", "wasserstein_distance"],
+    "distances": ["Wasserstein", "mean_squared_error", "normalised_squared_error", "wasserstein_distance"],
     "errors": ["ImpastoError"],
     "images": ["Image", "Picture", "load_image", "load_picture", "resize", "save_image"],
     "inits": ["covering", "from_image", "noise"],
@@ -87,6 +87,7 @@ __all__ = [
     "Stage",
     "TextureSettings",
     "TransferSettings",
+    "Wasserstein",
     "activations",
     "adam",
     "alpha_norm",

@@ -10,7 +10,7 @@ import tomli_w
 
 from impasto.batch_page import INDEX, Index
 from impasto.batch_view import View, view
-from impasto.engines import Ended, Engine, Job
+from impasto.engines import Again, Ended, Engine, Job
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
 from impasto.images import load_picture
 from impasto.leases import held
@@ -132,7 +132,7 @@ def run_batch(jobs: Sequence[Job], left: Sequence[Job], out: Path, engine: Engin
 
 
 def _follow(
-    events: Iterator[Ended | None], stop: Event, index: Index, shown: View, out: Path
+    events: Iterator[Ended | Again | None], stop: Event, index: Index, shown: View, out: Path
 ) -> tuple[dict[str, ImpastoError], OutputError | None]:
     """Take note of what the engine yields: the failures, and what makes all further runs useless."""
     failures: dict[str, ImpastoError] = {}
@@ -141,6 +141,8 @@ def _follow(
         try:
             if ended is None:
                 shown.look(held(out))
+            elif isinstance(ended, Again):
+                shown.again(ended.job.name, ended.words)
             elif isinstance(ended.error, OutputError):
                 raise ended.error
             elif not isinstance(ended.error, InterruptedRunError):

@@ -23,6 +23,9 @@ class View:
     def ended(self, number: int, name: str, error: ImpastoError | None, seconds: float | None) -> None:
         """A run has ended, as the `number`th."""
 
+    def again(self, name: str, words: str) -> None:
+        """A run has failed and is tried again."""
+
     def look(self, running: Sequence[str]) -> None:
         """Some time has passed; these runs are under way."""
 
@@ -44,6 +47,10 @@ class JsonView(View):
         line = {"event": "run", "run": number, "runs": self._total, "name": name, "status": status}
         print_json({**line, "seconds": seconds, **failed})
 
+    def again(self, name: str, words: str) -> None:
+        """Print at once."""
+        print_json({"event": "again", "name": name, "words": words})
+
 
 class LineView(View):
     """A line on standard error for each run that has ended."""
@@ -57,6 +64,10 @@ class LineView(View):
         """Print at once."""
         words = f"done, {seconds or 0:.1f} s" if error is None else f"not done: {error}"
         print(f"{number}/{self._total} {name}: {words}", file=sys.stderr, flush=True)
+
+    def again(self, name: str, words: str) -> None:
+        """Print at once."""
+        print(f"{name}: {words}", file=sys.stderr, flush=True)
 
 
 class LiveView(View):
@@ -85,6 +96,10 @@ class LiveView(View):
         words = f"{self._failed} not done" if self._failed else ""
         self._progress.update(self._whole, completed=number, words=words)
         self._remove(name)
+
+    def again(self, name: str, words: str) -> None:
+        """It stays on the screen."""
+        self._progress.console.print(f"{name}: {words}", markup=False, highlight=False)
 
     def look(self, running: Sequence[str]) -> None:
         """Bring the bars up to date."""

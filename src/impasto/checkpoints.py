@@ -6,15 +6,16 @@ SHA-256 over both. Nothing in it is ever executed.
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from impasto.errors import RunFolderError
@@ -56,6 +57,7 @@ class Checkpoints:
 
     Where writing takes long, as with very large pictures, they are farther apart: it takes a tenth of the time at most.
     `files` are handed to the disk first, so that they reach as far as the checkpoint even after a power failure.
+    It is `up_to_date` where no step has been taken since the newest one, or none at all: a stop now would lose none.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class Checkpoints:
         self._last = time.monotonic()
         self._start = self._last - before
         self._took = 0.0
+        self.up_to_date = True
 
     def record(self, iterate: Iterate) -> None:
         """Save where it is time."""
+        self.up_to_date = False
         if self._every and time.monotonic() - self._last >= max(self._every, 10 * self._took):
             self.save(iterate)
 
@@ -92,6 +96,7 @@ class Checkpoints:
             path.unlink()
         self._last = time.monotonic()
         self._took = self._last - begun
+        self.up_to_date = True
 
     def close(self) -> None:
         """Nothing is left to do."""
@@ -142,17 +147,42 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 def read_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoint:
     """Raises RunFolderError where the file is damaged in any way, or of another version's format."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # clones: mapped memory is not aligned as PyTorch's own is, and sums may be rounded by that
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        with path.open("rb") as file:
+            metadata, tensors = _read(file, path.stat().st_size)
         if metadata["format"] != FORMAT or metadata["sha256"] != _checksum(metadata["state"], tensors):
             raise ValueError
         tree = _unpack(json.loads(metadata["state"]), {key: tensor.to(device) for key, tensor in tensors.items()})
         state = tree.pop("state")
         return Checkpoint(**tree, state=State(**{**state, "descent": Descent(**state["descent"])}))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunFolderError(f"{path} is damaged") from None
+
+
+def _read(file: BufferedReader, size: int) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file of so many bytes, as `_safetensors` laid them out. Raises ValueError and others.
+
+    The library would map the file: its memory is not aligned as PyTorch's own is, by which sums may be rounded, and a
+    copy of it is one more.
+    """
+    begin = 8 + (length := int.from_bytes(file.read(8), "little"))
+    if begin > size:
+        raise ValueError
+    header = json.loads(file.read(length))
+    metadata: dict[str, str] = header.pop("__metadata__")
+    types, tensors = {name: kind for kind, name in TYPES.items()}, {}
+    for name, about in sorted(header.items(), key=lambda each: each[1]["data_offsets"][0]):
+        kind, shape = types[about["dtype"]], about["shape"]
+        end = begin + math.prod(shape) * kind.itemsize
+        offsets = [8 + length + offset for offset in about["data_offsets"]]
+        if [begin, end] != offsets or end > size or min(shape, default=0) < 0:
+            raise ValueError
+        tensors[name] = torch.empty(shape, dtype=kind)
+        if end > begin and file.readinto(tensors[name].reshape(-1).view(torch.uint8).numpy().data) != end - begin:
+            raise ValueError
+        begin = end
+    if begin != size:
+        raise ValueError
+    return metadata, tensors
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], names: dict[tuple[int, ...], str]) -> Any:

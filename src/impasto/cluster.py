@@ -1,7 +1,7 @@
 """The runs of a batch on a Ray cluster: a task for each, begun again elsewhere where its node is lost.
 
 A task is handed a RunSpec and the name of a folder that all nodes see; where it begins again it finds the last
-checkpoint there.
+checkpoint there. Ray does not do that by itself, since it would not take less memory where that was short.
 """
 
 import platform
@@ -15,12 +15,12 @@ from types import ModuleType
 from typing import Any
 
 from impasto.connecting import connected
-from impasto.engines import LOOK_SECONDS, Ended, Engine, Job
+from impasto.engines import LOOK_SECONDS, Again, Ended, Engine, Job, KilledError, Try
 from impasto.errors import ImpastoError, InterruptedRunError, OutputError
 from impasto.specs import RunSpec
 from impasto.workers import Failure, Place, attempt
 
-RETRIES = 5  # of one run, after its node or its process was lost
+RETRIES = 5  # of one run, after its node was lost
 AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
 PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
 
@@ -51,14 +51,15 @@ def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: 
 
 def _work(
     ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: Path, jobs_at_once: int | None
-) -> Iterator[Ended | None]:
-    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=RETRIES)
-    waiting, handed, mark = deque(jobs), dict[Any, Job](), marker.read_bytes()
+) -> Iterator[Ended | Again | None]:
+    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=0)
+    waiting, handed, mark = deque(Try(job, place) for job in jobs), dict[Any, Try](), marker.read_bytes()
+    lost = dict[str, int]()  # how often each run's node was
     asked_at = None
     while waiting or handed:
         while waiting and not stop.is_set() and len(handed) < _most(ray, place, jobs_at_once):
-            job = waiting.popleft()
-            handed[task.remote(job.spec, job.name, place, mark, marker.name)] = job
+            this = waiting.popleft()
+            handed[task.remote(this.job.spec, this.job.name, this.place, mark, marker.name)] = this
         if stop.is_set():
             waiting.clear()
             late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
@@ -71,7 +72,21 @@ def _work(
         if not done:
             yield None
         for reference in done:
-            yield Ended(handed.pop(reference), _error(ray, reference))
+            this, error = handed.pop(reference), _error(ray, reference)
+            if stop.is_set() and isinstance(error, (KilledError, _LostError)):
+                error = InterruptedRunError("stopped")
+            if isinstance(error, _LostError) and lost.get(this.job.name, 0) < RETRIES:
+                lost[this.job.name] = lost.get(this.job.name, 0) + 1
+                waiting.appendleft(this)
+            elif not stop.is_set() and (further := this.next(error, beside_others=True)):
+                waiting.append(further)
+                yield further.again(error, "")
+            else:
+                yield this.ended(error)
+
+
+class _LostError(ImpastoError):
+    """The node of a run is lost."""
 
 
 def _resources(ray: ModuleType, jobs: Sequence[Job], place: Place) -> dict[str, Any]:
@@ -96,7 +111,8 @@ def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:
         return OutputError(
             f"a node cannot run impasto ({' '.join(str(error.cause).split())[:300]}); install it on all nodes"
         )
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        return KilledError("its process was ended, perhaps because memory was short", short=True)
     except ray.exceptions.RayError as error:
-        said = " ".join(str(error).split())[:300]
-        return ImpastoError(f"its node or its process was lost each of {RETRIES + 1} times ({said})")
+        return _LostError(f"its node was lost each of {RETRIES + 1} times ({' '.join(str(error).split())[:300]})")
     return None if failure is None else failure.error()

@@ -55,6 +55,7 @@ class ClusterTiler:
     work: Work
     tiles: tuple[Tile, ...]
     references: Sequence[Image]
+    between_tiles: Callable[[], None]
     scales: list[float] = field(default_factory=list)
     owners: dict[int, Worker] = field(default_factory=dict)
     sent_bytes: int = 0
@@ -127,6 +128,7 @@ class ClusterTiler:
         """Send tiles to their workers, few ahead, and take the answers in order; a lost worker's go to another."""
         left, under_way = deque(numbers), deque[tuple[int, Worker, list[Any]]]()
         while left or under_way:
+            self.between_tiles()
             while left and len(under_way) < AHEAD * len(self.crew.workers):
                 number = left.popleft()
                 worker = self.owners[number]
@@ -187,6 +189,7 @@ def cluster_tiler(
     record: Record,
     network: Network,
     core: Size,
+    between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
     aims: Sequence[tuple[Aim, Image]],
@@ -201,7 +204,7 @@ def cluster_tiler(
     work = Work(uuid4().hex, precision_of(network), size, tuple(keys), asked, about)
     layers = {layer for layer, _ in keys} | {aim.layer for aim in asked}
     tiles = cut(size, core, network, layers) if layers else ()
-    return ClusterTiler(crew, record, network, core, work, tiles, references)
+    return ClusterTiler(crew, record, network, core, work, tiles, references, between_tiles)
 
 
 def _array(crop: Tensor) -> Array:

@@ -1,14 +1,15 @@
 """What does the runs of a batch: a function from jobs to how they ended, as they end. Here, processes of this machine.
 
-An engine is called with the jobs and an event that asks it to stop. It yields an `Ended` for each job that ended, and
-None now and then while nothing ends, so that the caller can look at the folders.
+An engine is called with the jobs and an event that asks it to stop. It yields an `Ended` for each job that ended, an
+`Again` for each that is to be tried again, and None now and then while nothing ends, so that the caller can look at the
+folders.
 """
 
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -20,7 +21,7 @@ from impasto.workers import Failure, Place, serve
 
 LOOK_SECONDS = 0.25
 PATIENCE_SECONDS = 10.0  # for a process that has been asked to end
-TRIES_ALONE = 2
+TRIES = 3  # of one run, each time with half of the memory where that may have been short
 
 
 @dataclass(frozen=True)
@@ -39,39 +40,93 @@ class Ended:
     error: ImpastoError | None
 
 
-Engine = Callable[[Sequence[Job], Event], Iterator[Ended | None]]
+@dataclass(frozen=True)
+class Again:
+    """A job that has failed and is to be tried again, with what is said of it."""
+
+    job: Job
+    words: str
 
 
-def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: int) -> Iterator[Ended | None]:
+Engine = Callable[[Sequence[Job], Event], Iterator[Ended | Again | None]]
+
+
+class KilledError(ImpastoError):
+    """A process has ended in the middle of a run; `short` where too little memory may be the reason."""
+
+    def __init__(self, sentence: str, *, short: bool = False) -> None:
+        super().__init__(sentence)
+        self.short = short
+
+
+@dataclass(frozen=True)
+class Try:
+    """A job, which of its tries this is, and where and how it is made."""
+
+    job: Job
+    place: Place
+    number: int = 1
+
+    def next(self, error: ImpastoError | None, *, beside_others: bool = False) -> "Try | None":
+        """Another try after it has ended so: with half of the memory where that was short. None where there is none.
+
+        A run that was refused before it began had too little even for the smallest tiles: then only others help, by
+        ending.
+        """
+        short, killed = isinstance(error, OutOfMemoryError), isinstance(error, KilledError)
+        refused = short and not (self.place.out / self.job.name).exists()
+        if self.number >= TRIES or not (short or killed) or (refused and not beside_others):
+            return None
+        short = error.short if isinstance(error, KilledError) else not refused
+        share = self.place.memory_share / 2 if short else self.place.memory_share
+        return replace(self, place=replace(self.place, memory_share=share), number=self.number + 1)
+
+    def again(self, error: ImpastoError | None, how: str) -> Again:
+        """What is said of this try, begun because the one before ended so."""
+        return Again(self.job, f"{error}; it is tried again{how}{self._with(' with')}")
+
+    def ended(self, error: ImpastoError | None) -> Ended:
+        """How it ended for good: where it failed and was tried before, the sentence says so."""
+        if isinstance(error, (OutOfMemoryError, KilledError)) and self.number > 1:
+            error.args = (f"{error}; it was tried {self.number} times{self._with(', at last with')}",)
+        return Ended(self.job, error)
+
+    def _with(self, word: str) -> str:
+        shares = {0.5: "half", 0.25: "a quarter"}
+        return f"{word} {shares[share]} of the memory" if (share := self.place.memory_share) in shares else ""
+
+
+def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: int) -> Iterator[Ended | Again | None]:
     """Each job in one of so many processes. `stop` lets each keep where it stands and end.
 
-    A job whose process is killed, or that finds too little memory beside others, is tried again after all the others,
-    alone, on from its last checkpoint.
+    A job whose process is killed, or that finds too little memory, is tried again after all the others, alone, on from
+    its last checkpoint: twice at most, each time with half of the memory if that was or may have been short.
     """
-    again: list[Job] = []
+    again: list[tuple[Try, ImpastoError | None]] = []
     for ended in _work(jobs, stop, place, workers):
-        if isinstance(ended, Ended) and _worth_another_try(ended, workers) and not stop.is_set():
-            again.append(ended.job)
-        else:
+        further = None
+        if ended is not None and not stop.is_set():
+            further = Try(ended.job, place).next(ended.error, beside_others=workers > 1)
+        if ended is None or further is None:
             yield ended
-    for job in again:
-        for tries_left in reversed(range(TRIES_ALONE)):
-            killed = False
-            for ended in _work([job], stop, place, 1):
-                killed = ended is not None and isinstance(ended.error, _KilledError)
-                if not killed or not tries_left or stop.is_set():
-                    yield ended
-            if not killed or stop.is_set():
-                break
+        else:
+            again.append((further, ended.error))
+    for further, error in again:
+        yield from _alone(further, error, stop)
 
 
-class _KilledError(ImpastoError):
-    """A worker process has ended in the middle of a run."""
-
-
-def _worth_another_try(ended: Ended, workers: int) -> bool:
-    short = isinstance(ended.error, OutOfMemoryError) and workers > 1
-    return short or isinstance(ended.error, _KilledError)
+def _alone(this: Try, error: ImpastoError | None, stop: Event) -> Iterator[Ended | Again | None]:
+    while not stop.is_set():
+        yield this.again(error, ", alone,")
+        for ended in _work([this.job], stop, this.place, 1):
+            if ended is None:
+                yield None
+                continue
+            further = None if stop.is_set() else this.next(ended.error)
+            if further is None:
+                yield this.ended(ended.error)
+                return
+            this, error = further, ended.error
 
 
 @dataclass(eq=False)
@@ -108,7 +163,7 @@ def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Itera
             for connection in ready:
                 worker = busy[connection]  # type: ignore[index]
                 ended = _ended(worker, stop)
-                if isinstance(ended.error, _KilledError) or not worker.process.is_alive():
+                if isinstance(ended.error, KilledError) or not worker.process.is_alive():
                     crew.remove(worker)
                 yield ended
     finally:
@@ -139,16 +194,18 @@ def _ended(worker: _Worker, stop: Event) -> Ended:
         worker.process.join()
         if stop.is_set():
             return Ended(job, InterruptedRunError("stopped"))
-        return Ended(job, _KilledError(_how_it_died(worker.process.exitcode or 0)))
+        return Ended(job, _how_it_died(worker.process.exitcode or 0))
     return Ended(job, None if failure is None else failure.error())
 
 
-def _how_it_died(code: int) -> str:
+def _how_it_died(code: int) -> KilledError:
     if code == -signal.SIGTERM or code >= 0:
-        return f"its process ended in the middle of the run, with exit code {code}; workers.log may say why"
+        words = f"its process ended in the middle of the run, with exit code {code}; workers.log may say why"
+        return KilledError(words)
     name = signal.Signals(-code).name
-    memory = "; perhaps memory was short: try fewer --jobs, or a smaller --size" if name == "SIGKILL" else ""
-    return f"its process was ended by {name}, each time it was tried{memory}"
+    if name != "SIGKILL":
+        return KilledError(f"its process was ended by {name}")
+    return KilledError(f"its process was ended by {name}, perhaps because memory was short", short=True)
 
 
 def _dismiss(crew: Sequence[_Worker]) -> None:

@@ -3,12 +3,14 @@
 import math
 import platform
 import shutil
+import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 import torch
 
 from impasto.errors import OutputError
@@ -96,7 +98,17 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
     return known
 
 
-def as_toml(spec: RunSpec, network: Network, memory_bytes: float) -> str:
+def as_toml(spec: RunSpec, network: Network, memory_bytes: float, share: float = 1.0) -> str:
     """Everything needed to repeat a run: the spec, where it came about, and the memory that it may take."""
+    return spec_toml(spec, {"provenance": {**provenance(spec, network), **_memory(memory_bytes, share)}})
+
+
+def with_memory(toml: str, memory_bytes: float, share: float) -> str:
+    """The same for a run that goes on with less memory: a share of what it might take at first."""
+    known = tomllib.loads(toml)
+    return tomli_w.dumps({**known, "provenance": {**known["provenance"], **_memory(memory_bytes, share)}})
+
+
+def _memory(memory_bytes: float, share: float) -> dict[str, Any]:
     bounded = {} if math.isinf(memory_bytes) else {"memory_bytes": int(memory_bytes)}
-    return spec_toml(spec, {"provenance": {**provenance(spec, network), **bounded}})
+    return {**bounded, **({"memory_share": share} if share < 1 else {})}

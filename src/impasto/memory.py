@@ -4,7 +4,8 @@ All follows from the settings, the sizes and one number of bytes, which run.toml
 as before.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -21,6 +22,7 @@ from impasto.recipes import way_down
 from impasto.representations import activations
 from impasto.schedules import Stage
 from impasto.specs import Settings, parse_memory
+from impasto.tilers import go_on
 from impasto.tiles import crop_lengths, cut, grid_px, margin_px
 from impasto.tiling import bind_tiled
 
@@ -45,7 +47,7 @@ def limits(settings: Settings, device: torch.device, recorded: int | None = None
         return Limits(float(recorded), settings.tile)
     free, given = free_memory(device), parse_memory(settings.memory)
     allowed = 0.9 * free if given is None else min(free, 0.92 * given - _in_use(device))
-    return Limits(allowed // 1, settings.tile)
+    return Limits(allowed if math.isinf(allowed) else allowed // 1, settings.tile)
 
 
 def _in_use(device: torch.device) -> float:
@@ -104,20 +106,28 @@ class Fit:
         sides = [max(crop_lengths(length, most, grid, margin)) for length, most in zip(size, core, strict=True)]
         return self._fixed(size, history) + sides[0] * sides[1] * self._per_pixel
 
-    def bind(self, objective: Objective, network: Network, size: Size) -> Criterion:
-        """The objective at that size, whole or in tiles."""
+    def bind(
+        self, objective: Objective, network: Network, size: Size, between_tiles: Callable[[], None] = go_on
+    ) -> Criterion:
+        """The objective at that size, whole or in tiles, with something to be done before each tile."""
         core = replace(self, objective=objective, network=network).core(size)
-        return objective.bind(network, size) if core is None else bind_tiled(objective, network, size, core)
+        if core is None:
+            return objective.bind(network, size)
+        return bind_tiled(objective, network, size, core, between_tiles)
+
+    def needed_within(self, size: Size) -> float:
+        """Bytes at the peak as it is read within these limits, or with the smallest tiles where they are too tight."""
+        return self.needed(size, self.core(size), self.history(size))
 
     def require(self, size: Size) -> None:
         """Raise OutOfMemoryError where that size cannot fit, with one that does."""
-        needed = self.needed(size, self.core(size), self.history(size))
+        needed = self.needed_within(size)
         if needed <= self.limits.memory:
             return
         side, too_large = 1, max(size)
         while too_large - side > max(1, side // 50):
             between = (side + too_large) // 2
-            fits = self._fits(size_with_long_side(size, between))
+            fits = self.needed_within(size_with_long_side(size, between)) <= self.limits.memory
             side, too_large = (between, too_large) if fits else (side, between)
         raise OutOfMemoryError(
             f"a result of {size[1]} × {size[0]} px needs about {needed / 1e9:.1f} GB of memory, even in tiles, "
@@ -142,9 +152,6 @@ class Fit:
         core, history = self.core(size), self.history(size)
         tile = {} if core is None else {"tile_px": list(core)}
         return tile | ({} if history == self.settings.history else {"history": history})
-
-    def _fits(self, size: Size) -> bool:
-        return self.needed(size, self.core(size), self.history(size)) <= self.limits.memory
 
     def _forced(self, size: Size) -> Size | None:
         side = self.limits.tile_px
@@ -184,6 +191,18 @@ def divisions(length: int, grid: int, margin: int) -> list[tuple[int, int, int, 
         found.append((core, max(crops), sum(crops), len(crops)))
         count += 1 + count // 16  # many parts differ little from a few more
     return found
+
+
+def lessened(fits: Sequence[Fit], sizes: Sequence[Size], share: float) -> list[Fit]:
+    """The same fits with a share of their memory, though with no less than all need at these sizes, if they have it."""
+    memory = fits[0].limits.memory
+    if share == 1:
+        return list(fits)
+    fits = [replace(fit, limits=replace(fit.limits, memory=share * memory)) for fit in fits]
+    least = max(fit.needed_within(size) for fit, size in zip(fits, sizes, strict=True))
+    bounded = min(memory, max(share * memory, least))
+    whole = bounded if math.isinf(bounded) else float(math.ceil(bounded))
+    return [replace(fit, limits=replace(fit.limits, memory=whole)) for fit in fits]
 
 
 def within(part: Part, fit: Fit) -> Part:

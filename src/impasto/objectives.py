@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from impasto.distances import Distance, normalised_squared_error
+from impasto.distances import Distance, aim, normalised_squared_error
 from impasto.errors import SpecError
 from impasto.images import Image, Size, resize, size_of, size_with_area
 from impasto.networks import IMAGE, Network
@@ -68,7 +68,7 @@ class Match:
                 network.canonical(layer),
                 weight,
                 self.represent,
-                partial(self.loss, target=targets[layer]),
+                aim(self.distance, targets[layer]),
             )
             for layer, weight in self.layers.items()
         ]
@@ -76,10 +76,6 @@ class Match:
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name its loss has."""
         return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
-
-    def loss(self, found: Tensor, target: Tensor) -> Tensor:
-        """How far what was found is from the target, unweighted."""
-        return self.distance(found, target)
 
 
 @dataclass(frozen=True, eq=False)

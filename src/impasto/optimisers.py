@@ -181,7 +181,7 @@ class LBFGS:
     def restore(self, memory: Memory) -> None:
         """Go on from there."""
         last, here = memory["last"], memory["here"]
-        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"])
+        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"][-self.history :])  # fewer where memory is short now
         self.last = None if last is None else (last[0], Evaluation(*last[1]))
         self.here = None if here is None else Evaluation(*here)
 

@@ -1,25 +1,23 @@
-"""What a run leaves behind: each part's picture, measured as it was saved, and the figure of all parts."""
+"""What a run leaves behind: each part's picture, how it ended, and the figure of all parts."""
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError
 from impasto.figures import contact_sheet, save_curves
 from impasto.images import (
     Image,
     Picture,
     from_pillow,
     load_image,
-    quantise,
     resize,
     save_image,
     size_of,
     size_with_long_side,
     to_pillow,
 )
-from impasto.memory import Fit
-from impasto.metrics import feature_error, psnr
 from impasto.parts import Part
 from impasto.recorders import Curves, save_json
 
@@ -27,33 +25,29 @@ RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 Summary = dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a synthesis ended: its last good picture, what it took, and why it ended early if it did."""
+
+    image: Image
+    steps: int
+    evaluations: int
+    seconds: float
+    failure: ImpastoError | None
+
+    def as_summary(self) -> Summary:
+        """The same as data."""
+        words = {InterruptedRunError: "interrupted", OutOfMemoryError: "out of memory", DivergedError: "diverged"}
+        status = next((words[kind] for kind in words if isinstance(self.failure, kind)), "done")
+        seconds = round(self.seconds, 2)
+        reason = {} if self.failure is None else {"reason": str(self.failure)}
+        return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
+
+
 def save_result(part: Part, folder: Path, image: Image, content: Picture | None, toml: str) -> None:
     """Save a part's picture with the run's settings inside, and with the content's transparency where it has any."""
     alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
     save_image(image, folder / RESULT, alpha=alpha, settings=toml)
-
-
-def measure(part: Part, image: Image, content: Picture | None, fit: Fit) -> Summary:
-    """Losses and metrics of the picture as it is saved, by the fit's network, which is of float32.
-
-    `feature_error` also has the rectified layer beside each convolution asked for: published figures are often of that.
-    """
-    network, size, core = fit.network, size_of(image), fit.core(size_of(image), history=0)
-    saved = quantise(image).to(network.device)
-    metrics: dict[str, Any] = {}
-    if content is not None:
-        target = resize(content.image, size)
-        names = [network.canonical(layer) for layer in part.content_layers]
-        rectified = [f"relu{name[4:]}" for name in names if name.startswith("conv")]
-        errors = feature_error(network, saved, target, dict.fromkeys([*part.content_layers, *rectified]), core)
-        metrics["feature_error"] = {layer: _finite(error) for layer, error in errors.items()}
-        metrics["psnr"] = _finite(psnr(saved, target))
-    losses = fit.bind(part.composition.objective, network, size).losses(saved)
-    return {
-        "losses": {name: _finite(value) for name, value in losses.items()},
-        "weights": part.composition.objective.weights(),
-        "metrics": metrics,
-    }
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
@@ -106,7 +100,3 @@ def caption(part: str, summary: Summary) -> str:
     measured.append(f"{summary['seconds']:.0f} s")
     name = f"up to {part[3:]}" if part.startswith("to-") else part
     return f"{name}\n{', '.join(measured)}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

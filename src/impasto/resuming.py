@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,25 @@ EXACT = ("impasto", "torch", "machine", "device", "precision", "threads")
 class Past:
     """What a run has done: the summaries of finished parts by name, the lines of all, and where the next part stands.
 
-    Without a checkpoint the next part starts at its beginning.
+    Without a checkpoint the next part starts at its beginning. It may be many times as large as the picture: who goes
+    on from it takes it, so that nobody keeps it beside what becomes of it.
     """
 
     summaries: Mapping[str, Summary]
     lines: Sequence[Line]
-    checkpoint: Checkpoint | None
+    kept: list[Checkpoint] = field(default_factory=list)  # one or none
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """A look at it."""
+        return self.kept[0] if self.kept else None
+
+    def take(self) -> Checkpoint | None:
+        """It, for good."""
+        return self.kept.pop() if self.kept else None
 
 
-NOTHING = Past({}, (), None)
+NOTHING = Past({}, ())
 
 
 def open_run(folder: Path) -> SpecFile:
@@ -99,7 +109,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
     if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
         place = place_of(folder, names, names[part])
         print(f"impasto: {place} has no checkpoint yet and starts at its beginning", file=sys.stderr)
-    return Past(summaries, lines, checkpoint)
+    return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
 
 
 def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:

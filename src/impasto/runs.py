@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from impasto.checkpoints import FOLDER, Checkpoint, Checkpoints
+from impasto.checkpoints import FOLDER, Checkpoints
 from impasto.checks import check, sentence_for_memory
 from impasto.crews import Crew
 from impasto.errors import (
@@ -25,15 +26,16 @@ from impasto.errors import (
     SpecError,
 )
 from impasto.extras import TrackerName, import_tracker, import_video
-from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance
-from impasto.images import Image, Picture, load_picture, write_bytes
-from impasto.memory import Fit, limits, within
+from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance, with_memory
+from impasto.images import Picture, load_picture, size_of, write_bytes
+from impasto.measuring import measure, unmeasured
+from impasto.memory import Fit, lessened, limits, within
 from impasto.metrics import peak_memory_mb
 from impasto.networks import Network
 from impasto.parts import Part, compose, network_of, part_names
 from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
-from impasto.results import RESULT, Summary, measure, save_overview, save_result, save_summary
+from impasto.results import RESULT, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
 from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
@@ -52,12 +54,14 @@ def run(
     track: Sequence[TrackerName] = (),
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
+    memory_share: float = 1.0,
     cluster: str | None = None,
 ) -> Path:
     """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
 
     `track` names the trackers that are told of it (see docs/tracking.md), `mp4` adds a video to the animations.
     Every `checkpoint_seconds` (0 for never) and where it is interrupted the run keeps where it stands, for `resume`.
+    It takes a `memory_share` of what it may, though never less than it needs: for another try where that was too much.
     `cluster` is the address of a Ray cluster, or "auto", whose workers compute the tiles of large pictures.
     Nothing is written before pictures, layers and sizes are known to serve. A run that is interrupted (Ctrl-C,
     SIGTERM), diverges or runs out of memory keeps its last good picture and raises the ImpastoError that says so.
@@ -68,9 +72,9 @@ def run(
     folder = out or default_folder(spec.task, spec.pictures)
     check_folder(folder, spec, force=force)
     with crew_at(cluster, spec.settings) as crew:
-        prepared = _prepare(spec, spec.settings.threads, crew)
+        prepared = _prepare(spec, spec.settings.threads, None, memory_share, crew)
         make_folder(folder, spec, force=force)
-        toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory)
+        toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory, memory_share)
         with _sentence_for(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
             (folder / FOLDER).mkdir()
@@ -84,11 +88,13 @@ def resume(
     show: Show = "progress",
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
+    memory_share: float = 1.0,
     cluster: str | None = None,
 ) -> Path:
     """Go on with a run that was ended before its end, from its last checkpoint; return its folder.
 
-    On the same machine it ends as a run in one go does, bit for bit. One that is done is left as it is.
+    On the same machine it ends as a run in one go does, bit for bit. One that is done is left as it is. With a smaller
+    `memory_share` than it had so far its tiles are smaller from here on, and the last digits may differ.
     Raises RunFolderError where the folder is no run, its pictures or weights have changed, or no checkpoint can be
     read; DivergedError where the run has diverged; else as `run`.
     """
@@ -103,13 +109,19 @@ def resume(
     if changed:
         raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
     threads = spec.settings.threads or found.provenance.get("threads")
+    before = found.provenance.get("memory_share", 1.0)
+    share, toml = min(memory_share, before), found.toml
     with crew_at(cluster, spec.settings) as crew:
-        prepared = _prepare(spec, threads, crew, found.provenance.get("memory_bytes"))
+        prepared = _prepare(spec, threads, found.provenance.get("memory_bytes"), share / before, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network))
-        past = look_back(folder, names, fingerprint(found.toml), prepared.network.device)
+        with sentence_for_memory(spec.settings):
+            past = look_back(folder, names, fingerprint(toml), prepared.network.device)
         with _sentence_for(folder, cluster):
             past = cut_back(folder, names, past)
-            _run_parts(prepared, folder, found.toml, Watching(show, (), mp4, checkpoint_seconds), past)
+            if share < before:
+                toml = with_memory(toml, prepared.fits[0].limits.memory, share)
+                write_bytes(folder / SETTINGS_FILE, toml.encode())
+            _run_parts(prepared, folder, toml, Watching(show, (), mp4, checkpoint_seconds), past)
     return folder
 
 
@@ -125,7 +137,7 @@ class _Prepared:
     fits: list[Fit]
 
 
-def _prepare(spec: RunSpec, threads: int | None, crew: Crew | None, memory: int | None = None) -> _Prepared:
+def _prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float, crew: Crew | None) -> _Prepared:
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
@@ -142,6 +154,7 @@ def _prepare(spec: RunSpec, threads: int | None, crew: Crew | None, memory: int 
             )
             for part in parts
         ]
+        fits = lessened(fits, [part.composition.schedule[-1].size for part in parts], share)
         for part, fit in zip(parts, fits, strict=True):
             check(part, fit, spec, pictures)
     return _Prepared(spec, pictures, network, precise, list(map(within, parts, fits)), fits)
@@ -188,7 +201,7 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
         for number, part in enumerate(parts):
             if part.name in past.summaries:
                 continue
-            checkpoint = past.checkpoint if number == len(past.summaries) else None
+            here = past if number == len(past.summaries) else NOTHING
             place = place_of(folder, names, part.name)
             place.mkdir(exist_ok=True)
             fit, size = prepared.fits[number], part.composition.schedule[-1].size
@@ -198,14 +211,17 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
                 outcome = _synthesise(
                     part,
                     fit,
-                    [curves[part.name], *recorders(part, folder, place, spec, watching, checkpoint), tracking],
-                    checkpoints(folder, toml, number, watching, checkpoint),
+                    [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
+                    checkpoints(folder, toml, number, watching, here.checkpoint),
                     stop,
-                    checkpoint,
+                    here,
                 )
                 save_result(part, place, outcome.image, content, toml)
-                with sentence_for_memory(spec.settings):
-                    measured = measure(part, outcome.image, content, replace(fit, network=prepared.precise))
+                if isinstance(outcome.failure, InterruptedRunError) and fit.core(size_of(outcome.image)) is not None:
+                    measured = unmeasured(part)  # it would take as long as a step or two
+                else:
+                    with sentence_for_memory(spec.settings):
+                        measured = measure(part, outcome.image, content, replace(fit, network=prepared.precise))
                 memory = {"peak_memory_mb": peak_memory_mb(fit.network.device), **fit.as_summary(size)}
                 summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
                 save_summary(spec.task, part.name, place, summaries[part.name], curves[part.name])
@@ -233,60 +249,50 @@ def _save_overview(
     save_overview(prepared.spec.task, folder, prepared.pictures, summaries, totals, toml)
 
 
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    """How a synthesis ended: its last good picture, what it took, and why it ended early if it did."""
-
-    image: Image
-    steps: int
-    evaluations: int
-    seconds: float
-    failure: ImpastoError | None
-
-    def as_summary(self) -> Summary:
-        words = {InterruptedRunError: "interrupted", OutOfMemoryError: "out of memory", DivergedError: "diverged"}
-        status = next((words[kind] for kind in words if isinstance(self.failure, kind)), "done")
-        seconds = round(self.seconds, 2)
-        reason = {} if self.failure is None else {"reason": str(self.failure)}
-        return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
-
-
 def _synthesise(
     part: Part,
     fit: Fit,
     recorders: list[Recorder],
     keeper: Checkpoints,
     stop: threading.Event,
-    checkpoint: Checkpoint | None,
-) -> _Outcome:
+    past: Past,
+) -> Outcome:
     composition, start = part.composition, time.monotonic()
-    steps = evaluations = 0
-    if checkpoint is None:
+    steps, evaluations, in_all = 0, 0, sum(stage.steps for stage in composition.schedule)
+    if (checkpoint := past.take()) is None:
         image, after = composition.init(composition.schedule[0].size), None
     else:
         after, start = checkpoint.state, start - checkpoint.seconds
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
+
+    def between_tiles() -> None:
+        if stop.is_set() and keeper.up_to_date:  # a step of a large picture takes minutes, and only that one is lost
+            raise InterruptedRunError(f"stopped within step {steps + 1} of {in_all}, which begins again")
+
     failure: ImpastoError | None = None
     try:
         with sentence_for_memory(fit.settings):
-            for iterate in synthesise(composition, fit.network, after, fit.bind):
+            bind = partial(fit.bind, between_tiles=between_tiles)
+            iterates = synthesise(composition, fit.network, after, bind)
+            del checkpoint, after  # large, and the loop's own from here on
+            for iterate in iterates:
                 image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
                 for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
                     recorder.record(iterate)
-                if stop.is_set() and steps < iterate.steps:
+                if stop.is_set() and steps < in_all:
                     keeper.save(iterate)
-                    failure = InterruptedRunError(f"stopped at step {steps} of {iterate.steps}")
+                    failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
                     break
     except DivergedError as error:
         failure, image = error, image if error.image is None else error.image
         for recorder in recorders:
             if isinstance(recorder, Frames):
                 recorder.replace_last(image)
-    except OutOfMemoryError as error:
+    except (InterruptedRunError, OutOfMemoryError) as error:
         failure = error
     finally:
         seconds = time.monotonic() - start
         with ExitStack() as closing:  # all of them, also where one fails
             for recorder in reversed(recorders):
                 closing.callback(recorder.close)
-    return _Outcome(image.cpu(), steps, evaluations, seconds, failure)
+    return Outcome(image.cpu(), steps, evaluations, seconds, failure)

@@ -60,7 +60,14 @@ def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
     return "done" if status == "done" and (folder / RESULT).is_file() and not (folder / FOLDER).exists() else "begun"
 
 
-def make(spec: RunSpec, folder: Path, hashes: Hashes, show: Show, checkpoint_seconds: float = 30.0) -> None:
+def make(
+    spec: RunSpec,
+    folder: Path,
+    hashes: Hashes,
+    show: Show,
+    checkpoint_seconds: float = 30.0,
+    memory_share: float = 1.0,
+) -> None:
     """Make one run: on from its last checkpoint where there is one of the same run, else from its beginning.
 
     Raises the ImpastoError of the run.
@@ -70,13 +77,13 @@ def make(spec: RunSpec, folder: Path, hashes: Hashes, show: Show, checkpoint_sec
     try:
         found = read_spec(folder)
         if _is_same(spec, found.spec, found.provenance, hashes):
-            resume(folder, show=shown, checkpoint_seconds=checkpoint_seconds)
+            resume(folder, show=shown, checkpoint_seconds=checkpoint_seconds, memory_share=memory_share)
             return
     except (SpecError, RunFolderError):
         pass  # not begun, or not to be gone on with
     if folder.exists():
         shutil.rmtree(folder)
-    run(spec, folder, show=shown, checkpoint_seconds=checkpoint_seconds)
+    run(spec, folder, show=shown, checkpoint_seconds=checkpoint_seconds, memory_share=memory_share)
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:

@@ -13,7 +13,7 @@ from impasto.errors import SpecError, nearest
 
 DEEPER_AND_DEEPER = "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1"
 STATISTICS = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"
-STROKES = "relu1_1=1,relu2_1=2,relu3_1=4,relu4_1=1.5,relu5_1=0.3"
+STROKES = "relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5"
 INITS = ("noise", "content", "style")  # any other is a picture file
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -166,7 +166,7 @@ class TransferSettings(_StatisticsSettings):
     "Layers whose activations are kept, each with =weight if you like."
     style_layers: str = STROKES
     "Layers whose statistics are matched, each with =weight if you like."
-    content_weight: Weight = 0.16
+    content_weight: Weight = 0.06
     "Weight of the content."
     style_weight: Weight = 1.0
     "Weight of the styles together."

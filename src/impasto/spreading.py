@@ -1,7 +1,7 @@
 """How a run is spread over a cluster: which sizes are worth it, and in which tiles."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from impasto.networks import Network
 from impasto.objectives import Criterion, Objective
 from impasto.representations import activations
 from impasto.specs import Settings
+from impasto.tilers import go_on
 from impasto.tiles import crop_lengths, cut
 from impasto.tiling import bind_tiled
 
@@ -89,13 +90,16 @@ class SpreadFit(Fit):
         under_way = AHEAD * len(self.crew.workers) * sides[0] * sides[1]
         return VECTOR * (size[0] * size[1] * (self._vectors(history) + 1) + 2 * under_way)
 
-    def bind(self, objective: Objective, network: Network, size: Size) -> Criterion:
+    def bind(
+        self, objective: Objective, network: Network, size: Size, between_tiles: Callable[[], None] = go_on
+    ) -> Criterion:
         """The objective at that size: whole or in tiles here, or in tiles on the workers."""
-        core = self.spread_core(size)
+        core = self.spread_core(size) if objective.layers() else None
         if core is None:
-            return super().bind(objective, network, size)
+            return super().bind(objective, network, size, between_tiles)
         record = self.records.setdefault(size, Record())
-        return bind_tiled(objective, network, size, core, partial(cluster_tiler, self.crew, record, network, core))
+        make = partial(cluster_tiler, self.crew, record, network, core, between_tiles)
+        return bind_tiled(objective, network, size, core, between_tiles, make)
 
     def as_summary(self, size: Size) -> dict[str, object]:
         """The same as data, with the bytes that went over the network for an evaluation, on average."""

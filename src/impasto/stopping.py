@@ -23,7 +23,7 @@ def stop_signal() -> Iterator[threading.Event]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
+        print("stopping after this step at the latest; once more to stop at once", file=sys.stderr)
         _restore(before)
 
     for number in before:

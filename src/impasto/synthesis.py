@@ -114,7 +114,7 @@ def synthesise(
         if number < begun:
             continue
         criterion = bind(composition.objective, network, stage.size)
-        resumed = after if after is not None and number == begun else None
+        resumed, after = after, None  # only the first stage goes on from it
         step, count = (0, 0) if resumed is None else (resumed.descent.step, resumed.descent.evaluations)
         left = math.inf
         if composition.evaluations is not None:

@@ -20,6 +20,10 @@ from impasto.tiles import Tile, cut
 Found = TypeVar("Found")
 
 
+def go_on() -> None:
+    """What is done between tiles unless something else is asked for: nothing."""
+
+
 class Aim(NamedTuple):
     """What is asked of the activations at a layer: to be those of a reference of the picture's size."""
 
@@ -67,6 +71,8 @@ class LocalTiler:
     """Computes one tile after another in this process.
 
     Where an accelerator's memory turns out to be too short, tiles are halved from then on and that is said.
+    `between_tiles` is called before each tile; with large pictures one evaluation takes minutes, and it may end that
+    by raising an error.
     """
 
     network: Network
@@ -74,6 +80,7 @@ class LocalTiler:
     size: Size
     keys: tuple[Key, ...]
     targets: tuple[Target, ...]
+    between_tiles: Callable[[], None] = go_on
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -93,6 +100,7 @@ class LocalTiler:
         total: Statistics = {}
         errors: list[Tensor] = []
         for tile in self.tiles if self.keys or targets else ():
+            self.between_tiles()
             shares = self._shares(tile, targets)
             found, missed = tile_statistics(self.network, tile.crop.of(image), tile.inside, self.keys, shares)
             for key, mean in found.items():
@@ -105,6 +113,7 @@ class LocalTiler:
         gradient = torch.zeros_like(image, memory_format=torch.contiguous_format)
         errors: list[Tensor] = []
         for tile in self.tiles:
+            self.between_tiles()
             shares = self._shares(tile, self.targets)
             scaled = {key: s * share_of(self.network, self.size, tile, key[0]) for key, s in slopes.items()}
             missed, found = tile_gradient(self.network, tile.crop.of(image), tile.inside, scaled, shares)
@@ -136,22 +145,30 @@ def share_of(network: Network, size: Size, tile: Tile, layer: str) -> float:
 
 
 def local_tiler(
-    network: Network, core: Size, size: Size, keys: Sequence[Key], aims: Sequence[tuple[Aim, Image]]
+    network: Network,
+    core: Size,
+    between_tiles: Callable[[], None],
+    size: Size,
+    keys: Sequence[Key],
+    aims: Sequence[tuple[Aim, Image]],
 ) -> LocalTiler:
     """A tiler in this process; the aims' references are read here, in tiles."""
     targets: list[Target] = []
     for _, group in groupby(aims, key=lambda aim: id(aim[1])):  # a reference is read once for all its layers
         found = list(group)
-        targets += _targets([aim for aim, _ in found], network, found[0][1], core)
-    return LocalTiler(network, core, size, tuple(keys), tuple(targets))
+        targets += _targets([aim for aim, _ in found], network, found[0][1], core, between_tiles)
+    return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles)
 
 
-def _targets(aims: Sequence[Aim], network: Network, reference: Image, core: Size) -> list[Target]:
+def _targets(
+    aims: Sequence[Aim], network: Network, reference: Image, core: Size, between_tiles: Callable[[], None]
+) -> list[Target]:
     height, width = size_of(reference)
     layers = {aim.layer for aim in aims}
     whole: dict[str, Tensor] = {}
     scales: dict[int, Tensor] = {}
     for tile in cut((height, width), core, network, layers):
+        between_tiles()
         for layer, maps in read(network, tile.crop.of(reference), layers):
             stride = network.stride(layer)
             own = tile.inside.of(maps, stride)

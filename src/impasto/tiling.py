@@ -4,21 +4,21 @@ Two passes. The first adds up the statistics of all tiles; then each loss of sta
 second pushes these slopes, and the errors of activations, back through each tile and adds up what comes out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from impasto.distances import SquaredError
+from impasto.distances import SquaredError, aim
 from impasto.errors import SpecError
 from impasto.images import Image, Size, size_of
 from impasto.networks import Network
 from impasto.objectives import BoundTerm, Losses, Match, Objective, Prior, read_out
 from impasto.representations import activations
 from impasto.tile_passes import Statistics
-from impasto.tilers import Aim, MakeTiler, Tiler, local_tiler
+from impasto.tilers import Aim, MakeTiler, Tiler, go_on, local_tiler
 from impasto.tiles import Tile
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
@@ -76,15 +76,21 @@ class TiledCriterion:
 
 
 def bind_tiled(
-    objective: Objective, network: Network, size: Size, core: Size, make: MakeTiler | None = None
+    objective: Objective,
+    network: Network,
+    size: Size,
+    core: Size,
+    between_tiles: Callable[[], None] = go_on,
+    make: MakeTiler | None = None,
 ) -> TiledCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
-    References are read in tiles too. `make` says who computes them, by default this process. Raises ImageError where a
-    picture is too small for a layer; SpecError where the objective is empty, or compares activations by a distance that
-    cannot be taken in parts.
+    References are read in tiles too; `between_tiles` is called before each tile, also of these. `make` says who
+    computes them, by default this process.
+    Raises ImageError where a picture is too small for a layer; SpecError where the objective is empty, or compares
+    activations by a distance that cannot be taken in parts.
     """
-    make = make or partial(local_tiler, network, core)
+    make = make or partial(local_tiler, network, core, between_tiles)
     statistics: list[BoundTerm] = []
     aims: list[tuple[str, Aim, Image]] = []
     for term in objective.terms:
@@ -100,15 +106,15 @@ def bind_tiled(
         keys = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
         found = make(size_of(reference), tuple(dict.fromkeys(keys.values())), ()).statistics(reference, errors=False)[0]
         for layer, weight in term.layers.items():
-            loss = partial(term.loss, target=found[keys[layer]])
+            loss = aim(term.distance, found[keys[layer]])
             statistics.append(BoundTerm(f"{term.name}/{layer}", keys[layer][0], weight, term.represent, loss))
     names = tuple(objective.weights())
     if not names:
         raise SpecError("the objective has no term; give at least one a weight above 0")
-    network.require_size(size, [part.layer for part in statistics] + [aim.layer for _, aim, _ in aims])
+    network.require_size(size, [part.layer for part in statistics] + [one.layer for _, one, _ in aims])
     priors = tuple(term for term in objective.terms if isinstance(term, Prior))
     wanted = tuple(dict.fromkeys((part.layer, part.represent) for part in statistics))
-    tiler = make(size, wanted, [(aim, reference) for _, aim, reference in aims])
+    tiler = make(size, wanted, [(one, reference) for _, one, reference in aims])
     return TiledCriterion(tiler, names, tuple(statistics), tuple(name for name, _, _ in aims), priors)
 
 

@@ -29,11 +29,15 @@ LOG = "workers.log"
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs are made and how: the batch's folder, threads of a run, seconds between its checkpoints."""
+    """Where runs are made and how: the batch's folder, threads of a run, seconds between its checkpoints.
+
+    A run takes a `memory_share` of what it may: less than 1 where it is tried again because that was too much.
+    """
 
     out: Path
     threads: int
     checkpoint_seconds: float = 30.0
+    memory_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
             if stands == "other":
                 return Failure("OutputError", f"{folder} holds something else than this run")
             if stands != "done":  # another may have done it, while it was waited for
-                make(spec, folder, hashes, "nothing", place.checkpoint_seconds)
+                make(spec, folder, hashes, "nothing", place.checkpoint_seconds, place.memory_share)
             save_thumbnails(place.out, name, spec.pictures)
     except ImpastoError as error:
         return Failure(type(error).__name__, str(error))
