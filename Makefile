@@ -30,7 +30,7 @@ format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff format .
 
 bench: $(SET_UP) ## measure (hours on two cores), and write docs/benchmarks.md
-	for each in step_cost memory tiles same_loss inversion style_quality batch make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	for each in step_cost memory tiles same_loss inversion style_quality batch cluster_tiles make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 docs: $(SET_UP) ## docs/cli.md and docs/presets.md from the commands and presets themselves
 	$(BIN)/python docs/make_cli_page.py

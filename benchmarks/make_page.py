@@ -41,6 +41,12 @@ TITLES = {
         "Peak of the whole process over three evaluations of the default style transfer at one size: `whole` without "
         "any bound, else with that `--memory`; `history` is how many steps L-BFGS remembers.",
     ),
+    "cluster_tiles": (
+        "One picture on a cluster",
+        "Evaluations of the default style transfer's objective in the same tiles, on so many workers of one core each, "
+        "and in one process on one core, in turns. Bytes are those of one evaluation: crops and slopes are sent, "
+        "gradients and sums of statistics returned.",
+    ),
     "inversion": (
         "Inversion",
         "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "

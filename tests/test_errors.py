@@ -23,6 +23,7 @@ def test_the_tree_is_the_one_drawn() -> None:
         "WeightsError": 1,
         "OutputError": 1,
         "RunFolderError": 1,
+        "ClusterError": 1,
         "SpecError": 2,
         "LayerError": 2,
         "NetworkError": 2,

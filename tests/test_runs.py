@@ -572,7 +572,7 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     read = tomllib.loads((folder / "run.toml").read_text("utf-8"))
     read.pop("provenance")
     spec = RunSpec(**read)
-    network = impasto.runs.open_network(spec.settings.network)
+    network = impasto.runs.network_of(spec.settings, spec.settings.precision)
     (part,) = impasto.runs.compose(spec, [load_image(path) for path in spec.pictures])
     return synthesise(part.composition, network)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import impasto.memory
 import impasto.runs
+import impasto.tilers
 import impasto.tiles
 import impasto.tiling
 from command import call, pixels, read_json, save_pictures
@@ -245,17 +246,17 @@ def test_tiles_are_halved_where_memory_ends(
     objective = style(random_image(64, 64, 1), RECTIFIED[:3]) + content(random_image(*size, 2), ["conv2_2"])
     whole, image = objective.bind(network, size), random_image(*size, 4)
     tiled = bind_tiled(objective, network, size, (97, 83))
-    of_a_tile = impasto.tiling.tile_gradient
+    of_a_tile = impasto.tilers.tile_gradient
 
     def short(network: Network, crop: Tensor, *more: object) -> object:
         if crop[0, 0].numel() > 75 * 75:
             raise torch.OutOfMemoryError
         return of_a_tile(network, crop, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(impasto.tiling, "tile_gradient", short)
+    monkeypatch.setattr(impasto.tilers, "tile_gradient", short)
     require_equal(tiled, whole, image, 1e-9)
     assert "tiles are halved to 41 × 48 px" in capsys.readouterr().err
-    monkeypatch.setattr(impasto.tiling, "tile_gradient", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(impasto.tilers, "tile_gradient", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(torch.OutOfMemoryError):
         tiled.losses_and_gradient(image)
 

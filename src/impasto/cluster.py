@@ -1,14 +1,10 @@
 """The runs of a batch on a Ray cluster: a task for each, begun again elsewhere where its node is lost.
 
 A task is handed a RunSpec and the name of a folder that all nodes see; where it begins again it finds the last
-checkpoint there. Ray does not do that by itself, since it would not take less memory where that was short. Ray is an
-extra, imported only here.
+checkpoint there. Ray does not do that by itself, since it would not take less memory where that was short.
 """
 
-import logging
-import os
 import platform
-import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,15 +14,14 @@ from threading import Event
 from types import ModuleType
 from typing import Any
 
+from impasto.connecting import connected
 from impasto.engines import LOOK_SECONDS, Again, Ended, Engine, Job, KilledError, Try
-from impasto.errors import ImpastoError, InterruptedRunError, OutputError, SpecError
-from impasto.extras import import_extra
+from impasto.errors import ImpastoError, InterruptedRunError, OutputError
 from impasto.specs import RunSpec
 from impasto.workers import Failure, Place, attempt
 
 RETRIES = 5  # of one run, after its node was lost
 AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
-CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
 
 
@@ -38,38 +33,8 @@ def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | Non
     cores as it has threads, and a graphics processor where the cluster has some. Raises SpecError without the package,
     OutputError where there is no cluster.
     """
-    ray = _connect(address)
-    try:
+    with connected(address) as ray:
         yield lambda jobs, stop: _work(ray, jobs, stop, place, marker, jobs_at_once)
-    finally:
-        ray.shutdown()
-
-
-def _connect(address: str) -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its own words, on standard output: that is the page's
-    ray = import_extra("ray", "--cluster", "ray")
-    _require_answer(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
-    except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
-        said = " ".join(str(error).split())[:300]
-        where = "" if address == "auto" else f" at {address}"
-        raise OutputError(f"there is no Ray cluster{where} ({said}); start one with: ray start --head") from None
-    return ray
-
-
-def _require_answer(address: str) -> None:
-    """Fail at once where nothing listens: Ray would try for a quarter of an hour."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdecimal():
-        raise SpecError(f"{address!r} is no address of a cluster; write auto, or one such as 10.0.0.1:6379")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise OutputError(f"no Ray cluster answers at {address} ({error}); start one with: ray start --head") from None
 
 
 def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:

@@ -40,6 +40,8 @@ class Output:
     "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
     checkpoint: CheckpointSeconds = 30.0
     "Seconds between checkpoints, from which `impasto resume` goes on; 0 for one only where the run is interrupted."
+    cluster: Annotated[str | None, Parameter(show_default=False)] = None
+    "Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray)."
     save_spec: Annotated[Path | None, Parameter(show_default=False)] = None
     "Write pictures and settings to this file, for `impasto run`, and do nothing else."
 
@@ -65,6 +67,7 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
             track=output.track,
             mp4=output.mp4,
             checkpoint_seconds=output.checkpoint,
+            cluster=output.cluster,
         )
     if not output.json:
         print(folder)
@@ -76,6 +79,7 @@ def resume(
     *,
     mp4: Annotated[bool, Parameter(negative="")] = False,
     checkpoint: CheckpointSeconds = 30.0,
+    cluster: Annotated[str | None, Parameter(show_default=False)] = None,
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -89,6 +93,8 @@ def resume(
         Write the animation as MP4 too (needs the extra video).
     checkpoint
         Seconds between checkpoints; 0 for one only where the run is interrupted.
+    cluster
+        Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray).
     quiet
         Say nothing but errors and the folder's name.
     json
@@ -98,7 +104,7 @@ def resume(
     from impasto import runs
 
     with told(json):
-        folder = runs.resume(run, show=shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint)
+        folder = runs.resume(run, show=shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
     if not json:
         print(folder)
 

@@ -5,6 +5,7 @@ ImpastoError                1  the run failed
 ├── WeightsError            1  a file of weights or means is missing, damaged or of another network
 ├── OutputError             1  the result cannot be written there
 ├── RunFolderError          1  the folder of a run is missing or damaged
+├── ClusterError            1  the workers of a cluster do not serve, or are lost
 ├── SpecError               2  a setting is out of its range or unknown
 │   ├── LayerError          2  no such layer
 │   └── NetworkError        2  no such network
@@ -42,6 +43,10 @@ class OutputError(ImpastoError):
 
 class RunFolderError(ImpastoError):
     """The folder of a run is missing, is none, or one of its files is damaged."""
+
+
+class ClusterError(ImpastoError):
+    """The workers of a cluster cannot be had, differ from this machine, or were lost once too often."""
 
 
 class SpecError(ImpastoError):

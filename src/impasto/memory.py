@@ -22,8 +22,9 @@ from impasto.recipes import way_down
 from impasto.representations import activations
 from impasto.schedules import Stage
 from impasto.specs import Settings, parse_memory
+from impasto.tilers import go_on
 from impasto.tiles import crop_lengths, cut, grid_px, margin_px
-from impasto.tiling import bind_tiled, go_on
+from impasto.tiling import bind_tiled
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
 TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
@@ -83,7 +84,7 @@ class Fit:
         history = self.history(size) if history is None else history
         if not self._layers or self.needed(size, None, history) <= self.limits.memory:
             return None
-        rows, columns = (_divisions(length, *self._grid_and_margin) for length in size)
+        rows, columns = (divisions(length, *self._grid_and_margin) for length in size)
         found = [
             (down * across + TILE_PX * high * wide, largest * widest, (core, width))
             for core, largest, down, high in rows
@@ -135,13 +136,16 @@ class Fit:
 
     def words(self, size: Size) -> str | None:
         """What is done about memory at that size, for the user."""
-        core, history, said = self.core(size), self.history(size), []
-        if core is not None:
-            count = len(cut(size, core, self.network, self._layers))
-            said.append(f"in {count} tiles of up to {core[1]} × {core[0]} px")
+        history, said = self.history(size), self._words_of_tiles(size)
         if self.settings.optimiser != "adam" and history < self.settings.history:
             said.append(f"with {history} steps remembered in place of {self.settings.history}")
         return f"{size[1]} × {size[0]} px {' and '.join(said)}" if said else None
+
+    def _words_of_tiles(self, size: Size) -> list[str]:
+        core = self.core(size)
+        if core is None:
+            return []
+        return [f"in {len(cut(size, core, self.network, self._layers))} tiles of up to {core[1]} × {core[0]} px"]
 
     def as_summary(self, size: Size) -> dict[str, object]:
         """The same as data: what differs from a run that has memory enough."""
@@ -178,7 +182,7 @@ class Fit:
         return self.network.bytes_per_pixel(self._layers, self.objective.layers(activations))
 
 
-def _divisions(length: int, grid: int, margin: int) -> list[tuple[int, int, int, int]]:
+def divisions(length: int, grid: int, margin: int) -> list[tuple[int, int, int, int]]:
     """Ways to divide a side into equal parts: (core, longest crop, all crops together, how many)."""
     found, count = [], 1
     while count == 1 or length // count >= LEAST_PX:

@@ -1,8 +1,10 @@
-"""From a spec to the syntheses it asks for: one, or one for each layer."""
+"""From a spec to what it asks for: its network, and its syntheses, one or one for each layer."""
 
 from dataclasses import dataclass
 
+from impasto.catalogue import open_network
 from impasto.images import Image
+from impasto.networks import Network, Precision
 from impasto.recipes import amalgamate, invert, reconstruct, texture, transfer
 from impasto.specs import (
     AmalgamateSettings,
@@ -25,6 +27,19 @@ class Part:
     name: str
     composition: Composition
     content_layers: tuple[str, ...] = ()
+
+
+def network_of(settings: Settings, precision: Precision) -> Network:
+    """The network that the settings name, in a precision. Raises as `open_network`."""
+    return open_network(
+        settings.network,
+        weights=settings.weights,
+        means=settings.means,
+        pooling=settings.pooling,
+        padding=settings.padding,
+        precision=precision,
+        device=settings.device,
+    )
 
 
 def compose(spec: RunSpec, images: list[Image]) -> list[Part]:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-from impasto.catalogue import open_network
 from impasto.checkpoints import FOLDER, Checkpoints
 from impasto.checks import check, sentence_for_memory
+from impasto.crews import Crew
 from impasto.errors import (
+    ClusterError,
     DivergedError,
     ImpastoError,
     InterruptedRunError,
@@ -30,14 +31,15 @@ from impasto.images import Picture, load_picture, size_of, write_bytes
 from impasto.measuring import measure, unmeasured
 from impasto.memory import Fit, lessened, limits, within
 from impasto.metrics import peak_memory_mb
-from impasto.networks import Network, Precision
-from impasto.parts import Part, compose, part_names
+from impasto.networks import Network
+from impasto.parts import Part, compose, network_of, part_names
 from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
 from impasto.results import RESULT, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
 from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
+from impasto.spreading import crew_at, spread
 from impasto.stopping import stop_signal
 from impasto.synthesis import synthesise
 from impasto.watching import Show, Watching, checkpoints, recorders, trackers
@@ -53,12 +55,14 @@ def run(
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
+    cluster: str | None = None,
 ) -> Path:
     """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
 
     `track` names the trackers that are told of it (see docs/tracking.md), `mp4` adds a video to the animations.
     Every `checkpoint_seconds` (0 for never) and where it is interrupted the run keeps where it stands, for `resume`.
     It takes a `memory_share` of what it may, though never less than it needs: for another try where that was too much.
+    `cluster` is the address of a Ray cluster, or "auto", whose workers compute the tiles of large pictures.
     Nothing is written before pictures, layers and sizes are known to serve. A run that is interrupted (Ctrl-C,
     SIGTERM), diverges or runs out of memory keeps its last good picture and raises the ImpastoError that says so.
     """
@@ -67,13 +71,14 @@ def run(
     _require_video(spec.settings, mp4)
     folder = out or default_folder(spec.task, spec.pictures)
     check_folder(folder, spec, force=force)
-    prepared = _prepare(spec, spec.settings.threads, None, memory_share)
-    make_folder(folder, spec, force=force)
-    toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory, memory_share)
-    with _sentence_for(folder):
-        write_bytes(folder / SETTINGS_FILE, toml.encode())
-        (folder / FOLDER).mkdir()
-        _run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
+    with crew_at(cluster, spec.settings) as crew:
+        prepared = _prepare(spec, spec.settings.threads, None, memory_share, crew)
+        make_folder(folder, spec, force=force)
+        toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory, memory_share)
+        with _sentence_for(folder, cluster):
+            write_bytes(folder / SETTINGS_FILE, toml.encode())
+            (folder / FOLDER).mkdir()
+            _run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
     return folder
 
 
@@ -84,6 +89,7 @@ def resume(
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
+    cluster: str | None = None,
 ) -> Path:
     """Go on with a run that was ended before its end, from its last checkpoint; return its folder.
 
@@ -104,18 +110,18 @@ def resume(
         raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
-    share = min(memory_share, before)
-    prepared = _prepare(spec, threads, found.provenance.get("memory_bytes"), share / before)
-    require_same(folder, found.provenance, provenance(spec, prepared.network))
-    toml = found.toml
-    with sentence_for_memory(spec.settings):
-        past = look_back(folder, names, fingerprint(toml), prepared.network.device)
-    with _sentence_for(folder):
-        past = cut_back(folder, names, past)
-        if share < before:
-            toml = with_memory(toml, prepared.fits[0].limits.memory, share)
-            write_bytes(folder / SETTINGS_FILE, toml.encode())
-        _run_parts(prepared, folder, toml, Watching(show, (), mp4, checkpoint_seconds), past)
+    share, toml = min(memory_share, before), found.toml
+    with crew_at(cluster, spec.settings) as crew:
+        prepared = _prepare(spec, threads, found.provenance.get("memory_bytes"), share / before, crew)
+        require_same(folder, found.provenance, provenance(spec, prepared.network))
+        with sentence_for_memory(spec.settings):
+            past = look_back(folder, names, fingerprint(toml), prepared.network.device)
+        with _sentence_for(folder, cluster):
+            past = cut_back(folder, names, past)
+            if share < before:
+                toml = with_memory(toml, prepared.fits[0].limits.memory, share)
+                write_bytes(folder / SETTINGS_FILE, toml.encode())
+            _run_parts(prepared, folder, toml, Watching(show, (), mp4, checkpoint_seconds), past)
     return folder
 
 
@@ -131,18 +137,21 @@ class _Prepared:
     fits: list[Fit]
 
 
-def _prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float) -> _Prepared:
+def _prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float, crew: Crew | None) -> _Prepared:
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
     pictures = [load_picture(path) for path in spec.pictures]
     with sentence_for_memory(settings):
-        network = _open(settings, settings.precision)
-        precise = network if network.precision == torch.float32 else _open(settings, "float32")
+        network = network_of(settings, settings.precision)
+        precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(settings, network.device, memory)
         fits = [
-            Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings)
+            spread(
+                Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings),
+                crew,
+            )
             for part in parts
         ]
         fits = lessened(fits, [part.composition.schedule[-1].size for part in parts], share)
@@ -159,29 +168,18 @@ def _require_video(settings: Settings, mp4: bool) -> None:
 
 
 @contextmanager
-def _sentence_for(folder: Path) -> Iterator[None]:
+def _sentence_for(folder: Path, cluster: str | None) -> Iterator[None]:
     """What went wrong, and what the folder has all the same."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
     except ImpastoError as error:
-        if (folder / RESULT).is_file():
-            further = f"; go on with: impasto resume {folder}" if isinstance(error, InterruptedRunError) else ""
-            error.args = (f"{error}; the picture so far is in {folder}{further}",)
+        so_far = f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
+        if isinstance(error, ClusterError) or (so_far and isinstance(error, InterruptedRunError)):
+            so_far += f"; go on with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"
+        error.args = (f"{error}{so_far}",)
         raise
-
-
-def _open(settings: Settings, precision: Precision) -> Network:
-    return open_network(
-        settings.network,
-        weights=settings.weights,
-        means=settings.means,
-        pooling=settings.pooling,
-        padding=settings.padding,
-        precision=precision,
-        device=settings.device,
-    )
 
 
 def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:

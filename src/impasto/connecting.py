@@ -1,0 +1,48 @@
+"""A way into a Ray cluster. Ray is an extra: nothing of it is imported before it is asked for."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from impasto.errors import OutputError, SpecError
+from impasto.extras import import_extra
+
+CONNECT_SECONDS = 10.0
+
+
+@contextmanager
+def connected(address: str) -> Iterator[ModuleType]:
+    """Ray, connected to the cluster at an address, "auto" for the one of this machine; disconnected at the end.
+
+    Raises SpecError without the package or for what is no address, OutputError where there is no cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its own words, on standard output: that is the page's
+    ray = import_extra("ray", "--cluster", "ray")
+    _require_answer(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+    except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
+        said = " ".join(str(error).split())[:300]
+        where = "" if address == "auto" else f" at {address}"
+        raise OutputError(f"there is no Ray cluster{where} ({said}); start one with: ray start --head") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Fail at once where nothing listens: Ray would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdecimal():
+        raise SpecError(f"{address!r} is no address of a cluster; write auto, or one such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise OutputError(f"no Ray cluster answers at {address} ({error}); start one with: ray start --head") from None

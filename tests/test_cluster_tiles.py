@@ -1,0 +1,376 @@
+"""One picture over a Ray cluster of several nodes, all here: the numbers of one machine, whatever is lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import impasto.crews
+from command import call, pixels, read_json, read_lines, save_pictures
+from conftest import random_image
+from impasto.catalogue import open_network
+from impasto.cluster_tiler import ClusterTiler, Record, cluster_tiler
+from impasto.connecting import connected
+from impasto.crews import Crew, LostError, Worker, shared_out
+from impasto.distances import mean_squared_error, wasserstein_distance
+from impasto.errors import ClusterError, WeightsError
+from impasto.images import Size
+from impasto.memory import Fit, Limits
+from impasto.networks import Network, Precision
+from impasto.objectives import Objective, content, prior, style
+from impasto.priors import total_variation
+from impasto.representations import channel_moments, mean_and_gram
+from impasto.specs import TransferSettings
+from impasto.spreading import SpreadFit
+from impasto.tile_workers import About, TileWorker, identity
+from impasto.tilers import go_on
+from impasto.tiling import TiledCriterion, bind_tiled
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+STORE_BYTES = 80 * 2**20
+SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
+SIZE, CORE = (50, 70), (16, 32)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that does no work, and two nodes of one core each."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES, "_system_config": soon}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="class")
+def crew(cluster: Any) -> Iterator[Crew]:
+    with connected(cluster.address) as ray:
+        yield Crew(ray, SETTINGS, most=8)
+
+
+def network_in(precision: Precision) -> Network:
+    return open_network("vgg16", precision=precision, padding="replicate", device="cpu")
+
+
+def everything(dtype: torch.dtype) -> Objective:
+    photo = random_image(*SIZE, 1, dtype)
+    return (
+        content(photo, {"relu2_2": 0.7, "conv1_2": 0.3})
+        + content(random_image(*SIZE, 7, dtype), ["image", "pool1"], distance=mean_squared_error, name="other")
+        + style(random_image(59, 91, 2, dtype), ["relu1_1", "relu3_1"], name="first")
+        + style(random_image(40, 70, 3, dtype), ["conv1_2", "pool2"], represent=channel_moments, name="second")
+        + style(
+            *(random_image(64, 64, 5, dtype), ["relu1_1", "relu2_1"]),
+            represent=mean_and_gram,
+            distance=wasserstein_distance,
+            name="third",
+        )
+        + prior("smoothness", 0.5, lambda image: total_variation(image, 1.5), reach_px=1)
+    )
+
+
+def bound(crew: Crew, objective: Objective, network: Network, size: Size = SIZE, core: Size = CORE) -> TiledCriterion:
+    return bind_tiled(
+        *(objective, network, size, core), make=partial(cluster_tiler, crew, Record(), network, core, go_on)
+    )
+
+
+def require_equal(
+    found: tuple[dict[str, float], Tensor], truth: tuple[dict[str, float], Tensor], within: float
+) -> None:
+    assert list(found[0]) == list(truth[0])
+    assert found[0] == pytest.approx(truth[0], rel=within)
+    assert (found[1] - truth[1]).norm() <= within * truth[1].norm()
+
+
+class TestWithACrew:
+    """What needs workers and no command; at its end they leave the nodes to the commands below."""
+
+    @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-9), ("float32", 1e-4)])
+    def test_workers_give_the_numbers_of_one_machine(self, crew: Crew, precision: Precision, within: float) -> None:
+        network = network_in(precision)
+        objective, image = everything(network.precision), random_image(*SIZE, 4, network.precision)
+        local = bind_tiled(objective, network, SIZE, CORE)
+        spread = bound(crew, objective, network)
+        assert len(crew.workers) == 2
+        assert len(spread.tiles) == len(local.tiles) > 4
+        found = spread.losses_and_gradient(image)
+        require_equal(found, local.losses_and_gradient(image), within)
+        require_equal(found, objective.bind(network, SIZE).losses_and_gradient(image), within)
+        assert spread.losses(image) == pytest.approx(local.losses(image), rel=within)
+        again = spread.losses_and_gradient(image)
+        assert again[0] == found[0]
+        assert torch.equal(again[1], found[1])  # bit for bit, for the same workers
+
+    def test_a_cluster_is_asked_only_where_it_gains(self, crew: Crew) -> None:
+        def fit(objective: Objective, **more: Any) -> SpreadFit:
+            settings = SETTINGS.model_copy(update=more)
+            return SpreadFit(network_in("float32"), objective, Limits(1e12, settings.tile), settings, crew)
+
+        objective = style(random_image(64, 64, dtype=torch.float32), ["relu4_1"])
+        roomy = fit(objective)
+        assert roomy.spread_core((256, 256)) is None
+        core = roomy.spread_core((2048, 2048))
+        assert core is not None
+        assert (-(-2048 // core[0])) * (-(-2048 // core[1])) >= 4
+        assert fit(objective, tile=64).spread_core((60, 100)) == (64, 64)
+        assert fit(objective, tile=64).spread_core((60, 64)) is None
+        assert fit(prior("smoothness", 1.0, total_variation)).spread_core((4096, 4096)) is None
+        aimed = fit(content(random_image(64, 64, dtype=torch.float32), ["relu4_2"]))
+        here = Fit(aimed.network, aimed.objective, aimed.limits, aimed.settings)
+        assert aimed.needed((4096, 4096), None, 10) < here.needed((4096, 4096), (512, 512), 10)
+        assert aimed.core((4096, 4096)) == here.core((4096, 4096))
+
+    def test_bytes_are_those_of_crops_slopes_and_sums(self, crew: Crew) -> None:
+        """Each crop goes out once and its gradient comes back; slopes go to each node, a sum comes from each worker."""
+        network, photo = network_in("float32"), random_image(*SIZE, 1, torch.float32)
+        objective = content(photo, ["relu2_2"]) + style(random_image(59, 91, 2, torch.float32), ["relu1_1", "relu2_1"])
+        criterion = bound(crew, objective, network)
+        tiler = criterion.tiler
+        assert isinstance(tiler, ClusterTiler)
+        crops = sum((t.crop.bottom - t.crop.top) * (t.crop.right - t.crop.left) for t in tiler.tiles) * 3 * 4
+        assert crops > SIZE[0] * SIZE[1] * 12
+        for number in (1, 2):
+            criterion.losses_and_gradient(random_image(*SIZE, 10 + number, torch.float32))
+            grams = (64**2 + 128**2) * 4
+            assert tiler.record.evaluations == number
+            assert tiler.record.sent_bytes == number * (crops + 2 * grams)
+            assert tiler.record.returned_bytes == number * (crops + 2 * grams + len(tiler.tiles) * 8)
+
+    def test_a_worker_lost_at_any_moment(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While targets are read, in each pass, between them: nothing is missed, and nothing counted twice."""
+        import ray
+
+        network = network_in("float64")
+        objective, image = everything(torch.float64), random_image(*SIZE, 4)
+        truth = bind_tiled(objective, network, SIZE, CORE).losses_and_gradient(image)
+        get, calls, kill_at = crew.get, 0, 0
+
+        def losing(worker: Worker, reference: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == kill_at:
+                ray.kill(worker.actor)
+            return get(worker, reference)
+
+        monkeypatch.setattr(crew, "get", losing)
+        criterion = bound(crew, objective, network)
+        tiles, calls = len(criterion.tiles), 0
+        lost = crew.lost
+        for moment in (2, tiles + 1, tiles + 6):  # in the first pass, at its sums, in the second pass
+            crew.muster(60.0)
+            criterion.losses(image)  # so that all that is held is sent, and each tile is one call a pass
+            calls, kill_at = 0, moment
+            require_equal(criterion.losses_and_gradient(image), truth, 1e-9)
+            kill_at, lost = 0, lost + 1
+            assert crew.lost == lost
+        crew.muster(60.0)
+        assert criterion.losses(image) == pytest.approx(truth[0], rel=1e-9)
+        assert isinstance(criterion.tiler, ClusterTiler)
+        assert set(criterion.tiler.owners.values()) == set(crew.workers)  # whoever comes later is given tiles
+        assert len(crew.workers) == 2
+        calls, kill_at = 0, 40  # while the targets are read
+        again = bound(crew, objective, network)
+        assert crew.lost == lost + 1
+        require_equal(again.losses_and_gradient(image), truth, 1e-9)
+
+    def test_a_worker_that_fails_is_not_lost(self, crew: Crew) -> None:
+        """What goes wrong in its own computation would go wrong with another one too."""
+        objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"], represent=failing)
+        with pytest.raises(ClusterError, match=r"a worker on .* failed \(ZeroDivisionError: by zero\)"):
+            bound(crew, objective, network_in("float32"))
+
+    def test_a_worker_that_is_not_like_this_machine(
+        self, crew: Crew, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It ends a run that begins, and is left out of one that is under way."""
+        import ray
+
+        crew.muster(60.0)
+        gone = crew.workers[0]
+        ray.kill(gone.actor)
+        monkeypatch.setitem(crew._identity, "the weights", "0" * 64)
+        with pytest.raises(LostError):
+            crew.get(gone, gone.actor.node.remote())
+        crew.muster(60.0)
+        assert gone not in crew.workers
+        assert "a worker is left out: " in capsys.readouterr().err
+        with pytest.raises(ClusterError, match=r"differ in the weights; all need the same"):
+            crew._require_same(crew.workers[0].about)
+        monkeypatch.setattr(crew, "_begun", False)
+        with pytest.raises(ClusterError, match="as it was"):
+            crew._refuse(None, ClusterError("as it was"))
+        monkeypatch.setattr(crew, "_failed", 0)
+
+    def test_workers_that_are_lost_again_and_again(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+        import ray
+
+        get = crew.get
+
+        def losing(worker: Worker, reference: Any) -> Any:
+            ray.kill(worker.actor)
+            return get(worker, reference)
+
+        objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"])
+        criterion = bound(crew, objective, network_in("float32"))
+        monkeypatch.setattr(crew, "get", losing)
+        monkeypatch.setattr(impasto.crews, "LOSSES", 2)
+        with pytest.raises(ClusterError, match="workers were lost in one evaluation"):
+            criterion.losses_and_gradient(random_image(*SIZE, 4, torch.float32))
+
+
+def test_a_file_that_a_node_does_not_see(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"weights": tmp_path / "own.safetensors"})
+    with pytest.raises(WeightsError, match=r"no file of weights at .*own.safetensors"):
+        TileWorker(settings, 1).about()
+    with pytest.raises(WeightsError, match=r"own.safetensors cannot be read"):
+        identity(settings)
+
+
+def failing(maps: Tensor) -> Tensor:
+    raise ZeroDivisionError("by zero")
+
+
+def test_tiles_stay_where_they_are() -> None:
+    one, two, three = (Worker(None, "", About("", False, 0.0, 0.0, {})) for _ in range(3))
+    first = shared_out(7, [one, two], {})
+    assert sorted(list(first.values()).count(each) for each in (one, two)) == [3, 4]
+    more = shared_out(7, [one, two, three], first)
+    assert max(list(more.values()).count(each) for each in (one, two, three)) == 3
+    assert sum(first[n] is not more[n] for n in range(7)) == 1
+    less = shared_out(7, [one], first)
+    assert set(less.values()) == {one}
+
+
+# Whole runs ----------------------------------------------------------------------------------------------------------
+
+STEPS = 12  # 8 at half size, 4 at full size
+WORDS = (
+    *("--size", "200", "--smallest", "100", "--steps", "4", "--frames", "0", "--precision", "float32", "--tile", "64"),
+    *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", "--threads", "1"),
+    *("--statistics", "gram"),  # whose rounding is the least
+)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, and the run as it is on one machine."""
+    folder = tmp_path_factory.mktemp("desk")
+    save_pictures(folder)
+    assert call("transfer", folder / "photo.png", folder / "painting.png", *WORDS, "-o", folder / "here").code == 0
+    return folder
+
+
+def transfer(desk: Path, out: str, cluster: Any, *program: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *(program or ("-m", "impasto")), "transfer", "photo.png", "painting.png", *WORDS]
+    words = ["--checkpoint", "0.1", "-o", out, "--cluster", cluster.address]
+    return subprocess.Popen([*command, *words], cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return read_lines(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []
+
+
+def assert_right(folder: Path, desk: Path) -> None:
+    """As the run on one machine, but for rounding: each step once, its losses, and the picture."""
+    found, truth = lines(folder), lines(desk / "here")
+    assert [line["step"] for line in found] == list(range(1, STEPS + 1))
+    for line, other in zip(found, truth, strict=True):  # the line search makes more and more of rounding
+        assert line["losses"] == pytest.approx(other["losses"], rel=1e-5 if line["step"] <= 2 else 1e-3)
+    differences = np.abs(pixels(folder / "result.png") - pixels(desk / "here" / "result.png"))
+    assert differences.max() <= 8  # of 255; tiles of 32 px in place of 64 on one machine make 4, and 0.17 on average
+    assert differences.mean() <= 0.3
+    assert read_json(folder / "summary.json")["status"] == "done"
+
+
+def test_a_stop_is_gone_on_with_anywhere(desk: Path, cluster: Any) -> None:
+    process = transfer(desk, "stopped", cluster)
+    wait_for(lambda: len(lines(desk / "stopped")) >= 2, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert "impasto: 200 × 150 px in 12 tiles of up to 64 × 64 px on 2 workers\n" in err
+    assert err.endswith(f"go on with: impasto resume stopped --cluster {cluster.address}\n")
+    assert "raylet" not in err
+    shutil.copytree(desk / "stopped", desk / "copy")
+    ended = call("resume", desk / "stopped", "--cluster", cluster.address)
+    assert ended.code == 0, ended.err
+    assert_right(desk / "stopped", desk)
+    assert read_json(desk / "stopped" / "summary.json")["cluster"]["workers"] == 2
+    assert call("resume", desk / "copy").code == 0
+    assert_right(desk / "copy", desk)
+    assert "cluster" not in read_json(desk / "copy" / "summary.json")
+
+
+def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
+    """In the middle of a picture one of two nodes is killed, with all that its worker held."""
+    killed = next(iter(cluster.worker_nodes))
+    process = transfer(desk, "killed", cluster)
+    wait_for(lambda: len(lines(desk / "killed")) >= 2, process)
+    assert len(lines(desk / "killed")) < STEPS
+    cluster.remove_node(killed, allow_graceful=False)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert out == "killed\n"
+    assert "is lost; others take its tiles" in err
+    assert "raylet" not in err
+    assert_right(desk / "killed", desk)
+    counted = read_json(desk / "killed" / "summary.json")["cluster"]
+    assert (counted["workers"], counted["lost"], counted["tiles"]) == (1, 1, 12)
+
+
+def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: Any) -> None:
+    """The last checkpoint is there, and another cluster or this machine alone can go on."""
+    program = "import impasto.crews\nimpasto.crews.PLACE_SECONDS = 2\nfrom impasto.cli import main\nmain()"
+    process = transfer(desk, "lost", cluster, "-c", program)
+    wait_for(lambda: len(lines(desk / "lost")) >= 2, process)
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node, allow_graceful=False)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    assert "impasto: the cluster has no worker for this run (the last one is gone because its node has died); go" in err
+    assert err.endswith(f"; go on with: impasto resume lost --cluster {cluster.address}\n")
+    assert call("resume", desk / "lost").code == 0
+    assert_right(desk / "lost", desk)
+
+
+@pytest.mark.parametrize("words", [("transfer", "photo.png", "painting.png"), ("run", "here")])
+def test_no_cluster_answers(desk: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    monkeypatch.chdir(desk)
+    ended = call(*words, "-o", "no", "--cluster", "127.0.0.1:1")
+    assert ended.code == 1
+    assert ended.err.startswith("impasto: no Ray cluster answers at 127.0.0.1:1")
+    assert ended.err.endswith("start one with: ray start --head\n")
+    assert not Path("no").exists()
+
+
+def test_ray_is_an_extra(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    ended = call("invert", desk / "photo.png", "-o", desk / "no", "--cluster", "auto")
+    assert ended.code == 2
+    assert "--cluster needs a package that is missing" in ended.err
+    assert ended.err.endswith("pip install 'impasto[ray]'\n")
