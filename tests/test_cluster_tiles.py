@@ -1,5 +1,6 @@
 """One picture over a Ray cluster of several nodes, all here: the numbers of one machine, whatever is lost."""
 
+import math
 import os
 import shutil
 import signal
@@ -192,8 +193,8 @@ class TestWithACrew:
 
     def test_a_worker_that_fails_is_not_lost(self, crew: Crew) -> None:
         """What goes wrong in its own computation would go wrong with another one too."""
-        objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"], represent=failing)
-        with pytest.raises(ClusterError, match=r"a worker on .* failed \(ZeroDivisionError: by zero\)"):
+        objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"], represent=math.sqrt)
+        with pytest.raises(ClusterError, match=r"a worker on .* failed \(\w+Error: .*onverted"):
             bound(crew, objective, network_in("float32"))
 
     def test_a_worker_that_is_not_like_this_machine(
@@ -241,10 +242,6 @@ def test_a_file_that_a_node_does_not_see(tmp_path: Path) -> None:
         TileWorker(settings, 1).about()
     with pytest.raises(WeightsError, match=r"own.safetensors cannot be read"):
         identity(settings)
-
-
-def failing(maps: Tensor) -> Tensor:
-    raise ZeroDivisionError("by zero")
 
 
 def test_tiles_stay_where_they_are() -> None:
@@ -352,7 +349,7 @@ def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: A
         cluster.remove_node(node, allow_graceful=False)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
-    assert "impasto: the cluster has no worker for this run (the last one is gone because its node has died); go" in err
+    assert "impasto: the cluster has no worker for this run (" in err  # and then the reason, as Ray has it
     assert err.endswith(f"; go on with: impasto resume lost --cluster {cluster.address}\n")
     assert call("resume", desk / "lost").code == 0
     assert_right(desk / "lost", desk)

@@ -348,13 +348,17 @@ def test_sentences(options: tuple[object, ...], code: int, sentence: str) -> Non
 
 
 @pytest.mark.usefixtures("pictures")
-def test_a_tiled_run_paints_the_same() -> None:
-    assert call(*WORDS, "--precision", "float32", "-o", "whole").code == 0
-    ended = call(*WORDS, "--precision", "float32", "--tile", 64, "-o", "tiled")
+@pytest.mark.parametrize(("statistics", "most"), [("gram", 2), ("wasserstein", 8)])
+def test_a_tiled_run_paints_the_same(statistics: str, most: int) -> None:
+    """But for rounding, to which roots are more sensitive than Gram matrices: a few pixels' last bits."""
+    words = (*WORDS, "--precision", "float32", "--statistics", statistics)
+    assert call(*words, "-o", "whole").code == 0
+    ended = call(*words, "--tile", 64, "-o", "tiled")
     assert ended.code == 0
     assert re.search(r"impasto: 200 × 150 px in \d+ tiles of up to 64 × 64 px\n", ended.err)
     whole, tiled = (pixels(Path(name) / "result.png").astype(int) for name in ("whole", "tiled"))
-    assert abs(whole - tiled).max() <= 2
+    assert abs(whole - tiled).max() <= most
+    assert abs(whole - tiled).mean() <= 0.1
     assert read_json(Path("tiled/summary.json"))["tile_px"] == [64, 64]
     assert "tile_px" not in read_json(Path("whole/summary.json"))
 
