@@ -32,6 +32,7 @@ from impasto.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from impasto.dithering import Dither
 from impasto.errors import DivergedError, InterruptedRunError, RunFolderError
 from impasto.images import embedded_settings
 from impasto.inits import noise
@@ -43,7 +44,7 @@ from impasto.priors import out_of_range, total_variation
 from impasto.recorders import Frames
 from impasto.records import read_run
 from impasto.runs import resume, run
-from impasto.schedules import Stage, settling
+from impasto.schedules import Stage
 from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, TransferSettings
 from impasto.synthesis import Composition, Descent, Iterate, State, synthesise
 
@@ -86,16 +87,19 @@ def test_the_loop_goes_on_after_any_step(
     parameterisation: Parameterisation,
     evaluations: int | None,
 ) -> None:
-    """Over changes of size, and while values settle at the end."""
-    schedule = SCHEDULE + settling((24, 32), 4, rounds=2)
+    """Over changes of size, and before the picture is dithered, which is done again if that was the last step."""
     composed = composition(
-        optimiser=optimiser, parameterisation=parameterisation, schedule=schedule, evaluations=evaluations
+        optimiser=optimiser,
+        parameterisation=parameterisation,
+        evaluations=evaluations,
+        dither=Dither("conv1_1", probes=2),
     )
     whole, states = [], []
     for iterate in synthesise(composed, tiny32):
         whole.append(iterate)
         states.append(iterate.state())  # taken on the way: later steps must not change it
-    for done, state in enumerate(states, start=1):
+    assert [same(whole[-1], each) for each in synthesise(composed, tiny32, states[-1])] == [True]
+    for done, state in enumerate(states[:-1], start=1):
         assert torch.equal(state.image(composed), whole[done - 1].image)
         for after in (state, through_a_file(state, tmp_path)):
             rest = list(synthesise(composed, tiny32, after))
@@ -231,7 +235,7 @@ def test_reading_keeps_one_copy(tmp_path: Path) -> None:
     """Twelve vectors of 8 MB: the process' peak grows by them and little more."""
     vectors = [torch.rand(2**21) for _ in range(12)]
     descent = Descent(1, 1, vectors[0], vectors[1], False, {"pairs": vectors[2:]})
-    write_checkpoint(Checkpoint("", 0, 0.0, State(1, 0, 0, None, descent)), tmp_path / "checkpoint")
+    write_checkpoint(Checkpoint("", 0, 0.0, State(1, 0, 0, descent)), tmp_path / "checkpoint")
     program = """
 import re, sys
 from pathlib import Path
@@ -269,7 +273,7 @@ SPECS = {
     "fourier": RunSpec(
         task="invert",
         pictures=(Path("photo.png"),),
-        settings=InvertSettings(**FRAMES, layer="conv2_1", optimiser="adam", parameterisation="fourier", settle=7),
+        settings=InvertSettings(**FRAMES, layer="conv2_1", optimiser="adam", parameterisation="fourier", dither=2),
     ),
     "parts": RunSpec(
         task="reconstruct",
@@ -341,7 +345,7 @@ def without_costs(summary: dict[str, object]) -> dict[str, object]:
         ("transfer", 10, 1),  # the last step of the first stage
         ("transfer", 12, 1),
         ("fourier", 3, 1),
-        ("fourier", 8, 1),  # settling
+        ("fourier", 5, 1),  # before the picture is dithered
         ("parts", 2, 1),
         ("parts", 4, 3),
     ],
@@ -374,7 +378,7 @@ def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None
     write_checkpoint(replace(read_checkpoint(path), seconds=1000.0), path)
     resume(desk / "run", show="nothing")
     assert 1000 < read_json(desk / "run" / "summary.json")["seconds"] < 1060
-    assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 10
+    assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 4
 
 
 @pytest.mark.parametrize("name", ["transfer", "fourier"])

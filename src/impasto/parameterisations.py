@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from impasto.images import Image, Size, quantise
+from impasto.images import Image, Size
 
 Parameters = Float[Tensor, " _count"]
 
@@ -41,27 +41,6 @@ class Pixels:
     def project(self, parameters: Parameters) -> Parameters:
         """Clip to [0, 1]."""
         return parameters.clamp(0, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class HeldPixels(Pixels):
-    """Pixels of which some stay where they are: `held` says which, `levels` where; both are flat."""
-
-    held: Tensor
-    levels: Tensor
-
-    def project(self, parameters: Parameters) -> Parameters:
-        """Clip to [0, 1], but for those held."""
-        return torch.where(self.held, self.levels, parameters.clamp(0, 1))
-
-
-def hold_at_levels(image: Image, share: float) -> HeldPixels:
-    """Hold the given share of the values, those nearest to a level of 8 bits, at that level."""
-    values, levels = image.flatten(), quantise(image).flatten()
-    nearest = (values - levels).abs().argsort(stable=True)[: round(share * len(values))]
-    held = torch.zeros_like(values, dtype=torch.bool)
-    held[nearest] = True
-    return HeldPixels(held, levels)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from impasto.distances import Distance, mean_squared_error, normalised_squared_error, wasserstein_distance
+from impasto.dithering import Dither
 from impasto.errors import ImageError, SpecError
 from impasto.images import Image, Size, load_image, size_of, size_with_long_side
 from impasto.inits import Init, covering, from_image, noise
@@ -14,7 +16,7 @@ from impasto.optimisers import MakeOptimiser, adam, lbfgs
 from impasto.parameterisations import Fourier, Pixels
 from impasto.priors import alpha_norm, out_of_range, total_variation
 from impasto.representations import Representation, channel_moments, gram_matrix, mean_and_gram
-from impasto.schedules import octaves, settling, single
+from impasto.schedules import octaves, single
 from impasto.specs import (
     AmalgamateSettings,
     InvertSettings,
@@ -37,15 +39,14 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS inside the range of colours.
     """
     settings = settings or InvertSettings()
-    if _settles(settings.layer, settings):
-        settings = settings.model_copy(update={"parameterisation": "pixels"})
+    settings = _for_dither(settings.layer, settings)
     objective = (
         _content_at(settings.layer, photo, settings)
         + _smoothness(settings.smoothness, settings.smoothness_exponent)
         + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
     )
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
-    return _settled(composition, settings.layer, settings)
+    return _dithered(composition, settings.layer, settings)
 
 
 def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
@@ -54,11 +55,10 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
     """
     settings = settings or ReconstructSettings()
-    if _settles(layer, settings):
-        settings = settings.model_copy(update={"parameterisation": "pixels"})
+    settings = _for_dither(layer, settings)
     objective = _content_at(layer, photo, settings)
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
-    return _settled(composition, layer, settings)
+    return _dithered(composition, layer, settings)
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
@@ -150,17 +150,23 @@ def _compose(
     )
 
 
-def _settles(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Whether there are settling stages: where the layer is so shallow that it sees the rounding to 8 bits."""
+def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
+    """Whether the result is dithered: where the layer is so shallow that it sees the rounding to 8 bits."""
     block = re.search(r"\d", layer)
-    return settings.settle > 0 and block is not None and int(block[0]) <= 2
+    return settings.dither > 0 and block is not None and int(block[0]) <= 2
 
 
-def _settled(composition: Composition, layer: str, settings: InvertSettings | ReconstructSettings) -> Composition:
-    if not _settles(layer, settings):
-        return composition
-    stages = settling(composition.schedule[-1].size, settings.settle)
-    return replace(composition, schedule=composition.schedule + stages)
+LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
+
+
+def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
+    """There pixels come nearest."""
+    return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
+
+
+def _dithered(composition: Composition, layer: str, settings: InvertSettings | ReconstructSettings) -> Composition:
+    dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
+    return replace(composition, dither=dither)
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:

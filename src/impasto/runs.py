@@ -258,7 +258,7 @@ def _synthesise(
     past: Past,
 ) -> Outcome:
     composition, start = part.composition, time.monotonic()
-    steps, evaluations, in_all = 0, 0, sum(stage.steps for stage in composition.schedule)
+    steps, evaluations, in_all = 0, 0, composition.steps
     if (checkpoint := past.take()) is None:
         image, after = composition.init(composition.schedule[0].size), None
     else:

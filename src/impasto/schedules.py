@@ -8,11 +8,10 @@ from impasto.images import Size
 
 @dataclass(frozen=True)
 class Stage:
-    """So many steps at one size, (height, width) in pixels, with a share of the values `held` at levels of 8 bits."""
+    """So many steps at one size, (height, width) in pixels."""
 
     size: Size
     steps: int
-    held: float = 0.0
 
 
 Schedule = tuple[Stage, ...]
@@ -38,12 +37,3 @@ def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2
         sizes.insert(0, (round(height / factor), round(width / factor)))
     count = len(sizes)
     return tuple(Stage(each, max(1, round(steps / share ** (count - 1 - k)))) for k, each in enumerate(sizes))
-
-
-def settling(size: Size, steps: int, *, rounds: int = 7) -> Schedule:
-    """Stages in which more and more values are held at levels of 8 bits, while the others make up for it.
-
-    Those nearest to a level come first. The few that are left at the end are rounded when the picture is saved.
-    """
-    shares = [1 - (1 - number / (rounds + 1)) ** 1.5 for number in range(1, rounds + 1)]
-    return tuple(Stage(size, max(1, round(steps / rounds)), share) for share in shares) if steps else ()

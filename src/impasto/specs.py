@@ -84,8 +84,8 @@ class Settings(BaseModel):
 class _LayerSettings(Settings):
     """What aims at one layer can be told besides."""
 
-    settle: Annotated[int, Field(ge=0)] = 0
-    "Steps at the end that put colours on the file's 256 levels bit by bit; only for blocks 1 and 2, taken as pixels."
+    dither: Annotated[int, Field(ge=0, le=1000)] = 0
+    "Probes (8, say) by which rounding to 8 bits is hidden from the layer; only for blocks 1 and 2, taken as pixels."
 
 
 class InvertSettings(_LayerSettings):

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
+from impasto.dithering import Dither
 from impasto.errors import DivergedError
-from impasto.images import Image, Size, resize
+from impasto.images import Image, Size, quantise, resize
 from impasto.inits import Init
 from impasto.networks import Network
 from impasto.objectives import Criterion, Losses, Objective
 from impasto.optimisers import Evaluation, MakeOptimiser, Memory, adam
-from impasto.parameterisations import Parameterisation, Parameters, Pixels, hold_at_levels
+from impasto.parameterisations import Parameterisation, Parameters, Pixels
 from impasto.schedules import Schedule, Stage
 
 Bind = Callable[[Objective, Network, Size], Criterion]
@@ -24,6 +25,7 @@ class Composition:
     """What is to be synthesised and how: a first picture, an objective, a schedule, and a way down.
 
     `evaluations` is the most forward and backward passes in all, whatever the schedule says; None for no such bound.
+    `dither` is one more step at the end, which puts the picture on the levels of a file of 8 bits.
     """
 
     init: Init
@@ -32,6 +34,12 @@ class Composition:
     parameterisation: Parameterisation = field(default_factory=Pixels)
     optimiser: MakeOptimiser = field(default_factory=adam)
     evaluations: int | None = None
+    dither: Dither | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many there are in all, unless it ends early."""
+        return sum(stage.steps for stage in self.schedule) + (self.dither is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +58,19 @@ class Descent:
 class State:
     """Where the loop stands after a step: all it needs to go on. `steps` and `evaluations` are the earlier stages'.
 
-    `start` is the stage's first picture where that says which values are held, else None. No random numbers are drawn
-    after the run's first picture, so none are part of it.
+    No random numbers are drawn on the way, so none are part of it. After the last step, where the picture is dithered,
+    it is still that of the step before.
     """
 
     stage: int
     steps: int
     evaluations: int
-    start: Image | None
     descent: Descent
 
     def image(self, composition: Composition) -> Image:
         """The picture after that step."""
-        stage = composition.schedule[self.stage - 1]
-        way = composition if self.start is None else _way(composition, stage, self.start)
-        return way.parameterisation.decode(self.descent.parameters, stage.size).detach()
+        size = composition.schedule[self.stage - 1].size
+        return composition.parameterisation.decode(self.descent.parameters, size).detach()
 
 
 def _no_state() -> State:
@@ -109,42 +115,56 @@ def synthesise(
     schedule = composition.schedule
     image = (composition.init(schedule[0].size) if after is None else after.image(composition)).to(network.device)
     begun, done, evaluations = (0, 0, 0) if after is None else (after.stage, after.steps, after.evaluations)
-    steps = sum(stage.steps for stage in schedule)
+    dither, most = composition.dither, math.inf if composition.evaluations is None else float(composition.evaluations)
+    budget = most if dither is None or most < 2 * _cost(dither) else most - _cost(dither)
+    whole: Callable[[], State] = _no_state if dither is None or after is None else partial(_same, after)
     for number, stage in enumerate(schedule, start=1):
         if number < begun:
             continue
         criterion = bind(composition.objective, network, stage.size)
         resumed, after = after, None  # only the first stage goes on from it
         step, count = (0, 0) if resumed is None else (resumed.descent.step, resumed.descent.evaluations)
-        left = math.inf
-        if composition.evaluations is not None:
-            left = float(composition.evaluations - evaluations)
-            left -= min(sum(later.steps for later in schedule[number:] if later.held), left // 2)
-        start = resize(image, stage.size) if resumed is None or resumed.start is None else resumed.start
-        way, descent = _way(composition, stage, start), None if resumed is None else resumed.descent
+        start = resize(image, stage.size)
+        left, descent = budget - evaluations, None if resumed is None else resumed.descent
         try:
-            held = start if stage.held else None
             image = start if resumed is None else image
-            stepping = descend(start, criterion, stage, way, left, descent)
+            stepping = descend(start, criterion, stage, composition, left, descent)
             del start, resumed, descent  # large, and now the stage's own
             for step, count, image, losses, state in stepping:
-                whole = partial(_state, number, done, evaluations, held, state)
-                yield Iterate(number, len(schedule), done + step, steps, evaluations + count, image, losses, whole)
+                whole = partial(_state, number, done, evaluations, state)
+                if dither is not None:  # whose state this is too, after a further step may have begun in vain
+                    whole = partial(_same, whole())
+                step_now, count_now = done + step, evaluations + count
+                yield Iterate(number, len(schedule), step_now, composition.steps, count_now, image, losses, whole)
         except _SpentError:
             count = int(left)
         done += step
         evaluations += count
-        if evaluations == composition.evaluations:
-            return
+        if evaluations >= budget:
+            break
+    if dither is not None and evaluations + _cost(dither) <= most:
+        image, losses = _dithered(dither, network, criterion, image)
+        step_now, count_now = done + 1, evaluations + _cost(dither)
+        yield Iterate(len(schedule), len(schedule), step_now, composition.steps, count_now, image, losses, whole)
 
 
-def _way(composition: Composition, stage: Stage, start: Image) -> Composition:
-    """The composition as it is in a stage that starts with this picture: where values are held, they are pixels."""
-    return replace(composition, parameterisation=hold_at_levels(start, stage.held)) if stage.held else composition
+def _cost(dither: Dither) -> int:
+    return dither.probes + 2
 
 
-def _state(stage: int, steps: int, evaluations: int, start: Image | None, descent: Callable[[], Descent]) -> State:
-    return State(stage, steps, evaluations, start, descent())
+def _dithered(dither: Dither, network: Network, criterion: Criterion, image: Image) -> tuple[Image, Losses]:
+    """The picture on levels of 8 bits, dithered if that is better than plain rounding, and the losses of the latter."""
+    plain, found = quantise(image), dither(network, image)
+    before, after = criterion.losses(plain), criterion.losses(found)
+    return found if sum(after.values()) < sum(before.values()) else plain, before
+
+
+def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent]) -> State:
+    return State(stage, steps, evaluations, descent())
+
+
+def _same(state: State) -> State:
+    return state
 
 
 def descend(

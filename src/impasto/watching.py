@@ -34,8 +34,7 @@ def trackers(
     names: Sequence[TrackerName], part: Part, folder: Path, toml: str, settings: Settings, show: Show
 ) -> Tracking:
     """Start those that are named."""
-    schedule = part.composition.schedule
-    first, steps = part.composition.init(schedule[0].size), sum(stage.steps for stage in schedule)
+    first, steps = part.composition.init(part.composition.schedule[0].size), part.composition.steps
     about = Tracked(folder, part.name, tomllib.loads(toml))
     return Tracking(names, about, first, steps, settings.frames, quiet=show != "progress")
 
@@ -45,7 +44,7 @@ def recorders(
 ) -> list[Recorder]:
     """Lines, frames and a bar of a part whose results are in `place`, on from a checkpoint if there is one."""
     schedule = part.composition.schedule
-    steps = sum(stage.steps for stage in schedule)
+    steps = part.composition.steps
     title = f"{spec.task} {part.name}".strip()
     step, before = (0, 0.0) if checkpoint is None else (checkpoint.step, checkpoint.seconds)
     chosen: list[Recorder] = [MetricsFile(folder / METRICS, part.name, before)]
