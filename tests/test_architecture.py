@@ -28,6 +28,7 @@ ORDER = (
     "tile_passes",
     "tilers",
     "tiling",
+    "dithering",
     "parameterisations",
     "inits",
     "schedules",

@@ -59,7 +59,7 @@ def start(desk: Path, cluster: Any, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()

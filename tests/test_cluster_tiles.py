@@ -62,7 +62,9 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture(scope="class")
 def crew(cluster: Any) -> Iterator[Crew]:
     with connected(cluster.address) as ray:
-        yield Crew(ray, SETTINGS, most=8)
+        crew = Crew(ray, SETTINGS, most=8)
+        crew.muster(120.0)  # both, also where the machine is busy
+        yield crew
 
 
 def network_in(precision: Precision) -> Network:
@@ -280,7 +282,7 @@ def transfer(desk: Path, out: str, cluster: Any, *program: str) -> subprocess.Po
     return subprocess.Popen([*command, *words], cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()
