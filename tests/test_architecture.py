@@ -29,6 +29,7 @@ ORDER = (
     "tilers",
     "tiling",
     "dithering",
+    "leaping",
     "parameterisations",
     "inits",
     "schedules",

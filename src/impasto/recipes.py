@@ -11,6 +11,8 @@ from impasto.dithering import Dither
 from impasto.errors import ImageError, SpecError
 from impasto.images import Image, Size, load_image, size_of, size_with_long_side
 from impasto.inits import Init, covering, from_image, noise
+from impasto.leaping import Leap
+from impasto.networks import IMAGE
 from impasto.objectives import Objective, content, prior, style
 from impasto.optimisers import MakeOptimiser, adam, lbfgs
 from impasto.parameterisations import Fourier, Pixels
@@ -46,7 +48,7 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
         + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
     )
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
-    return _dithered(composition, settings.layer, settings)
+    return _refined(composition, settings.layer, photo, settings)
 
 
 def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
@@ -58,7 +60,7 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     settings = _for_dither(layer, settings)
     objective = _content_at(layer, photo, settings)
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
-    return _dithered(composition, layer, settings)
+    return _refined(composition, layer, photo, settings)
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
@@ -150,23 +152,33 @@ def _compose(
     )
 
 
-def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Whether the result is dithered: where the layer is so shallow that it sees the rounding to 8 bits."""
-    block = re.search(r"\d", layer)
-    return settings.dither > 0 and block is not None and int(block[0]) <= 2
-
-
 LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
 
 
+def _shallow(layer: str) -> bool:
+    """Whether the layer sees rounding to 8 bits, and is so nearly linear that gradients alone lead to the goal."""
+    block = re.search(r"\d", layer)
+    return block is not None and int(block[0]) <= 2
+
+
 def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
-    """There pixels come nearest."""
-    return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
+    """Where the result is dithered pixels come nearest."""
+    dithers = settings.dither > 0 and _shallow(layer)
+    return settings.model_copy(update={"parameterisation": "pixels"}) if dithers else settings
 
 
-def _dithered(composition: Composition, layer: str, settings: InvertSettings | ReconstructSettings) -> Composition:
-    dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
-    return replace(composition, dither=dither)
+def _refined(
+    composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
+) -> Composition:
+    """The same with a dither at its end, or with a leap at its beginning if that is noise."""
+    if _shallow(layer):
+        return (
+            replace(composition, dither=Dither(layer, settings.dither, settings.seed))
+            if settings.dither
+            else composition
+        )
+    leaps = settings.leap > 0 and settings.init == "noise" and layer != IMAGE
+    return replace(composition, leap=Leap(layer, photo, settings.leap, settings.seed)) if leaps else composition
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:

@@ -11,6 +11,7 @@ from impasto.dithering import Dither
 from impasto.errors import DivergedError
 from impasto.images import Image, Size, quantise, resize
 from impasto.inits import Init
+from impasto.leaping import Leap
 from impasto.networks import Network
 from impasto.objectives import Criterion, Losses, Objective
 from impasto.optimisers import Evaluation, MakeOptimiser, Memory, adam
@@ -25,6 +26,7 @@ class Composition:
     """What is to be synthesised and how: a first picture, an objective, a schedule, and a way down.
 
     `evaluations` is the most forward and backward passes in all, whatever the schedule says; None for no such bound.
+    `leap` moves the first picture before the first step; it counts as evaluations, not as a step.
     `dither` is one more step at the end, which puts the picture on the levels of a file of 8 bits.
     """
 
@@ -34,6 +36,7 @@ class Composition:
     parameterisation: Parameterisation = field(default_factory=Pixels)
     optimiser: MakeOptimiser = field(default_factory=adam)
     evaluations: int | None = None
+    leap: Leap | None = None
     dither: Dither | None = None
 
     @property
@@ -117,6 +120,9 @@ def synthesise(
     begun, done, evaluations = (0, 0, 0) if after is None else (after.stage, after.steps, after.evaluations)
     dither, most = composition.dither, math.inf if composition.evaluations is None else float(composition.evaluations)
     budget = most if dither is None or most < 2 * _cost(dither) else most - _cost(dither)
+    leap = composition.leap
+    if leap is not None and after is None and budget >= 2 * leap.evaluations:
+        image, evaluations = leap(network, image), leap.evaluations
     whole: Callable[[], State] = _no_state if dither is None or after is None else partial(_same, after)
     for number, stage in enumerate(schedule, start=1):
         if number < begun:
