@@ -231,7 +231,9 @@ def test_the_command_repeats_the_run(desk: Path) -> None:
         words = shlex.split(repeat_command(read_run(desk / name)))
         assert words[0] == "impasto"
         assert call(*words[1:], "--quiet", "--out", desk / f"{name}-again").code == 0
-        assert np.array_equal(pixels(desk / name / "result.png"), pixels(desk / f"{name}-again" / "result.png"))
+        for part in ("conv1_1", "conv3_1") if name == "layers" else (".",):  # its own result.png has the seconds in it
+            first, again = (pixels(desk / run / part / "result.png") for run in (name, f"{name}-again"))
+            assert np.array_equal(first, again)
 
 
 def test_the_command_quotes(desk: Path) -> None:
