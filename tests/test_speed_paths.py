@@ -45,6 +45,22 @@ def test_gram_and_its_gradient(size: tuple[int, int], dtype: torch.dtype, tolera
     assert (gradient - true_gradient).norm() <= 4 * tolerance * true_gradient.norm()
 
 
+@pytest.mark.parametrize("size", [(64, 48), (41, 67), (7, 5), (1, 1)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.bfloat16, 1e-3), (torch.float32, 1e-6), (torch.float64, 1e-12)]
+)
+def test_means_and_their_gradients(size: tuple[int, int], dtype: torch.dtype, tolerance: float) -> None:
+    """Products with ones against a sum in float64."""
+    maps = features(24, *size, dtype).requires_grad_()
+    found = mean_and_gram(maps)[0]
+    truth = maps.detach().double().mean((0, 2, 3))
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert (found - truth).norm() <= tolerance * truth.norm()
+    (gradient,) = torch.autograd.grad(found.sum(), maps)
+    positions = size[0] * size[1]
+    assert torch.allclose(gradient.double() * positions, torch.ones_like(gradient).double(), atol=8 * tolerance)
+
+
 def test_gram_keeps_no_wide_copy() -> None:
     """What the graph holds on to is the feature map itself."""
     maps = features(16, 32, 32, torch.bfloat16).requires_grad_()

@@ -42,8 +42,7 @@ def mean_and_gram(features: FeatureMap) -> Float[Tensor, "_channels_and_one _cha
     What a normal distribution of features needs, for `wasserstein_distance`. Both are means over positions, which the
     covariance is not.
     """
-    mean = features[0].mean((1, 2), dtype=torch.promote_types(features.dtype, torch.float32))
-    return torch.cat([mean[None], gram_matrix(features)])
+    return torch.cat([_mean(_rows(features)), gram_matrix(features)])
 
 
 def channel_moments(features: FeatureMap) -> Float[Tensor, "2 _channels"]:
@@ -75,6 +74,9 @@ def pull_back(represent: Representation, features: FeatureMap, slope: Tensor, on
     if onto is not None:
         return onto.add_(found)
     return torch.empty_like(features, memory_format=torch.channels_last).copy_(found)
+
+
+_MEAN_PARTS = 64
 
 
 def _wide(features: Tensor) -> Tensor:
@@ -119,6 +121,20 @@ def _pull_back_gram(features: Tensor, slope: Tensor, onto: Tensor | None) -> Ten
         into.addmm_(rows, across)
         return onto
     return onto.add_((rows @ across).reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2))
+
+
+def _mean(rows: Tensor) -> Tensor:
+    """(1, channels): the mean over positions, by products with ones: PyTorch's sum takes ten times as long.
+
+    In bfloat16 by parts, as the Gram matrix; more of them, which cost nothing here: the rounding left is about 2e-4.
+    """
+    each = rows.shape[0] // _MEAN_PARTS
+    if rows.dtype in (torch.float32, torch.float64) or each == 0:
+        wide = _wide(rows)
+        return wide.new_ones(1, len(wide)) @ wide / len(wide)
+    parts, rest = rows[: each * _MEAN_PARTS].reshape(_MEAN_PARTS, each, -1), rows[each * _MEAN_PARTS :].float()
+    sums = torch.bmm(rows.new_ones(1, 1, 1).expand(_MEAN_PARTS, 1, each), parts).float().sum(0)
+    return (sums + rest.sum(0)) / len(rows)
 
 
 def _rows(features: Tensor) -> Tensor:
