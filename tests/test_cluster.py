@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,10 @@ from impasto.specs import RunSpec, TransferSettings
 from impasto.workers import Place
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-STORE_BYTES = 80 * 2**20
 STEPS = 150
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
 WORDS = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 NAMES = ("one--painting", "two--painting")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head that does no work, and two nodes of one core each."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES, "_system_config": soon}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    yield made
-    made.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """One picture over a Ray cluster of several nodes, all here: the numbers of one machine, whatever is lost."""
 
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -39,24 +38,8 @@ from impasto.tilers import go_on
 from impasto.tiling import TiledCriterion, bind_tiled
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-STORE_BYTES = 80 * 2**20
 SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
 SIZE, CORE = (50, 70), (16, 32)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head that does no work, and two nodes of one core each."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES, "_system_config": soon}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    yield made
-    made.shutdown()
 
 
 @pytest.fixture(scope="class")
