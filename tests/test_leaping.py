@@ -129,10 +129,10 @@ def test_a_run_that_goes_on_does_not_leap_again(tiny32: Network) -> None:
     assert torch.equal(rest[-1].image, whole[-1].image)
 
 
-def test_only_deep_layers_from_noise() -> None:
+def test_only_layers_that_gain_from_noise() -> None:
     photo = random_image(16, 16, dtype=torch.float32)
     asked = ReconstructSettings(leap=4, seed=2)
-    for layer, leaps in {"conv1_1": 0, "relu2_2": 0, "block3_conv1": 1, "relu5_1": 1, "image": 0}.items():
+    for layer, leaps in {"conv1_1": 0, "relu2_2": 0, "block3_conv1": 1, "relu4_3": 1, "conv5_1": 0, "image": 0}.items():
         assert (reconstruct(photo, layer, asked).leap is not None) == leaps
     made = reconstruct(photo, "conv3_1", asked).leap
     assert made is not None

@@ -12,7 +12,6 @@ from impasto.errors import ImageError, SpecError
 from impasto.images import Image, Size, load_image, size_of, size_with_long_side
 from impasto.inits import Init, covering, from_image, noise
 from impasto.leaping import Leap
-from impasto.networks import IMAGE
 from impasto.objectives import Objective, content, prior, style
 from impasto.optimisers import MakeOptimiser, adam, lbfgs
 from impasto.parameterisations import Fourier, Pixels
@@ -155,30 +154,34 @@ def _compose(
 LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
 
 
-def _shallow(layer: str) -> bool:
-    """Whether the layer sees rounding to 8 bits, and is so nearly linear that gradients alone lead to the goal."""
+def _block(layer: str) -> int:
+    """The number of the block that a layer is in, 0 for the picture itself."""
     block = re.search(r"\d", layer)
-    return block is not None and int(block[0]) <= 2
+    return int(block[0]) if block is not None else 0
+
+
+def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
+    """Where the layer is so shallow that it sees the rounding to 8 bits."""
+    return settings.dither > 0 and 1 <= _block(layer) <= 2
+
+
+def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
+    """Where the way back is long, and still linear enough."""
+    return settings.leap > 0 and settings.init == "noise" and 3 <= _block(layer) <= 4
 
 
 def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
-    """Where the result is dithered pixels come nearest."""
-    dithers = settings.dither > 0 and _shallow(layer)
-    return settings.model_copy(update={"parameterisation": "pixels"}) if dithers else settings
+    """There pixels come nearest."""
+    return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
 
 
 def _refined(
     composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
 ) -> Composition:
-    """The same with a dither at its end, or with a leap at its beginning if that is noise."""
-    if _shallow(layer):
-        return (
-            replace(composition, dither=Dither(layer, settings.dither, settings.seed))
-            if settings.dither
-            else composition
-        )
-    leaps = settings.leap > 0 and settings.init == "noise" and layer != IMAGE
-    return replace(composition, leap=Leap(layer, photo, settings.leap, settings.seed)) if leaps else composition
+    """The same with a leap at its beginning and a dither at its end, each where it helps."""
+    leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
+    dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
+    return replace(composition, leap=leap, dither=dither)
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
