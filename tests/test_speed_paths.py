@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import example
-from impasto.distances import wasserstein_distance
+from impasto.distances import FEW_CHANNELS, wasserstein_distance
 from impasto.images import Image, load_image, resize
 from impasto.inits import from_image
 from impasto.networks import Network
@@ -117,7 +117,10 @@ def test_evaluations_are_capped(tiny32: Network, most: int) -> None:
 @pytest.mark.parametrize("layer", ["relu2_1", "relu4_1"])
 @pytest.mark.parametrize("share", [1.0, 0.1])
 def test_wasserstein_distance_in_float32(plain: Network, layer: str, share: float) -> None:
-    """On real pictures, far and nearer, against float64: within 1e-5 of the target's energy, and 1 % of the slope."""
+    """On real pictures, far and nearer, against float64: within 1e-5 of the target's energy, and 1 % of the slope.
+
+    To rounding where channels are few: there it is in float64.
+    """
     moments = [
         mean_and_gram(plain(example(name, (96, 128)), [layer])[layer]) for name in ("red-panda", "church-at-auvers")
     ]
@@ -132,4 +135,5 @@ def test_wasserstein_distance_in_float32(plain: Network, layer: str, share: floa
     loss, slope = loss_and_slope(found, target)
     true_loss, true_slope = loss_and_slope(found.double(), target.double())
     assert loss == pytest.approx(true_loss, abs=1e-5)
+    assert target.shape[1] > FEW_CHANNELS or loss == pytest.approx(true_loss, rel=1e-6)
     assert (slope - true_slope).norm() <= 0.01 * true_slope.norm()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+FEW_CHANNELS = 256  # for which float64 takes no time that would be noticed
 MOST_ROUNDING = 2e-5  # of the target's energy; twice what float32 was seen to do there
 
 Scalar = Float[Tensor, ""]
@@ -89,8 +90,9 @@ class Wasserstein:
     def aimed_at(self, target: Tensor) -> Callable[[Tensor], Scalar]:
         """The distance from a target whose root is taken once, in float64.
 
-        What is found is in float32 like the statistics, unless rounding of the eigenvalues, which is a share of the
-        largest, would show in the roots of the smallest: where a layer has fewer positions than channels.
+        So is what is found where channels are few. Where they are many it is in float32 like the statistics, unless
+        rounding of the eigenvalues, which is a share of the largest, would show in the roots of the smallest: where a
+        layer has fewer positions than channels.
         """
         mean, covariance, energy = _normal(target.to("cpu", torch.float64))
         noise = self.blur * energy / len(mean)
@@ -99,7 +101,7 @@ class Wasserstein:
         root = vectors * values.sqrt()  # R of R Rᵀ = Σ₂: Rᵀ Σ₁ R has the eigenvalues of Σ₂^½ Σ₁ Σ₂^½
         least = max(float(noise * values[0]), torch.finfo(torch.float32).tiny)  # what these are, but for rounding
         rounding = torch.finfo(torch.float32).eps / 2 * values[-1] ** 2 * values.reciprocal().norm() / energy
-        precise = torch.float64 if rounding > MOST_ROUNDING else torch.float32
+        precise = torch.float64 if len(mean) <= FEW_CHANNELS or rounding > MOST_ROUNDING else torch.float32
 
         def distance(found: Tensor) -> Scalar:
             here = found.to("cpu", torch.promote_types(found.dtype, precise))
