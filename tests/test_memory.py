@@ -37,6 +37,13 @@ def test_the_size_it_names_fits(
     assert ended.value.code == 0
 
 
+def test_less_memory_than_the_program_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["invert", PHOTO, "--memory", "10MB", "-o", str(tmp_path / "out")])
+    assert ended.value.code == 3
+    assert re.search(r"needs about \d+ MB .* and 0 MB are left; hardly any size would fit\n$", capsys.readouterr().err)
+
+
 def test_deeper_layers_and_wider_numbers_take_more(normalised: Network, plain: Network) -> None:
     assert normalised.bytes_per_pixel(["relu1_1"]) < normalised.bytes_per_pixel(["relu5_1", "relu1_1"])
     assert normalised.bytes_per_pixel(["image"]) < normalised.bytes_per_pixel(["relu1_1"])

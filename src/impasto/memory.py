@@ -31,6 +31,7 @@ TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
 LEAST_PX = 128  # side of the smallest core that tiles are made of where that is not asked for
 DECENT_PX = 1024  # side of a core whose margins cost little: from there on L-BFGS' pairs are worth more
 FEWEST_PAIRS = 2
+SMALLEST_PX = 32  # side of a picture that is worth to be proposed
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,10 @@ class Fit:
             between = (side + too_large) // 2
             fits = self.needed_within(size_with_long_side(size, between)) <= self.limits.memory
             side, too_large = (between, too_large) if fits else (side, between)
+        way_out = f"--size {side} would fit" if side >= SMALLEST_PX else "hardly any size would fit"
         raise OutOfMemoryError(
-            f"a result of {size[1]} × {size[0]} px needs about {needed / 1e9:.1f} GB of memory, even in tiles, "
-            f"{max(0.0, self.limits.memory) / 1e9:.1f} GB are free; --size {side} would fit"
+            f"a result of {size[1]} × {size[0]} px needs about {_said(needed)} of memory beside the program's own, "
+            f"even in tiles, and {_said(self.limits.memory)} are left; {way_out}"
         )
 
     def words(self, size: Size) -> str | None:
@@ -180,6 +182,10 @@ class Fit:
     def _per_pixel(self) -> float:
         """Bytes for a pixel of a tile, forward and back."""
         return self.network.bytes_per_pixel(self._layers, self.objective.layers(activations))
+
+
+def _said(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(0.0, size) / 1e6:.0f} MB"
 
 
 def divisions(length: int, grid: int, margin: int) -> list[tuple[int, int, int, int]]:
