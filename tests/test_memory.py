@@ -18,7 +18,10 @@ def test_a_size_that_cannot_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as ended:
         main(["reconstruct", PHOTO, "--size", "60000", "-o", str(tmp_path / "out")])
     assert ended.value.code == 3
-    assert re.search(r"needs about \d+\.\d GB of memory .* --size \d+ would fit\n$", capsys.readouterr().err)
+    assert re.search(
+        r"needs about \d+\.\d GB of memory .*, and \d+\.\d GB are left; --size \d+ would fit\n$",
+        capsys.readouterr().err,
+    )
     assert not (tmp_path / "out").exists()
 
 

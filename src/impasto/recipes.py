@@ -171,7 +171,7 @@ def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
 
 
 def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
-    """There pixels come nearest."""
+    """Where the result is dithered pixels come nearest."""
     return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
 
 

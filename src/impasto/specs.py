@@ -85,7 +85,7 @@ class _LayerSettings(Settings):
     """What aims at one layer can be told besides."""
 
     leap: Annotated[int, Field(ge=0, le=1000)] = 0
-    "Pictures of noise (16, say) on which a linear first step to the goal is fitted; only for blocks 3 and 4."
+    "Pictures of noise (16, say) on which a linear first step to the goal is fitted; for blocks 3 and 4, from noise."
     dither: Annotated[int, Field(ge=0, le=1000)] = 0
     "Probes (8, say) by which rounding to 8 bits is hidden from the layer; only for blocks 1 and 2, taken as pixels."
 
