@@ -20,6 +20,7 @@ from PIL import Image as PillowImage
 import impasto.report
 from command import Ended, call, pixels, read_json
 from impasto.errors import RunFolderError
+from impasto.images import embedded_settings
 from impasto.pages import _templates, duration, figure, number, spread, stage_changes, term_curves, total_curves
 from impasto.records import Frame, Line, read_run, repeat_command
 from impasto.report import comparison_page, differences, run_page, title, unique_names, write_report
@@ -480,6 +481,15 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
     shown = figure(tmp_path / "large.png", "noise", most_px=600)
     assert (shown.width, shown.height) == (600, 200)
     assert decoded(shown.uri).size == (600, 200)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pictures_beyond_pillows_own_limit(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would warn from 89 megapixels on, and refuse from 179 on."""
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)
+    assert call("report", "one").code == 0
+    assert embedded_settings("one/result.png")
+    assert (desk / "one" / "report.html").stat().st_size > 50_000
 
 
 def test_transparency_is_kept(tmp_path: Path) -> None:

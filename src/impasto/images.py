@@ -67,7 +67,7 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
             raise ImageError(f"there is no file {path}")
         if path.is_dir():
             raise ImageError(f"{path} is a folder; a picture file is needed")
-        with _unlimited_open(path) as file:
+        with open_picture(path) as file:
             width, height = file.size
             if width * height > MAX_PIXELS:
                 raise ImageError(
@@ -155,7 +155,7 @@ def write_bytes(path: Path, *content: bytes | memoryview) -> None:
 
 def embedded_settings(path: str | Path) -> str | None:
     """The settings that `save_image` kept in a PNG, or None."""
-    with PillowImage.open(path) as file:
+    with open_picture(path) as file:
         text = file.info.get("impasto")
     return str(text) if text is not None else None
 
@@ -215,7 +215,7 @@ def size_with_area(size: Size, area: float) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _unlimited_open(path: Path) -> PillowImage.Image:
+def open_picture(path: str | Path) -> PillowImage.Image:
     """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead."""
     limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
     try:

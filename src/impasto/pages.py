@@ -18,7 +18,7 @@ from markupsafe import Markup
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError
-from impasto.images import load_picture, to_pillow, write_bytes
+from impasto.images import load_picture, open_picture, to_pillow, write_bytes
 from impasto.records import Frame, Line
 from impasto.weights import bundled
 
@@ -182,7 +182,7 @@ def _modified(path: Path) -> int:
 
 def _small(path: Path, most_px: int) -> PillowImage.Image:
     try:
-        with PillowImage.open(path) as file:
+        with open_picture(path) as file:
             file.draft("RGB", (most_px, most_px))  # JPEG: decoded small at once
             picture = file.convert("RGBA" if "A" in file.getbands() else "RGB")
     except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, struct.error …

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from impasto.figures import save_animation
-from impasto.images import Image, size_of, size_with_long_side, to_pillow, write_bytes
+from impasto.images import Image, open_picture, size_of, size_with_long_side, to_pillow, write_bytes
 from impasto.objectives import Losses
 from impasto.synthesis import Iterate
 
@@ -185,7 +185,7 @@ class Frames:
 
     def _read(self, step: int) -> PillowImage.Image:
         """From its file, so that an animation is the same whether or not the run was interrupted on the way."""
-        with PillowImage.open(self._file(step)) as file:
+        with open_picture(self._file(step)) as file:
             return animation_frame(file.convert("RGB"))
 
     def _file(self, step: int) -> Path:

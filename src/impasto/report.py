@@ -9,6 +9,7 @@ from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError, RunFolderError
+from impasto.images import open_picture
 from impasto.pages import (
     LARGE_PX,
     MEDIUM_PX,
@@ -180,7 +181,7 @@ def credit(picture: PictureRecord) -> str:
     words = [f"{picture.role.capitalize()}: {picture.given.name}"]
     if picture.path is not None:
         try:
-            with PillowImage.open(picture.path) as file:
+            with open_picture(picture.path) as file:
                 exif = file.getexif()
         except OSError:  # not to be read any more: its name is all there is to say
             exif = PillowImage.Exif()

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from impasto.extras import TrackerName, import_tracker
+from impasto.images import open_picture
 from impasto.results import CURVES, RESULT
 from impasto.specfiles import SETTINGS_FILE
 
@@ -156,7 +157,7 @@ class TensorBoardRun:
 
     def _file(self, name: str, path: Path, step: int) -> None:
         event = import_module("tensorboard.compat.proto.summary_pb2").Summary  # add_video wants moviepy
-        with PillowImage.open(path) as picture:
+        with open_picture(path) as picture:
             width, height = picture.size
         image = event.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
         self._writer.file_writer.add_summary(event(value=[event.Value(tag=name, image=image)]), step)
