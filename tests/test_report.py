@@ -483,6 +483,19 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
     assert decoded(shown.uri).size == (600, 200)
 
 
+@pytest.mark.parametrize(
+    ("statistics", "word"), [("wasserstein", "Wasserstein"), ("gram", "Gram matri"), ("moments", "moments of")]
+)
+@pytest.mark.parametrize("task", ["transfer", "texture"])
+def test_the_page_explains_what_was_matched(desk: Path, task: str, statistics: str, word: str) -> None:
+    pictures = ("photo.png", "painting.png")[: 2 if task == "transfer" else 1]
+    words = ("--statistics", statistics, "--size", 48, "--smallest", 48, "--steps", 2, "--frames", 0, "--quiet")
+    assert call(task, *pictures, *words, "-o", "explained").code == 0
+    page = unescape((desk / "explained" / "report.html").read_text("utf-8"))
+    explained = page[page.index('<p class="lead"') : page.index("</header>")]
+    assert [each for each in ("Wasserstein", "Gram matri", "moments of") if each in explained] == [word]
+
+
 @pytest.mark.filterwarnings("error")
 def test_pictures_beyond_pillows_own_limit(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would warn from 89 megapixels on, and refuse from 179 on."""
