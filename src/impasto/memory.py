@@ -31,6 +31,7 @@ TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
 LEAST_PX = 128  # side of the smallest core that tiles are made of where that is not asked for
 DECENT_PX = 1024  # side of a core whose margins cost little: from there on L-BFGS' pairs are worth more
 FEWEST_PAIRS = 2
+GAPS = 300e6  # bytes that the C library's heap loses between tensors of many sizes: 100 to 290 MB as measured
 SMALLEST_PX = 32  # side of a picture that is worth to be proposed
 
 
@@ -47,7 +48,7 @@ def limits(settings: Settings, device: torch.device, recorded: int | None = None
     if recorded is not None:
         return Limits(float(recorded), settings.tile)
     free, given = free_memory(device), parse_memory(settings.memory)
-    allowed = 0.9 * free if given is None else min(free, 0.92 * given - _in_use(device))
+    allowed = 0.9 * free if given is None else min(free, 0.92 * given - GAPS - _in_use(device))
     return Limits(allowed if math.isinf(allowed) else allowed // 1, settings.tile)
 
 
