@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import io
+import re
+import shutil
 import signal
 import threading
 import tomllib
@@ -648,22 +650,24 @@ def test_divergence_at_once(desk: Path) -> None:
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_the_disk_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """While lines are written; everything else is closed all the same."""
+    """While lines are written; everything else is closed all the same, and the run goes on once there is space."""
     closed: list[str] = []
 
     def full(self: MetricsFile, iterate: Iterate) -> None:
         if iterate.step == step:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(MetricsFile, "record", full)
-    monkeypatch.setattr(Curves, "close", lambda self: closed.append("curves"))
-    ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
-    assert ended.code == 1
-    assert ended.err == "impasto: run cannot be written any more: No space left on device\n"
-    assert closed == ["curves"]
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsFile, "record", full)
+        patch.setattr(Curves, "close", lambda self: closed.append("curves"))
+        ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
+    said = "impasto: run cannot be written any more: No space left on device; go on with: impasto resume run\n"
+    assert (ended.code, ended.err, closed) == (1, said, ["curves"])
+    assert call("resume", "run", "--quiet").code == 0
+    assert read_json(desk / "run" / "summary.json")["status"] == "done"
 
 
-def test_the_disk_is_full_at_the_end(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a picture is written: it is there whole or not at all."""
 
     def full(file: int) -> None:
@@ -672,8 +676,22 @@ def test_the_disk_is_full_at_the_end(desk: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("impasto.images.os.fsync", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
-    assert ended.err == "impasto: run/run.toml cannot be written: No space left on device\n"
+    again = "nothing is there to go on with, start again"
+    assert ended.err == f"impasto: run/run.toml cannot be written: No space left on device; {again}\n"
     assert not list((desk / "run").iterdir())
+
+
+def test_the_folder_vanishes(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanish(self: Curves, iterate: Iterate) -> None:
+        shutil.rmtree("run", ignore_errors=True)
+
+    monkeypatch.setattr(Curves, "record", vanish)
+    ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
+    assert ended.code == 1
+    assert re.fullmatch(
+        "impasto: run.* cannot be written.*: No such file or directory; nothing is there to go on with, start again\n",
+        ended.err,
+    )
 
 
 def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

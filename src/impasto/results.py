@@ -1,11 +1,19 @@
 """What a run leaves behind: each part's picture, how it ended, and the figure of all parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError
+from impasto.errors import (
+    ClusterError,
+    DivergedError,
+    ImpastoError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    OutputError,
+)
 from impasto.figures import contact_sheet, save_curves
 from impasto.images import (
     Image,
@@ -20,6 +28,7 @@ from impasto.images import (
 )
 from impasto.parts import Part
 from impasto.recorders import Curves, save_json
+from impasto.specfiles import SETTINGS_FILE
 
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 Summary = dict[str, Any]
@@ -100,3 +109,24 @@ def caption(part: str, summary: Summary) -> str:
     measured.append(f"{summary['seconds']:.0f} s")
     name = f"up to {part[3:]}" if part.startswith("to-") else part
     return f"{name}\n{', '.join(measured)}"
+
+
+@contextmanager
+def sentence_for_folder(folder: Path, cluster: str | None) -> Iterator[None]:
+    """Say what went wrong in a run, what its folder has all the same, and how to go on where that can help."""
+    try:
+        yield
+    except OSError as error:
+        words = f"{folder} cannot be written any more: {error.strerror or error}"
+        raise OutputError(f"{words}{_way_on(folder, cluster)}") from None
+    except ImpastoError as error:
+        so_far = f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
+        goes_on = so_far if isinstance(error, InterruptedRunError) else isinstance(error, (ClusterError, OutputError))
+        error.args = (f"{error}{so_far}{_way_on(folder, cluster) if goes_on else ''}",)
+        raise
+
+
+def _way_on(folder: Path, cluster: str | None) -> str:
+    if not (folder / SETTINGS_FILE).is_file():
+        return "; nothing is there to go on with, start again"
+    return f"; go on with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"

@@ -4,8 +4,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,10 @@ from impasto.checkpoints import FOLDER, Checkpoints
 from impasto.checks import check, sentence_for_memory
 from impasto.crews import Crew
 from impasto.errors import (
-    ClusterError,
     DivergedError,
     ImpastoError,
     InterruptedRunError,
     OutOfMemoryError,
-    OutputError,
     RunFolderError,
     SpecError,
 )
@@ -35,7 +33,15 @@ from impasto.networks import Network
 from impasto.parts import Part, compose, network_of, part_names
 from impasto.recorders import Curves, Frames, Recorder, print_json
 from impasto.report import add_page
-from impasto.results import RESULT, Outcome, Summary, save_overview, save_result, save_summary
+from impasto.results import (
+    RESULT,
+    Outcome,
+    Summary,
+    save_overview,
+    save_result,
+    save_summary,
+    sentence_for_folder,
+)
 from impasto.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, place_of, require_same
 from impasto.specfiles import SETTINGS_FILE, fingerprint, located
 from impasto.specs import RunSpec, Settings
@@ -75,7 +81,7 @@ def run(
         prepared = _prepare(spec, spec.settings.threads, None, memory_share, crew)
         make_folder(folder, spec, force=force)
         toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory, memory_share)
-        with _sentence_for(folder, cluster):
+        with sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
             (folder / FOLDER).mkdir()
             _run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
@@ -116,7 +122,7 @@ def resume(
         require_same(folder, found.provenance, provenance(spec, prepared.network))
         with sentence_for_memory(spec.settings):
             past = look_back(folder, names, fingerprint(toml), prepared.network.device)
-        with _sentence_for(folder, cluster):
+        with sentence_for_folder(folder, cluster):
             past = cut_back(folder, names, past)
             if share < before:
                 toml = with_memory(toml, prepared.fits[0].limits.memory, share)
@@ -165,21 +171,6 @@ def _require_video(settings: Settings, mp4: bool) -> None:
         import_video()
         if not settings.frames:
             raise SpecError("--mp4 needs pictures on the way, and --frames is 0")
-
-
-@contextmanager
-def _sentence_for(folder: Path, cluster: str | None) -> Iterator[None]:
-    """What went wrong, and what the folder has all the same."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written any more: {error.strerror or error}") from None
-    except ImpastoError as error:
-        so_far = f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
-        if isinstance(error, ClusterError) or (so_far and isinstance(error, InterruptedRunError)):
-            so_far += f"; go on with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"
-        error.args = (f"{error}{so_far}",)
-        raise
 
 
 def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
