@@ -158,6 +158,20 @@ def test_a_picture_that_is_missing(desk: Path) -> None:
     assert "there is no file w.safetensors, neither" in call("run", "spec.toml").err
 
 
+def test_another_picture_above_is_not_taken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's own is, by its hash."""
+    (desk / "deep").mkdir()
+    assert call(*INVERT, "-o", "deep/run", "--quiet").code == 0
+    shutil.move("spec.toml", "deep/spec.toml")
+    monkeypatch.chdir(desk / "deep")
+    assert located(read_spec(Path("run")))[0].pictures == (desk / "photo.png",)
+    shutil.copy(desk / "painting.png", desk / "photo.png")
+    for spec in ("run", "spec.toml"):
+        ended = call("run", spec, "-o", "again", "--quiet")
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err.startswith("impasto: there is no file photo.png, neither beside ")
+
+
 def test_a_first_picture_and_its_hash(desk: Path) -> None:
     assert call(*INVERT, "--init", "painting.png", "-o", "run", "--quiet").code == 0
     assert call("run", "run", "-o", "again", "--quiet") == Ended(0, "again\n", "")

@@ -283,13 +283,12 @@ def _roles(task: str, count: int) -> list[str]:
 
 
 def _picture(role: str, given: Path, sha: str | None, folder: Path) -> PictureRecord:
-    """Where the picture lies now: as given, or from a folder above the run's; its hash says that it is the one."""
-    candidates = [given, *(above / given for above in folder.resolve().parents)]
-    found = [path for path in dict.fromkeys(candidates) if path.is_file()]
-    for path in found:
+    """Where the picture lies now: as given, or in a folder above the run's if its hash says that it is the one."""
+    there = given.is_file()
+    for path in dict.fromkeys([given, *(above / given for above in folder.resolve().parents if sha)]):
         try:
-            if sha is None or sha256(path) == sha:
+            if path.is_file() and (sha is None or sha256(path) == sha):
                 return PictureRecord(role, given, path)
         except OSError:
             continue
-    return PictureRecord(role, given, None, "has changed since the run" if found else "is not there any more")
+    return PictureRecord(role, given, None, "has changed since the run" if there else "is not there any more")

@@ -118,31 +118,30 @@ def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
 def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
     """The spec with its files where they are now, and a sentence for each that has changed since the run it is from.
 
-    A relative file is looked for beside the spec, then in the working directory, then in the folders above the
-    spec's; where hashes are known, one that has the right one is preferred.
+    A relative file is looked for beside the spec, then in the working directory; where its hash is known, one that has
+    it is preferred, and also looked for in the folders above the spec's.
     Raises ImageError or WeightsError where there is none.
     """
     changed: list[str] = []
     hashes = _hashes(found)
 
     def find(given: Path) -> Path:
-        beside = found.path.parent
-        places = dict.fromkeys([beside / given, given, *(above / given for above in found.path.resolve().parents)])
-        there = [path for path in places if path.is_file()]
+        there = [path for path in dict.fromkeys([found.path.parent / given, given]) if path.is_file()]
+        if sha := hashes.get(given):
+            from impasto.weights import sha256  # late: PyTorch takes seconds
+
+            above = (folder / given for folder in found.path.resolve().parents)
+            places = dict.fromkeys([*there, *(path for path in above if path.is_file())])
+            if same := next((path for path in places if sha256(path) == sha), None):
+                return same
         if not there and given == Path(found.spec.settings.init):
             return given  # perhaps a word for another task: the recipe knows what to say
         if not there:
             kind: type[ImpastoError] = WeightsError if given in _models(found.spec) else ImageError
             raise kind(f"there is no file {given}, neither beside {found.path} nor in the working directory")
-        sha = hashes.get(given)
-        if sha is None:
-            return there[0]
-        from impasto.weights import sha256  # late: PyTorch takes seconds
-
-        same = next((path for path in there if sha256(path) == sha), None)
-        if same is None:
+        if sha:
             changed.append(f"{there[0]} has changed since that run")
-        return same or there[0]
+        return there[0]
 
     return _with_files(found.spec, find), changed
 
