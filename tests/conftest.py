@@ -1,6 +1,7 @@
 """What all tests share: a small seeded network, the bundled one, and pictures from the examples folder."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,17 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that does no work, and two nodes of one core each."""
+    """A head that does no work, and two nodes of one core each, deaf to SIGINT as a script's background makes them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
     store = 80 * 2**20  # bytes
     soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": store, "_system_config": soon}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         made.add_node(num_cpus=1, object_store_memory=store)
+    signal.signal(signal.SIGINT, before)
     yield made
     made.shutdown()

@@ -338,7 +338,7 @@ def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
     """The system gives it much less than it was told there is: it fails, and then does with less."""
     (desk / "photos" / "other.png").unlink()
     words = ("--recipe", "invert", "--layer", "relu2_1", "--size", "640", "--steps", "2", "--frames", "0")
-    precise = ("--precision", "float32", "--threads", "1", "--history", "2", "--memory", "1100MB")
+    precise = ("--precision", "float32", "--threads", "1", "--history", "2", "--memory", "1400MB")
     command = [sys.executable, "-m", "impasto", "batch", "photos", *words, *precise, "-o", "out"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     driver, limit, toml = Driver(process), 0, Path("out/photo/run.toml")
@@ -363,7 +363,7 @@ def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
     known = tomllib.loads(toml.read_text("utf-8"))
     assert known["provenance"]["memory_share"] in (0.5, 0.25)
     assert known["provenance"]["memory_bytes"] < 400e6
-    assert known["settings"]["memory"] == "1100MB"
+    assert known["settings"]["memory"] == "1400MB"
 
 
 def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -> None:

@@ -20,7 +20,7 @@ from impasto.specs import RunSpec, TransferSettings
 from impasto.workers import Place
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-STEPS = 300  # enough for a stop to arrive in the middle
+STEPS = 150
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
 WORDS = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 NAMES = ("one--painting", "two--painting")

@@ -5,6 +5,7 @@ checkpoint there. Ray does not do that by itself, since it would not take less m
 """
 
 import platform
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,8 @@ def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | Non
 
 def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:
     """The same as `attempt`, on a node that has to see the batch's folder first."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nodes begun by a script in its background: `ray.cancel`
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # raises SIGINT, and would not be heard
     try:
         seen = (place.out / file).read_bytes()
     except OSError:
