@@ -20,6 +20,7 @@ import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
+import impasto.recorders
 import impasto.runs
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
@@ -661,8 +662,10 @@ def test_the_disk_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch, step: int
         patch.setattr(MetricsFile, "record", full)
         patch.setattr(Curves, "close", lambda self: closed.append("curves"))
         ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
-    said = "impasto: run cannot be written any more: No space left on device; go on with: impasto resume run\n"
+    so_far = "the picture so far is in run; go on with: impasto resume run"
+    said = f"impasto: run cannot be written any more: No space left on device; {so_far}\n"
     assert (ended.code, ended.err, closed) == (1, said, ["curves"])
+    assert pixels(Path("run/result.png")).shape == (24, 32, 3)
     assert call("resume", "run", "--quiet").code == 0
     assert read_json(desk / "run" / "summary.json")["status"] == "done"
 
@@ -679,6 +682,19 @@ def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.Monke
     again = "nothing is there to go on with, start again"
     assert ended.err == f"impasto: run/run.toml cannot be written: No space left on device; {again}\n"
     assert not list((desk / "run").iterdir())
+
+
+def test_the_disk_is_full_for_animations(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture comes before them."""
+
+    def full(frames: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(impasto.recorders, "save_animation", full)
+    ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
+    assert ended.code == 1
+    assert ended.err.endswith("; the picture so far is in run; go on with: impasto resume run\n")
+    assert pixels(Path("run/result.png")).shape == (24, 32, 3)
 
 
 def test_the_folder_vanishes(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

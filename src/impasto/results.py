@@ -53,7 +53,7 @@ class Outcome:
         return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
 
 
-def save_result(part: Part, folder: Path, image: Image, content: Picture | None, toml: str) -> None:
+def save_result(part: Part, folder: Path, content: Picture | None, toml: str, image: Image) -> None:
     """Save a part's picture with the run's settings inside, and with the content's transparency where it has any."""
     alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
     save_image(image, folder / RESULT, alpha=alpha, settings=toml)
@@ -118,12 +118,16 @@ def sentence_for_folder(folder: Path, cluster: str | None) -> Iterator[None]:
         yield
     except OSError as error:
         words = f"{folder} cannot be written any more: {error.strerror or error}"
-        raise OutputError(f"{words}{_way_on(folder, cluster)}") from None
+        raise OutputError(f"{words}{_so_far(folder)}{_way_on(folder, cluster)}") from None
     except ImpastoError as error:
-        so_far = f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
-        goes_on = so_far if isinstance(error, InterruptedRunError) else isinstance(error, (ClusterError, OutputError))
+        so_far, kinds = _so_far(folder), (ClusterError, OutputError)
+        goes_on = so_far if isinstance(error, InterruptedRunError) else isinstance(error, kinds)
         error.args = (f"{error}{so_far}{_way_on(folder, cluster) if goes_on else ''}",)
         raise
+
+
+def _so_far(folder: Path) -> str:
+    return f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
 
 
 def _way_on(folder: Path, cluster: str | None) -> str:

@@ -4,7 +4,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,12 +20,13 @@ from impasto.errors import (
     ImpastoError,
     InterruptedRunError,
     OutOfMemoryError,
+    OutputError,
     RunFolderError,
     SpecError,
 )
 from impasto.extras import TrackerName, import_tracker, import_video
 from impasto.folders import as_toml, check_folder, default_folder, make_folder, provenance, with_memory
-from impasto.images import Picture, load_picture, size_of, write_bytes
+from impasto.images import Image, Picture, load_picture, size_of, write_bytes
 from impasto.measuring import measure, unmeasured
 from impasto.memory import Fit, lessened, limits, within
 from impasto.metrics import peak_memory_mb
@@ -204,10 +205,10 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
                     fit,
                     [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
                     checkpoints(folder, toml, number, watching, here.checkpoint),
+                    partial(save_result, part, place, content, toml),
                     stop,
                     here,
                 )
-                save_result(part, place, outcome.image, content, toml)
                 if isinstance(outcome.failure, InterruptedRunError) and fit.core(size_of(outcome.image)) is not None:
                     measured = unmeasured(part)  # it would take as long as a step or two
                 else:
@@ -245,9 +246,11 @@ def _synthesise(
     fit: Fit,
     recorders: list[Recorder],
     keeper: Checkpoints,
+    save: Callable[[Image], None],
     stop: threading.Event,
     past: Past,
 ) -> Outcome:
+    """The loop. The picture is saved before animations are made, and where something else cannot be written."""
     composition, start = part.composition, time.monotonic()
     steps, evaluations, in_all = 0, 0, composition.steps
     if (checkpoint := past.take()) is None:
@@ -261,29 +264,32 @@ def _synthesise(
             raise InterruptedRunError(f"stopped within step {steps + 1} of {in_all}, which begins again")
 
     failure: ImpastoError | None = None
-    try:
-        with sentence_for_memory(fit.settings):
-            bind = partial(fit.bind, between_tiles=between_tiles)
-            iterates = synthesise(composition, fit.network, after, bind)
-            del checkpoint, after  # large, and the loop's own from here on
-            for iterate in iterates:
-                image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
-                for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
-                    recorder.record(iterate)
-                if stop.is_set() and steps < in_all:
-                    keeper.save(iterate)
-                    failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
-                    break
-    except DivergedError as error:
-        failure, image = error, image if error.image is None else error.image
-        for recorder in recorders:
-            if isinstance(recorder, Frames):
-                recorder.replace_last(image)
-    except (InterruptedRunError, OutOfMemoryError) as error:
-        failure = error
-    finally:
+    with ExitStack() as closing:  # all recorders, also where one fails
+        for recorder in reversed(recorders):
+            closing.callback(recorder.close)
+        try:
+            with sentence_for_memory(fit.settings):
+                bind = partial(fit.bind, between_tiles=between_tiles)
+                iterates = synthesise(composition, fit.network, after, bind)
+                del checkpoint, after  # large, and the loop's own from here on
+                for iterate in iterates:
+                    image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
+                    for recorder in [*recorders, keeper]:  # a checkpoint is never ahead of what the others have written
+                        recorder.record(iterate)
+                    if stop.is_set() and steps < in_all:
+                        keeper.save(iterate)
+                        failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
+                        break
+        except DivergedError as error:
+            failure, image = error, image if error.image is None else error.image
+            for recorder in recorders:
+                if isinstance(recorder, Frames):
+                    recorder.replace_last(image)
+        except (InterruptedRunError, OutOfMemoryError) as error:
+            failure = error
+        except (OSError, OutputError):
+            save(image.cpu())
+            raise
         seconds = time.monotonic() - start
-        with ExitStack() as closing:  # all of them, also where one fails
-            for recorder in reversed(recorders):
-                closing.callback(recorder.close)
+        save(image.cpu())
     return Outcome(image.cpu(), steps, evaluations, seconds, failure)
