@@ -5,7 +5,7 @@ CHROMIUM ?= chromium
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: demo test lint format types tests browser bench docs clean help
+.PHONY: demo test lint format types tests browser golden bench docs clean help
 
 demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the example pictures, in about two minutes
 	$(BIN)/python examples/demo.py demo
@@ -24,6 +24,9 @@ tests: browser $(SET_UP) ## the test suite
 
 browser:
 	@command -v $(CHROMIUM) >/dev/null || { echo "make test looks at pages in a browser: install Chromium (Debian: apt install chromium) or name one, make $(MAKECMDGOALS) CHROMIUM=/path/to/it"; exit 1; }
+
+golden: $(SET_UP) ## compare what every task gives, to the last bit, with tests/golden.json; WRITE=--write puts it there
+	$(BIN)/python tests/golden.py $(WRITE)
 
 format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff check --fix .

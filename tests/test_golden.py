@@ -1,0 +1,28 @@
+"""Every task gives the losses of the golden traces, and on a machine like the one that made them the same bits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from golden import CASES, FILE, machine, trace
+
+KEPT = json.loads(FILE.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_trace_is_the_golden_one(name: str, tmp_path: Path) -> None:
+    found, kept = trace(CASES[name], tmp_path / "run"), KEPT["traces"][name]
+    if machine() == KEPT["machine"]:
+        assert found == kept
+    assert numbers(found["losses"][0]) == pytest.approx(numbers(kept["losses"][0]), rel=1e-3)  # before the first step
+    assert sum(numbers(found["losses"][-1])) == pytest.approx(sum(numbers(kept["losses"][-1])), rel=0.05)
+
+
+def test_every_case_is_kept() -> None:
+    assert set(KEPT["traces"]) == set(CASES)
+
+
+def numbers(losses: dict[str, Any]) -> list[float]:
+    return [losses[name] for name in sorted(losses)]
