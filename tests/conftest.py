@@ -12,9 +12,12 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from impasto.catalogue import open_network
-from impasto.images import Size, load_image, resize
-from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
+from impasto.images.files import load_image
+from impasto.images.image import Size, resize
+from impasto.machine import Precision
+from impasto.networks.catalogue import open_network
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.vgg import vgg, vgg_layers
 
 torch.set_num_threads(1)
 settings.register_profile("fast", deadline=None, max_examples=25, derandomize=True, database=None)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from command import save_pictures
-from impasto.plans import Extent, Study, StudySettings
-from impasto.study import run_study
+from impasto.study.plan import Extent, Study, StudySettings
+from impasto.study.run import run_study
 
 TINY = Extent(
     layers=("conv1_1", "conv2_1"),

@@ -24,15 +24,17 @@ import pytest
 import dying
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
-from impasto import engines, leases
-from impasto.batch_view import JsonView, LineView, LiveView
-from impasto.engines import Again, Ended, Job
+from impasto.batch import leases
+from impasto.batch import processes as engines
+from impasto.batch.inputs import find_pairs
+from impasto.batch.leases import held, leased
+from impasto.batch.processes import Again, Ended, Job
+from impasto.batch.view import JsonView, LineView, LiveView
+from impasto.batch.worker import Place
 from impasto.errors import ImageError, SpecError
-from impasto.images import save_image
-from impasto.leases import held, leased
-from impasto.pairs import find_pairs
-from impasto.specs import RunSpec, TransferSettings
-from impasto.workers import Place
+from impasto.images.files import save_image
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.spec import RunSpec
 
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
 STEPS = 60

@@ -17,9 +17,9 @@ from PIL import Image as PillowImage
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
-from impasto.images import embedded_settings, save_image
-from impasto.networks import CONVOLUTIONS, vgg_layers
-from impasto.specs import TASKS
+from impasto.images.files import embedded_settings, save_image
+from impasto.networks.vgg import CONVOLUTIONS, vgg_layers
+from impasto.tasks.settings import TASKS
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
 INVERT = ("invert", "photo.png", "--layer", "conv1_1", *TINY)

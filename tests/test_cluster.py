@@ -14,10 +14,11 @@ import pytest
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
-from impasto.cluster import _attempt_there
-from impasto.images import save_image
-from impasto.specs import RunSpec, TransferSettings
-from impasto.workers import Place
+from impasto.batch.ray import _attempt_there
+from impasto.batch.worker import Place
+from impasto.images.files import save_image
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.spec import RunSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 STEPS = 150

@@ -16,26 +16,28 @@ import pytest
 import torch
 from torch import Tensor
 
-import impasto.crews
+import impasto.cluster.crew
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
-from impasto.catalogue import open_network
-from impasto.cluster_tiler import ClusterTiler, Record, cluster_tiler
-from impasto.connecting import connected
-from impasto.crews import Crew, LostError, Worker, shared_out
-from impasto.distances import mean_squared_error, wasserstein_distance
+from impasto.cluster.connection import connected
+from impasto.cluster.crew import Crew, LostError, Worker, shared_out
+from impasto.cluster.fit import SpreadFit
+from impasto.cluster.tiler import ClusterTiler, Record, cluster_tiler
+from impasto.cluster.worker import About, TileWorker, identity
 from impasto.errors import ClusterError, WeightsError
-from impasto.images import Size
-from impasto.memory import Fit, Limits
-from impasto.networks import Network, Precision
-from impasto.objectives import Objective, content, prior, style
-from impasto.priors import total_variation
-from impasto.representations import channel_moments, mean_and_gram
-from impasto.specs import TransferSettings
-from impasto.spreading import SpreadFit
-from impasto.tile_workers import About, TileWorker, identity
-from impasto.tilers import go_on
-from impasto.tiling import TiledCriterion, bind_tiled
+from impasto.images.image import Size
+from impasto.machine import Precision
+from impasto.networks.catalogue import open_network
+from impasto.networks.network import Network
+from impasto.objectives.distances import mean_squared_error
+from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.priors import total_variation
+from impasto.objectives.representations import channel_moments, mean_and_gram
+from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.tasks.settings import TransferSettings
+from impasto.tiles.budget import Fit, Limits
+from impasto.tiles.criterion import TiledCriterion, bind_tiled
+from impasto.tiles.tiler import go_on
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
@@ -216,7 +218,7 @@ class TestWithACrew:
         objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"])
         criterion = bound(crew, objective, network_in("float32"))
         monkeypatch.setattr(crew, "get", losing)
-        monkeypatch.setattr(impasto.crews, "LOSSES", 2)
+        monkeypatch.setattr(impasto.cluster.crew, "LOSSES", 2)
         with pytest.raises(ClusterError, match="workers were lost in one evaluation"):
             criterion.losses_and_gradient(random_image(*SIZE, 4, torch.float32))
 
@@ -327,7 +329,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
 
 def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: Any) -> None:
     """The last checkpoint is there, and another cluster or this machine alone can go on."""
-    program = "import impasto.crews\nimpasto.crews.PLACE_SECONDS = 2\nfrom impasto.cli import main\nmain()"
+    program = "import impasto.cluster.crew\nimpasto.crews.PLACE_SECONDS = 2\nfrom impasto.cli.app import main\nmain()"
     process = transfer(desk, "lost", cluster, "-c", program)
     wait_for(lambda: len(lines(desk / "lost")) >= 2, process)
     for node in list(cluster.worker_nodes):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto.cli import main
+from impasto.cli.app import main
 from runs_for_study import TINIEST
 
 ROOT = Path(__file__).parent.parent
@@ -73,8 +73,8 @@ def test_commands_work(
     words = shlex.split(command)[1:]
     small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
-        monkeypatch.setattr("impasto.plans.QUICK", TINIEST)
-        monkeypatch.setattr("impasto.plans.FULL", TINIEST)
+        monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
+        monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
     if words[0] in ("report", "resume", "run", "show"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):

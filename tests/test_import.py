@@ -32,7 +32,8 @@ def loaded_by(code: str) -> set[str]:
         "import impasto\nimpasto.ImpastoError, impasto.TransferSettings",
         "import impasto.cli",
         *(
-            f"from impasto.cli import main\ntry:\n    main({words})\nexcept SystemExit as end:\n    assert not end.code"
+            f"from impasto.cli.app import main\n"
+            f"try:\n    main({words})\nexcept SystemExit as end:\n    assert not end.code"
             for words in (["--help"], ["transfer", "--help"], ["--version"])
         ),
     ],
@@ -50,16 +51,15 @@ def test_what_is_slow_is_loaded_when_it_is_used() -> None:
 def test_all_is_sorted_and_complete() -> None:
     assert impasto.__all__ == sorted(set(impasto.__all__))
     assert dir(impasto) == impasto.__all__
-    tree = ast.parse(Path(impasto.__file__).read_text("utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    for_type_checkers = {
-        (statement.module, alias.name)
-        for statement in block.body
+    stub = ast.parse(Path(impasto.__file__).with_suffix(".pyi").read_text("utf-8"))
+    written = {
+        (f"impasto.{statement.module}", alias.name)
+        for statement in stub.body
         if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
     }
-    assert {name for _, name in for_type_checkers} == set(impasto.__all__)
-    for module, name in for_type_checkers:
+    assert {name for _, name in written} == set(impasto.__all__)
+    for module, name in written:
         assert getattr(impasto, name) is getattr(importlib.import_module(module), name)
 
 
@@ -77,7 +77,7 @@ def test_a_star_brings_all_names() -> None:
 
 
 def test_a_name_that_is_none() -> None:
-    with pytest.raises(AttributeError, match="module 'impasto' has no attribute 'paint'"):
+    with pytest.raises(AttributeError, match="No impasto attribute paint"):
         impasto.paint  # noqa: B018
 
 

@@ -6,19 +6,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from conftest import example, random_image
-from impasto import leaping
-from impasto.images import Image
-from impasto.inits import noise
-from impasto.leaping import RIDGES, Leap, dead_leaves, maps_of, noise_picture, ways_back
-from impasto.metrics import feature_error, psnr
-from impasto.networks import Network
-from impasto.objectives import content
-from impasto.optimisers import adam, lbfgs
-from impasto.presets import preset
-from impasto.recipes import invert, reconstruct
-from impasto.schedules import single
-from impasto.specs import InvertSettings, ReconstructSettings
-from impasto.synthesis import Composition, State, synthesise
+from impasto.images.image import Image, psnr
+from impasto.images.noise import dead_leaves, noise_picture
+from impasto.networks.network import Network
+from impasto.objectives.objective import content
+from impasto.synthesis import leap as leaping
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import noise
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.leap import RIDGES, Leap, maps_of, ways_back
+from impasto.synthesis.loop import State, synthesise
+from impasto.synthesis.optimisers import adam
+from impasto.synthesis.schedules import single
+from impasto.tasks.presets import preset
+from impasto.tasks.recipes import invert, reconstruct
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
+from impasto.tiles.reading import feature_error
 
 SIZE = (48, 64)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from impasto import memory
-from impasto.cli import main
-from impasto.networks import Network
+from impasto.cli.app import main
+from impasto.networks.network import Network
+from impasto.tiles import budget as memory
 
 PHOTO = "examples/schwerin-palace.webp"
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from command import call, read_json, read_lines, save_pictures
-from impasto.report import write_comparison
+from impasto.pages.comparison import write_comparison
 from runs_for_pages import desk, made
 from runs_for_study import studied
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from conftest import make_tiny, random_image
 from impasto.errors import ImageError, LayerError
-from impasto.networks import Network, Padding, Pooling
-from impasto.passes import backward, forward
-from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram, pull_back
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.passes import backward, forward
+from impasto.objectives.representations import activations, channel_moments, gram_matrix, mean_and_gram, pull_back
 
 LAYERS = ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1", "conv2_2", "relu2_2", "pool2")
 

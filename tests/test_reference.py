@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import random_image
-from impasto.distances import Wasserstein, mean_squared_error, normalised_squared_error, wasserstein_distance
-from impasto.networks import Network
-from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram
+from impasto.networks.network import Network
+from impasto.objectives.distances import mean_squared_error, normalised_squared_error
+from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
+from impasto.objectives.representations import activations, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.wasserstein import Wasserstein, wasserstein_distance
 
 seeds = st.integers(0, 10_000)
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7))

@@ -17,15 +17,20 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-import impasto.report
+import impasto.pages.run_page
 from command import Ended, call, pixels, read_json
 from impasto.errors import RunFolderError
-from impasto.images import embedded_settings
-from impasto.pages import _templates, duration, figure, number, spread, stage_changes, term_curves, total_curves
-from impasto.records import Frame, Line, read_run, repeat_command
-from impasto.report import comparison_page, differences, run_page, title, unique_names, write_report
-from impasto.sections import frame_label, measures_table, terms_table
-from impasto.weights import VGG16_SHA256, bundled, sha256
+from impasto.files import bundled, sha256
+from impasto.folders.records import Frame, Line, read_run
+from impasto.images.files import embedded_settings
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.pages.blocks import figure, spread
+from impasto.pages.comparison import comparison_page, differences, unique_names
+from impasto.pages.curves import stage_changes, term_curves, total_curves
+from impasto.pages.rendering import _templates
+from impasto.pages.run_page import run_page, title, write_report
+from impasto.pages.sections import frame_label, measures_table, terms_table
+from impasto.pages.words import duration, number, repeat_command
 from runs_for_pages import desk, made
 
 __all__ = ["desk", "made"]
@@ -355,7 +360,7 @@ def test_a_page_that_cannot_be_written_costs_nothing_else(desk: Path, monkeypatc
     def fail(folder: Path) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(impasto.report, "read_run", fail)
+    monkeypatch.setattr(impasto.pages.run_page, "read_run", fail)
     ended = call("invert", "photo.png", "--layer", "conv1_1", "--size", 32, "--steps", 2, "--quiet", "--out", "run")
     assert (ended.code, ended.out) == (0, "run\n")
     assert ended.err == "run/report.html is not written: a mistake of ours\n"

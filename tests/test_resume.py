@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 import torch
 
-import impasto.runs
+import impasto.runs.paint
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import make_tiny, random_image
-from impasto.checkpoints import (
+from impasto.errors import DivergedError, InterruptedRunError, RunFolderError
+from impasto.folders.checkpoints import (
     KEPT,
     Checkpoint,
     Checkpoints,
@@ -32,21 +33,23 @@ from impasto.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from impasto.dithering import Dither
-from impasto.errors import DivergedError, InterruptedRunError, RunFolderError
-from impasto.images import embedded_settings
-from impasto.inits import noise
-from impasto.networks import Network
-from impasto.objectives import content, prior, style
-from impasto.optimisers import MakeOptimiser, adam, lbfgs
-from impasto.parameterisations import Fourier, Parameterisation, Pixels
-from impasto.priors import out_of_range, total_variation
-from impasto.recorders import Frames
-from impasto.records import read_run
-from impasto.runs import resume, run
-from impasto.schedules import Stage
-from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, TransferSettings
-from impasto.synthesis import Composition, Descent, Iterate, State, synthesise
+from impasto.folders.records import read_run
+from impasto.images.files import embedded_settings
+from impasto.networks.network import Network
+from impasto.objectives.objective import content, prior, style
+from impasto.objectives.priors import out_of_range, total_variation
+from impasto.runs.recorders import Frames
+from impasto.runs.start import resume, run
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.dither import Dither
+from impasto.synthesis.inits import noise
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import Descent, Iterate, State, synthesise
+from impasto.synthesis.optimisers import MakeOptimiser, adam
+from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
+from impasto.synthesis.schedules import Stage
+from impasto.tasks.settings import InvertSettings, ReconstructSettings, TransferSettings
+from impasto.tasks.spec import RunSpec
 
 PHOTO, PAINTING = random_image(24, 32, 1, torch.float32), random_image(20, 30, 2, torch.float32)
 OBJECTIVE = (
@@ -178,7 +181,7 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
 
 def test_one_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("impasto.checkpoints.time.monotonic", lambda: now)
+    monkeypatch.setattr("impasto.folders.checkpoints.time.monotonic", lambda: now)
     keeper, saved = Checkpoints(tmp_path, "", 0, 10.0), []
     for iterate in synthesise(composition(), make_tiny("float32")):
         now += 4
@@ -239,7 +242,7 @@ def test_reading_keeps_one_copy(tmp_path: Path) -> None:
     program = """
 import re, sys
 from pathlib import Path
-from impasto.checkpoints import read_checkpoint
+from impasto.folders.checkpoints import read_checkpoint
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before = peak()
 read = read_checkpoint(Path(sys.argv[1]))
@@ -308,7 +311,7 @@ def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, part: int = 1) -> Non
                 signal.raise_signal(signal.SIGTERM)
             yield iterate
 
-    monkeypatch.setattr(impasto.runs, "synthesise", stopping)
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", stopping)
 
 
 def lines_without_times(folder: Path) -> list[dict[str, object]]:
@@ -403,7 +406,7 @@ def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatc
             alive.append(sum(each() is not None for each in loaded))
             yield iterate
 
-    monkeypatch.setattr(impasto.runs, "synthesise", watched)
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", watched)
     resume(desk / "run", show="nothing")
     assert len(loaded) >= 4
     assert alive[0] < len(loaded)
@@ -474,7 +477,7 @@ def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: py
 
     for name in ("fourier", "parts"):
         with monkeypatch.context() as patch:
-            patch.setattr(impasto.runs, "add_page", killed)
+            patch.setattr(impasto.runs.paint, "add_page", killed)
             with pytest.raises(KeyboardInterrupt):
                 run(SPECS[name], Path(name), show="nothing")
         assert not (desk / name / "report.html").exists()

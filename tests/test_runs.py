@@ -20,20 +20,24 @@ import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-import impasto.recorders
-import impasto.runs
+import impasto.runs.paint
+import impasto.runs.recorders
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
-from impasto.images import embedded_settings, fit, from_pillow, load_image, quantise, save_image
-from impasto.inits import noise
-from impasto.networks import Network
-from impasto.objectives import WholeCriterion
-from impasto.recorders import Curves, MetricsFile
-from impasto.runs import run
-from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, Settings, TransferSettings
-from impasto.synthesis import Composition, Iterate, State, synthesise
-from impasto.weights import VGG16_SHA256
+from impasto.folders.results import Curves
+from impasto.images.files import embedded_settings, from_pillow, load_image, save_image
+from impasto.images.image import fit, quantise
+from impasto.networks.network import Network
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.objectives.criterion import WholeCriterion
+from impasto.runs.recorders import MetricsFile
+from impasto.runs.start import run
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import noise
+from impasto.synthesis.loop import Iterate, State, synthesise
+from impasto.tasks.settings import InvertSettings, ReconstructSettings, Settings, TransferSettings
+from impasto.tasks.spec import RunSpec
 
 PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "progress.webp", "frames"}
 PAGE = "report.html"
@@ -479,7 +483,7 @@ def raising(error: Exception) -> Callable[[], None]:
 def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(number)
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(3, lambda: signal.raise_signal(number)))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(3, lambda: signal.raise_signal(number)))
     ended = call("reconstruct", "photo.png", "--layers", "conv1_1,conv2_1", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 130
     assert not ended.out
@@ -513,7 +517,7 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, twice))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, twice))
     ended = call("invert", "photo.png", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 130
     assert ended.err.endswith("impasto: stopped\n")
@@ -521,7 +525,7 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_signal_at_the_last_step_changes_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(3, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(3, lambda: signal.raise_signal(signal.SIGINT)))
     folder = run(invert(3), show="nothing")
     assert read_json(folder / "summary.json")["status"] == "done"
 
@@ -575,8 +579,8 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     read = tomllib.loads((folder / "run.toml").read_text("utf-8"))
     read.pop("provenance")
     spec = RunSpec(**read)
-    network = impasto.runs.network_of(spec.settings, spec.settings.precision)
-    (part,) = impasto.runs.compose(spec, [load_image(path) for path in spec.pictures])
+    network = impasto.runs.paint.network_of(spec.settings, spec.settings.precision)
+    (part,) = impasto.runs.paint.compose(spec, [load_image(path) for path in spec.pictures])
     return synthesise(part.composition, network)
 
 
@@ -593,7 +597,7 @@ def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_other_errors_are_not_taken_for_memory(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, raising(RuntimeError("a mistake of ours"))))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(RuntimeError("a mistake of ours"))))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run(invert(), show="nothing")
 
@@ -630,8 +634,9 @@ def test_an_animation_as_video(desk: Path) -> None:
 
 def test_divergence_at_once(desk: Path) -> None:
     """Means far too small: the network gives nothing finite, and the first picture is kept."""
-    from impasto.normalisation import Means, load_means, save_means
-    from impasto.weights import bundled, load_weights
+    from impasto.files import bundled
+    from impasto.networks.means import Means, load_means, save_means
+    from impasto.networks.weights import load_weights
 
     means = load_means(bundled("vgg16-means.safetensors"), load_weights())
     save_means(Means({layer: torch.full_like(m, 1e-38) for layer, m in means.by_layer.items()}), desk / "m.safetensors")
@@ -676,7 +681,7 @@ def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.Monke
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("impasto.images.os.fsync", full)
+    monkeypatch.setattr("impasto.images.files.os.fsync", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
     again = "nothing is there to go on with, start again"
@@ -690,7 +695,7 @@ def test_the_disk_is_full_for_animations(desk: Path, monkeypatch: pytest.MonkeyP
     def full(frames: object, path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(impasto.recorders, "save_animation", full)
+    monkeypatch.setattr(impasto.runs.recorders, "save_animation", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
     assert ended.err.endswith("; the picture so far is in run; go on with: impasto resume run\n")
@@ -731,11 +736,11 @@ def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytes
 
 def test_errors_for_programs(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called from Python, a run that fails raises what happened, and its text names the folder."""
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, raising(MemoryError())))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(MemoryError())))
     with pytest.raises(OutOfMemoryError, match=r"the picture so far is in runs/invert-photo$"):
         run(invert(), show="nothing")
     error = DivergedError("it grew", torch.zeros(1, 3, 24, 32))
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, raising(error)))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(error)))
     with pytest.raises(DivergedError, match=r"it grew; the picture so far is in runs/invert-photo-2$") as caught:
         run(invert(), show="nothing")
     assert caught.value.image is not None

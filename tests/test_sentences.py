@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from command import Ended, call, save_pictures
 from conftest import tiny_weights
-from impasto.images import to_pillow
-from impasto.normalisation import Means, load_means, save_means
-from impasto.weights import bundled, load_weights
+from impasto.files import bundled
+from impasto.images.files import to_pillow
+from impasto.networks.means import Means, load_means, save_means
+from impasto.networks.weights import load_weights
 
 QUICK = ("--size", 32, "--steps", 1, "--frames", 0, "--quiet")
 
@@ -186,7 +187,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
     def short(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("impasto.images._to_srgb", short)
+    monkeypatch.setattr("impasto.images.files._to_srgb", short)
     refused(3, "there is not enough memory to read photo.png; scale it down first", "invert", "photo.png")
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from command import Ended, call, pixels, save_pictures
 from impasto.errors import SpecError
-from impasto.images import embedded_settings
-from impasto.presets import preset, presets
-from impasto.specfiles import located, parse_spec, read_spec, relative_to, spec_toml
-from impasto.specs import InvertSettings, RunSpec, TransferSettings
+from impasto.folders.specfiles import located, parse_spec, read_spec, relative_to, spec_toml
+from impasto.images.files import embedded_settings
+from impasto.tasks.presets import preset, presets
+from impasto.tasks.settings import InvertSettings, TransferSettings
+from impasto.tasks.spec import RunSpec
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
 INVERT = ("invert", "photo.png", "--layer", "conv1_1", *TINY)
@@ -261,7 +262,7 @@ def test_show(desk: Path) -> None:
 def test_show_needs_no_torch(desk: Path) -> None:
     code = """
 import sys
-from impasto.cli import main
+from impasto.cli.app import main
 try:
     main(["show", "spec.toml"])
 finally:

@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from conftest import example
-from impasto.distances import FEW_CHANNELS, wasserstein_distance
-from impasto.images import Image, load_image, resize
-from impasto.inits import from_image
-from impasto.networks import Network
-from impasto.objectives import content, style
-from impasto.optimisers import lbfgs
-from impasto.representations import gram_matrix, mean_and_gram
-from impasto.schedules import octaves, single
-from impasto.synthesis import Composition, synthesise
+from impasto.images.files import load_image
+from impasto.images.image import Image, resize
+from impasto.networks.network import Network
+from impasto.objectives.objective import content, style
+from impasto.objectives.representations import gram_matrix, mean_and_gram
+from impasto.objectives.wasserstein import FEW_CHANNELS, wasserstein_distance
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import from_image
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.schedules import octaves, single
 
 LAYERS = ["relu1_1", "relu2_1", "relu3_1"]
 
@@ -73,7 +75,7 @@ def test_gram_keeps_no_wide_copy() -> None:
 
 def test_bfloat16_descends_like_float32(normalised: Network) -> None:
     """Forty evaluations in either precision end within a tenth of each other, judged in float32."""
-    from impasto.catalogue import open_network
+    from impasto.networks.catalogue import open_network
 
     photo = resize(load_image("examples/red-panda.webp"), (48, 64))
     painting = resize(load_image("examples/night-cafe.webp"), (64, 64))
@@ -103,7 +105,7 @@ def test_evaluations_are_capped(tiny32: Network, most: int) -> None:
         count += 1
         return (image - photo.mean()).square().mean()
 
-    from impasto.objectives import prior
+    from impasto.objectives.objective import prior
 
     schedule = octaves((64, 64), 10, smallest_px=32)
     composition = Composition(

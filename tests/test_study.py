@@ -17,17 +17,19 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-import impasto.series
-import impasto.study
+import impasto.series.members
+import impasto.study.run
 from command import call, pixels, save_pictures
-from impasto.cli import app
+from impasto.cli.app import app
 from impasto.errors import DivergedError, InterruptedRunError, OutputError
-from impasto.normalisation import load_means
-from impasto.plans import FULL, QUICK, Study, StudySettings, plan
-from impasto.profiles import Profile
-from impasto.specs import RunSpec
-from impasto.study import run_study
-from impasto.weights import VGG16_SHA256, bundled, load_weights
+from impasto.files import bundled
+from impasto.networks.means import load_means
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.networks.weights import load_weights
+from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan_study
+from impasto.study.profile import Profile
+from impasto.study.run import run_study
+from impasto.tasks.spec import RunSpec
 from runs_for_study import STUDY, TINIEST, TINY, studied, study_desk
 from test_report import Outline, decoded
 
@@ -49,7 +51,7 @@ def page_of(folder: Path) -> str:
 
 @pytest.mark.parametrize(("quick", "extent", "count"), [(True, QUICK, 28), (False, FULL, 37)])
 def test_the_plan(quick: bool, extent: object, count: int) -> None:
-    study = plan(Path("a.jpg"), Path("b.jpg"), StudySettings(quick=quick, seed=5, threads=2))
+    study = plan_study(Path("a.jpg"), Path("b.jpg"), StudySettings(quick=quick, seed=5, threads=2))
     assert study.extent is extent
     assert len(study.parts) == count
     assert len({part.name for part in study.parts}) == count
@@ -128,7 +130,7 @@ def test_what_is_unfinished_or_missing_is_made(
     (folder / names[1]).mkdir()
     shutil.rmtree(folder / names[2])
     (folder / names[3] / "run.toml").unlink()
-    resumed, resume = [], impasto.series.resume
+    resumed, resume = [], impasto.series.members.resume
     monkeypatch.setattr(
         impasto.series, "resume", lambda place, **words: resumed.append(place) or resume(place, **words)
     )
@@ -144,9 +146,9 @@ def test_what_is_unfinished_or_missing_is_made(
 
 
 PROGRAM = """
-import impasto.plans, runs_for_study
-from impasto.cli import main
-impasto.plans.QUICK = runs_for_study.TINIEST
+import impasto.study.plan, runs_for_study
+from impasto.cli.app import main
+impasto.study.plan.QUICK = runs_for_study.TINIEST
 main(["study", "photo.png", "painting.png", "--quick", "--threads", "1", "--out", "killed"])
 """
 
@@ -179,14 +181,14 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
     folder, missing = study_desk / "study", NAMES[-2:]
     for name in missing:
         shutil.rmtree(folder / name)
-    start = impasto.study.make
+    start = impasto.study.run.make
 
     def stop_at_the_last(spec: RunSpec, place: Path, *others: Any) -> None:
         if place.name == NAMES[-1]:
             raise error
         start(spec, place, *others)
 
-    monkeypatch.setattr(impasto.study, "make", stop_at_the_last)
+    monkeypatch.setattr(impasto.study.run, "make", stop_at_the_last)
     with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
         run_study(STUDY, Path("study"), show="nothing")
     page = page_of(folder)
@@ -209,7 +211,7 @@ def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkey
     def diverge(*arguments: object) -> None:
         raise DivergedError("style became nan at step 2")
 
-    monkeypatch.setattr(impasto.study, "make", diverge)
+    monkeypatch.setattr(impasto.study.run, "make", diverge)
     with pytest.raises(DivergedError, match=r"^style became nan at step 2$"):
         run_study(STUDY, Path("study"), show="nothing")
 
@@ -238,7 +240,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_pictures(tmp_path)
     PillowImage.new("RGB", (12, 12)).save(tmp_path / "small.png")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("impasto.plans.QUICK", TINIEST)
+    monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
     return tmp_path
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image as PillowImage
 
-import impasto.runs
+import impasto.runs.paint
 from command import call, read_json, save_pictures
 from impasto.errors import SpecError
-from impasto.specs import InvertSettings, ReconstructSettings, RunSpec
-from impasto.sweeps import parse_variation, plan
-from impasto.synthesis import Composition, Iterate, synthesise
+from impasto.series.sweep import parse_variation, plan
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.loop import Iterate, synthesise
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
+from impasto.tasks.spec import RunSpec
 
 SPEC = """task = "invert"
 pictures = ["photo.png"]
@@ -106,7 +108,7 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
                 os.kill(os.getpid(), signal.SIGTERM)
             yield iterate
 
-    monkeypatch.setattr(impasto.runs, "synthesise", stopping)
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", stopping)
     words = ("sweep", "spec.toml", "--vary", "seed=1,2,3", "-o", "out")
     ended = call(*words)
     assert ended.code == 130

@@ -14,15 +14,16 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-import impasto.tracking
+import impasto.runs.tracking
 import wandb_file
 from command import call, read_json, read_lines, save_pictures
 from impasto.errors import SpecError
 from impasto.extras import import_extra, import_tracker
-from impasto.recorders import Recorder, frame_steps
-from impasto.synthesis import Iterate
-from impasto.trackers import Tracked, Tracker, flat
-from impasto.tracking import Tracking
+from impasto.images.animations import frame_steps
+from impasto.runs.recorders import Recorder
+from impasto.runs.trackers import Tracked, Tracker, flat
+from impasto.runs.tracking import Tracking
+from impasto.synthesis.loop import Iterate
 
 PARTS = ("conv1_1", "relu2_1")
 TRACKERS = ("wandb", "tensorboard", "mlflow")
@@ -187,7 +188,7 @@ def test_without_the_option_no_tracker_is_loaded(tmp_path: Path) -> None:
     ]
     program = f"""
 import sys
-from impasto.cli import main
+from impasto.cli.app import main
 try:
     main({words})
 except SystemExit as ended:
@@ -290,7 +291,7 @@ def with_fakes(monkeypatch: pytest.MonkeyPatch, fails_at: str) -> dict[str, list
         started[name].append(Fake(fails_at if name == "tensorboard" else ""))
         return started[name][-1]
 
-    monkeypatch.setattr(impasto.tracking, "start_tracker", start)
+    monkeypatch.setattr(impasto.runs.tracking, "start_tracker", start)
     return started
 
 
@@ -326,7 +327,9 @@ def test_a_run_that_fails_ends_its_trackers(tmp_path: Path, monkeypatch: pytest.
     assert ended.code == 4
     assert started["mlflow"][0].told[-1] == ("end", "diverged")
 
-    monkeypatch.setattr("impasto.runs.save_result", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "impasto.runs.paint.save_result", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     ended = call("invert", "photo.png", "--size", 32, "--steps", 2, "--out", "other", "--quiet", "--track", "mlflow")
     assert ended.code == 1
     assert started["mlflow"][1].told[-1] == ("end", "failed")

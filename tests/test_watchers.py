@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto.cli import main
+from impasto.cli.app import main
 
 RUN = ["invert", "examples/red-panda.webp", "--size", "48", "--steps", "12", "--frames", "0", "--precision", "float32"]
 
@@ -26,7 +26,7 @@ def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
     """What a shell does to jobs in the background of a script: Ctrl-C is for the others."""
     program = f"""
 import os, signal, threading
-from impasto.cli import main
+from impasto.cli.app import main
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 main({[*RUN, "--quiet", "-o", str(tmp_path / "out")]!r})
