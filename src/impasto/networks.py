@@ -115,7 +115,8 @@ class Network:
         """Memory that a pass forward and back to the deepest of `layers` holds at its peak, per pixel, about.
 
         A map for each ReLU and pooling is kept, and for each convolution read; where the maps themselves are
-        `compared`, not their statistics, that takes three more in float32 and the gradient while it is done.
+        `compared`, not their statistics, that takes three more in float32 and the gradient while it is done. Where
+        convolutions unfold a map first, each value's nine neighbours stand side by side for as long.
         """
         read = {self.canonical(layer) for layer in layers} - {IMAGE}
         wide = {self.canonical(layer) for layer in compared} - {IMAGE}
@@ -124,6 +125,8 @@ class Network:
         kept = peak = 2 * picture + 3 * item  # the picture, its gradient, and what the first convolution takes
         for layer in self.layers[: deepest + 1]:
             if layer.startswith("conv"):
+                unfolded = 9 * channels * item if _unfolds(self.precision, self.device) else 0
+                peak = max(peak, kept + unfolded / self.stride(layer) ** 2)
                 channels = self.weights[f"{layer}.bias"].shape[0]
             if layer in read or not layer.startswith("conv"):
                 kept += channels * item / self.stride(layer) ** 2
@@ -214,6 +217,14 @@ def find_precision(name: Precision, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}[name]
+
+
+def _unfolds(precision: torch.dtype, device: torch.device) -> bool:
+    """Whether convolutions are products of matrices: on a CPU, of what oneDNN does not do there."""
+    if device.type != "cpu" or precision == torch.float32:
+        return False
+    known = precision == torch.bfloat16 and torch.backends.mkldnn.is_available()
+    return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:
