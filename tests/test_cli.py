@@ -40,6 +40,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 # Words and paths -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_folders_are_numbered(desk: Path) -> None:
     (desk / "runs" / "invert-photo-3").mkdir(parents=True)
     ended = [call(*INVERT, "--quiet") for _ in range(3)]
@@ -82,6 +83,7 @@ def test_quiet(desk: Path) -> None:
     assert (ended.code, ended.out, ended.err) == (0, "runs/invert-photo\n", "")
 
 
+@pytest.mark.slow
 def test_words_go_to_standard_error(desk: Path) -> None:
     ended = call("reconstruct", "photo.png", "--layers", "conv1_1,conv1_2", *TINY)
     assert ended.out == "runs/reconstruct-photo\n"
@@ -90,6 +92,7 @@ def test_words_go_to_standard_error(desk: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["invert", "reconstruct"])
 def test_json(desk: Path, task: str) -> None:
     layers = ["--layer", "conv1_1"] if task == "invert" else ["--layers", "conv1_1,conv1_2"]
@@ -152,6 +155,7 @@ def test_options_become_settings(desk: Path) -> None:
     assert list(read_json(desk / "run" / "summary.json")["metrics"]["feature_error"]) == ["BLOCK1_conv2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs", "lbfgs-plain"])
 def test_every_way_down_with_the_real_network(desk: Path, parameterisation: str, optimiser: str) -> None:
@@ -161,6 +165,7 @@ def test_every_way_down_with_the_real_network(desk: Path, parameterisation: str,
     assert totals[-1] < 0.9 * totals[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"), [("conv1_1", "CONV1_1"), ("relu2_1", "block2_conv1"), ("pool1", "Block1_Pool")]
 )
@@ -172,6 +177,7 @@ def test_layers_by_another_name(desk: Path, one: str, other: str) -> None:
     assert list(errors[0].values()) == list(errors[1].values())
 
 
+@pytest.mark.slow
 def test_the_picture_itself_as_a_layer(desk: Path) -> None:
     assert call("invert", "photo.png", "--layer", "IMAGE", "--smoothness", 0, *TINY, "--out", "run").code == 0
     assert read_json(desk / "run" / "summary.json")["metrics"]["psnr"] > 15
@@ -200,6 +206,7 @@ def test_pictures_are_turned_upright(desk: Path) -> None:
     assert pixels(desk / "run" / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_force_replaces_a_run(desk: Path) -> None:
     assert call(*INVERT, "--out", "run").code == 0
     (desk / "run" / "left.txt").write_text("over")
@@ -235,6 +242,7 @@ def test_networks() -> None:
     assert tuple(layers.removeprefix("layers: ").split(", ")) == vgg_layers(CONVOLUTIONS["vgg16"])
 
 
+@pytest.mark.slow
 def test_normalise(desk: Path) -> None:
     (desk / "pictures" / "more").mkdir(parents=True)
     for number in range(2):
@@ -264,8 +272,9 @@ def program(*words: object) -> list[str]:
     return [sys.executable, "-m", "impasto", *map(str, words)]
 
 
+@pytest.mark.slow
 def test_a_whole_run(desk: Path) -> None:
-    ended = subprocess.run(program(*INVERT), capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(program(*INVERT), capture_output=True, text=True, timeout=900, check=False)
     assert (ended.returncode, ended.stdout) == (0, "runs/invert-photo\n")
     assert ended.stderr.splitlines()[-1].startswith("invert: step 2/2, loss ")
     same = call(*INVERT, "--out", "here")
@@ -275,11 +284,13 @@ def test_a_whole_run(desk: Path) -> None:
     assert pixels(desk / "runs" / "invert-photo" / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_a_failure(desk: Path) -> None:
-    ended = subprocess.run(program("invert", "none.png"), capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(program("invert", "none.png"), capture_output=True, text=True, timeout=900, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "impasto: there is no file none.png\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(desk: Path, number: signal.Signals) -> None:
     """Once the first step is written down, a signal ends the run: the picture, its measures and frames are there."""
@@ -292,11 +303,11 @@ def test_interrupted(desk: Path, number: signal.Signals) -> None:
     finally:
         signal.signal(signal.SIGINT, ignored)
     lines = desk / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(running.pid, number)
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=900)
     summary = read_json(desk / "run" / "summary.json")
     assert (running.returncode, out) == (130, "")
     assert "stopping after this step at the latest; once more to stop at once\n" in err

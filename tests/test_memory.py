@@ -28,6 +28,7 @@ def test_a_size_that_cannot_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_size_it_names_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +57,7 @@ def test_deeper_layers_and_wider_numbers_take_more(normalised: Network, plain: N
     assert normalised.bytes_per_pixel(["conv4_1"]) == plain.bytes_per_pixel(["conv4_1"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     "term",

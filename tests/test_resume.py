@@ -77,6 +77,7 @@ def through_a_file(state: State, folder: Path) -> State:
 # The loop ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterisation", [Pixels(), Fourier()], ids=["pixels", "fourier"])
 @pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
 @pytest.mark.parametrize("evaluations", [None, 16])
@@ -230,6 +231,7 @@ def test_any_flipped_byte_is_noticed(tmp_path: Path, state: State) -> None:
             read_checkpoint(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_reading_keeps_one_copy(tmp_path: Path) -> None:
     """Twelve vectors of 8 MB: the process' peak grows by them and little more."""
@@ -370,6 +372,7 @@ def test_a_run_goes_on(
     assert embedded_settings(desk / "broken" / "result.png") == toml
 
 
+@pytest.mark.slow
 def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_after(2, monkeypatch)
     with pytest.raises(InterruptedRunError):
@@ -381,6 +384,7 @@ def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transfer", "fourier"])
 def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """After as many steps as L-BFGS remembers nothing is left of a checkpoint: nobody holds it beside the loop."""
@@ -443,6 +447,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(broken: Path, 
     assert_the_same(broken, wholes["transfer"])
 
 
+@pytest.mark.slow
 def test_all_checkpoints_are_damaged(broken: Path) -> None:
     for path in checkpoint_files(broken / "checkpoints"):
         path.write_bytes(b"")
@@ -502,6 +507,7 @@ def test_a_picture_that_has_changed(broken: Path) -> None:
     assert call("resume", broken).err.startswith("impasto: there is no file photo.png, neither beside ")
 
 
+@pytest.mark.slow
 def test_other_weights_and_versions(broken: Path) -> None:
     toml = broken / "run.toml"
     whole = toml.read_text("utf-8")
@@ -612,7 +618,7 @@ def kill_again_and_again(name: str, folder: Path, seed: int) -> tuple[int, list[
         assert_readable(folder)
         newest += [path.stem for path in checkpoint_files(folder / "checkpoints")][:1]
         program = start("resume", str(folder))
-    _, words = program.communicate(timeout=120)
+    _, words = program.communicate(timeout=900)
     assert program.returncode == 0, words
     return kills, newest
 
@@ -630,10 +636,12 @@ def assert_readable(folder: Path) -> None:
     found, damaged = newest_checkpoint(folder, len([each for each in record.parts if each.status == "done"]), CPU)
     assert not damaged
     if found is not None and part.status != "done":
-        lost = [line.seconds for line in part.lines if line.step > found.step]
-        assert not lost or lost[-1] - found.seconds < INTERVAL + 5.0  # on a machine that is busy with more than this
+        kept, *lost = [line.seconds for line in part.lines if line.step >= found.step] or [0.0]
+        if len(lost) > 1:  # at the end of the last but one the next checkpoint was not due yet
+            assert lost[-2] - lost[0] < max(INTERVAL, 10 * (lost[0] - kept))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(desk: Path) -> None:
     """A dozen times and more in all, each time with SIGKILL: the results are those of one go, bit for bit."""
     with ThreadPoolExecutor(2) as pool:

@@ -54,6 +54,7 @@ def test_a_spec_by_hand(desk: Path) -> None:
     assert settings["smoothness"] == InvertSettings().smoothness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["first", "first/run.toml", "first/result.png", "elsewhere.png"])
 def test_a_run_is_repeated(desk: Path, what: str) -> None:
     assert call(*INVERT, "--seed", 5, "-o", "first", "--quiet").code == 0
@@ -63,6 +64,7 @@ def test_a_run_is_repeated(desk: Path, what: str) -> None:
     assert same_pixels("first", "second")
 
 
+@pytest.mark.slow
 def test_what_is_said_after_the_spec_wins(desk: Path) -> None:
     assert call("run", "spec.toml", "--seed", 5, "--layer", "conv1_2", "-o", "one", "--quiet").code == 0
     assert call("invert", "photo.png", *TINY, "--layer", "conv1_2", "--seed", 5, "-o", "two", "--quiet").code == 0
@@ -141,6 +143,7 @@ def test_the_picture_of_the_right_hash_is_preferred(desk: Path) -> None:
     assert (spec.pictures, changed) == ((Path("photo.png"),), [])
 
 
+@pytest.mark.slow
 def test_a_picture_that_has_changed_is_said_and_used(desk: Path) -> None:
     assert call(*INVERT, "-o", "run", "--quiet").code == 0
     shutil.copy("painting.png", "photo.png")
@@ -172,6 +175,7 @@ def test_another_picture_above_is_not_taken(desk: Path, monkeypatch: pytest.Monk
         assert ended.err.startswith("impasto: there is no file photo.png, neither beside ")
 
 
+@pytest.mark.slow
 def test_a_first_picture_and_its_hash(desk: Path) -> None:
     assert call(*INVERT, "--init", "painting.png", "-o", "run", "--quiet").code == 0
     assert call("run", "run", "-o", "again", "--quiet") == Ended(0, "again\n", "")

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from conftest import example
+from conftest import EXAMPLES, example
 from impasto.distances import FEW_CHANNELS, wasserstein_distance
 from impasto.images import Image, load_image, resize
 from impasto.inits import from_image
@@ -71,12 +71,13 @@ def test_gram_keeps_no_wide_copy() -> None:
     assert saved[0].data_ptr() == maps.data_ptr()
 
 
+@pytest.mark.slow
 def test_bfloat16_descends_like_float32(normalised: Network) -> None:
     """Forty evaluations in either precision end within a tenth of each other, judged in float32."""
     from impasto.catalogue import open_network
 
-    photo = resize(load_image("examples/red-panda.webp"), (48, 64))
-    painting = resize(load_image("examples/night-cafe.webp"), (64, 64))
+    photo = resize(load_image(EXAMPLES / "red-panda.webp"), (48, 64))
+    painting = resize(load_image(EXAMPLES / "night-cafe.webp"), (64, 64))
     objective = content(photo, {"relu3_1": 0.2}) + style(painting, LAYERS)
 
     def end(network: Network) -> float:

@@ -67,11 +67,13 @@ def losses_of(lines: list[dict[str, Any]]) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet(done: Run) -> None:
     assert done.ended.stdout == f"{done.folder}\n"
     assert not done.ended.stderr
 
 
+@pytest.mark.slow
 def test_all_files_are_in_the_run_s_folder(done: Run) -> None:
     assert {path.name for path in (done.folder / "tracking").iterdir()} == set(TRACKERS)
     assert {path.name for path in done.folder.parent.iterdir()} == {"run", "photo.png", "painting.png"}
@@ -172,6 +174,7 @@ def test_mlflow(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(list((artifacts / "frames").iterdir())) == FRAMES
 
 
+@pytest.mark.slow
 def test_without_the_option_no_tracker_is_loaded(tmp_path: Path) -> None:
     save_pictures(tmp_path)
     words = [
@@ -294,6 +297,7 @@ def with_fakes(monkeypatch: pytest.MonkeyPatch, fails_at: str) -> dict[str, list
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails_at", ["start", "numbers", "picture", "results", "end", ""])
 def test_a_tracker_that_fails_is_dropped(fails_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path)
@@ -317,6 +321,7 @@ def test_a_tracker_that_fails_is_dropped(fails_at: str, tmp_path: Path, monkeypa
     assert [what for what, _ in started["mlflow"][0].told] == [what for what, _ in started["mlflow"][1].told]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_ends_its_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path)
     monkeypatch.chdir(tmp_path)
