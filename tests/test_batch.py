@@ -35,7 +35,7 @@ from impasto.specs import RunSpec, TransferSettings
 from impasto.workers import Place
 
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
-STEPS = 60
+STEPS = 40
 LONG = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 ENDLESS = (*TINY, "--steps", "100000", "--checkpoint", "0.1")
 

@@ -51,6 +51,7 @@ def test_folders_are_numbered(desk: Path) -> None:
     assert two.out == "runs/amalgamate-photo-painting\n"
 
 
+@pytest.mark.slow
 def test_folders_of_long_names(desk: Path) -> None:
     name = "絵" * 83  # 249 bytes: a picture may be called so, but not a folder that adds to it
     (desk / "photo.png").rename(f"{name}.png")
@@ -59,6 +60,7 @@ def test_folders_of_long_names(desk: Path) -> None:
     assert (desk / ended.out.strip() / "result.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["two words/an other", "größe/絵 🎨/", "./here/../there", "a.b", "--out=x"])
 def test_folders_of_any_name(desk: Path, out: str) -> None:
     words = [out] if out.startswith("--") else ["--out", out]
@@ -69,6 +71,7 @@ def test_folders_of_any_name(desk: Path, out: str) -> None:
     assert not (desk / "runs").exists()
 
 
+@pytest.mark.slow
 def test_pictures_of_any_name(desk: Path) -> None:
     (desk / "photo.png").rename("ein Bild – 絵 🎨.png")
     ended = call("invert", "ein Bild – 絵 🎨.png", "--layer", "conv1_1", *TINY)
@@ -183,6 +186,7 @@ def test_the_picture_itself_as_a_layer(desk: Path) -> None:
     assert read_json(desk / "run" / "summary.json")["metrics"]["psnr"] > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mode", "size"),
     [("a.jpg", "CMYK", (64, 48)), ("a.gif", "P", (64, 48)), ("a.png", "I;16", (64, 48)), ("a.tif", "1", (63, 47))],
@@ -197,6 +201,7 @@ def test_odd_pictures(desk: Path, name: str, mode: str, size: tuple[int, int]) -
     assert pixels(desk / "run" / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_pictures_are_turned_upright(desk: Path) -> None:
     with PillowImage.open("photo.png") as file:
         exif = PillowImage.Exif()
@@ -217,6 +222,7 @@ def test_force_replaces_a_run(desk: Path) -> None:
     assert len(read_lines(desk / "run" / "metrics.jsonl")) == 2
 
 
+@pytest.mark.slow
 def test_force_takes_an_empty_folder(desk: Path) -> None:
     (desk / "run").mkdir()
     assert call(*INVERT, "--out", "run", "--force").code == 0

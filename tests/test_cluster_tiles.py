@@ -355,6 +355,7 @@ def test_no_cluster_answers(desk: Path, monkeypatch: pytest.MonkeyPatch, words: 
     assert not Path("no").exists()
 
 
+@pytest.mark.slow
 def test_ray_is_an_extra(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     ended = call("invert", desk / "photo.png", "-o", desk / "no", "--cluster", "auto")

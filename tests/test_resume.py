@@ -487,6 +487,7 @@ def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: py
         assert_the_same(desk / name, wholes[name])
 
 
+@pytest.mark.slow
 def test_a_run_that_has_diverged_would_again(desk: Path) -> None:
     settings = InvertSettings(size=32, optimiser="adam", learning_rate=1e30, parameterisation="fourier")
     with pytest.raises(DivergedError):
@@ -496,6 +497,7 @@ def test_a_run_that_has_diverged_would_again(desk: Path) -> None:
     assert ended.err.startswith("impasto: run has diverged and would again: content/conv4_1")
 
 
+@pytest.mark.slow
 def test_a_picture_that_has_changed(broken: Path) -> None:
     shutil.copy("painting.png", "photo.png")
     ended = call("resume", broken)
@@ -521,6 +523,7 @@ def test_other_weights_and_versions(broken: Path) -> None:
     assert ended.err == (f"impasto: the result may differ from that of one go: torch is {torch.__version__}, was 1.0\n")
 
 
+@pytest.mark.slow
 def test_settings_edited_on_the_way(broken: Path) -> None:
     toml = (broken / "run.toml").read_text("utf-8")
     (broken / "run.toml").write_text(toml.replace("size = 96", "size = 64"), "utf-8")

@@ -141,6 +141,7 @@ def test_the_folder_s_name_is_all_of_standard_output(done: Run) -> None:
     assert f"step {done.task.steps}/{done.task.steps}, loss " in done.ended.err
 
 
+@pytest.mark.slow
 def test_settings_that_repeat_the_run(done: Run) -> None:
     read = tomllib.loads((done.folder / "run.toml").read_text("utf-8"))
     provenance = read.pop("provenance")
@@ -371,6 +372,7 @@ def test_first_pictures(desk: Path, init: str) -> None:
     assert (first - wanted).abs().mean() < (0.1 if init == "other.png" else 0.03)
 
 
+@pytest.mark.slow
 def test_several_styles(desk: Path) -> None:
     for number, seed in enumerate((3, 4)):
         save_image(random_image(30, 30, seed, torch.float32), desk / f"{number}.png")
@@ -435,6 +437,7 @@ def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 def test_no_frames(desk: Path) -> None:
     folder = run(invert(frames=0), show="nothing")
     assert {path.name for path in folder.iterdir()} == {
@@ -631,6 +634,7 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
         assert animation.n_frames == 1
 
 
+@pytest.mark.slow
 def test_an_animation_as_video(desk: Path) -> None:
     spec = invert(3, frames=3)
     folder = run(spec, show="nothing", mp4=True)

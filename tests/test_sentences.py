@@ -113,6 +113,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sentence"), PICTURES.items(), ids=lambda word: word[:20])
 def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None:
     refused(1, sentence, "invert", name)

@@ -82,6 +82,7 @@ def test_all_files_are_in_the_run_s_folder(done: Run) -> None:
 # The real packages ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wandb(done: Run) -> None:
     files = sorted((done.folder / "tracking" / "wandb").glob("offline-run-*/*.wandb"), key=os.path.getmtime)
     assert len(files) == len(PARTS)
@@ -148,6 +149,7 @@ def test_tensorboard(done: Run) -> None:
         assert b"    settings/size = 48\n" in settings.tensor_proto.string_val[0]
 
 
+@pytest.mark.slow
 def test_mlflow(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = import_tracker("mlflow")

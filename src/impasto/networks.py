@@ -223,7 +223,7 @@ def _unfolds(precision: torch.dtype, device: torch.device) -> bool:
     """Whether convolutions are products of matrices: on a CPU, of what oneDNN does not do there."""
     if device.type != "cpu" or precision == torch.float32:
         return False
-    known = precision == torch.bfloat16 and torch.backends.mkldnn.is_available()
+    known = precision == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
