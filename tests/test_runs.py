@@ -91,7 +91,11 @@ class Run:
         return {part: self.folder / part for part in self.task.parts}
 
 
-@pytest.fixture(scope="module", params=TASKS)
+SLOW = {"reconstruct", "texture"}  # amalgamate has several parts too, and transfer the statistics of a painting
+RUNS = {name: pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TASKS}
+
+
+@pytest.fixture(scope="module", params=RUNS.values())
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Each task, run once."""
     name, task = request.param, TASKS[request.param]
@@ -103,8 +107,10 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Run(name, desk, task, ended)
 
 
-several_parts = pytest.mark.parametrize("done", ["reconstruct", "amalgamate"], indirect=True)
-as_large_as_the_photo = pytest.mark.parametrize("done", ["invert", "reconstruct", "amalgamate"], indirect=True)
+several_parts = pytest.mark.parametrize("done", [RUNS["reconstruct"], RUNS["amalgamate"]], indirect=True)
+as_large_as_the_photo = pytest.mark.parametrize(
+    "done", [RUNS["invert"], RUNS["reconstruct"], RUNS["amalgamate"]], indirect=True
+)
 
 
 @pytest.fixture

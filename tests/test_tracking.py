@@ -114,6 +114,7 @@ def test_wandb(done: Run) -> None:
         assert found["exit_code"] == 0
 
 
+@pytest.mark.slow
 def test_wandb_is_told_nothing_of_the_program(done: Run) -> None:
     """No code, no repository, no terminal output."""
     for folder in (done.folder / "tracking" / "wandb").glob("offline-run-*"):
@@ -126,6 +127,7 @@ def test_wandb_is_told_nothing_of_the_program(done: Run) -> None:
         assert not wandb_file.read(file)["run"].git.remote_url
 
 
+@pytest.mark.slow
 def test_tensorboard(done: Run) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
