@@ -84,6 +84,7 @@ def test_levels_and_shapes(size: tuple[int, int]) -> None:
     assert torch.equal(diffuse(dithered, diffusion(alike)), dithered)  # nothing is left to round
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "share"), [("conv1_1", 0.55), ("conv2_1", 0.55)])
 def test_the_layer_sees_less_of_it_than_of_plain_rounding(normalised: Network, layer: str, share: float) -> None:
     photo = example("red-panda", (96, 128))

@@ -60,12 +60,14 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_python_blocks_run(page: str, code: str, desk: Path) -> None:
     exec(compile(code, page, "exec"), {})
     assert any(desk.glob("*.png")) or any(desk.glob("runs/*/result.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_commands_work(
     command: str, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -61,6 +61,7 @@ def test_maps_in_tiles_are_those_of_the_whole(normalised: Network, monkeypatch: 
     assert torch.allclose(maps_of(normalised, photo, "conv3_1"), whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "error", "decibels"), [("conv3_1", 0.75, 19), ("relu4_1", 1.0, 12)])
 def test_it_leads_from_noise_to_the_goal(normalised: Network, layer: str, error: float, decibels: float) -> None:
     """Of a photograph, though only noise was used to fit it; sides that are no multiples leave a strip of noise."""
@@ -80,6 +81,7 @@ def test_a_picture_at_its_goal_stays(tiny32: Network) -> None:
     assert Leap("conv2_1", photo, 1)(tiny32, photo) is photo
 
 
+@pytest.mark.slow
 def test_the_same_steps_end_nearer(normalised: Network) -> None:
     """What it is for: the same number of evaluations, all counted."""
     photo = example("red-panda", (64, 64))

@@ -149,6 +149,7 @@ def test_weights_take_no_gradient(plain: Network, photo: Tensor) -> None:
 # Precision and device ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(plain: Network, normalised: Network, photo: Tensor) -> None:
     """A bfloat16 has 8 bits: a single rounding is off by up to 0.4 %, thirteen layers by little more."""
     for name, exact in (("vgg16", plain), ("vgg16-normalised", normalised)):

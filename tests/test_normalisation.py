@@ -258,6 +258,7 @@ def test_bundled_means_are_the_measured_ones(bundled_means: Means) -> None:
     assert taken.items() <= bundled_means.metadata.items()
 
 
+@pytest.mark.slow
 def test_bundled_means_are_those_of_photographs(plain: Network, bundled_means: Means) -> None:
     names = ("kingfisher", "red-panda", "neuschwanstein-castle", "schwerin-palace")
     found = mean_activations(plain, squashed_pictures([EXAMPLES / f"{name}.webp" for name in names], []))

@@ -169,6 +169,7 @@ def central_differences(loss: Callable[[Tensor], float], image: Tensor, step: fl
     return gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "padding"), [("max", "zero"), ("average", "replicate")])
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_gradients(objective: Objective, pooling: Pooling, padding: Padding) -> None:

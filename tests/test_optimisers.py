@@ -238,6 +238,7 @@ def test_slopes_are_those_of_the_path_bent_at_the_bounds(monkeypatch: pytest.Mon
     assert any(((trial.parameters == 0) | (trial.parameters == 1)).any() for trial in checked)  # some were bent
 
 
+@pytest.mark.slow
 @given(st.integers(0, 500))
 def test_steps_of_lbfgs_satisfy_wolfe(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -59,6 +59,7 @@ def test_of_equals_the_first_takes_it_all() -> None:
     assert (found - truth).norm() <= 1e-12 * truth.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [("relu1_1", "conv4_2", "relu5_1"), ("conv1_2", "pool3"), ("relu1_2", "relu2_2")])
 def test_the_real_network(normalised: Network, layers: tuple[str, ...]) -> None:
     """In float32 within rounding; in bfloat16 as near to float32's gradient as autograd's own."""

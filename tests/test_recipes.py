@@ -235,6 +235,7 @@ def test_normalised() -> None:
 # The way down --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_task
 @pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs", "lbfgs-plain"])

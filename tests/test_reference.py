@@ -185,6 +185,7 @@ def test_wasserstein_distance_by_hand() -> None:
     assert float(found) == pytest.approx((1 + 9 + 1 + 6.25) / (1 + 1 + 9))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), seeds)
 def test_slope_of_the_wasserstein_distance(channels: int, seed: int) -> None:
     target = mean_and_gram(feature_map((channels, 3, 4), seed + 1))
@@ -192,6 +193,7 @@ def test_slope_of_the_wasserstein_distance(channels: int, seed: int) -> None:
     assert torch.autograd.gradcheck(lambda maps: wasserstein_distance(mean_and_gram(maps), target), features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_wasserstein_distance_of_flat_pictures(grey: float, plain: Network) -> None:
     """Where nothing varies, and where a layer sees nothing, there is a distance and a slope, also in bfloat16."""

@@ -95,7 +95,11 @@ class Run:
         return {part: self.folder / part for part in self.task.parts}
 
 
-@pytest.fixture(scope="module", params=TASKS)
+SLOW = {"reconstruct", "texture"}  # amalgamate has several parts too, and transfer the statistics of a painting
+RUNS = {name: pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TASKS}
+
+
+@pytest.fixture(scope="module", params=RUNS.values())
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Each task, run once."""
     name, task = request.param, TASKS[request.param]
@@ -107,8 +111,10 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Run(name, desk, task, ended)
 
 
-several_parts = pytest.mark.parametrize("done", ["reconstruct", "amalgamate"], indirect=True)
-as_large_as_the_photo = pytest.mark.parametrize("done", ["invert", "reconstruct", "amalgamate"], indirect=True)
+several_parts = pytest.mark.parametrize("done", [RUNS["reconstruct"], RUNS["amalgamate"]], indirect=True)
+as_large_as_the_photo = pytest.mark.parametrize(
+    "done", [RUNS["invert"], RUNS["reconstruct"], RUNS["amalgamate"]], indirect=True
+)
 
 
 @pytest.fixture
@@ -127,6 +133,7 @@ def invert(steps: int = 3, **values: object) -> RunSpec:
 # What is left --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_folder_holds_all_of_it_and_nothing_else(done: Run) -> None:
     top = {"run.toml", "metrics.jsonl", "result.png", "summary.json", "losses.png", PAGE}
     if len(done.places) > 1:
@@ -137,12 +144,14 @@ def test_the_folder_holds_all_of_it_and_nothing_else(done: Run) -> None:
         assert {path.name for path in done.folder.iterdir()} == top | PART_FILES
 
 
+@pytest.mark.slow
 def test_the_folder_s_name_is_all_of_standard_output(done: Run) -> None:
     assert done.ended.out == f"{done.folder}\n"
     assert done.ended.err.count("\n") == done.task.steps * len(done.places)
     assert f"step {done.task.steps}/{done.task.steps}, loss " in done.ended.err
 
 
+@pytest.mark.slow
 def test_settings_that_repeat_the_run(done: Run) -> None:
     read = tomllib.loads((done.folder / "run.toml").read_text("utf-8"))
     provenance = read.pop("provenance")
@@ -343,6 +352,7 @@ def test_a_perfect_result_has_no_finite_psnr(desk: Path) -> None:
     assert read_json(folder / "summary.json")["metrics"] == {"feature_error": {"image": 0}, "psnr": None}
 
 
+@pytest.mark.slow
 def test_measured_is_what_is_saved(desk: Path) -> None:
     """A step of 0.001 is lost in a file of 8 bits: what is measured is the photo itself."""
     settings = TransferSettings(size=64, steps=1, frames=0, optimiser="adam", learning_rate=0.001)
@@ -360,6 +370,7 @@ def transfer(*styles: str, **values: object) -> RunSpec:
     return RunSpec(task="transfer", pictures=(Path("photo.png"), *map(Path, styles)), settings=settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["content", "style", "other.png", "noise"])
 def test_first_pictures(desk: Path, init: str) -> None:
     save_image(random_image(30, 30, 3, torch.float32), desk / "other.png")
@@ -371,6 +382,7 @@ def test_first_pictures(desk: Path, init: str) -> None:
     assert (first - wanted).abs().mean() < (0.1 if init == "other.png" else 0.03)
 
 
+@pytest.mark.slow
 def test_several_styles(desk: Path) -> None:
     for number, seed in enumerate((3, 4)):
         save_image(random_image(30, 30, seed, torch.float32), desk / f"{number}.png")
@@ -384,6 +396,7 @@ def test_several_styles(desk: Path) -> None:
     assert read["pictures"] == ["photo.png", "painting.png", "0.png", "1.png"]
 
 
+@pytest.mark.slow
 def test_one_layer_then_two(desk: Path) -> None:
     ended = call("texture", "painting.png", "--cumulative", "--layers", "relu1_1,relu2_1", "--size", 32, "--steps", 1)
     folder = desk / ended.out.strip()
@@ -399,6 +412,7 @@ def test_one_layer_then_two(desk: Path) -> None:
     assert summary["metrics"] == {"feature_error": {}, "psnr": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["invert", "transfer", "amalgamate"])
 def test_the_content_s_transparency_is_put_back(desk: Path, task: str) -> None:
     image, alpha = random_image(48, 64, 1, torch.float32), torch.zeros(1, 1, 48, 64)
@@ -413,12 +427,14 @@ def test_the_content_s_transparency_is_put_back(desk: Path, task: str) -> None:
     assert np.array_equal(found[..., 3], 255 * alpha[0, 0].numpy())
 
 
+@pytest.mark.slow
 def test_a_style_s_transparency_is_its_own(desk: Path) -> None:
     save_image(random_image(48, 64, 1, torch.float32), desk / "logo.png", alpha=torch.full((1, 1, 48, 64), 0.5))
     folder = run(transfer("logo.png"), show="nothing")
     assert pixels(folder / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
 def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
     """Bit for bit, whatever is watched on the way."""
@@ -431,6 +447,7 @@ def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 def test_no_frames(desk: Path) -> None:
     folder = run(invert(frames=0), show="nothing")
     assert {path.name for path in folder.iterdir()} == {
@@ -443,6 +460,7 @@ def test_no_frames(desk: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_weights_and_means_of_one_s_own_are_recorded(desk: Path) -> None:
     means = desk / "means.safetensors"
     assert call("normalise", desk, "--out", means, "--quiet").code == 0
@@ -478,6 +496,7 @@ def raising(error: Exception) -> Callable[[], None]:
     return action
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
@@ -547,6 +566,7 @@ OUT_OF_MEMORY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cpu", "cuda", "python"])
 def test_memory_runs_out_on_the_way(desk: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """At the third evaluation, deep inside a step: the picture after the second step is kept."""
@@ -624,6 +644,7 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
         assert animation.n_frames == 1
 
 
+@pytest.mark.slow
 def test_an_animation_as_video(desk: Path) -> None:
     spec = invert(3, frames=3)
     folder = run(spec, show="nothing", mp4=True)
@@ -632,6 +653,7 @@ def test_an_animation_as_video(desk: Path) -> None:
     assert (ended.code, ended.err) == (2, "impasto: --mp4 needs pictures on the way, and --frames is 0\n")
 
 
+@pytest.mark.slow
 def test_divergence_at_once(desk: Path) -> None:
     """Means far too small: the network gives nothing finite, and the first picture is kept."""
     from impasto.files import bundled
@@ -654,6 +676,7 @@ def test_divergence_at_once(desk: Path) -> None:
     assert "No step was taken" in (desk / "run" / PAGE).read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3])
 def test_the_disk_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """While lines are written; everything else is closed all the same, and the run goes on once there is space."""
@@ -734,6 +757,7 @@ def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytes
     assert closed == ["curves", "metrics"]
 
 
+@pytest.mark.slow
 def test_errors_for_programs(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called from Python, a run that fails raises what happened, and its text names the folder."""
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(MemoryError())))

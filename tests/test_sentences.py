@@ -114,6 +114,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sentence"), PICTURES.items(), ids=lambda word: word[:20])
 def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None:
     refused(1, sentence, "invert", name)
@@ -121,6 +122,7 @@ def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None
     refused(1, sentence, "invert", "photo.png", "--init", name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -162,6 +164,7 @@ def test_pictures_that_are_too_small(refused, words: list[object], sentence: str
     refused(1, sentence, *words)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_just_large_enough(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shelf)
     assert call("transfer", "least.png", "least.png", *QUICK, "--out", tmp_path / "a").code == 0

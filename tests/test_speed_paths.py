@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from conftest import example
+from conftest import EXAMPLES, example
 from impasto.images.files import load_image
 from impasto.images.image import Image, resize
 from impasto.networks.network import Network
@@ -73,22 +73,23 @@ def test_gram_keeps_no_wide_copy() -> None:
     assert saved[0].data_ptr() == maps.data_ptr()
 
 
+@pytest.mark.slow
 def test_bfloat16_descends_like_float32(normalised: Network) -> None:
     """Forty evaluations in either precision end within a tenth of each other, judged in float32."""
     from impasto.networks.catalogue import open_network
 
-    photo = resize(load_image("examples/red-panda.webp"), (48, 64))
-    painting = resize(load_image("examples/night-cafe.webp"), (64, 64))
+    photo = resize(load_image(EXAMPLES / "red-panda.webp"), (32, 48))
+    painting = resize(load_image(EXAMPLES / "night-cafe.webp"), (48, 48))
     objective = content(photo, {"relu3_1": 0.2}) + style(painting, LAYERS)
 
     def end(network: Network) -> float:
-        composition = Composition(from_image(photo), objective, single((48, 64), 40), optimiser=lbfgs())
+        composition = Composition(from_image(photo), objective, single((32, 48), 40), optimiser=lbfgs())
         image: Image = photo
         for iterate in synthesise(composition, network):
             image = iterate.image
-        return sum(objective.bind(normalised, (48, 64)).losses(image).values())
+        return sum(objective.bind(normalised, (32, 48)).losses(image).values())
 
-    start = sum(objective.bind(normalised, (48, 64)).losses(photo).values())
+    start = sum(objective.bind(normalised, (32, 48)).losses(photo).values())
     wide, narrow = end(normalised), end(open_network(precision="bfloat16", device="cpu"))
     assert wide < 0.2 * start
     assert narrow == pytest.approx(wide, rel=0.1)

@@ -72,6 +72,7 @@ def test_every_combination_once() -> None:
         plan(spec, {"seed": tuple(map(str, range(1001)))})
 
 
+@pytest.mark.slow
 def test_finished_runs_are_left_alone(desk: Path) -> None:
     words = ("sweep", "spec.toml", "--vary", "layer=conv1_1,conv1_2", "-o", "out")
     ended = call(*words, "--vary", "seed=1,2")
@@ -97,6 +98,7 @@ def test_finished_runs_are_left_alone(desk: Path) -> None:
     assert len(results) == 6
 
 
+@pytest.mark.slow
 def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = 0
 
@@ -139,6 +141,7 @@ def test_what_cannot_vary(desk: Path, vary: str, sentence: str) -> None:
     assert not (desk / "out").exists()
 
 
+@pytest.mark.slow
 def test_folders_that_are_taken(desk: Path) -> None:
     words = ("sweep", "spec.toml", "--vary", "seed=1", "-o", "out")
     (desk / "out").mkdir()

@@ -49,6 +49,7 @@ def loss_of(objective: Objective, network: Network, image: Tensor) -> float:
 # Descent -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_objective
 @each_parameterisation
 @each_optimiser
@@ -67,6 +68,7 @@ def test_everything_goes_down(
 @pytest.mark.parametrize("init", ["noise", "content"])
 @each_parameterisation
 @each_optimiser
+@pytest.mark.slow
 def test_the_real_network_moves_the_picture(
     normalised: Network, init: str, parameterisation: Parameterisation, optimiser: MakeOptimiser
 ) -> None:
@@ -81,6 +83,7 @@ def test_the_real_network_moves_the_picture(
     assert loss_of(objective, normalised, iterates[-1].image.clamp(0, 1)) < 0.95 * loss_of(objective, normalised, start)
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_found(tiny: Network) -> None:
     """A shallow layer keeps the picture: its inversion is the picture itself."""
     photo = 0.2 + 0.6 * random_image(12, 16, 4)

@@ -83,6 +83,7 @@ def require_equal(tiled: Criterion, whole: Criterion, image: Tensor, within: flo
 # The same numbers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("padding", ["zero", "replicate"])
 @pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((64, 141), (64, 64)), ((50, 33), (1, 1))])
@@ -96,6 +97,7 @@ def test_tiles_are_the_whole(pooling: Pooling, padding: Padding, size: Size, cor
     require_equal(tiled, objective.bind(network, size), random_image(*size, 4, network.precision), within)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("represent", [gram_matrix, channel_moments, mean_and_gram])
 def test_each_layers_statistics(layer: str, represent: Representation) -> None:
@@ -106,6 +108,7 @@ def test_each_layers_statistics(layer: str, represent: Representation) -> None:
     require_equal(tiled, objective.bind(network, size), random_image(*size, 2), 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("distance", [mean_squared_error, normalised_squared_error])
 def test_each_layers_activations(layer: str, distance: Distance) -> None:
@@ -143,6 +146,7 @@ def test_against_autograd() -> None:
     assert (gradient - truth).norm() <= 1e-9 * truth.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_the_real_network(plain: Network, precision: Precision) -> None:
     dtype = torch.float64 if precision == "float64" else torch.float32
@@ -194,6 +198,7 @@ def test_the_reach_is_what_a_position_sees(layer: str) -> None:
     assert int(seen.max()) == (position + 1) * stride - 1 + reach
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_margin_is_not_larger_than_needed(monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
     """One step of the grid less, and the numbers are others; with the margin they are equal (see above)."""
@@ -353,6 +358,7 @@ def test_sentences(options: tuple[object, ...], code: int, sentence: str) -> Non
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize(("statistics", "most"), [("gram", 2), ("wasserstein", 8)])
 def test_a_tiled_run_paints_the_same(statistics: str, most: int) -> None:
@@ -369,6 +375,7 @@ def test_a_tiled_run_paints_the_same(statistics: str, most: int) -> None:
     assert "tile_px" not in read_json(Path("whole/summary.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 def test_a_tiled_run_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the memory that it began with, although more is free by then."""
@@ -392,6 +399,7 @@ def test_a_tiled_run_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert summaries[0]["tile_px"] == summaries[1]["tile_px"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_budget_is_kept(tmp_path: Path) -> None:
     save_pictures(tmp_path)
@@ -404,12 +412,12 @@ finally:
     print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
     words = ["invert", "photo.png", "--layer", "relu2_1", "--size", "1100", "--steps", "1", "--frames", "0"]
-    words += ["--threads", "1", "--memory", "1.1GB", "--quiet", "--out", "out"]
+    words += ["--threads", "1", "--memory", "1.2GB", "--quiet", "--out", "out"]
     command = [sys.executable, "-c", program, *words]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
     peak = int(re.search(r"VmHWM:\s*(\d+)", ended.stdout)[1]) * 1024  # type: ignore[index]
     assert read_json(tmp_path / "out" / "summary.json")["tile_px"]
-    assert peak <= 1.1e9
+    assert peak <= 1.2e9
 
 
 def test_settings_of_memory() -> None:

@@ -82,3 +82,11 @@ def _has_native_bfloat16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False
+
+
+def unfolds(precision: torch.dtype, device: torch.device) -> bool:
+    """Whether convolutions are products of matrices: on a CPU, if oneDNN does not compute in that precision there."""
+    if device.type != "cpu" or precision == torch.float32:
+        return False
+    known = precision == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+    return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())

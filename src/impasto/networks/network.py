@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from impasto.errors import ImageError, LayerError, nearest
 from impasto.images.image import Image, Size, size_of
-from impasto.machine import Precision
+from impasto.machine import Precision, unfolds
 
 FeatureMap = Float[Tensor, "1 _channels _height _width"]
 Features = dict[str, FeatureMap]
@@ -100,7 +100,8 @@ class Network:
         """Memory that a pass forward and back to the deepest of `layers` holds at its peak, per pixel, about.
 
         A map for each ReLU and pooling is kept, and for each convolution read; where the maps themselves are
-        `compared`, not their statistics, that takes three more in float32 and the gradient while it is done.
+        `compared`, not their statistics, that takes three more in float32 and the gradient while it is done. Where
+        convolutions unfold a map first, each value's nine neighbours stand side by side for as long.
         """
         read = {self.canonical(layer) for layer in layers} - {IMAGE}
         wide = {self.canonical(layer) for layer in compared} - {IMAGE}
@@ -109,6 +110,8 @@ class Network:
         kept = peak = 2 * picture + 3 * item  # the picture, its gradient, and what the first convolution takes
         for layer in self.layers[: deepest + 1]:
             if layer.startswith("conv"):
+                unfolded = 9 * channels * item if unfolds(self.precision, self.device) else 0
+                peak = max(peak, kept + unfolded / self.stride(layer) ** 2)
                 channels = self.weights[f"{layer}.bias"].shape[0]
             if layer in read or not layer.startswith("conv"):
                 kept += channels * item / self.stride(layer) ** 2
