@@ -26,7 +26,7 @@ from impasto.files import bundled
 from impasto.networks.means import load_means
 from impasto.networks.vgg import VGG16_SHA256
 from impasto.networks.weights import load_weights
-from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan
+from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan_study
 from impasto.study.profile import Profile
 from impasto.study.run import run_study
 from impasto.tasks.spec import RunSpec
@@ -50,7 +50,7 @@ def page_of(folder: Path) -> str:
 
 @pytest.mark.parametrize(("quick", "extent", "count"), [(True, QUICK, 28), (False, FULL, 37)])
 def test_the_plan(quick: bool, extent: object, count: int) -> None:
-    study = plan(Path("a.jpg"), Path("b.jpg"), StudySettings(quick=quick, seed=5, threads=2))
+    study = plan_study(Path("a.jpg"), Path("b.jpg"), StudySettings(quick=quick, seed=5, threads=2))
     assert study.extent is extent
     assert len(study.parts) == count
     assert len({part.name for part in study.parts}) == count
