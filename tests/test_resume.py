@@ -340,6 +340,25 @@ def without_costs(summary: dict[str, object]) -> dict[str, object]:
     return kept
 
 
+@pytest.mark.slow
+def test_seconds_never_go_back(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a busy machine lets time pass while a run's recorders are made."""
+    begin = Frames.__init__
+
+    def slowly(frames: Frames, *given: Any, **named: Any) -> None:
+        begin(frames, *given, **named)
+        time.sleep(0.5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Frames, "__init__", slowly)
+        stop_after(2, monkeypatch)
+        with pytest.raises(InterruptedRunError):
+            run(SPECS["fourier"], desk / "broken", show="nothing")
+    resume(desk / "broken", show="nothing")
+    times = [line["seconds"] for line in read_lines(desk / "broken" / "metrics.jsonl")]
+    assert times == sorted(times)
+
+
 @pytest.mark.parametrize(
     ("name", "step", "part"),
     [

@@ -199,12 +199,15 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
             fit, size = prepared.fits[number], part.composition.schedule[-1].size
             if watching.show == "progress" and (words := fit.words(size)):
                 print(f"impasto: {words}", file=sys.stderr)
+            keeper = checkpoints(
+                folder, toml, number, watching, here.checkpoint
+            )  # before what keeps lines
             with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
                 outcome = _synthesise(
                     part,
                     fit,
                     [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
-                    checkpoints(folder, toml, number, watching, here.checkpoint),
+                    keeper,
                     partial(save_result, part, place, content, toml),
                     stop,
                     here,
