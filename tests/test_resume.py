@@ -108,6 +108,7 @@ def test_the_loop_goes_on_after_any_step(
             assert all(same(one, other) for one, other in zip(rest, whole[done:], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
 @pytest.mark.parametrize("most", [1, 4, 9])
 def test_the_bound_of_evaluations_holds_over_an_interruption(
@@ -566,6 +567,7 @@ def test_what_is_no_run(desk: Path, given: str, sentence: str) -> None:
     assert call("resume", given) == Ended(1, "", f"impasto: {sentence}\n")
 
 
+@pytest.mark.slow
 def test_a_damaged_run_toml(broken: Path) -> None:
     (broken / "run.toml").write_text("task = ", "utf-8")
     ended = call("resume", broken)

@@ -199,9 +199,7 @@ def _run_parts(prepared: _Prepared, folder: Path, toml: str, watching: Watching,
             fit, size = prepared.fits[number], part.composition.schedule[-1].size
             if watching.show == "progress" and (words := fit.words(size)):
                 print(f"impasto: {words}", file=sys.stderr)
-            keeper = checkpoints(
-                folder, toml, number, watching, here.checkpoint
-            )  # before what keeps lines
+            keeper = checkpoints(folder, toml, number, watching, here.checkpoint)  # before what keeps lines
             with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
                 outcome = _synthesise(
                     part,
