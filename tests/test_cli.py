@@ -128,6 +128,7 @@ def test_every_setting_is_an_option_with_a_description(task: str) -> None:
         assert f"{option} " in words
 
 
+@pytest.mark.slow
 def test_options_become_settings(desk: Path) -> None:
     options = {
         "size": 40,

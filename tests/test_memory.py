@@ -44,6 +44,7 @@ def test_the_size_it_names_fits(
     assert ended.value.code == 0
 
 
+@pytest.mark.slow
 def test_less_memory_than_the_program_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["invert", PHOTO, "--memory", "10MB", "-o", str(tmp_path / "out")])

@@ -106,6 +106,7 @@ def test_lbfgs_on_rosenbrock(count: int) -> None:
     assert descent.evaluations < 3 * reference.nfev
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("line_search", [True, False])
 def test_lbfgs_in_a_box(line_search: bool, seed: int) -> None:

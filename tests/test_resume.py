@@ -111,6 +111,7 @@ def test_the_loop_goes_on_after_any_step(
             assert all(same(one, other) for one, other in zip(rest, whole[done:], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
 @pytest.mark.parametrize("most", [1, 4, 9])
 def test_the_bound_of_evaluations_holds_over_an_interruption(
@@ -343,6 +344,25 @@ def without_costs(summary: dict[str, object]) -> dict[str, object]:
     return kept
 
 
+@pytest.mark.slow
+def test_seconds_never_go_back(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a busy machine lets time pass while a run's recorders are made."""
+    begin = Frames.__init__
+
+    def slowly(frames: Frames, *given: Any, **named: Any) -> None:
+        begin(frames, *given, **named)
+        time.sleep(0.5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Frames, "__init__", slowly)
+        stop_after(2, monkeypatch)
+        with pytest.raises(InterruptedRunError):
+            run(SPECS["fourier"], desk / "broken", show="nothing")
+    resume(desk / "broken", show="nothing")
+    times = [line["seconds"] for line in read_lines(desk / "broken" / "metrics.jsonl")]
+    assert times == sorted(times)
+
+
 @pytest.mark.parametrize(
     ("name", "step", "part"),
     [
@@ -550,6 +570,7 @@ def test_what_is_no_run(desk: Path, given: str, sentence: str) -> None:
     assert call("resume", given) == Ended(1, "", f"impasto: {sentence}\n")
 
 
+@pytest.mark.slow
 def test_a_damaged_run_toml(broken: Path) -> None:
     (broken / "run.toml").write_text("task = ", "utf-8")
     ended = call("resume", broken)

@@ -95,7 +95,7 @@ class Run:
         return {part: self.folder / part for part in self.task.parts}
 
 
-SLOW = {"reconstruct", "texture"}  # amalgamate has several parts too, and transfer the statistics of a painting
+SLOW = {"amalgamate", "texture", "transfer"}  # which test_golden.py has too, of a few steps
 RUNS = {name: pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TASKS}
 
 
@@ -344,6 +344,7 @@ def test_losses_of_the_summary_are_those_of_the_saved_picture(done: Run) -> None
             assert summary["losses"]["contrast"] == pytest.approx(0.01 * norm, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_perfect_result_has_no_finite_psnr(desk: Path) -> None:
     settings = ReconstructSettings(layers="image", init="content", size=64, steps=1, frames=0)
     folder = run(
@@ -530,6 +531,7 @@ def usual_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPatch, usual_ctrl_c: None) -> None:
 
     def twice() -> None:
@@ -543,12 +545,14 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_a_signal_at_the_last_step_changes_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(3, lambda: signal.raise_signal(signal.SIGINT)))
     folder = run(invert(3), show="nothing")
     assert read_json(folder / "summary.json")["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_run_in_a_thread_leaves_signals_alone(desk: Path) -> None:
     folders: list[Path] = []
     before = signal.getsignal(signal.SIGINT)
@@ -616,12 +620,14 @@ def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPa
     assert not (desk / "runs").exists()
 
 
+@pytest.mark.slow
 def test_other_errors_are_not_taken_for_memory(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(RuntimeError("a mistake of ours"))))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run(invert(), show="nothing")
 
 
+@pytest.mark.slow
 def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
     """A step that leaves all bounds: the picture before it is kept."""
     options = ["--optimiser", "adam", "--learning-rate", "1e30", "--parameterisation", "fourier", "--seed", 3]
@@ -712,6 +718,7 @@ def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.Monke
     assert not list((desk / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_the_disk_is_full_for_animations(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture comes before them."""
 
@@ -725,6 +732,7 @@ def test_the_disk_is_full_for_animations(desk: Path, monkeypatch: pytest.MonkeyP
     assert pixels(Path("run/result.png")).shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_the_folder_vanishes(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def vanish(self: Curves, iterate: Iterate) -> None:
         shutil.rmtree("run", ignore_errors=True)
@@ -738,6 +746,7 @@ def test_the_folder_vanishes(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+@pytest.mark.slow
 def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
 

@@ -240,6 +240,7 @@ def test_words(refused, words: list[object], sentence: str) -> None:
     refused(2, sentence, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -48,6 +48,7 @@ def same_pixels(one: str, other: str) -> bool:
 # Runs from files -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_spec_by_hand(desk: Path) -> None:
     assert call("run", "spec.toml", "--quiet") == Ended(0, "runs/invert-photo\n", "")
     settings = tomllib.loads((desk / "runs/invert-photo/run.toml").read_text("utf-8"))["settings"]

@@ -50,12 +50,14 @@ def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, p
             fit, size = prepared.fits[number], part.composition.schedule[-1].size
             if watching.show == "progress" and (words := fit.words(size)):
                 print(f"impasto: {words}", file=sys.stderr)
+            # Made before the recorders of lines, so that its clock is never behind theirs.
+            keeper = checkpoints(folder, toml, number, watching, here.checkpoint)
             with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
                 outcome = _synthesise(
                     part,
                     fit,
                     [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
-                    checkpoints(folder, toml, number, watching, here.checkpoint),
+                    keeper,
                     partial(save_result, part, place, content, toml),
                     stop,
                     here,
