@@ -472,7 +472,7 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
 @pytest.mark.slow
 def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.5)
-    code = "import sys, time, pathlib\nfrom impasto import leases\nleases.BEAT_SECONDS = 0.1\n"
+    code = "import sys, time, pathlib\nfrom impasto.batch import leases\nleases.BEAT_SECONDS = 0.1\n"
     code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    print('held', flush=True)\n    time.sleep(900)\n"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -490,7 +490,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_a_process_that_is_gone_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import os, sys, pathlib\nfrom impasto import leases\n"
+    code = "import os, sys, pathlib\nfrom impasto.batch import leases\n"
     code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    os._exit(0)\n"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert held(tmp_path) == ["a"]

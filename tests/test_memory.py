@@ -84,7 +84,7 @@ def test_the_estimate_is_near_the_truth(term: str, precision: str) -> None:
 import sys, torch
 from pathlib import Path
 from impasto import content, open_network, style
-from impasto.representations import activations
+from impasto.objectives.representations import activations
 torch.set_num_threads(1)
 network = open_network(precision={precision!r}, device="cpu")
 sides, peaks = {sides}, []

@@ -36,6 +36,7 @@ from impasto.runs.start import run
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.inits import noise
 from impasto.synthesis.loop import Iterate, State, synthesise
+from impasto.tasks.parts import compose, network_of
 from impasto.tasks.settings import InvertSettings, ReconstructSettings, Settings, TransferSettings
 from impasto.tasks.spec import RunSpec
 
@@ -603,8 +604,8 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     read = tomllib.loads((folder / "run.toml").read_text("utf-8"))
     read.pop("provenance")
     spec = RunSpec(**read)
-    network = impasto.runs.paint.network_of(spec.settings, spec.settings.precision)
-    (part,) = impasto.runs.paint.compose(spec, [load_image(path) for path in spec.pictures])
+    network = network_of(spec.settings, spec.settings.precision)
+    (part,) = compose(spec, [load_image(path) for path in spec.pictures])
     return synthesise(part.composition, network)
 
 
@@ -710,7 +711,7 @@ def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.Monke
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("impasto.images.files.os.fsync", full)
+    monkeypatch.setattr("impasto.files.os.fsync", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
     again = "nothing is there to go on with, start again"

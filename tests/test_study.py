@@ -110,7 +110,7 @@ def test_every_part_is_an_ordinary_run(studied: Path) -> None:
 def test_what_is_finished_is_not_made_again(study_desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = stamps(study_desk / "study")
     page = page_of(study_desk / "study")
-    for module, name in ((impasto.study, "make"), (impasto.series, "resume")):
+    for module, name in ((impasto.study.run, "make"), (impasto.series.members, "resume")):
         monkeypatch.setattr(module, name, lambda *arguments, **words: pytest.fail("a part was made again"))
     run_study(STUDY, Path("study"), show="nothing")
     assert stamps(study_desk / "study") == before
@@ -131,7 +131,7 @@ def test_what_is_unfinished_or_missing_is_made(
     (folder / names[3] / "run.toml").unlink()
     resumed, resume = [], impasto.series.members.resume
     monkeypatch.setattr(
-        impasto.series, "resume", lambda place, **words: resumed.append(place) or resume(place, **words)
+        impasto.series.members, "resume", lambda place, **words: resumed.append(place) or resume(place, **words)
     )
     run_study(STUDY, Path("study"))
     assert resumed == [Path("study") / names[0]]
