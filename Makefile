@@ -3,6 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 CHROMIUM ?= chromium
 BIN := $(VENV)/bin
+
+# PyTorch's threads wait briefly (src/impasto/waiting.py), unless you have decided otherwise.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 1000
+ifndef KMP_LIBRARY
+export KMP_BLOCKTIME ?= 1
+endif
+endif
+
 SET_UP := $(VENV)/.set-up
 
 .PHONY: demo test lint format types tests browser golden bench docs clean help

@@ -13,6 +13,7 @@ from impasto.images import quantise
 SOURCE = Path(impasto.__file__).parent
 ORDER = (
     "errors",
+    "waiting",
     "extras",
     "images",
     "networks",

@@ -25,6 +25,7 @@ from impasto.specs import (
     make_settings,
 )
 from impasto.study_command import study
+from impasto.waiting import wait_briefly
 
 app = App(
     name="impasto",
@@ -243,6 +244,12 @@ def _sentence(error: CycloptsError) -> str:
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
+
+
+def program() -> None:
+    """The program `impasto`. Unlike `main`, which a host may call, it sets variables of this process (see waiting)."""
+    wait_briefly()
+    main()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

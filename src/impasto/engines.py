@@ -17,6 +17,7 @@ from threading import Event
 
 from impasto.errors import ImpastoError, InterruptedRunError, OutOfMemoryError
 from impasto.specs import RunSpec
+from impasto.waiting import for_children
 from impasto.workers import Failure, Place, serve
 
 LOOK_SECONDS = 0.25
@@ -174,7 +175,8 @@ def _begin(place: Place, number: int) -> _Worker:
     context = get_context("spawn")  # a fork would inherit PyTorch's threads
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, place, number))
-    process.start()
+    with for_children():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 
