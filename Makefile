@@ -14,7 +14,7 @@ endif
 
 SET_UP := $(VENV)/.set-up
 
-.PHONY: demo test lint format types tests browser golden bench docs clean help
+.PHONY: demo test quick lint format types tests browser golden bench docs clean help
 
 demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the example pictures, in about two minutes
 	$(BIN)/python examples/demo.py demo
@@ -29,7 +29,10 @@ types: $(SET_UP) ## types of the package, strictly
 	$(BIN)/mypy
 
 tests: browser $(SET_UP) ## the test suite
-	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2 --dist loadfile
+
+quick: $(SET_UP) ## the tests that take no second each: something of every part in under a minute, without a browser
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 browser:
 	@command -v $(CHROMIUM) >/dev/null || { echo "make test looks at pages in a browser: install Chromium (Debian: apt install chromium) or name one, make $(MAKECMDGOALS) CHROMIUM=/path/to/it"; exit 1; }

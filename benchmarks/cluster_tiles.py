@@ -18,13 +18,13 @@ import torch
 from common import EXAMPLES, keep
 
 from impasto import TransferSettings, bind_tiled, load_image, resize, transfer
-from impasto.cluster_tiler import Record, cluster_tiler
-from impasto.connecting import connected
-from impasto.crews import Crew
-from impasto.memory import Limits
-from impasto.parts import network_of
-from impasto.spreading import SpreadFit
-from impasto.tilers import go_on
+from impasto.cluster.connection import connected
+from impasto.cluster.crew import Crew
+from impasto.cluster.fit import SpreadFit
+from impasto.cluster.tiler import Record, cluster_tiler
+from impasto.tasks.parts import network_of
+from impasto.tiles.budget import Limits
+from impasto.tiles.tiler import go_on
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 STORE_BYTES = 512 * 2**20

@@ -21,11 +21,11 @@ from inversion_recipes import RECIPES
 from torch import Tensor
 
 from impasto import content, feature_error, load_image, open_network, psnr, reconstruct, resize, synthesise
-from impasto.images import Image, quantise
-from impasto.networks import Network
-from impasto.objectives import Criterion
-from impasto.presets import preset
-from impasto.specs import ReconstructSettings, Settings
+from impasto.images.image import Image, quantise
+from impasto.networks.network import Network
+from impasto.objectives.criterion import Criterion
+from impasto.tasks.presets import preset
+from impasto.tasks.settings import ReconstructSettings, Settings
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 SIZE = (224, 224)

@@ -9,7 +9,7 @@ import reference
 import torch
 from common import EXAMPLES, THREADS, WEIGHTS, keep
 
-from impasto.metrics import peak_memory_mb
+from impasto.machine import peak_memory_mb
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 EVALUATIONS = 4

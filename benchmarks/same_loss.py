@@ -16,15 +16,16 @@ import reference
 import torch
 from common import EXAMPLES, THREADS, WEIGHTS, keep, kept
 
-from impasto.catalogue import open_network
-from impasto.distances import mean_squared_error
-from impasto.images import Image, Size, resize, size_of
-from impasto.inits import from_image
-from impasto.objectives import Match, Objective, content
-from impasto.optimisers import lbfgs
-from impasto.representations import gram_matrix
-from impasto.schedules import Stage
-from impasto.synthesis import Composition, synthesise
+from impasto.images.image import Image, Size, resize, size_of
+from impasto.networks.catalogue import open_network
+from impasto.objectives.distances import mean_squared_error
+from impasto.objectives.objective import Match, Objective, content
+from impasto.objectives.representations import gram_matrix
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import from_image
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.schedules import Stage
 
 CHANNELS = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
 

@@ -17,7 +17,7 @@ from common import EXAMPLES, THREADS, keep
 from torch import nn
 
 from impasto import TransferSettings, load_image, open_network, resize, single, synthesise, transfer
-from impasto.networks import Network
+from impasto.networks.network import Network
 
 
 def bare(network: Network, deepest: str) -> nn.Sequential:

@@ -23,14 +23,15 @@ from common import EXAMPLES, THREADS, WEIGHTS, keep, kept
 from torch import Tensor
 
 from impasto import Composition, TransferSettings, load_image, open_network, resize, synthesise, transfer
-from impasto.images import Image, fit, quantise, save_image, size_of, size_with_area, size_with_long_side
-from impasto.inits import from_image
-from impasto.metrics import feature_error
-from impasto.networks import Network
-from impasto.objectives import content, prior, style
-from impasto.optimisers import adam
-from impasto.priors import total_variation
-from impasto.schedules import single
+from impasto.images.files import save_image
+from impasto.images.image import Image, fit, quantise, size_of, size_with_area, size_with_long_side
+from impasto.networks.network import Network
+from impasto.objectives.objective import content, prior, style
+from impasto.objectives.priors import total_variation
+from impasto.synthesis.inits import from_image
+from impasto.synthesis.optimisers import adam
+from impasto.synthesis.schedules import single
+from impasto.tiles.reading import feature_error
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu4_3")
 FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)  # of a recipe's own weight of the style

@@ -17,9 +17,10 @@ import torch
 from common import EXAMPLES, THREADS, keep, kept
 
 from impasto import TransferSettings, bind_tiled, load_image, open_network, resize, single, synthesise, transfer
-from impasto.memory import Fit, limits, within
-from impasto.metrics import peak_memory_mb
-from impasto.parts import Part
+from impasto.machine import peak_memory_mb
+from impasto.runs.fitting import within
+from impasto.tasks.parts import Part
+from impasto.tiles.budget import Fit, limits
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 EVALUATIONS = 3

@@ -20,7 +20,7 @@ def page() -> str:
     """The whole page."""
     from rich.console import Console
 
-    from impasto.cli import app
+    from impasto.cli.app import app
 
     sections = [INTRODUCTION]
     names = sorted(name for name in app if not name.startswith("-"))

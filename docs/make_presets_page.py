@@ -15,7 +15,7 @@ at: `invert` has priors for natural pictures there and trades feature error for 
 
 def page() -> str:
     """The whole page."""
-    from impasto.presets import presets
+    from impasto.tasks.presets import presets
 
     sections = [INTRODUCTION]
     for name, entry in presets().items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from impasto import AmalgamateSettings, InvertSettings, RunSpec, TransferSettings, run
-from impasto.figures import contact_sheet
+from impasto.images.sheets import contact_sheet
 
 EXAMPLES = Path(__file__).parent
 PALACE, CHURCH = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "church-at-auvers.webp"

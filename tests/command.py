@@ -13,8 +13,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from conftest import example
-from impasto.cli import main
-from impasto.images import save_image
+from impasto.cli.app import main
+from impasto.images.files import save_image
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same numbers on every machine, also in programs that tests start
 

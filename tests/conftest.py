@@ -1,6 +1,7 @@
 """What all tests share: a small seeded network, the bundled one, and pictures from the examples folder."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,12 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from impasto.catalogue import open_network
-from impasto.images import Size, load_image, resize
-from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
+from impasto.images.files import load_image
+from impasto.images.image import Size, resize
+from impasto.machine import Precision
+from impasto.networks.catalogue import open_network
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.vgg import vgg, vgg_layers
 
 torch.set_num_threads(1)
 settings.register_profile("fast", deadline=None, max_examples=25, derandomize=True, database=None)
@@ -23,6 +27,16 @@ settings.load_profile("fast")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONVOLUTIONS = (2, 2)
 CHANNELS = {1: 5, 2: 7}
+
+
+DEAR = {"made", "studied", "wholes", "alone", "cluster"}  # fixtures that take seconds
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who waits for a dear fixture is slow too."""
+    for item in items:
+        if DEAR.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 def tiny_weights(seed: int = 0) -> dict[str, Tensor]:
@@ -95,6 +109,45 @@ def photo() -> Tensor:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures and small runs of the bundled network; see runs_for_pages.py."""
+    from runs_for_pages import make_runs
+
+    desk = tmp_path_factory.mktemp("runs")
+    make_runs(desk)
+    return desk
+
+
+@pytest.fixture
+def made_desk(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the runs to work in, and to damage."""
+    return copied(made, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pictures and their study; see runs_for_study.py."""
+    from runs_for_study import make_study
+
+    desk = tmp_path_factory.getbasetemp() / "studied"
+    make_study(desk)
+    return desk
+
+
+@pytest.fixture
+def study_desk(studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the study to work in."""
+    return copied(studied, tmp_path, monkeypatch)
+
+
+def copied(folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy what a folder has, and work there."""
+    shutil.copytree(folder, place, dirs_exist_ok=True)
+    monkeypatch.chdir(place)
+    return place
 
 
 @pytest.fixture(scope="module")

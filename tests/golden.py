@@ -62,7 +62,7 @@ CASES: dict[str, list[str]] = {
 
 def trace(words: list[str], folder: Path) -> dict[str, Any]:
     """The losses of each step and the SHA-256 of the pixels, for each part of a run."""
-    from impasto.cli import main
+    from impasto.cli.app import main
 
     pictures = [word for word in words[1:] if word.endswith(".webp")]
     options = [word for word in words[1:] if word not in pictures]

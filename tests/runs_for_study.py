@@ -1,14 +1,11 @@
-"""Studies so small that tests can make them: the same parts with few layers, pixels and steps."""
+"""Studies so small that tests can make them: the same parts with few layers, pixels and steps; see conftest.py."""
 
-import shutil
 from contextlib import chdir
 from pathlib import Path
 
-import pytest
-
 from command import save_pictures
-from impasto.plans import Extent, Study, StudySettings
-from impasto.study import run_study
+from impasto.study.plan import Extent, Study, StudySettings
+from impasto.study.run import run_study
 
 TINY = Extent(
     layers=("conv1_1", "conv2_1"),
@@ -47,21 +44,10 @@ TINIEST = Extent(
 STUDY = Study(Path("photo.png"), Path("painting.png"), StudySettings(quick=True, threads=1), TINY)
 
 
-@pytest.fixture(scope="session")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pictures and their study, made once: for a second module there is nothing left to do."""
-    desk = tmp_path_factory.getbasetemp() / "studied"
+def make_study(desk: Path) -> None:
+    """Two pictures in a folder and their study; where the study is there already, there is nothing left to do."""
     desk.mkdir(exist_ok=True)
     if not (desk / "study").exists():
         save_pictures(desk)
     with chdir(desk):
         run_study(STUDY, Path("study"), show="nothing")
-    return desk
-
-
-@pytest.fixture
-def study_desk(studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to work in."""
-    shutil.copytree(studied, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path

@@ -24,18 +24,20 @@ import pytest
 import dying
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
-from impasto import engines, leases
-from impasto.batch_view import JsonView, LineView, LiveView
-from impasto.engines import Again, Ended, Job
+from impasto.batch import leases
+from impasto.batch import processes as engines
+from impasto.batch.inputs import find_pairs
+from impasto.batch.leases import held, leased
+from impasto.batch.processes import Again, Ended, Job
+from impasto.batch.view import JsonView, LineView, LiveView
+from impasto.batch.worker import Place
 from impasto.errors import ImageError, SpecError
-from impasto.images import save_image
-from impasto.leases import held, leased
-from impasto.pairs import find_pairs
-from impasto.specs import RunSpec, TransferSettings
-from impasto.workers import Place
+from impasto.images.files import save_image
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.spec import RunSpec
 
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
-STEPS = 60
+STEPS = 40
 LONG = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 ENDLESS = (*TINY, "--steps", "100000", "--checkpoint", "0.1")
 
@@ -68,7 +70,7 @@ class Driver:
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
     def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=200)
+        out, err = self.process.communicate(timeout=900)
         return self.process.returncode, out, err
 
 
@@ -97,7 +99,7 @@ def start(desk: Path) -> Iterator[Callable[..., Driver]]:
         process.communicate()
 
 
-def wait_for(found: Callable[[], object], seconds: float = 40) -> None:
+def wait_for(found: Callable[[], object], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < end, "waited in vain"
@@ -275,6 +277,7 @@ def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver],
     assert held(desk / "out") == []
 
 
+@pytest.mark.slow
 def test_folders_that_are_taken(desk: Path) -> None:
     (desk / "list.csv").write_text("content,style,seed\nphotos/photo.png,paintings/painting.png,1\n")
     words = ("batch", "list.csv", *TINY, "-o", "out", "-q")
@@ -304,6 +307,7 @@ def job(name: str) -> Job:
     return Job(name, RunSpec(task="transfer", pictures=pictures, settings=TransferSettings()))
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "serve", dying.killed)
     events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(tmp_path, 1), workers=2))
@@ -321,6 +325,7 @@ def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.M
     assert [(tmp_path / name).read_text().split() for name in "ab"] == [shares, shares]
 
 
+@pytest.mark.slow
 def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was refused before it began is tried again only where others may have been in its way, with all."""
     monkeypatch.setattr(engines, "serve", dying.short_of_memory_at_first)
@@ -333,6 +338,7 @@ def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.Mon
         assert [event.words for event in events if isinstance(event, Again)] == again
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
 def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
     """The system gives it much less than it was told there is: it fails, and then does with less."""
@@ -383,17 +389,19 @@ def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -
         assert_same_run(Path("out"), alone, name)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_no_orphans(start: Callable[..., Driver]) -> None:
     driver = start(*ENDLESS, "--jobs", "1")
     wait_for(has_checkpoint)
     workers = driver.workers()
     assert workers
     driver.process.kill()
-    wait_for(lambda: not any(worker.is_running() for worker in workers), seconds=20)
+    wait_for(lambda: not any(worker.is_running() for worker in workers))
     (stopped,) = [read_json(path) for path in Path("out").glob("*/summary.json")]
     assert stopped["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone(start: Callable[..., Driver], desk: Path) -> None:
     driver = start(*ENDLESS, "--jobs", "2")
     wait_for(has_checkpoint)
@@ -407,6 +415,7 @@ def test_a_folder_that_is_gone(start: Callable[..., Driver], desk: Path) -> None
     assert not (desk / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
     driver = start(*LONG, "--jobs", "1", limit_bytes=60_000)  # as the system says it, without a disk of one's own
     code, _, err = driver.end()
@@ -460,10 +469,11 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
 # One process in one folder ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.5)
     code = "import sys, time, pathlib\nfrom impasto import leases\nleases.BEAT_SECONDS = 0.1\n"
-    code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    print('held', flush=True)\n    time.sleep(900)\n"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -471,18 +481,19 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     os.kill(holder.pid, signal.SIGSTOP)  # like a node that is cut off: its beat is not heard, but it is not dead
     start = time.monotonic()
     with leased(tmp_path, "a"):
-        assert 0.4 < time.monotonic() - start < 10
+        assert time.monotonic() - start > 0.4
         os.kill(holder.pid, signal.SIGCONT)
-        assert holder.wait(timeout=10) == 1  # it finds that it has lost the folder, and ends at once
+        assert holder.wait(timeout=600) == 1  # it finds that it has lost the folder, and ends at once
     holder.stdout.close()
     assert held(tmp_path) == []
 
 
-def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_process_that_is_gone_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import os, sys, pathlib\nfrom impasto import leases\n"
     code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    os._exit(0)\n"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert held(tmp_path) == ["a"]
-    start = time.monotonic()
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for one that is gone"))
     with leased(tmp_path, "a"):
-        assert time.monotonic() - start < 2
+        assert held(tmp_path) == ["a"]

@@ -17,9 +17,9 @@ from PIL import Image as PillowImage
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
-from impasto.images import embedded_settings, save_image
-from impasto.networks import CONVOLUTIONS, vgg_layers
-from impasto.specs import TASKS
+from impasto.images.files import embedded_settings, save_image
+from impasto.networks.vgg import CONVOLUTIONS, vgg_layers
+from impasto.tasks.settings import TASKS
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
 INVERT = ("invert", "photo.png", "--layer", "conv1_1", *TINY)
@@ -40,6 +40,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 # Words and paths -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_folders_are_numbered(desk: Path) -> None:
     (desk / "runs" / "invert-photo-3").mkdir(parents=True)
     ended = [call(*INVERT, "--quiet") for _ in range(3)]
@@ -50,6 +51,7 @@ def test_folders_are_numbered(desk: Path) -> None:
     assert two.out == "runs/amalgamate-photo-painting\n"
 
 
+@pytest.mark.slow
 def test_folders_of_long_names(desk: Path) -> None:
     name = "絵" * 83  # 249 bytes: a picture may be called so, but not a folder that adds to it
     (desk / "photo.png").rename(f"{name}.png")
@@ -58,6 +60,7 @@ def test_folders_of_long_names(desk: Path) -> None:
     assert (desk / ended.out.strip() / "result.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["two words/an other", "größe/絵 🎨/", "./here/../there", "a.b", "--out=x"])
 def test_folders_of_any_name(desk: Path, out: str) -> None:
     words = [out] if out.startswith("--") else ["--out", out]
@@ -68,6 +71,7 @@ def test_folders_of_any_name(desk: Path, out: str) -> None:
     assert not (desk / "runs").exists()
 
 
+@pytest.mark.slow
 def test_pictures_of_any_name(desk: Path) -> None:
     (desk / "photo.png").rename("ein Bild – 絵 🎨.png")
     ended = call("invert", "ein Bild – 絵 🎨.png", "--layer", "conv1_1", *TINY)
@@ -82,6 +86,7 @@ def test_quiet(desk: Path) -> None:
     assert (ended.code, ended.out, ended.err) == (0, "runs/invert-photo\n", "")
 
 
+@pytest.mark.slow
 def test_words_go_to_standard_error(desk: Path) -> None:
     ended = call("reconstruct", "photo.png", "--layers", "conv1_1,conv1_2", *TINY)
     assert ended.out == "runs/reconstruct-photo\n"
@@ -90,6 +95,7 @@ def test_words_go_to_standard_error(desk: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["invert", "reconstruct"])
 def test_json(desk: Path, task: str) -> None:
     layers = ["--layer", "conv1_1"] if task == "invert" else ["--layers", "conv1_1,conv1_2"]
@@ -152,6 +158,7 @@ def test_options_become_settings(desk: Path) -> None:
     assert list(read_json(desk / "run" / "summary.json")["metrics"]["feature_error"]) == ["BLOCK1_conv2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs", "lbfgs-plain"])
 def test_every_way_down_with_the_real_network(desk: Path, parameterisation: str, optimiser: str) -> None:
@@ -161,6 +168,7 @@ def test_every_way_down_with_the_real_network(desk: Path, parameterisation: str,
     assert totals[-1] < 0.9 * totals[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"), [("conv1_1", "CONV1_1"), ("relu2_1", "block2_conv1"), ("pool1", "Block1_Pool")]
 )
@@ -172,11 +180,13 @@ def test_layers_by_another_name(desk: Path, one: str, other: str) -> None:
     assert list(errors[0].values()) == list(errors[1].values())
 
 
+@pytest.mark.slow
 def test_the_picture_itself_as_a_layer(desk: Path) -> None:
     assert call("invert", "photo.png", "--layer", "IMAGE", "--smoothness", 0, *TINY, "--out", "run").code == 0
     assert read_json(desk / "run" / "summary.json")["metrics"]["psnr"] > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mode", "size"),
     [("a.jpg", "CMYK", (64, 48)), ("a.gif", "P", (64, 48)), ("a.png", "I;16", (64, 48)), ("a.tif", "1", (63, 47))],
@@ -191,6 +201,7 @@ def test_odd_pictures(desk: Path, name: str, mode: str, size: tuple[int, int]) -
     assert pixels(desk / "run" / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_pictures_are_turned_upright(desk: Path) -> None:
     with PillowImage.open("photo.png") as file:
         exif = PillowImage.Exif()
@@ -200,6 +211,7 @@ def test_pictures_are_turned_upright(desk: Path) -> None:
     assert pixels(desk / "run" / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_force_replaces_a_run(desk: Path) -> None:
     assert call(*INVERT, "--out", "run").code == 0
     (desk / "run" / "left.txt").write_text("over")
@@ -210,6 +222,7 @@ def test_force_replaces_a_run(desk: Path) -> None:
     assert len(read_lines(desk / "run" / "metrics.jsonl")) == 2
 
 
+@pytest.mark.slow
 def test_force_takes_an_empty_folder(desk: Path) -> None:
     (desk / "run").mkdir()
     assert call(*INVERT, "--out", "run", "--force").code == 0
@@ -235,6 +248,7 @@ def test_networks() -> None:
     assert tuple(layers.removeprefix("layers: ").split(", ")) == vgg_layers(CONVOLUTIONS["vgg16"])
 
 
+@pytest.mark.slow
 def test_normalise(desk: Path) -> None:
     (desk / "pictures" / "more").mkdir(parents=True)
     for number in range(2):
@@ -264,8 +278,9 @@ def program(*words: object) -> list[str]:
     return [sys.executable, "-m", "impasto", *map(str, words)]
 
 
+@pytest.mark.slow
 def test_a_whole_run(desk: Path) -> None:
-    ended = subprocess.run(program(*INVERT), capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(program(*INVERT), capture_output=True, text=True, timeout=900, check=False)
     assert (ended.returncode, ended.stdout) == (0, "runs/invert-photo\n")
     assert ended.stderr.splitlines()[-1].startswith("invert: step 2/2, loss ")
     same = call(*INVERT, "--out", "here")
@@ -275,11 +290,13 @@ def test_a_whole_run(desk: Path) -> None:
     assert pixels(desk / "runs" / "invert-photo" / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 def test_a_failure(desk: Path) -> None:
-    ended = subprocess.run(program("invert", "none.png"), capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(program("invert", "none.png"), capture_output=True, text=True, timeout=900, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "impasto: there is no file none.png\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(desk: Path, number: signal.Signals) -> None:
     """Once the first step is written down, a signal ends the run: the picture, its measures and frames are there."""
@@ -292,11 +309,11 @@ def test_interrupted(desk: Path, number: signal.Signals) -> None:
     finally:
         signal.signal(signal.SIGINT, ignored)
     lines = desk / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(running.pid, number)
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=900)
     summary = read_json(desk / "run" / "summary.json")
     assert (running.returncode, out) == (130, "")
     assert "stopping after this step at the latest; once more to stop at once\n" in err

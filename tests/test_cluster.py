@@ -14,10 +14,11 @@ import pytest
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
-from impasto.cluster import _attempt_there
-from impasto.images import save_image
-from impasto.specs import RunSpec, TransferSettings
-from impasto.workers import Place
+from impasto.batch.ray import _attempt_there
+from impasto.batch.worker import Place
+from impasto.images.files import save_image
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.spec import RunSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 STEPS = 150
@@ -43,7 +44,7 @@ def start(desk: Path, cluster: Any, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()
@@ -77,7 +78,7 @@ def test_a_stop_keeps_what_there_is(desk: Path, cluster: Any) -> None:
     process = start(desk, cluster, "-o", "stopped")
     wait_for(lambda: begun(out), process)
     process.terminate()
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
     assert f"the same command goes on with {out}" in err
     assert "interrupted" in [read_json(path)["status"] for path in out.glob("*/summary.json")]
@@ -91,7 +92,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     process = start(desk, cluster, "-o", "stopped")
     wait_for(lambda: len(list((out / ".leases").glob("[a-z]*"))) == 2, process)
     cluster.remove_node(killed, allow_graceful=False)
-    said, err = process.communicate(timeout=400)
+    said, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert said == f"{out / 'index.html'}\n"
     assert "raylet" not in err
@@ -105,7 +106,7 @@ def test_a_killed_process_goes_on_with_less_memory(desk: Path, cluster: Any) -> 
     wait_for(lambda: begun(out), process)
     killed = begun(out)[0]
     os.kill(int((out / ".leases" / killed.name).read_text("utf-8").split()[1]), signal.SIGKILL)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     why = "its process was ended, perhaps because memory was short"
     assert f"{killed.name}: {why}; it is tried again with half of the memory\n" in err
@@ -135,6 +136,7 @@ def test_no_cluster_answers(tmp_path: Path) -> None:
     assert ended.err.endswith("start one with: ray start --head\n")
 
 
+@pytest.mark.slow
 def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)

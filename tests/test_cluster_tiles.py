@@ -16,26 +16,28 @@ import pytest
 import torch
 from torch import Tensor
 
-import impasto.crews
+import impasto.cluster.crew
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
-from impasto.catalogue import open_network
-from impasto.cluster_tiler import ClusterTiler, Record, cluster_tiler
-from impasto.connecting import connected
-from impasto.crews import Crew, LostError, Worker, shared_out
-from impasto.distances import mean_squared_error, wasserstein_distance
+from impasto.cluster.connection import connected
+from impasto.cluster.crew import Crew, LostError, Worker, shared_out
+from impasto.cluster.fit import SpreadFit
+from impasto.cluster.tiler import ClusterTiler, Record, cluster_tiler
+from impasto.cluster.worker import About, TileWorker, identity
 from impasto.errors import ClusterError, WeightsError
-from impasto.images import Size
-from impasto.memory import Fit, Limits
-from impasto.networks import Network, Precision
-from impasto.objectives import Objective, content, prior, style
-from impasto.priors import total_variation
-from impasto.representations import channel_moments, mean_and_gram
-from impasto.specs import TransferSettings
-from impasto.spreading import SpreadFit
-from impasto.tile_workers import About, TileWorker, identity
-from impasto.tilers import go_on
-from impasto.tiling import TiledCriterion, bind_tiled
+from impasto.images.image import Size
+from impasto.machine import Precision
+from impasto.networks.catalogue import open_network
+from impasto.networks.network import Network
+from impasto.objectives.distances import mean_squared_error
+from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.priors import total_variation
+from impasto.objectives.representations import channel_moments, mean_and_gram
+from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.tasks.settings import TransferSettings
+from impasto.tiles.budget import Fit, Limits
+from impasto.tiles.criterion import TiledCriterion, bind_tiled
+from impasto.tiles.tiler import go_on
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
@@ -88,6 +90,7 @@ def require_equal(
 class TestWithACrew:
     """What needs workers and no command; at its end they leave the nodes to the commands below."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-9), ("float32", 1e-4)])
     def test_workers_give_the_numbers_of_one_machine(self, crew: Crew, precision: Precision, within: float) -> None:
         network = network_in(precision)
@@ -139,6 +142,7 @@ class TestWithACrew:
             assert tiler.record.sent_bytes == number * (crops + 2 * grams)
             assert tiler.record.returned_bytes == number * (crops + 2 * grams + len(tiler.tiles) * 8)
 
+    @pytest.mark.slow
     def test_a_worker_lost_at_any_moment(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
         """While targets are read, in each pass, between them: nothing is missed, and nothing counted twice."""
         import ray
@@ -182,6 +186,7 @@ class TestWithACrew:
         with pytest.raises(ClusterError, match=r"a worker on .* failed \(\w+Error: .*onverted"):
             bound(crew, objective, network_in("float32"))
 
+    @pytest.mark.slow
     def test_a_worker_that_is_not_like_this_machine(
         self, crew: Crew, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -204,6 +209,7 @@ class TestWithACrew:
             crew._refuse(None, ClusterError("as it was"))
         monkeypatch.setattr(crew, "_failed", 0)
 
+    @pytest.mark.slow
     def test_workers_that_are_lost_again_and_again(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
         import ray
 
@@ -216,7 +222,7 @@ class TestWithACrew:
         objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"])
         criterion = bound(crew, objective, network_in("float32"))
         monkeypatch.setattr(crew, "get", losing)
-        monkeypatch.setattr(impasto.crews, "LOSSES", 2)
+        monkeypatch.setattr(impasto.cluster.crew, "LOSSES", 2)
         with pytest.raises(ClusterError, match="workers were lost in one evaluation"):
             criterion.losses_and_gradient(random_image(*SIZE, 4, torch.float32))
 
@@ -265,7 +271,7 @@ def transfer(desk: Path, out: str, cluster: Any, *program: str) -> subprocess.Po
     return subprocess.Popen([*command, *words], cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()
@@ -293,7 +299,7 @@ def test_a_stop_is_gone_on_with_anywhere(desk: Path, cluster: Any) -> None:
     process = transfer(desk, "stopped", cluster)
     wait_for(lambda: len(lines(desk / "stopped")) >= 2, process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
     assert "impasto: 200 × 150 px in 12 tiles of up to 64 × 64 px on 2 workers\n" in err
     assert err.endswith(f"go on with: impasto resume stopped --cluster {cluster.address}\n")
@@ -315,7 +321,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     wait_for(lambda: len(lines(desk / "killed")) >= 2, process)
     assert len(lines(desk / "killed")) < STEPS
     cluster.remove_node(killed, allow_graceful=False)
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert out == "killed\n"
     assert "is lost; others take its tiles" in err
@@ -327,12 +333,12 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
 
 def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: Any) -> None:
     """The last checkpoint is there, and another cluster or this machine alone can go on."""
-    program = "import impasto.crews\nimpasto.crews.PLACE_SECONDS = 2\nfrom impasto.cli import main\nmain()"
+    program = "import impasto.cluster.crew\nimpasto.crews.PLACE_SECONDS = 2\nfrom impasto.cli.app import main\nmain()"
     process = transfer(desk, "lost", cluster, "-c", program)
     wait_for(lambda: len(lines(desk / "lost")) >= 2, process)
     for node in list(cluster.worker_nodes):
         cluster.remove_node(node, allow_graceful=False)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 1, err
     assert "impasto: the cluster has no worker for this run (" in err  # and then the reason, as Ray has it
     assert err.endswith(f"; go on with: impasto resume lost --cluster {cluster.address}\n")
@@ -340,6 +346,7 @@ def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: A
     assert_right(desk / "lost", desk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("transfer", "photo.png", "painting.png"), ("run", "here")])
 def test_no_cluster_answers(desk: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     monkeypatch.chdir(desk)
@@ -350,6 +357,7 @@ def test_no_cluster_answers(desk: Path, monkeypatch: pytest.MonkeyPatch, words: 
     assert not Path("no").exists()
 
 
+@pytest.mark.slow
 def test_ray_is_an_extra(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     ended = call("invert", desk / "photo.png", "-o", desk / "no", "--cluster", "auto")

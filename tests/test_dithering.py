@@ -7,17 +7,19 @@ import torch
 from torch import Tensor
 
 from conftest import example, random_image
-from impasto.dithering import REACH, Dither, alikeness, diffuse, diffusion
-from impasto.images import Image, quantise
-from impasto.inits import from_image, noise
-from impasto.networks import Network
-from impasto.objectives import content
-from impasto.optimisers import adam, lbfgs
-from impasto.presets import preset
-from impasto.recipes import invert, reconstruct
-from impasto.schedules import single
-from impasto.specs import InvertSettings, ReconstructSettings
-from impasto.synthesis import Composition, synthesise
+from impasto.images.image import Image, quantise
+from impasto.networks.network import Network
+from impasto.objectives.objective import content
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.dither import REACH, Dither, alikeness, diffuse, diffusion
+from impasto.synthesis.inits import from_image, noise
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.optimisers import adam
+from impasto.synthesis.schedules import single
+from impasto.tasks.presets import preset
+from impasto.tasks.recipes import invert, reconstruct
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
 
 SIZE = (48, 64)
 
@@ -82,6 +84,7 @@ def test_levels_and_shapes(size: tuple[int, int]) -> None:
     assert torch.equal(diffuse(dithered, diffusion(alike)), dithered)  # nothing is left to round
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "share"), [("conv1_1", 0.55), ("conv2_1", 0.55)])
 def test_the_layer_sees_less_of_it_than_of_plain_rounding(normalised: Network, layer: str, share: float) -> None:
     photo = example("red-panda", (96, 128))

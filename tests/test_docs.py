@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto.cli import main
+from impasto.cli.app import main
 from runs_for_study import TINIEST
 
 ROOT = Path(__file__).parent.parent
@@ -60,12 +60,14 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_python_blocks_run(page: str, code: str, desk: Path) -> None:
     exec(compile(code, page, "exec"), {})
     assert any(desk.glob("*.png")) or any(desk.glob("runs/*/result.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_commands_work(
     command: str, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -73,8 +75,8 @@ def test_commands_work(
     words = shlex.split(command)[1:]
     small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
-        monkeypatch.setattr("impasto.plans.QUICK", TINIEST)
-        monkeypatch.setattr("impasto.plans.FULL", TINIEST)
+        monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
+        monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
     if words[0] in ("report", "resume", "run", "show"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):

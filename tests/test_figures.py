@@ -9,8 +9,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from conftest import example, random_image
-from impasto.figures import _shared_palette, contact_sheet, save_animation, save_curves
-from impasto.images import to_pillow
+from impasto.images.animations import _shared_palette, save_animation
+from impasto.images.files import to_pillow
+from impasto.images.sheets import contact_sheet, save_curves
 
 COLOURS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (220, 180, 20), (150, 40, 190)]
 

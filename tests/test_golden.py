@@ -8,10 +8,13 @@ import pytest
 
 from golden import CASES, FILE, machine, trace
 
+QUICK = ("invert", "transfer", "transfer, in tiles")
 KEPT = json.loads(FILE.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_the_trace_is_the_golden_one(name: str, tmp_path: Path) -> None:
     found, kept = trace(CASES[name], tmp_path / "run"), KEPT["traces"][name]
     if machine() == KEPT["machine"]:

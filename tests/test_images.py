@@ -24,7 +24,7 @@ from colour import (
     srgb_of_xyz,
 )
 from impasto.errors import ImageError
-from impasto.images import load_image, load_picture
+from impasto.images.files import load_image, load_picture
 
 Array = np.ndarray
 LEVEL = 1 / 255

@@ -6,19 +6,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from conftest import example, random_image
-from impasto import leaping
-from impasto.images import Image
-from impasto.inits import noise
-from impasto.leaping import RIDGES, Leap, dead_leaves, maps_of, noise_picture, ways_back
-from impasto.metrics import feature_error, psnr
-from impasto.networks import Network
-from impasto.objectives import content
-from impasto.optimisers import adam, lbfgs
-from impasto.presets import preset
-from impasto.recipes import invert, reconstruct
-from impasto.schedules import single
-from impasto.specs import InvertSettings, ReconstructSettings
-from impasto.synthesis import Composition, State, synthesise
+from impasto.images.image import Image, psnr
+from impasto.images.noise import dead_leaves, noise_picture
+from impasto.networks.network import Network
+from impasto.objectives.objective import content
+from impasto.synthesis import leap as leaping
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import noise
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.leap import RIDGES, Leap, maps_of, ways_back
+from impasto.synthesis.loop import State, synthesise
+from impasto.synthesis.optimisers import adam
+from impasto.synthesis.schedules import single
+from impasto.tasks.presets import preset
+from impasto.tasks.recipes import invert, reconstruct
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
+from impasto.tiles.reading import feature_error
 
 SIZE = (48, 64)
 
@@ -58,6 +61,7 @@ def test_maps_in_tiles_are_those_of_the_whole(normalised: Network, monkeypatch: 
     assert torch.allclose(maps_of(normalised, photo, "conv3_1"), whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "error", "decibels"), [("conv3_1", 0.75, 19), ("relu4_1", 1.0, 12)])
 def test_it_leads_from_noise_to_the_goal(normalised: Network, layer: str, error: float, decibels: float) -> None:
     """Of a photograph, though only noise was used to fit it; sides that are no multiples leave a strip of noise."""
@@ -77,6 +81,7 @@ def test_a_picture_at_its_goal_stays(tiny32: Network) -> None:
     assert Leap("conv2_1", photo, 1)(tiny32, photo) is photo
 
 
+@pytest.mark.slow
 def test_the_same_steps_end_nearer(normalised: Network) -> None:
     """What it is for: the same number of evaluations, all counted."""
     photo = example("red-panda", (64, 64))

@@ -1,17 +1,20 @@
 """What cannot fit is refused with a size that fits, and the estimate is near what is really used."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from impasto import memory
-from impasto.cli import main
-from impasto.networks import Network
+from conftest import EXAMPLES
+from impasto.cli.app import main
+from impasto.networks.network import Network
+from impasto.tiles import budget as memory
 
-PHOTO = "examples/schwerin-palace.webp"
+PHOTO = str(EXAMPLES / "schwerin-palace.webp")
 
 
 def test_a_size_that_cannot_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +28,7 @@ def test_a_size_that_cannot_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_size_it_names_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,32 +57,54 @@ def test_deeper_layers_and_wider_numbers_take_more(normalised: Network, plain: N
     assert normalised.bytes_per_pixel(["conv4_1"]) == plain.bytes_per_pixel(["conv4_1"])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     "term",
-    ["content(image, ['conv4_1'])", "content(image, ['conv1_1'])", "style(image, ['relu1_1', 'relu3_1', 'relu5_1'])"],
+    [
+        "content(image, ['conv4_1'])",
+        "content(image, ['conv1_1'])",
+        "style(image, ['relu1_1', 'relu3_1'])",
+        "style(image, ['relu1_1', 'relu3_1', 'relu5_1'])",
+    ],
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
 def test_the_estimate_is_near_the_truth(term: str, precision: str) -> None:
-    """Growth of the process' peak from 512² to 896² pixels, against the estimate, within a third."""
+    """Growth of the process' peak with the picture, against the estimate, within a third.
+
+    Each tensor is given back to the system at once: what the C library's heap would lose between them is another sum
+    (GAPS), and without its noise small pictures do; smaller ones yet where oneDNN does not help.
+    """
+    fast = precision == "float32" or (precision == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    sides = (192, 384) if fast else (64, 128)
+    if "relu5_1" in term and not fast:
+        pytest.skip("so small a picture takes less than the statistics of relu5_1")
     program = f"""
 import sys, torch
+from pathlib import Path
 from impasto import content, open_network, style
 from impasto.representations import activations
 torch.set_num_threads(1)
 network = open_network(precision={precision!r}, device="cpu")
-image = torch.rand(1, 3, int(sys.argv[1]), int(sys.argv[1]))
-objective = {term}
-(match,) = objective.terms
-criterion = objective.bind(network, (int(sys.argv[1]),) * 2)
-for _ in range(2):
+sides, peaks = {sides}, []
+for side in sides:
+    image = torch.rand(1, 3, side, side)
+    objective = {term}
+    (match,) = objective.terms
+    criterion = objective.bind(network, (side, side))
     criterion.losses_and_gradient(image)
-estimate = network.bytes_per_pixel(match.layers, match.layers if match.represent is activations else ())
-(line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]  # ru_maxrss is also the parent's
-print(int(line.split()[1]) * 1024, estimate)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    criterion.losses_and_gradient(image)
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    peaks.append(int(line.split()[1]) * 1024)
+    del image, objective, match, criterion
+print((peaks[1] - peaks[0]) / (sides[1] ** 2 - sides[0] ** 2))
+objective = {term.replace("image", "torch.rand(1, 3, 64, 64)")}
+(match,) = objective.terms
+print(network.bytes_per_pixel(match.layers, match.layers if match.represent is activations else ()))
 """
-    peaks = []
-    for side in (512, 896):
-        command = [sys.executable, "-c", program, str(side)]
-        peak, estimate = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        peaks.append(float(peak))
-    assert (peaks[1] - peaks[0]) / (896**2 - 512**2) == pytest.approx(float(estimate), rel=1 / 3)
+    at_once = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=at_once)
+    truth, estimate = map(float, ended.stdout.split())
+    assert truth == pytest.approx(estimate, rel=1 / 3)

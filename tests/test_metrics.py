@@ -10,15 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import impasto.memory
+import impasto.tiles.budget
 from conftest import example, random_image
-from impasto.images import Picture, quantise
-from impasto.measuring import measure
-from impasto.memory import Fit, Limits
-from impasto.metrics import feature_error, peak_memory_mb, psnr
-from impasto.networks import Network
-from impasto.parts import compose
-from impasto.specs import TASKS, ReconstructSettings, RunSpec, Settings, TextureSettings, TransferSettings
+from impasto.images.image import Picture, psnr, quantise
+from impasto.machine import peak_memory_mb
+from impasto.networks.network import Network
+from impasto.runs.measures import measure
+from impasto.tasks.parts import compose
+from impasto.tasks.settings import TASKS, ReconstructSettings, Settings, TextureSettings, TransferSettings
+from impasto.tasks.spec import RunSpec
+from impasto.tiles.budget import Fit, Limits
+from impasto.tiles.reading import feature_error
 
 
 def test_psnr_by_hand() -> None:
@@ -81,7 +83,7 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
     plain: Network, monkeypatch: pytest.MonkeyPatch, settings: Settings, passes: int, memory: float
 ) -> None:
     """Losses as the objective says, errors as `feature_error` does."""
-    monkeypatch.setattr(impasto.memory, "LEAST_PX", 16)
+    monkeypatch.setattr(impasto.tiles.budget, "LEAST_PX", 16)
     task = next(name for name, kind in TASKS.items() if isinstance(settings, kind))
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
     pictures = pictures if task == "transfer" else pictures[:1]

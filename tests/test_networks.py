@@ -10,12 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import impasto.weights
+import impasto.networks.weights
 from conftest import example, make_tiny, random_image, tiny_weights
-from impasto.catalogue import NETWORKS, open_network
 from impasto.errors import ImageError, LayerError, NetworkError, SpecError, WeightsError
-from impasto.networks import Network, Padding, Pooling, find_device, find_precision, vgg
-from impasto.weights import VGG16_SHA256, bundled, load_weights
+from impasto.files import bundled
+from impasto.machine import find_device, find_precision
+from impasto.networks.catalogue import NETWORKS, open_network
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.vgg import VGG16_SHA256, vgg
+from impasto.networks.weights import load_weights
 
 BLOCKS = (
     ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"),
@@ -146,6 +149,7 @@ def test_weights_take_no_gradient(plain: Network, photo: Tensor) -> None:
 # Precision and device ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(plain: Network, normalised: Network, photo: Tensor) -> None:
     """A bfloat16 has 8 bits: a single rounding is off by up to 0.4 %, thirteen layers by little more."""
     for name, exact in (("vgg16", plain), ("vgg16-normalised", normalised)):
@@ -273,7 +277,7 @@ def test_the_bundled_file_is_the_published_one() -> None:
 def test_a_flipped_byte_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(bundled("vgg16.safetensors").read_bytes())
     (tmp_path / "vgg16.safetensors").write_bytes(content)
-    monkeypatch.setattr(impasto.weights, "bundled", lambda name: tmp_path / name)
+    monkeypatch.setattr(impasto.networks.weights, "bundled", lambda name: tmp_path / name)
     assert len(load_weights()) == 26
     content[-1000] ^= 1  # the last bit of one weight's mantissa
     (tmp_path / "vgg16.safetensors").unlink()

@@ -11,19 +11,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from conftest import EXAMPLES, make_tiny, random_image, tiny_weights
-from impasto.catalogue import open_network
 from impasto.errors import ImageError, WeightsError
-from impasto.images import save_image
-from impasto.networks import Network, Padding, Pooling, vgg
-from impasto.normalisation import (
-    Means,
-    load_means,
-    mean_activations,
-    normalise,
-    save_means,
-    squashed_pictures,
-)
-from impasto.weights import bundled
+from impasto.files import bundled
+from impasto.images.files import save_image
+from impasto.networks.calibration import squashed_pictures
+from impasto.networks.catalogue import open_network
+from impasto.networks.means import Means, load_means, mean_activations, normalise, save_means
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.vgg import vgg
 
 CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
 DEAD = ("conv1_2", 3)
@@ -263,6 +258,7 @@ def test_bundled_means_are_the_measured_ones(bundled_means: Means) -> None:
     assert taken.items() <= bundled_means.metadata.items()
 
 
+@pytest.mark.slow
 def test_bundled_means_are_those_of_photographs(plain: Network, bundled_means: Means) -> None:
     names = ("kingfisher", "red-panda", "neuschwanstein-castle", "schwerin-palace")
     found = mean_activations(plain, squashed_pictures([EXAMPLES / f"{name}.webp" for name in names], []))

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import make_tiny, random_image
-from impasto.distances import mean_squared_error
 from impasto.errors import ImageError, LayerError, SpecError
-from impasto.images import Size, resize
-from impasto.networks import Network, Padding, Pooling
-from impasto.objectives import Match, Objective, WholeCriterion, content, prior, style, weighted
-from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.representations import channel_moments, gram_matrix
+from impasto.images.image import Size, resize
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.objectives.criterion import WholeCriterion
+from impasto.objectives.distances import mean_squared_error
+from impasto.objectives.objective import Match, Objective, content, prior, style, weighted
+from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
+from impasto.objectives.representations import channel_moments, gram_matrix
 
 SIZE = (12, 16)
 STYLES = ("conv1_1", "relu1_2", "pool1", "conv2_1")
@@ -168,6 +169,7 @@ def central_differences(loss: Callable[[Tensor], float], image: Tensor, step: fl
     return gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "padding"), [("max", "zero"), ("average", "replicate")])
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_gradients(objective: Objective, pooling: Pooling, padding: Padding) -> None:

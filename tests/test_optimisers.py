@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
-from impasto.optimisers import LBFGS, Adam, Evaluation, Optimiser, Project, Update, _Trial, adam, lbfgs, strong_wolfe
-from impasto.schedules import Stage
+from impasto.synthesis.lbfgs import LBFGS, _Trial, lbfgs, strong_wolfe
+from impasto.synthesis.optimisers import Adam, Evaluation, Optimiser, Project, Update, adam
+from impasto.synthesis.schedules import Stage
 
 Loss = Callable[[Tensor], Tensor]
 STAGE = Stage((1, 1), 200)
@@ -231,12 +232,13 @@ def test_slopes_are_those_of_the_path_bent_at_the_bounds(monkeypatch: pytest.Mon
             assert checked[-1].slope == pytest.approx(truth, rel=1e-5, abs=1e-6)
         return checked[-3], True
 
-    monkeypatch.setattr("impasto.optimisers.strong_wolfe", check)
+    monkeypatch.setattr("impasto.synthesis.lbfgs.strong_wolfe", check)
     loss, _, _ = quadratic(20, 50)
     Descent(loss, LBFGS(), torch.full((20,), 0.5, dtype=torch.float64), box).run(2)
     assert any(((trial.parameters == 0) | (trial.parameters == 1)).any() for trial in checked)  # some were bent
 
 
+@pytest.mark.slow
 @given(st.integers(0, 500))
 def test_steps_of_lbfgs_satisfy_wolfe(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -10,11 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from command import call, read_json, read_lines, save_pictures
-from impasto.report import write_comparison
-from runs_for_pages import desk, made
-from runs_for_study import studied
+from impasto.pages.comparison import write_comparison
 
-__all__ = ["desk", "made", "studied"]
+pytestmark = pytest.mark.slow
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 LOCAL = ("file:", "data:", "blob:", "about:")

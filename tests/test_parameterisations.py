@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import random_image
-from impasto.images import Size
-from impasto.parameterisations import Fourier, Parameterisation, Pixels
+from impasto.images.image import Size
+from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 ALL = [Pixels(), Fourier(), Fourier(0.0), Fourier(1.0)]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from conftest import make_tiny, random_image
 from impasto.errors import ImageError, LayerError
-from impasto.networks import Network, Padding, Pooling
-from impasto.passes import backward, forward
-from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram, pull_back
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.passes import backward, forward
+from impasto.objectives.representations import activations, channel_moments, gram_matrix, mean_and_gram, pull_back
 
 LAYERS = ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1", "conv2_2", "relu2_2", "pool2")
 
@@ -59,6 +59,7 @@ def test_of_equals_the_first_takes_it_all() -> None:
     assert (found - truth).norm() <= 1e-12 * truth.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [("relu1_1", "conv4_2", "relu5_1"), ("conv1_2", "pool3"), ("relu1_2", "relu2_2")])
 def test_the_real_network(normalised: Network, layers: tuple[str, ...]) -> None:
     """In float32 within rounding; in bfloat16 as near to float32's gradient as autograd's own."""

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from impasto.errors import SpecError
-from impasto.networks import Network
-from impasto.presets import preset, presets
-from impasto.recipes import transfer
-from impasto.specs import TASKS, TransferSettings
+from impasto.networks.network import Network
+from impasto.tasks.presets import preset, presets
+from impasto.tasks.recipes import transfer
+from impasto.tasks.settings import TASKS, TransferSettings
 
 ENTRIES = [(name, task) for name, entry in presets().items() for task in entry if task in TASKS]
 

@@ -9,25 +9,28 @@ from torch import Tensor
 
 from conftest import random_image
 from impasto.errors import ImageError, SpecError
-from impasto.images import fit, resize, save_image, size_of
-from impasto.networks import Network
-from impasto.objectives import Match, Prior
-from impasto.optimisers import LBFGS, Adam
-from impasto.parameterisations import Fourier, Pixels
-from impasto.parts import Part, compose
-from impasto.recipes import amalgamate, invert, normalised, reconstruct, texture, transfer
-from impasto.schedules import Stage
-from impasto.specs import (
+from impasto.images.files import save_image
+from impasto.images.image import fit, resize, size_of
+from impasto.networks.network import Network
+from impasto.objectives.objective import Match, Prior
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.lbfgs import LBFGS
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.optimisers import Adam
+from impasto.synthesis.parameterisations import Fourier, Pixels
+from impasto.synthesis.schedules import Stage
+from impasto.tasks.parts import Part, compose
+from impasto.tasks.recipes import amalgamate, invert, normalised, reconstruct, texture, transfer
+from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
     ReconstructSettings,
-    RunSpec,
     Settings,
     TextureSettings,
     TransferSettings,
     make_settings,
 )
-from impasto.synthesis import Composition, synthesise
+from impasto.tasks.spec import RunSpec
 
 PHOTO = random_image(24, 32, 1, torch.float32)
 PAINTING = random_image(30, 20, 2, torch.float32)
@@ -232,6 +235,7 @@ def test_normalised() -> None:
 # The way down --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_task
 @pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs", "lbfgs-plain"])

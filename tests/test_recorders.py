@@ -12,20 +12,11 @@ from PIL import Image as PillowImage
 
 from command import pixels, read_json, read_lines
 from conftest import random_image
-from impasto.recorders import (
-    ANIMATION_PX,
-    Bar,
-    Curves,
-    Frames,
-    JsonLines,
-    MetricsFile,
-    PlainLines,
-    Recorder,
-    as_line,
-    frame_steps,
-    save_json,
-)
-from impasto.synthesis import Iterate
+from impasto.files import save_json
+from impasto.folders.results import Curves
+from impasto.images.animations import ANIMATION_PX, frame_steps
+from impasto.runs.recorders import Bar, Frames, JsonLines, MetricsFile, PlainLines, Recorder, as_line
+from impasto.synthesis.loop import Iterate
 
 
 def flat(value: float, height: int = 20, width: int = 30) -> torch.Tensor:

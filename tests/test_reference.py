@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import random_image
-from impasto.distances import Wasserstein, mean_squared_error, normalised_squared_error, wasserstein_distance
-from impasto.networks import Network
-from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.representations import activations, channel_moments, gram_matrix, mean_and_gram
+from impasto.networks.network import Network
+from impasto.objectives.distances import mean_squared_error, normalised_squared_error
+from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
+from impasto.objectives.representations import activations, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.wasserstein import Wasserstein, wasserstein_distance
 
 seeds = st.integers(0, 10_000)
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7))
@@ -184,6 +185,7 @@ def test_wasserstein_distance_by_hand() -> None:
     assert float(found) == pytest.approx((1 + 9 + 1 + 6.25) / (1 + 1 + 9))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), seeds)
 def test_slope_of_the_wasserstein_distance(channels: int, seed: int) -> None:
     target = mean_and_gram(feature_map((channels, 3, 4), seed + 1))
@@ -191,6 +193,7 @@ def test_slope_of_the_wasserstein_distance(channels: int, seed: int) -> None:
     assert torch.autograd.gradcheck(lambda maps: wasserstein_distance(mean_and_gram(maps), target), features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_wasserstein_distance_of_flat_pictures(grey: float, plain: Network) -> None:
     """Where nothing varies, and where a layer sees nothing, there is a distance and a slope, also in bfloat16."""

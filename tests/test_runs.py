@@ -20,20 +20,24 @@ import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-import impasto.recorders
-import impasto.runs
+import impasto.runs.paint
+import impasto.runs.recorders
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
-from impasto.images import embedded_settings, fit, from_pillow, load_image, quantise, save_image
-from impasto.inits import noise
-from impasto.networks import Network
-from impasto.objectives import WholeCriterion
-from impasto.recorders import Curves, MetricsFile
-from impasto.runs import run
-from impasto.specs import InvertSettings, ReconstructSettings, RunSpec, Settings, TransferSettings
-from impasto.synthesis import Composition, Iterate, State, synthesise
-from impasto.weights import VGG16_SHA256
+from impasto.folders.results import Curves
+from impasto.images.files import embedded_settings, from_pillow, load_image, save_image
+from impasto.images.image import fit, quantise
+from impasto.networks.network import Network
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.objectives.criterion import WholeCriterion
+from impasto.runs.recorders import MetricsFile
+from impasto.runs.start import run
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import noise
+from impasto.synthesis.loop import Iterate, State, synthesise
+from impasto.tasks.settings import InvertSettings, ReconstructSettings, Settings, TransferSettings
+from impasto.tasks.spec import RunSpec
 
 PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "progress.webp", "frames"}
 PAGE = "report.html"
@@ -91,7 +95,11 @@ class Run:
         return {part: self.folder / part for part in self.task.parts}
 
 
-@pytest.fixture(scope="module", params=TASKS)
+SLOW = {"reconstruct", "texture"}  # amalgamate has several parts too, and transfer the statistics of a painting
+RUNS = {name: pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TASKS}
+
+
+@pytest.fixture(scope="module", params=RUNS.values())
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Each task, run once."""
     name, task = request.param, TASKS[request.param]
@@ -103,8 +111,10 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Run(name, desk, task, ended)
 
 
-several_parts = pytest.mark.parametrize("done", ["reconstruct", "amalgamate"], indirect=True)
-as_large_as_the_photo = pytest.mark.parametrize("done", ["invert", "reconstruct", "amalgamate"], indirect=True)
+several_parts = pytest.mark.parametrize("done", [RUNS["reconstruct"], RUNS["amalgamate"]], indirect=True)
+as_large_as_the_photo = pytest.mark.parametrize(
+    "done", [RUNS["invert"], RUNS["reconstruct"], RUNS["amalgamate"]], indirect=True
+)
 
 
 @pytest.fixture
@@ -123,6 +133,7 @@ def invert(steps: int = 3, **values: object) -> RunSpec:
 # What is left --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_folder_holds_all_of_it_and_nothing_else(done: Run) -> None:
     top = {"run.toml", "metrics.jsonl", "result.png", "summary.json", "losses.png", PAGE}
     if len(done.places) > 1:
@@ -133,12 +144,14 @@ def test_the_folder_holds_all_of_it_and_nothing_else(done: Run) -> None:
         assert {path.name for path in done.folder.iterdir()} == top | PART_FILES
 
 
+@pytest.mark.slow
 def test_the_folder_s_name_is_all_of_standard_output(done: Run) -> None:
     assert done.ended.out == f"{done.folder}\n"
     assert done.ended.err.count("\n") == done.task.steps * len(done.places)
     assert f"step {done.task.steps}/{done.task.steps}, loss " in done.ended.err
 
 
+@pytest.mark.slow
 def test_settings_that_repeat_the_run(done: Run) -> None:
     read = tomllib.loads((done.folder / "run.toml").read_text("utf-8"))
     provenance = read.pop("provenance")
@@ -339,6 +352,7 @@ def test_a_perfect_result_has_no_finite_psnr(desk: Path) -> None:
     assert read_json(folder / "summary.json")["metrics"] == {"feature_error": {"image": 0}, "psnr": None}
 
 
+@pytest.mark.slow
 def test_measured_is_what_is_saved(desk: Path) -> None:
     """A step of 0.001 is lost in a file of 8 bits: what is measured is the photo itself."""
     settings = TransferSettings(size=64, steps=1, frames=0, optimiser="adam", learning_rate=0.001)
@@ -356,6 +370,7 @@ def transfer(*styles: str, **values: object) -> RunSpec:
     return RunSpec(task="transfer", pictures=(Path("photo.png"), *map(Path, styles)), settings=settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["content", "style", "other.png", "noise"])
 def test_first_pictures(desk: Path, init: str) -> None:
     save_image(random_image(30, 30, 3, torch.float32), desk / "other.png")
@@ -367,6 +382,7 @@ def test_first_pictures(desk: Path, init: str) -> None:
     assert (first - wanted).abs().mean() < (0.1 if init == "other.png" else 0.03)
 
 
+@pytest.mark.slow
 def test_several_styles(desk: Path) -> None:
     for number, seed in enumerate((3, 4)):
         save_image(random_image(30, 30, seed, torch.float32), desk / f"{number}.png")
@@ -380,6 +396,7 @@ def test_several_styles(desk: Path) -> None:
     assert read["pictures"] == ["photo.png", "painting.png", "0.png", "1.png"]
 
 
+@pytest.mark.slow
 def test_one_layer_then_two(desk: Path) -> None:
     ended = call("texture", "painting.png", "--cumulative", "--layers", "relu1_1,relu2_1", "--size", 32, "--steps", 1)
     folder = desk / ended.out.strip()
@@ -395,6 +412,7 @@ def test_one_layer_then_two(desk: Path) -> None:
     assert summary["metrics"] == {"feature_error": {}, "psnr": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["invert", "transfer", "amalgamate"])
 def test_the_content_s_transparency_is_put_back(desk: Path, task: str) -> None:
     image, alpha = random_image(48, 64, 1, torch.float32), torch.zeros(1, 1, 48, 64)
@@ -409,12 +427,14 @@ def test_the_content_s_transparency_is_put_back(desk: Path, task: str) -> None:
     assert np.array_equal(found[..., 3], 255 * alpha[0, 0].numpy())
 
 
+@pytest.mark.slow
 def test_a_style_s_transparency_is_its_own(desk: Path) -> None:
     save_image(random_image(48, 64, 1, torch.float32), desk / "logo.png", alpha=torch.full((1, 1, 48, 64), 0.5))
     folder = run(transfer("logo.png"), show="nothing")
     assert pixels(folder / "result.png").shape == (24, 32, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
 def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
     """Bit for bit, whatever is watched on the way."""
@@ -427,6 +447,7 @@ def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 def test_no_frames(desk: Path) -> None:
     folder = run(invert(frames=0), show="nothing")
     assert {path.name for path in folder.iterdir()} == {
@@ -439,6 +460,7 @@ def test_no_frames(desk: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_weights_and_means_of_one_s_own_are_recorded(desk: Path) -> None:
     means = desk / "means.safetensors"
     assert call("normalise", desk, "--out", means, "--quiet").code == 0
@@ -474,12 +496,13 @@ def raising(error: Exception) -> Callable[[], None]:
     return action
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(number)
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(3, lambda: signal.raise_signal(number)))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(3, lambda: signal.raise_signal(number)))
     ended = call("reconstruct", "photo.png", "--layers", "conv1_1,conv2_1", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 130
     assert not ended.out
@@ -513,7 +536,7 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, twice))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, twice))
     ended = call("invert", "photo.png", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 130
     assert ended.err.endswith("impasto: stopped\n")
@@ -521,7 +544,7 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_signal_at_the_last_step_changes_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(3, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(3, lambda: signal.raise_signal(signal.SIGINT)))
     folder = run(invert(3), show="nothing")
     assert read_json(folder / "summary.json")["status"] == "done"
 
@@ -543,6 +566,7 @@ OUT_OF_MEMORY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cpu", "cuda", "python"])
 def test_memory_runs_out_on_the_way(desk: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """At the third evaluation, deep inside a step: the picture after the second step is kept."""
@@ -575,8 +599,8 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     read = tomllib.loads((folder / "run.toml").read_text("utf-8"))
     read.pop("provenance")
     spec = RunSpec(**read)
-    network = impasto.runs.network_of(spec.settings, spec.settings.precision)
-    (part,) = impasto.runs.compose(spec, [load_image(path) for path in spec.pictures])
+    network = impasto.runs.paint.network_of(spec.settings, spec.settings.precision)
+    (part,) = impasto.runs.paint.compose(spec, [load_image(path) for path in spec.pictures])
     return synthesise(part.composition, network)
 
 
@@ -593,7 +617,7 @@ def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_other_errors_are_not_taken_for_memory(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, raising(RuntimeError("a mistake of ours"))))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(RuntimeError("a mistake of ours"))))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run(invert(), show="nothing")
 
@@ -620,6 +644,7 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
         assert animation.n_frames == 1
 
 
+@pytest.mark.slow
 def test_an_animation_as_video(desk: Path) -> None:
     spec = invert(3, frames=3)
     folder = run(spec, show="nothing", mp4=True)
@@ -628,10 +653,12 @@ def test_an_animation_as_video(desk: Path) -> None:
     assert (ended.code, ended.err) == (2, "impasto: --mp4 needs pictures on the way, and --frames is 0\n")
 
 
+@pytest.mark.slow
 def test_divergence_at_once(desk: Path) -> None:
     """Means far too small: the network gives nothing finite, and the first picture is kept."""
-    from impasto.normalisation import Means, load_means, save_means
-    from impasto.weights import bundled, load_weights
+    from impasto.files import bundled
+    from impasto.networks.means import Means, load_means, save_means
+    from impasto.networks.weights import load_weights
 
     means = load_means(bundled("vgg16-means.safetensors"), load_weights())
     save_means(Means({layer: torch.full_like(m, 1e-38) for layer, m in means.by_layer.items()}), desk / "m.safetensors")
@@ -649,6 +676,7 @@ def test_divergence_at_once(desk: Path) -> None:
     assert "No step was taken" in (desk / "run" / PAGE).read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3])
 def test_the_disk_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """While lines are written; everything else is closed all the same, and the run goes on once there is space."""
@@ -676,7 +704,7 @@ def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.Monke
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("impasto.images.os.fsync", full)
+    monkeypatch.setattr("impasto.images.files.os.fsync", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
     again = "nothing is there to go on with, start again"
@@ -690,7 +718,7 @@ def test_the_disk_is_full_for_animations(desk: Path, monkeypatch: pytest.MonkeyP
     def full(frames: object, path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(impasto.recorders, "save_animation", full)
+    monkeypatch.setattr(impasto.runs.recorders, "save_animation", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
     assert ended.err.endswith("; the picture so far is in run; go on with: impasto resume run\n")
@@ -729,13 +757,14 @@ def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytes
     assert closed == ["curves", "metrics"]
 
 
+@pytest.mark.slow
 def test_errors_for_programs(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called from Python, a run that fails raises what happened, and its text names the folder."""
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, raising(MemoryError())))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(MemoryError())))
     with pytest.raises(OutOfMemoryError, match=r"the picture so far is in runs/invert-photo$"):
         run(invert(), show="nothing")
     error = DivergedError("it grew", torch.zeros(1, 3, 24, 32))
-    monkeypatch.setattr(impasto.runs, "synthesise", breaking_at(2, raising(error)))
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(error)))
     with pytest.raises(DivergedError, match=r"it grew; the picture so far is in runs/invert-photo-2$") as caught:
         run(invert(), show="nothing")
     assert caught.value.image is not None

@@ -16,22 +16,9 @@ from torch import Tensor
 
 from conftest import random_image
 from impasto.errors import ImageError, OutputError
-from impasto.images import (
-    Picture,
-    embedded_settings,
-    fit,
-    from_pillow,
-    load_image,
-    load_picture,
-    quantise,
-    resize,
-    save_image,
-    size_of,
-    size_with_area,
-    size_with_long_side,
-    to_pillow,
-    write_bytes,
-)
+from impasto.files import write_bytes
+from impasto.images.files import embedded_settings, from_pillow, load_image, load_picture, save_image, to_pillow
+from impasto.images.image import Picture, fit, quantise, resize, size_of, size_with_area, size_with_long_side
 
 sides = st.integers(2, 40)
 sizes = st.tuples(sides, sides)

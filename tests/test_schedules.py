@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from conftest import random_image
 from impasto.errors import SpecError
-from impasto.images import resize
-from impasto.inits import covering, from_image, noise
-from impasto.schedules import Stage, octaves, single
+from impasto.images.image import resize
+from impasto.synthesis.inits import covering, from_image, noise
+from impasto.synthesis.schedules import Stage, octaves, single
 
 sides = st.integers(1, 3000)
 

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from command import Ended, call, save_pictures
 from conftest import tiny_weights
-from impasto.images import to_pillow
-from impasto.normalisation import Means, load_means, save_means
-from impasto.weights import bundled, load_weights
+from impasto.files import bundled
+from impasto.images.files import to_pillow
+from impasto.networks.means import Means, load_means, save_means
+from impasto.networks.weights import load_weights
 
 QUICK = ("--size", 32, "--steps", 1, "--frames", 0, "--quiet")
 
@@ -113,6 +114,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sentence"), PICTURES.items(), ids=lambda word: word[:20])
 def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None:
     refused(1, sentence, "invert", name)
@@ -120,6 +122,7 @@ def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None
     refused(1, sentence, "invert", "photo.png", "--init", name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -161,6 +164,7 @@ def test_pictures_that_are_too_small(refused, words: list[object], sentence: str
     refused(1, sentence, *words)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_just_large_enough(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shelf)
     assert call("transfer", "least.png", "least.png", *QUICK, "--out", tmp_path / "a").code == 0
@@ -186,7 +190,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
     def short(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("impasto.images._to_srgb", short)
+    monkeypatch.setattr("impasto.images.files._to_srgb", short)
     refused(3, "there is not enough memory to read photo.png; scale it down first", "invert", "photo.png")
 
 

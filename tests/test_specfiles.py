@@ -12,10 +12,11 @@ import pytest
 
 from command import Ended, call, pixels, save_pictures
 from impasto.errors import SpecError
-from impasto.images import embedded_settings
-from impasto.presets import preset, presets
-from impasto.specfiles import located, parse_spec, read_spec, relative_to, spec_toml
-from impasto.specs import InvertSettings, RunSpec, TransferSettings
+from impasto.folders.specfiles import located, parse_spec, read_spec, relative_to, spec_toml
+from impasto.images.files import embedded_settings
+from impasto.tasks.presets import preset, presets
+from impasto.tasks.settings import InvertSettings, TransferSettings
+from impasto.tasks.spec import RunSpec
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
 INVERT = ("invert", "photo.png", "--layer", "conv1_1", *TINY)
@@ -54,6 +55,7 @@ def test_a_spec_by_hand(desk: Path) -> None:
     assert settings["smoothness"] == InvertSettings().smoothness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["first", "first/run.toml", "first/result.png", "elsewhere.png"])
 def test_a_run_is_repeated(desk: Path, what: str) -> None:
     assert call(*INVERT, "--seed", 5, "-o", "first", "--quiet").code == 0
@@ -63,6 +65,7 @@ def test_a_run_is_repeated(desk: Path, what: str) -> None:
     assert same_pixels("first", "second")
 
 
+@pytest.mark.slow
 def test_what_is_said_after_the_spec_wins(desk: Path) -> None:
     assert call("run", "spec.toml", "--seed", 5, "--layer", "conv1_2", "-o", "one", "--quiet").code == 0
     assert call("invert", "photo.png", *TINY, "--layer", "conv1_2", "--seed", 5, "-o", "two", "--quiet").code == 0
@@ -134,6 +137,7 @@ def test_pictures_beside_the_spec_come_first(desk: Path) -> None:
     assert located(found)[0].pictures == (desk / "specs" / "photo.png",)
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_right_hash_is_preferred(desk: Path) -> None:
     assert call(*INVERT, "-o", "run", "--quiet").code == 0
     shutil.copy("painting.png", "run/photo.png")  # beside the spec, but another
@@ -141,6 +145,7 @@ def test_the_picture_of_the_right_hash_is_preferred(desk: Path) -> None:
     assert (spec.pictures, changed) == ((Path("photo.png"),), [])
 
 
+@pytest.mark.slow
 def test_a_picture_that_has_changed_is_said_and_used(desk: Path) -> None:
     assert call(*INVERT, "-o", "run", "--quiet").code == 0
     shutil.copy("painting.png", "photo.png")
@@ -158,6 +163,7 @@ def test_a_picture_that_is_missing(desk: Path) -> None:
     assert "there is no file w.safetensors, neither" in call("run", "spec.toml").err
 
 
+@pytest.mark.slow
 def test_another_picture_above_is_not_taken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's own is, by its hash."""
     (desk / "deep").mkdir()
@@ -172,6 +178,7 @@ def test_another_picture_above_is_not_taken(desk: Path, monkeypatch: pytest.Monk
         assert ended.err.startswith("impasto: there is no file photo.png, neither beside ")
 
 
+@pytest.mark.slow
 def test_a_first_picture_and_its_hash(desk: Path) -> None:
     assert call(*INVERT, "--init", "painting.png", "-o", "run", "--quiet").code == 0
     assert call("run", "run", "-o", "again", "--quiet") == Ended(0, "again\n", "")
@@ -182,6 +189,7 @@ def test_a_first_picture_and_its_hash(desk: Path) -> None:
     assert "init is neither noise, content nor a picture: there is no file noize" in call("run", "spec.toml").err
 
 
+@pytest.mark.slow
 def test_another_version(desk: Path) -> None:
     (desk / "spec.toml").write_text(f'{BY_HAND}\n[provenance]\nimpasto = "0.0.1"\n', "utf-8")
     ended = call("run", "spec.toml", "--quiet")
@@ -189,6 +197,7 @@ def test_another_version(desk: Path) -> None:
     assert ended.err.startswith("impasto: that run was by impasto 0.0.1, this is ")
 
 
+@pytest.mark.slow
 def test_another_build_of_the_same_pytorch_is_not_another_version(desk: Path) -> None:
     """A package may say 2.13.0 and PyTorch itself 2.13.0+cu130."""
     number = version("torch").partition("+")[0]
@@ -217,6 +226,7 @@ def test_save_spec_saves_and_does_nothing_else(desk: Path, task: str) -> None:
     assert call(task, *pictures, "--save-spec", "specs/mine.toml", "--force").code == 0
 
 
+@pytest.mark.slow
 def test_a_preset_is_recorded(desk: Path) -> None:
     words = ("transfer", "photo.png", "painting.png", "--preset", "fast", "--steps", 9)
     assert call(*words, "--save-spec", "fast.toml").code == 0
@@ -261,7 +271,7 @@ def test_show(desk: Path) -> None:
 def test_show_needs_no_torch(desk: Path) -> None:
     code = """
 import sys
-from impasto.cli import main
+from impasto.cli.app import main
 try:
     main(["show", "spec.toml"])
 finally:

@@ -7,11 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from impasto.errors import SpecError
-from impasto.networks import CONVOLUTIONS, vgg_layers
-from impasto.specs import (
+from impasto.networks.vgg import CONVOLUTIONS, vgg_layers
+from impasto.tasks.settings import (
     TASKS,
     InvertSettings,
-    RunSpec,
     Settings,
     TextureSettings,
     TransferSettings,
@@ -20,6 +19,7 @@ from impasto.specs import (
     parse_names,
     parse_weight,
 )
+from impasto.tasks.spec import RunSpec
 
 PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "transfer": 2}
 

@@ -5,16 +5,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from conftest import example
-from impasto.distances import FEW_CHANNELS, wasserstein_distance
-from impasto.images import Image, load_image, resize
-from impasto.inits import from_image
-from impasto.networks import Network
-from impasto.objectives import content, style
-from impasto.optimisers import lbfgs
-from impasto.representations import gram_matrix, mean_and_gram
-from impasto.schedules import octaves, single
-from impasto.synthesis import Composition, synthesise
+from conftest import EXAMPLES, example
+from impasto.images.files import load_image
+from impasto.images.image import Image, resize
+from impasto.networks.network import Network
+from impasto.objectives.objective import content, style
+from impasto.objectives.representations import gram_matrix, mean_and_gram
+from impasto.objectives.wasserstein import FEW_CHANNELS, wasserstein_distance
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import from_image
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.schedules import octaves, single
 
 LAYERS = ["relu1_1", "relu2_1", "relu3_1"]
 
@@ -71,22 +73,23 @@ def test_gram_keeps_no_wide_copy() -> None:
     assert saved[0].data_ptr() == maps.data_ptr()
 
 
+@pytest.mark.slow
 def test_bfloat16_descends_like_float32(normalised: Network) -> None:
     """Forty evaluations in either precision end within a tenth of each other, judged in float32."""
-    from impasto.catalogue import open_network
+    from impasto.networks.catalogue import open_network
 
-    photo = resize(load_image("examples/red-panda.webp"), (48, 64))
-    painting = resize(load_image("examples/night-cafe.webp"), (64, 64))
+    photo = resize(load_image(EXAMPLES / "red-panda.webp"), (32, 48))
+    painting = resize(load_image(EXAMPLES / "night-cafe.webp"), (48, 48))
     objective = content(photo, {"relu3_1": 0.2}) + style(painting, LAYERS)
 
     def end(network: Network) -> float:
-        composition = Composition(from_image(photo), objective, single((48, 64), 40), optimiser=lbfgs())
+        composition = Composition(from_image(photo), objective, single((32, 48), 40), optimiser=lbfgs())
         image: Image = photo
         for iterate in synthesise(composition, network):
             image = iterate.image
-        return sum(objective.bind(normalised, (48, 64)).losses(image).values())
+        return sum(objective.bind(normalised, (32, 48)).losses(image).values())
 
-    start = sum(objective.bind(normalised, (48, 64)).losses(photo).values())
+    start = sum(objective.bind(normalised, (32, 48)).losses(photo).values())
     wide, narrow = end(normalised), end(open_network(precision="bfloat16", device="cpu"))
     assert wide < 0.2 * start
     assert narrow == pytest.approx(wide, rel=0.1)
@@ -103,7 +106,7 @@ def test_evaluations_are_capped(tiny32: Network, most: int) -> None:
         count += 1
         return (image - photo.mean()).square().mean()
 
-    from impasto.objectives import prior
+    from impasto.objectives.objective import prior
 
     schedule = octaves((64, 64), 10, smallest_px=32)
     composition = Composition(

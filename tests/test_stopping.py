@@ -41,11 +41,11 @@ def stopped(desk: Path, name: str, number: int, checkpoint: str, ready: Callable
         running = subprocess.Popen(words, cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
-    end = time.monotonic() + 100
+    end = time.monotonic() + 900
     while not ready(desk / name) and running.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
     os.kill(running.pid, number)
-    _, err = running.communicate(timeout=100)
+    _, err = running.communicate(timeout=900)
     return running.returncode, err
 
 
@@ -65,6 +65,7 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
     return [{**line, "seconds": 0} for line in read_lines(folder / "metrics.jsonl")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "checkpoint", "ready", "step", "words"),
     [

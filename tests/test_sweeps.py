@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image as PillowImage
 
-import impasto.runs
+import impasto.runs.paint
 from command import call, read_json, save_pictures
 from impasto.errors import SpecError
-from impasto.specs import InvertSettings, ReconstructSettings, RunSpec
-from impasto.sweeps import parse_variation, plan
-from impasto.synthesis import Composition, Iterate, synthesise
+from impasto.series.sweep import parse_variation, plan
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.loop import Iterate, synthesise
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
+from impasto.tasks.spec import RunSpec
 
 SPEC = """task = "invert"
 pictures = ["photo.png"]
@@ -70,6 +72,7 @@ def test_every_combination_once() -> None:
         plan(spec, {"seed": tuple(map(str, range(1001)))})
 
 
+@pytest.mark.slow
 def test_finished_runs_are_left_alone(desk: Path) -> None:
     words = ("sweep", "spec.toml", "--vary", "layer=conv1_1,conv1_2", "-o", "out")
     ended = call(*words, "--vary", "seed=1,2")
@@ -95,6 +98,7 @@ def test_finished_runs_are_left_alone(desk: Path) -> None:
     assert len(results) == 6
 
 
+@pytest.mark.slow
 def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = 0
 
@@ -106,7 +110,7 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
                 os.kill(os.getpid(), signal.SIGTERM)
             yield iterate
 
-    monkeypatch.setattr(impasto.runs, "synthesise", stopping)
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", stopping)
     words = ("sweep", "spec.toml", "--vary", "seed=1,2,3", "-o", "out")
     ended = call(*words)
     assert ended.code == 130
@@ -137,6 +141,7 @@ def test_what_cannot_vary(desk: Path, vary: str, sentence: str) -> None:
     assert not (desk / "out").exists()
 
 
+@pytest.mark.slow
 def test_folders_that_are_taken(desk: Path) -> None:
     words = ("sweep", "spec.toml", "--vary", "seed=1", "-o", "out")
     (desk / "out").mkdir()

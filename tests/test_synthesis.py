@@ -10,15 +10,17 @@ from torch import Tensor
 
 from conftest import example, make_tiny, random_image
 from impasto.errors import DivergedError, ImageError, LayerError
-from impasto.images import Size, size_of
-from impasto.inits import from_image, noise
-from impasto.networks import Network
-from impasto.objectives import Objective, content, prior, style
-from impasto.optimisers import MakeOptimiser, adam, lbfgs
-from impasto.parameterisations import Fourier, Parameterisation, Pixels
-from impasto.priors import out_of_range, total_variation
-from impasto.schedules import Stage, octaves, single
-from impasto.synthesis import Composition, synthesise
+from impasto.images.image import Size, size_of
+from impasto.networks.network import Network
+from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.priors import out_of_range, total_variation
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import from_image, noise
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.optimisers import MakeOptimiser, adam
+from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
+from impasto.synthesis.schedules import Stage, octaves, single
 
 SIZE = (24, 32)
 STYLES = ("relu1_1", "conv1_2", "conv2_1")
@@ -47,6 +49,7 @@ def loss_of(objective: Objective, network: Network, image: Tensor) -> float:
 # Descent -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_objective
 @each_parameterisation
 @each_optimiser
@@ -65,6 +68,7 @@ def test_everything_goes_down(
 @pytest.mark.parametrize("init", ["noise", "content"])
 @each_parameterisation
 @each_optimiser
+@pytest.mark.slow
 def test_the_real_network_moves_the_picture(
     normalised: Network, init: str, parameterisation: Parameterisation, optimiser: MakeOptimiser
 ) -> None:
@@ -79,6 +83,7 @@ def test_the_real_network_moves_the_picture(
     assert loss_of(objective, normalised, iterates[-1].image.clamp(0, 1)) < 0.95 * loss_of(objective, normalised, start)
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_found(tiny: Network) -> None:
     """A shallow layer keeps the picture: its inversion is the picture itself."""
     photo = 0.2 + 0.6 * random_image(12, 16, 4)

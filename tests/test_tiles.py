@@ -13,26 +13,30 @@ import pytest
 import torch
 from torch import Tensor
 
-import impasto.memory
-import impasto.runs
-import impasto.tilers
-import impasto.tiles
-import impasto.tiling
+import impasto.runs.paint
+import impasto.tiles.budget
+import impasto.tiles.criterion
+import impasto.tiles.tiler
+import impasto.tiles.windows
 from command import call, pixels, read_json, save_pictures
 from conftest import random_image
-from impasto.distances import Distance, mean_squared_error, normalised_squared_error, wasserstein_distance
 from impasto.errors import ImageError, SpecError
-from impasto.images import Size
-from impasto.memory import Fit, Limits, lessened
-from impasto.metrics import feature_error
-from impasto.networks import Network, Padding, Pooling, Precision, vgg, vgg_layers
-from impasto.objectives import Criterion, Objective, content, prior, style
-from impasto.priors import alpha_norm, out_of_range, total_variation
-from impasto.representations import Representation, channel_moments, gram_matrix, mean_and_gram
-from impasto.specs import InvertSettings, TransferSettings
-from impasto.synthesis import Iterate, synthesise
-from impasto.tiles import cut, grid_px, margin_px, reach_px
-from impasto.tiling import bind_tiled
+from impasto.images.image import Size
+from impasto.machine import Precision
+from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.vgg import vgg, vgg_layers
+from impasto.objectives.criterion import Criterion
+from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
+from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
+from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.synthesis.loop import Iterate, synthesise
+from impasto.tasks.settings import InvertSettings, TransferSettings
+from impasto.tiles.budget import Fit, Limits, lessened
+from impasto.tiles.criterion import bind_tiled
+from impasto.tiles.reading import feature_error
+from impasto.tiles.windows import cut, grid_px, margin_px, reach_px
 
 DEPTHS = (2, 2, 3, 3, 3)
 LAYERS = tuple(layer for layer in vgg_layers(DEPTHS) if layer != "pool5")
@@ -79,6 +83,7 @@ def require_equal(tiled: Criterion, whole: Criterion, image: Tensor, within: flo
 # The same numbers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("padding", ["zero", "replicate"])
 @pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((64, 141), (64, 64)), ((50, 33), (1, 1))])
@@ -92,6 +97,7 @@ def test_tiles_are_the_whole(pooling: Pooling, padding: Padding, size: Size, cor
     require_equal(tiled, objective.bind(network, size), random_image(*size, 4, network.precision), within)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("represent", [gram_matrix, channel_moments, mean_and_gram])
 def test_each_layers_statistics(layer: str, represent: Representation) -> None:
@@ -102,6 +108,7 @@ def test_each_layers_statistics(layer: str, represent: Representation) -> None:
     require_equal(tiled, objective.bind(network, size), random_image(*size, 2), 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("distance", [mean_squared_error, normalised_squared_error])
 def test_each_layers_activations(layer: str, distance: Distance) -> None:
@@ -139,6 +146,7 @@ def test_against_autograd() -> None:
     assert (gradient - truth).norm() <= 1e-9 * truth.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_the_real_network(plain: Network, precision: Precision) -> None:
     dtype = torch.float64 if precision == "float64" else torch.float32
@@ -154,7 +162,7 @@ def test_the_real_network(plain: Network, precision: Precision) -> None:
 @pytest.mark.parametrize("layers", [[], ["relu1_1"]])
 def test_priors_in_strips(monkeypatch: pytest.MonkeyPatch, strip: int, layers: list[str]) -> None:
     """Also one that is no mean over pixels, which is taken whole, and an objective of priors alone."""
-    monkeypatch.setattr(impasto.tiling, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(impasto.tiles.criterion, "STRIP_PIXELS", strip)
     size, network = (23, 31), narrow()
     objective = content(random_image(*size, 1), layers) if layers else Objective(())
     objective += prior("smoothness", 0.5, lambda image: total_variation(image, 1.5), reach_px=1)
@@ -190,6 +198,7 @@ def test_the_reach_is_what_a_position_sees(layer: str) -> None:
     assert int(seen.max()) == (position + 1) * stride - 1 + reach
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_margin_is_not_larger_than_needed(monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
     """One step of the grid less, and the numbers are others; with the margin they are equal (see above)."""
@@ -197,7 +206,7 @@ def test_the_margin_is_not_larger_than_needed(monkeypatch: pytest.MonkeyPatch, l
     objective, image = style(random_image(64, 64, 1), [layer]), random_image(*size, 2)
     _, truth = objective.bind(network, size).losses_and_gradient(image)
     less = margin_px(network, [layer]) - grid_px(network, [layer])
-    monkeypatch.setattr(impasto.tiles, "margin_px", lambda *_: less)
+    monkeypatch.setattr(impasto.tiles.windows, "margin_px", lambda *_: less)
     _, found = bind_tiled(objective, network, size, (80, 80)).losses_and_gradient(image)
     assert (found - truth).norm() > 1e-6 * truth.norm()
 
@@ -246,17 +255,19 @@ def test_tiles_are_halved_where_memory_ends(
     objective = style(random_image(64, 64, 1), RECTIFIED[:3]) + content(random_image(*size, 2), ["conv2_2"])
     whole, image = objective.bind(network, size), random_image(*size, 4)
     tiled = bind_tiled(objective, network, size, (97, 83))
-    of_a_tile = impasto.tilers.tile_gradient
+    of_a_tile = impasto.tiles.tiler.tile_gradient
 
     def short(network: Network, crop: Tensor, *more: object) -> object:
         if crop[0, 0].numel() > 75 * 75:
             raise torch.OutOfMemoryError
         return of_a_tile(network, crop, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(impasto.tilers, "tile_gradient", short)
+    monkeypatch.setattr(impasto.tiles.tiler, "tile_gradient", short)
     require_equal(tiled, whole, image, 1e-9)
     assert "tiles are halved to 41 × 48 px" in capsys.readouterr().err
-    monkeypatch.setattr(impasto.tilers, "tile_gradient", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(
+        impasto.tiles.tiler, "tile_gradient", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError())
+    )
     with pytest.raises(torch.OutOfMemoryError):
         tiled.losses_and_gradient(image)
 
@@ -305,7 +316,7 @@ def test_a_share_of_the_memory(normalised: Network) -> None:
 
 
 def test_memory_that_nobody_knows() -> None:
-    assert impasto.memory.limits(InvertSettings(), torch.device("mps")).memory == math.inf
+    assert impasto.tiles.budget.limits(InvertSettings(), torch.device("mps")).memory == math.inf
 
 
 def test_a_tile_that_is_asked_for(normalised: Network) -> None:
@@ -313,7 +324,7 @@ def test_a_tile_that_is_asked_for(normalised: Network) -> None:
     assert fit_of(normalised, 1e12, tile_px=512).core((512, 300)) is None
     assert isinstance(
         fit_of(normalised, 1e12, tile_px=32).bind(style(random_image(64, 64), ["relu1_1"]), normalised, (48, 48)),
-        impasto.tiling.TiledCriterion,
+        impasto.tiles.criterion.TiledCriterion,
     )
 
 
@@ -347,6 +358,7 @@ def test_sentences(options: tuple[object, ...], code: int, sentence: str) -> Non
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize(("statistics", "most"), [("gram", 2), ("wasserstein", 8)])
 def test_a_tiled_run_paints_the_same(statistics: str, most: int) -> None:
@@ -363,11 +375,12 @@ def test_a_tiled_run_paints_the_same(statistics: str, most: int) -> None:
     assert "tile_px" not in read_json(Path("whole/summary.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 def test_a_tiled_run_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the memory that it began with, although more is free by then."""
-    monkeypatch.setattr(impasto.memory, "free_memory", lambda device: 33e6)
-    monkeypatch.setattr(impasto.memory, "LEAST_PX", 32)
+    monkeypatch.setattr(impasto.tiles.budget, "free_memory", lambda device: 33e6)
+    monkeypatch.setattr(impasto.tiles.budget, "LEAST_PX", 32)
     assert call(*WORDS, "-o", "whole").code == 0
 
     def stopping(*given: object) -> Iterator[Iterate]:
@@ -376,38 +389,39 @@ def test_a_tiled_run_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> Non
                 signal.raise_signal(signal.SIGTERM)
             yield iterate
 
-    monkeypatch.setattr(impasto.runs, "synthesise", stopping)
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", stopping)
     assert call(*WORDS, "-o", "parts").code == 130
-    monkeypatch.setattr(impasto.runs, "synthesise", synthesise)
-    monkeypatch.setattr(impasto.memory, "free_memory", lambda device: 1e10)
+    monkeypatch.setattr(impasto.runs.paint, "synthesise", synthesise)
+    monkeypatch.setattr(impasto.tiles.budget, "free_memory", lambda device: 1e10)
     assert call("resume", "parts").code == 0
     assert (pixels(Path("whole/result.png")) == pixels(Path("parts/result.png"))).all()
     summaries = [read_json(Path(name) / "summary.json") for name in ("whole", "parts")]
     assert summaries[0]["tile_px"] == summaries[1]["tile_px"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_budget_is_kept(tmp_path: Path) -> None:
     save_pictures(tmp_path)
     program = """
 import sys
-from impasto.cli import main
+from impasto.cli.app import main
 try:
     main(sys.argv[1:])
 finally:
     print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
     words = ["invert", "photo.png", "--layer", "relu2_1", "--size", "1100", "--steps", "1", "--frames", "0"]
-    words += ["--threads", "1", "--memory", "1.1GB", "--quiet", "--out", "out"]
+    words += ["--threads", "1", "--memory", "1.2GB", "--quiet", "--out", "out"]
     command = [sys.executable, "-c", program, *words]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
     peak = int(re.search(r"VmHWM:\s*(\d+)", ended.stdout)[1]) * 1024  # type: ignore[index]
     assert read_json(tmp_path / "out" / "summary.json")["tile_px"]
-    assert peak <= 1.1e9
+    assert peak <= 1.2e9
 
 
 def test_settings_of_memory() -> None:
     assert InvertSettings().memory == "auto"
     for text, size in {"4GB": 4e9, "500 mb": 5e8, "1.5GiB": 1.5 * 2**30}.items():
-        assert impasto.memory.parse_memory(text) == size
+        assert impasto.tiles.budget.parse_memory(text) == size
         assert InvertSettings(memory=text).memory == text

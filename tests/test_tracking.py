@@ -14,15 +14,16 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-import impasto.tracking
+import impasto.runs.tracking
 import wandb_file
 from command import call, read_json, read_lines, save_pictures
 from impasto.errors import SpecError
 from impasto.extras import import_extra, import_tracker
-from impasto.recorders import Recorder, frame_steps
-from impasto.synthesis import Iterate
-from impasto.trackers import Tracked, Tracker, flat
-from impasto.tracking import Tracking
+from impasto.images.animations import frame_steps
+from impasto.runs.recorders import Recorder
+from impasto.runs.trackers import Tracked, Tracker, flat
+from impasto.runs.tracking import Tracking
+from impasto.synthesis.loop import Iterate
 
 PARTS = ("conv1_1", "relu2_1")
 TRACKERS = ("wandb", "tensorboard", "mlflow")
@@ -67,11 +68,13 @@ def losses_of(lines: list[dict[str, Any]]) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet(done: Run) -> None:
     assert done.ended.stdout == f"{done.folder}\n"
     assert not done.ended.stderr
 
 
+@pytest.mark.slow
 def test_all_files_are_in_the_run_s_folder(done: Run) -> None:
     assert {path.name for path in (done.folder / "tracking").iterdir()} == set(TRACKERS)
     assert {path.name for path in done.folder.parent.iterdir()} == {"run", "photo.png", "painting.png"}
@@ -80,6 +83,7 @@ def test_all_files_are_in_the_run_s_folder(done: Run) -> None:
 # The real packages ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wandb(done: Run) -> None:
     files = sorted((done.folder / "tracking" / "wandb").glob("offline-run-*/*.wandb"), key=os.path.getmtime)
     assert len(files) == len(PARTS)
@@ -111,6 +115,7 @@ def test_wandb(done: Run) -> None:
         assert found["exit_code"] == 0
 
 
+@pytest.mark.slow
 def test_wandb_is_told_nothing_of_the_program(done: Run) -> None:
     """No code, no repository, no terminal output."""
     for folder in (done.folder / "tracking" / "wandb").glob("offline-run-*"):
@@ -123,6 +128,7 @@ def test_wandb_is_told_nothing_of_the_program(done: Run) -> None:
         assert not wandb_file.read(file)["run"].git.remote_url
 
 
+@pytest.mark.slow
 def test_tensorboard(done: Run) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -146,6 +152,7 @@ def test_tensorboard(done: Run) -> None:
         assert b"    settings/size = 48\n" in settings.tensor_proto.string_val[0]
 
 
+@pytest.mark.slow
 def test_mlflow(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = import_tracker("mlflow")
@@ -172,6 +179,7 @@ def test_mlflow(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(list((artifacts / "frames").iterdir())) == FRAMES
 
 
+@pytest.mark.slow
 def test_without_the_option_no_tracker_is_loaded(tmp_path: Path) -> None:
     save_pictures(tmp_path)
     words = [
@@ -187,7 +195,7 @@ def test_without_the_option_no_tracker_is_loaded(tmp_path: Path) -> None:
     ]
     program = f"""
 import sys
-from impasto.cli import main
+from impasto.cli.app import main
 try:
     main({words})
 except SystemExit as ended:
@@ -290,10 +298,11 @@ def with_fakes(monkeypatch: pytest.MonkeyPatch, fails_at: str) -> dict[str, list
         started[name].append(Fake(fails_at if name == "tensorboard" else ""))
         return started[name][-1]
 
-    monkeypatch.setattr(impasto.tracking, "start_tracker", start)
+    monkeypatch.setattr(impasto.runs.tracking, "start_tracker", start)
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails_at", ["start", "numbers", "picture", "results", "end", ""])
 def test_a_tracker_that_fails_is_dropped(fails_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path)
@@ -317,6 +326,7 @@ def test_a_tracker_that_fails_is_dropped(fails_at: str, tmp_path: Path, monkeypa
     assert [what for what, _ in started["mlflow"][0].told] == [what for what, _ in started["mlflow"][1].told]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_ends_its_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -326,7 +336,9 @@ def test_a_run_that_fails_ends_its_trackers(tmp_path: Path, monkeypatch: pytest.
     assert ended.code == 4
     assert started["mlflow"][0].told[-1] == ("end", "diverged")
 
-    monkeypatch.setattr("impasto.runs.save_result", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "impasto.runs.paint.save_result", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     ended = call("invert", "photo.png", "--size", 32, "--steps", 2, "--out", "other", "--quiet", "--track", "mlflow")
     assert ended.code == 1
     assert started["mlflow"][1].told[-1] == ("end", "failed")

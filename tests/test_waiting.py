@@ -65,8 +65,8 @@ def test_the_environment_is_put_back_after_an_error() -> None:
 
 # Stands in for the command line's `main`: says what the environment is, and whether PyTorch has been loaded already.
 ENTRY = """
-import os, sys, impasto.cli
-impasto.cli.main = lambda: print(*(os.environ.get(name) for name in {names}), "torch" in sys.modules)
+import os, sys, impasto.cli.app
+impasto.cli.app.main = lambda: print(*(os.environ.get(name) for name in {names}), "torch" in sys.modules)
 sys.argv = ["impasto"]
 {begin}
 """
@@ -75,7 +75,7 @@ sys.argv = ["impasto"]
 @pytest.mark.parametrize(
     "begin",
     [
-        "impasto.cli.program()",
+        "impasto.cli.app.program()",
         "import runpy; runpy.run_module('impasto', run_name='__main__')",
         "from importlib.metadata import EntryPoint; EntryPoint('impasto', {script!r}, 'console_scripts').load()()",
     ],
@@ -92,8 +92,8 @@ def test_the_program_waits_briefly_before_pytorch_is_loaded(begin: str) -> None:
     "use",
     [
         "import impasto; impasto.open_network",
-        "import impasto.cli",
-        "from contextlib import suppress\nfrom impasto.cli import main\nwith suppress(SystemExit): main(['networks'])",
+        "import impasto.cli.app",
+        "from impasto.cli.app import main\ntry: main(['networks'])\nexcept SystemExit: pass",
     ],
 )
 def test_a_host_is_left_alone(use: str) -> None:
@@ -105,16 +105,16 @@ def test_a_host_is_left_alone(use: str) -> None:
 WORKER = """
 import os
 from pathlib import Path
-from impasto import engines
-from impasto.workers import Place
+from impasto.batch import processes
+from impasto.batch.worker import Place
 
 def say(connection, place, number):
     connection.send((os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME")))
 
 if __name__ == "__main__":
-    engines.serve = say
+    processes.serve = say
     before = dict(os.environ)
-    worker = engines._begin(Place(Path("."), 1), 0)
+    worker = processes._begin(Place(Path("."), 1), 0)
     print(*worker.connection.recv())
     worker.process.join()
     assert dict(os.environ) == before
@@ -134,7 +134,7 @@ def test_workers_of_a_batch_wait_briefly(theirs: dict[str, str], found: str, tmp
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is asked")
 def test_openmp_hears_of_it_if_python_sets_it_before_pytorch_is_loaded() -> None:
     """OpenMP itself says which number of spins it has read."""
-    code = "import impasto.cli\nimpasto.cli.main = lambda: __import__('torch')\nimpasto.cli.program()"
+    code = "import impasto.cli.app\nimpasto.cli.app.main = lambda: __import__('torch')\nimpasto.cli.app.program()"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, timeout=120, check=True,

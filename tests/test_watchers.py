@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from impasto.cli import main
+from conftest import EXAMPLES
+from impasto.cli.app import main
 
-RUN = ["invert", "examples/red-panda.webp", "--size", "48", "--steps", "12", "--frames", "0", "--precision", "float32"]
+PANDA = str(EXAMPLES / "red-panda.webp")
+RUN = ["invert", PANDA, "--size", "48", "--steps", "12", "--frames", "0", "--precision", "float32"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = " ".join([sys.executable, "-m", "impasto", *RUN, "--json", "-o", str(out), "| head -1"])
@@ -22,11 +25,12 @@ def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path: Path) -> None:
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 12
 
 
+@pytest.mark.slow
 def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
     """What a shell does to jobs in the background of a script: Ctrl-C is for the others."""
     program = f"""
 import os, signal, threading
-from impasto.cli import main
+from impasto.cli.app import main
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 main({[*RUN, "--quiet", "-o", str(tmp_path / "out")]!r})

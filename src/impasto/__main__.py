@@ -1,5 +1,5 @@
 """`python -m impasto`."""
 
-from impasto.cli import program
+from impasto.cli.app import program
 
 program()

@@ -1,0 +1,206 @@
+"""The public names of impasto and the module that each comes from. They are written here and nowhere else."""
+
+from .batch.run import (
+    run_batch as run_batch,
+)
+from .errors import (
+    ImpastoError as ImpastoError,
+)
+from .folders.records import (
+    read_run as read_run,
+)
+from .images.files import (
+    load_image as load_image,
+)
+from .images.files import (
+    load_picture as load_picture,
+)
+from .images.files import (
+    save_image as save_image,
+)
+from .images.image import (
+    Image as Image,
+)
+from .images.image import (
+    Picture as Picture,
+)
+from .images.image import (
+    psnr as psnr,
+)
+from .images.image import (
+    resize as resize,
+)
+from .networks.catalogue import (
+    open_network as open_network,
+)
+from .networks.means import (
+    Means as Means,
+)
+from .networks.means import (
+    load_means as load_means,
+)
+from .networks.means import (
+    mean_activations as mean_activations,
+)
+from .networks.means import (
+    normalise as normalise,
+)
+from .networks.means import (
+    save_means as save_means,
+)
+from .networks.network import (
+    Network as Network,
+)
+from .objectives.criterion import (
+    Criterion as Criterion,
+)
+from .objectives.distances import (
+    mean_squared_error as mean_squared_error,
+)
+from .objectives.distances import (
+    normalised_squared_error as normalised_squared_error,
+)
+from .objectives.objective import (
+    Match as Match,
+)
+from .objectives.objective import (
+    Objective as Objective,
+)
+from .objectives.objective import (
+    Prior as Prior,
+)
+from .objectives.objective import (
+    content as content,
+)
+from .objectives.objective import (
+    prior as prior,
+)
+from .objectives.objective import (
+    style as style,
+)
+from .objectives.priors import (
+    alpha_norm as alpha_norm,
+)
+from .objectives.priors import (
+    out_of_range as out_of_range,
+)
+from .objectives.priors import (
+    total_variation as total_variation,
+)
+from .objectives.representations import (
+    activations as activations,
+)
+from .objectives.representations import (
+    channel_moments as channel_moments,
+)
+from .objectives.representations import (
+    gram_matrix as gram_matrix,
+)
+from .objectives.representations import (
+    mean_and_gram as mean_and_gram,
+)
+from .objectives.wasserstein import (
+    Wasserstein as Wasserstein,
+)
+from .objectives.wasserstein import (
+    wasserstein_distance as wasserstein_distance,
+)
+from .pages.comparison import (
+    write_comparison as write_comparison,
+)
+from .pages.run_page import (
+    write_report as write_report,
+)
+from .runs.start import (
+    resume as resume,
+)
+from .runs.start import (
+    run as run,
+)
+from .study.plan import (
+    plan_study as plan_study,
+)
+from .study.run import (
+    run_study as run_study,
+)
+from .synthesis.composition import (
+    Composition as Composition,
+)
+from .synthesis.inits import (
+    covering as covering,
+)
+from .synthesis.inits import (
+    from_image as from_image,
+)
+from .synthesis.inits import (
+    noise as noise,
+)
+from .synthesis.lbfgs import (
+    lbfgs as lbfgs,
+)
+from .synthesis.loop import (
+    Iterate as Iterate,
+)
+from .synthesis.loop import (
+    synthesise as synthesise,
+)
+from .synthesis.optimisers import (
+    adam as adam,
+)
+from .synthesis.parameterisations import (
+    Fourier as Fourier,
+)
+from .synthesis.parameterisations import (
+    Pixels as Pixels,
+)
+from .synthesis.schedules import (
+    Stage as Stage,
+)
+from .synthesis.schedules import (
+    octaves as octaves,
+)
+from .synthesis.schedules import (
+    single as single,
+)
+from .tasks.presets import (
+    preset as preset,
+)
+from .tasks.recipes import (
+    amalgamate as amalgamate,
+)
+from .tasks.recipes import (
+    invert as invert,
+)
+from .tasks.recipes import (
+    reconstruct as reconstruct,
+)
+from .tasks.recipes import (
+    texture as texture,
+)
+from .tasks.recipes import (
+    transfer as transfer,
+)
+from .tasks.settings import (
+    AmalgamateSettings as AmalgamateSettings,
+)
+from .tasks.settings import (
+    InvertSettings as InvertSettings,
+)
+from .tasks.settings import (
+    ReconstructSettings as ReconstructSettings,
+)
+from .tasks.settings import (
+    TextureSettings as TextureSettings,
+)
+from .tasks.settings import (
+    TransferSettings as TransferSettings,
+)
+from .tasks.spec import (
+    RunSpec as RunSpec,
+)
+from .tiles.criterion import (
+    bind_tiled as bind_tiled,
+)
+from .tiles.reading import (
+    feature_error as feature_error,
+)

@@ -1,0 +1,121 @@
+"""The runs of a batch on a Ray cluster: a task for each, begun again elsewhere where its node is lost.
+
+A task is handed a RunSpec and the name of a folder that all nodes see; where it begins again it finds the last
+checkpoint there. Ray does not do that by itself, since it would not take less memory where that was short.
+"""
+
+import platform
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from types import ModuleType
+from typing import Any
+
+from impasto.batch.processes import LOOK_SECONDS, Again, Ended, Engine, Job, KilledError, Try
+from impasto.batch.worker import Failure, Place, attempt
+from impasto.cluster.connection import connected
+from impasto.errors import ImpastoError, InterruptedRunError, OutputError
+from impasto.tasks.spec import RunSpec
+
+RETRIES = 5  # of one run, after its node was lost
+AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
+PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
+
+
+@contextmanager
+def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
+    """An engine on the Ray cluster at an address, "auto" for the one of this machine; disconnected at the end.
+
+    `marker` is a file in the batch's folder by which a node knows that it sees the same folder. A run takes as many
+    cores as it has threads, and a graphics processor where the cluster has some. Raises SpecError without the package,
+    OutputError where there is no cluster.
+    """
+    with connected(address) as ray:
+        yield lambda jobs, stop: _work(ray, jobs, stop, place, marker, jobs_at_once)
+
+
+def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:
+    """The same as `attempt`, on a node that has to see the batch's folder first."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nodes begun by a script in its background: `ray.cancel`
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # raises SIGINT, and would not be heard
+    try:
+        seen = (place.out / file).read_bytes()
+    except OSError:
+        seen = b""
+    if seen != marker:
+        needed = "a batch on a cluster needs a folder that all nodes share"
+        return Failure("OutputError", f"the node {platform.node()} does not see {place.out}; {needed}")
+    return attempt(spec, name, place)
+
+
+def _work(
+    ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: Path, jobs_at_once: int | None
+) -> Iterator[Ended | Again | None]:
+    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=0)
+    waiting, handed, mark = deque(Try(job, place) for job in jobs), dict[Any, Try](), marker.read_bytes()
+    lost = dict[str, int]()  # how often each run's node was
+    asked_at = None
+    while waiting or handed:
+        while waiting and not stop.is_set() and len(handed) < _most(ray, place, jobs_at_once):
+            this = waiting.popleft()
+            handed[task.remote(this.job.spec, this.job.name, this.place, mark, marker.name)] = this
+        if stop.is_set():
+            waiting.clear()
+            late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
+            if asked_at is None or late:
+                asked_at = time.monotonic()
+                for reference in handed:
+                    with suppress(Exception):  # it may have just ended
+                        ray.cancel(reference, force=late)
+        done, _ = ray.wait(list(handed), num_returns=1, timeout=LOOK_SECONDS) if handed else ((), ())
+        if not done:
+            yield None
+        for reference in done:
+            this, error = handed.pop(reference), _error(ray, reference)
+            if stop.is_set() and isinstance(error, (KilledError, _LostError)):
+                error = InterruptedRunError("stopped")
+            if isinstance(error, _LostError) and lost.get(this.job.name, 0) < RETRIES:
+                lost[this.job.name] = lost.get(this.job.name, 0) + 1
+                waiting.appendleft(this)
+            elif not stop.is_set() and (further := this.next(error, beside_others=True)):
+                waiting.append(further)
+                yield further.again(error, "")
+            else:
+                yield this.ended(error)
+
+
+class _LostError(ImpastoError):
+    """The node of a run is lost."""
+
+
+def _resources(ray: ModuleType, jobs: Sequence[Job], place: Place) -> dict[str, Any]:
+    wants = any(job.spec.settings.device != "cpu" for job in jobs)
+    return {"num_cpus": place.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
+
+
+def _most(ray: ModuleType, place: Place, jobs_at_once: int | None) -> int:
+    """How many tasks to have handed over; the cluster may have grown meanwhile."""
+    if jobs_at_once is not None:
+        return jobs_at_once
+    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // place.threads))
+
+
+def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:
+    """What a task came to."""
+    try:
+        failure: Failure | None = ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return InterruptedRunError("stopped")
+    except ray.exceptions.RayTaskError as error:  # not even begun: `attempt` lets no exception out
+        return OutputError(
+            f"a node cannot run impasto ({' '.join(str(error.cause).split())[:300]}); install it on all nodes"
+        )
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        return KilledError("its process was ended, perhaps because memory was short", short=True)
+    except ray.exceptions.RayError as error:
+        return _LostError(f"its node was lost each of {RETRIES + 1} times ({' '.join(str(error).split())[:300]})")
+    return None if failure is None else failure.error()

@@ -1,0 +1,127 @@
+"""One run of a batch, in whichever process does it, and a process that does one after another.
+
+Into a process go a RunSpec and where its folder is; out of it comes nothing, or why the run failed, in a sentence. All
+else is in the folder.
+"""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from impasto import errors
+from impasto.batch.leases import leased
+from impasto.batch.thumbnails import save_thumbnails
+from impasto.errors import ImageError, ImpastoError
+from impasto.files import sha256
+from impasto.series.members import Hashes, make, standing
+from impasto.tasks.spec import RunSpec
+
+LOG = "workers.log"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are made and how: the batch's folder, threads of a run, seconds between its checkpoints.
+
+    A run takes a `memory_share` of what it may: less than 1 where it is tried again because that was too much.
+    """
+
+    out: Path
+    threads: int
+    checkpoint_seconds: float = 30.0
+    memory_share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An ImpastoError as it crosses a process border: the name of its class, and its sentence."""
+
+    kind: str
+    sentence: str
+
+    def error(self) -> ImpastoError:
+        """The error that it was."""
+        made: ImpastoError = getattr(errors, self.kind)(self.sentence)
+        return made
+
+
+def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
+    """Make the run `name`, on from its last checkpoint where there is one. Returns why it failed, if it has."""
+    folder = place.out / name
+    try:
+        torch.set_num_threads(place.threads)
+        with leased(place.out, name):
+            hashes = picture_hashes(spec)
+            stands = standing(spec, folder, hashes)
+            if stands == "other":
+                return Failure("OutputError", f"{folder} holds something else than this run")
+            if stands != "done":  # another may have done it, while it was waited for
+                make(spec, folder, hashes, "nothing", place.checkpoint_seconds, place.memory_share)
+            save_thumbnails(place.out, name, spec.pictures)
+    except ImpastoError as error:
+        return Failure(type(error).__name__, str(error))
+    except OSError as error:
+        return Failure("OutputError", f"{folder} cannot be written: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return Failure("InterruptedRunError", "stopped at once")
+    except MemoryError:
+        return Failure("OutOfMemoryError", f"there is not enough memory for {spec.settings.size} px")
+    except Exception as error:  # not one run's fault may end the others
+        traceback.print_exc()
+        return Failure(
+            "ImpastoError", f"impasto itself failed ({type(error).__name__}: {' '.join(str(error).split())})"
+        )
+    return None
+
+
+def picture_hashes(spec: RunSpec) -> Hashes:
+    """SHA-256 of each picture. Raises ImageError where one cannot be read."""
+    hashes = {}
+    for path in spec.pictures:
+        try:
+            hashes[path] = sha256(path)
+        except OSError as error:
+            missing = f"there is no file {path}"
+            raise ImageError(missing if not path.exists() else f"{path} cannot be read: {error.strerror}") from None
+    return hashes
+
+
+def serve(connection: Connection, place: Place, number: int) -> None:
+    """The life of a worker process: runs as they come over the connection, until it is closed.
+
+    SIGTERM stops a run after its step, with a checkpoint; so does the end of the process that began this one. Words go
+    to a log in the batch's folder.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
+    with open(os.devnull) as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+    try:
+        log = os.open(place.out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:  # the run will say so
+        log = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(log, stream.fileno())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    try:
+        while True:
+            spec, name = connection.recv()
+            connection.send(attempt(spec, name, place))
+    except (EOFError, OSError):
+        return
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

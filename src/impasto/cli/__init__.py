@@ -1,0 +1,1 @@
+"""The command line: words to settings, errors to sentences and exit codes."""

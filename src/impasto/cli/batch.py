@@ -1,0 +1,135 @@
+"""`impasto batch`: the command's words; `impasto.batch` does the rest."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from impasto.batch.inputs import find_pairs
+from impasto.cli.options import CheckpointSeconds, chosen_in, located_or_told, shown, told
+from impasto.errors import SpecError
+from impasto.folders.specfiles import read_spec
+from impasto.tasks.presets import DEFAULT
+from impasto.tasks.presets import preset as settings_of
+from impasto.tasks.settings import INITS, make_settings
+
+if TYPE_CHECKING:
+    from impasto.batch.processes import Engine, Job
+
+Count = Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=10000))]
+RECIPE = "transfer"
+
+
+def batch(
+    contents: Path,
+    /,
+    *,
+    styles: Path | None = None,
+    recipe: str | None = None,
+    preset: str = DEFAULT,
+    spec: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    jobs: Annotated[Count, Parameter(alias="-j")] = None,
+    cluster: str | None = None,
+    checkpoint: CheckpointSeconds = 30.0,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    **settings: str,
+) -> None:
+    """Do a recipe for every picture in CONTENTS with every picture in STYLES, or for every row of a list.
+
+    impasto batch photos/ --styles paintings/ --size 384 --jobs 2 -o painted
+
+    The same command given again goes on where it stopped, however that was; finished runs are not made again.
+
+    Parameters
+    ----------
+    contents
+        Folder of pictures (with those below it), a picture, or a list: CSV or TOML, see docs/batch.md.
+    styles
+        Folder of style pictures, or one; for recipes of two pictures.
+    recipe
+        transfer, amalgamate, texture, invert or reconstruct; by default the spec's, or transfer.
+    preset
+        Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md.
+    spec
+        Recipe and settings from a spec in TOML, a result of impasto (PNG), or the folder of a run.
+    out
+        Folder for the runs, by default runs/batch-RECIPE-CONTENTS.
+    jobs
+        Runs at once, each in a process with its share of the threads; by default 1, on a cluster as many as it takes.
+    cluster
+        Make the runs on a Ray cluster: auto for the one of this machine, or an address (needs the extra ray).
+    checkpoint
+        Seconds between a run's checkpoints; 0 for one only where it is stopped.
+    force
+        Make all of it anew, in place of whatever batch the folder holds.
+    quiet
+        Say nothing but errors and the page's name.
+    json
+        Print a line of JSON for each run that ends, and one with the page at the end.
+    settings
+        Any option of the recipe, with its value (see its own --help): --style-weight 2; --cumulative true.
+
+    """
+    with told(json):
+        task, values, name = _chosen(recipe, preset, spec, settings)
+        pairs = find_pairs(contents, styles, task)
+        folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
+        if cluster is not None:  # nodes have working directories of their own
+            folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
+        from impasto.batch.run import open_batch, plan, run_batch
+
+        planned = plan(pairs, task, values, name)
+        with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
+            left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
+            page = run_batch(planned, left, folder, engine, show=shown(json, quiet))
+    if not json:
+        print(page)
+
+
+def _chosen(
+    recipe: str | None, preset: str, spec: Path | None, options: dict[str, str]
+) -> tuple[str, dict[str, Any], str]:
+    """The task, the settings that are not left to its defaults, and the preset's name."""
+    values: dict[str, Any] = {}
+    task, name = recipe or RECIPE, preset
+    if spec is not None:
+        given = located_or_told(read_spec(spec), other_pictures=True)
+        if recipe not in (None, given.task):
+            raise SpecError(f"{spec} is of {given.task}, not of {recipe}; leave --recipe out")
+        task, values = given.task, chosen_in(given.settings)
+        name = given.preset if preset == DEFAULT else preset
+    values |= chosen_in(settings_of(task, preset))
+    values |= {key.replace("-", "_"): value for key, value in options.items()}
+    values = chosen_in(make_settings(task, **values))
+    for key in ("weights", "means", "init"):
+        if values.get(key) not in (None, *INITS):
+            values[key] = type(values[key])(Path(values[key]).absolute())
+    return task, values, name
+
+
+@contextmanager
+def _engine(
+    planned: "Sequence[Job]", folder: Path, jobs: int | None, cluster: str | None, checkpoint: float
+) -> "Iterator[Engine]":
+    import torch
+
+    from impasto.batch.processes import on_this_machine
+    from impasto.batch.run import BATCH_FILE
+    from impasto.batch.worker import Place
+
+    if cluster is None:
+        at_once = jobs or 1
+        place = Place(folder, max(1, torch.get_num_threads() // at_once), checkpoint)
+        yield partial(on_this_machine, place=place, workers=at_once)
+        return
+    from impasto.batch.ray import on_cluster
+
+    place = Place(folder, planned[0].spec.settings.threads or 1, checkpoint)
+    with on_cluster(cluster, place, folder / BATCH_FILE, jobs) as engine:
+        yield engine

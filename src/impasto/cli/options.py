@@ -1,0 +1,96 @@
+"""What the commands share: options for the output, and how settings and pictures are taken from words."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, validators
+
+from impasto.errors import ImpastoError
+from impasto.extras import TrackerName
+from impasto.folders.specfiles import SpecFile, located
+from impasto.tasks.settings import Settings
+from impasto.tasks.spec import RunSpec
+
+CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e6))]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go and what is said on the way."""
+
+    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    "Folder for the results, which must not exist yet; by default a new one under runs/."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Replace the folder if it holds an earlier run."
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    "Say nothing but errors and the folder's name."
+    preset: str = "default"
+    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print a line of JSON for each step, and one with the results at the end."
+    mp4: Annotated[bool, Parameter(negative="")] = False
+    "Write the animation as MP4 too (needs the extra video)."
+    track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
+    "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
+    checkpoint: CheckpointSeconds = 30.0
+    "Seconds between checkpoints, from which `impasto resume` goes on; 0 for one only where the run is interrupted."
+    cluster: Annotated[str | None, Parameter(show_default=False)] = None
+    "Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray)."
+    save_spec: Annotated[Path | None, Parameter(show_default=False)] = None
+    "Write pictures and settings to this file, for `impasto run`, and do nothing else."
+
+
+def split_pictures(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words up to the first option, and the rest."""
+    pictures = list(takewhile(lambda word: not word.startswith("-"), words))
+    return pictures, list(words[len(pictures) :])
+
+
+def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
+    """The spec with its files where they are now; what is not as it was in that run is said on standard error."""
+    if other_pictures:
+        return located(replace(found, spec=found.spec.model_copy(update={"pictures": ()})))[0]
+    spec, changed = located(found)
+    versions = {name: _public(version(name)) for name in ("impasto", "torch")}
+    other = [
+        f"that run was by {name} {found.provenance[name]}, this is {now}"
+        for name, now in versions.items()
+        if _public(str(found.provenance.get(name, now))) != now
+    ]
+    for sentence in [*changed, *other]:
+        print(f"impasto: {sentence}; the result may differ", file=sys.stderr)
+    return spec
+
+
+def _public(number: str) -> str:
+    """A version without its build (+cpu, +cu130): not all packages of PyTorch name it."""
+    return number.partition("+")[0]
+
+
+def chosen_in(settings: Settings) -> dict[str, Any]:
+    """What settings say that is not left to their defaults."""
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def shown(json: bool, quiet: bool) -> Literal["json", "nothing", "progress"]:
+    """What two options together ask for."""
+    return "json" if json else "nothing" if quiet else "progress"
+
+
+@contextmanager
+def told(json: bool) -> Iterator[None]:
+    """Where programs watch, a failure is an event too."""
+    try:
+        yield
+    except ImpastoError as error:
+        if json:
+            from impasto.events import print_json
+
+            print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
+        raise

@@ -1,0 +1,169 @@
+"""The commands that begin with what a run has left, and what all tasks' commands end in. PyTorch is imported late."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from impasto.cli.options import CheckpointSeconds, Output, chosen_in, located_or_told, shown, told
+from impasto.errors import OutputError, SpecError
+from impasto.folders.specfiles import read_spec, relative_to, spec_toml
+from impasto.tasks.presets import DEFAULT, preset
+from impasto.tasks.settings import TASKS, Settings, make_settings
+from impasto.tasks.spec import RunSpec
+
+
+def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
+    """Run a task, or only write its spec: a preset wins over a given spec, and what is asked for over both."""
+    values: dict[str, Any] = {} if given is None else chosen_in(given.settings)
+    values |= chosen_in(preset(task, output.preset)) | chosen_in(asked)
+    name = given.preset if given is not None and output.preset == DEFAULT else output.preset
+    spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
+    if output.save_spec is not None:
+        _save_spec(spec, output.save_spec, force=output.force)
+        print(output.save_spec)
+        return
+    from impasto.runs.start import run
+
+    with told(output.json):
+        folder = run(
+            spec,
+            output.out,
+            force=output.force,
+            show=shown(output.json, output.quiet),
+            track=output.track,
+            mp4=output.mp4,
+            checkpoint_seconds=output.checkpoint,
+            cluster=output.cluster,
+        )
+    if not output.json:
+        print(folder)
+
+
+def resume(
+    run: Path,
+    /,
+    *,
+    mp4: Annotated[bool, Parameter(negative="")] = False,
+    checkpoint: CheckpointSeconds = 30.0,
+    cluster: Annotated[str | None, Parameter(show_default=False)] = None,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Go on with a run that was interrupted or killed; on the same machine it ends as if nothing had been.
+
+    Parameters
+    ----------
+    run
+        Folder of the run. One that is done is left as it is.
+    mp4
+        Write the animation as MP4 too (needs the extra video).
+    checkpoint
+        Seconds between checkpoints; 0 for one only where the run is interrupted.
+    cluster
+        Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray).
+    quiet
+        Say nothing but errors and the folder's name.
+    json
+        Print a line of JSON for each step, and one with the results at the end.
+
+    """
+    from impasto.runs import start as runs
+
+    with told(json):
+        folder = runs.resume(run, show=shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
+    if not json:
+        print(folder)
+
+
+def sweep(
+    spec: Path,
+    /,
+    *,
+    vary: Annotated[tuple[str, ...], Parameter(negative="")],
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Do SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
+
+    impasto sweep spec.toml --vary style_weight=1,3,10 --vary content_layers=relu3_1,relu4_1
+
+    Parameters
+    ----------
+    spec
+        A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
+    vary
+        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that have commas in them.
+    out
+        Folder for the runs; where it holds the same sweep, finished runs are not done again. By default under runs/.
+    force
+        Make all of it anew, in place of whatever sweep the folder holds.
+    quiet
+        Say nothing but errors and the folder's name.
+    json
+        Print lines of JSON for each run, and one with the results at the end.
+
+    """
+    found = read_spec(spec)
+    variations: dict[str, tuple[str, ...]] = {}
+    from impasto.series.sweep import parse_variation, run_sweep
+
+    for text in vary:
+        name, values = parse_variation(text, found.spec.task)
+        if name in variations:
+            raise SpecError(f"{name} varies twice; give all its values at once")
+        variations[name] = values
+    with told(json):
+        folder = run_sweep(located_or_told(found), variations, out, force=force, show=shown(json, quiet))
+    if not json:
+        print(folder)
+
+
+def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Print the settings in FILE.
+
+    Parameters
+    ----------
+    file
+        A result of impasto (PNG), the folder of a run, or a spec in TOML.
+    toml
+        Print them as TOML, a spec for `impasto run`.
+
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    found = read_spec(file)
+    if toml:
+        print(found.toml.rstrip())
+        return
+    table = Table("", "value", "default", box=None, pad_edge=False, header_style="dim")
+    usual = TASKS[found.spec.task]()
+    table.add_row("task", found.spec.task)
+    for picture in found.spec.pictures:
+        table.add_row("picture", str(picture))
+    table.add_row("preset", found.spec.preset)
+    for name, value in found.spec.settings:
+        default = getattr(usual, name)
+        changed = value != default
+        table.add_row(name, _plain(value), _plain(default) if changed else "", style="bold" if changed else "")
+    for name, value in found.provenance.items():
+        table.add_row(name, _plain(value), style="dim")
+    Console(soft_wrap=True).print(table)
+
+
+def _plain(value: object) -> str:
+    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
+    if file.exists() and not force:
+        raise OutputError(f"{file} exists already; name another file with --save-spec, or replace it with --force")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(spec_toml(relative_to(file.parent, spec)), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from None

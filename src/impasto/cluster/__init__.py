@@ -1,0 +1,1 @@
+"""One picture over many machines: workers that compute tiles."""

@@ -1,0 +1,212 @@
+"""The tiles of one picture computed by a crew of workers: the same two passes, and few bytes between them.
+
+A tile's crop goes to its worker once for each evaluation, and is kept there for the second pass. Each worker returns
+one sum of statistics for all its tiles. Slopes are put down once, where all workers of a node read them. Gradients come
+back tile by tile and are added in the tiles' order.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from impasto.cluster.crew import Crew, LostError, Worker, shared_out
+from impasto.cluster.worker import Array, Work
+from impasto.images.image import Image, Size
+from impasto.networks.network import Network, precision_of
+from impasto.tiles.passes import Key, Statistics
+from impasto.tiles.tiler import Aim
+from impasto.tiles.windows import Tile, cut
+
+AHEAD = 2  # tiles under way for each worker: while it computes one, the next is sent
+NUMBER_BYTES = 8  # of a scale or an error
+Send = Callable[[Worker, int], list[Any]]
+Take = Callable[[Worker, int, Any], None]
+
+
+@dataclass(eq=False)
+class Record:
+    """What evaluations took: of workers and tiles the last one's, of bytes the sum over all."""
+
+    workers: int = 0
+    tiles: int = 0
+    core: Size = (0, 0)
+    evaluations: int = 0
+    sent_bytes: int = 0
+    returned_bytes: int = 0
+
+
+@dataclass(eq=False)
+class ClusterTiler:
+    """Has tiles computed by a crew. Where a worker is lost, its tiles are computed by another one, and counted once.
+
+    For the same workers numbers are the same bit for bit; for others they differ in the order of sums only.
+    """
+
+    crew: Crew
+    record: Record
+    network: Network  # as here: it says what strides there are
+    core: Size
+    work: Work
+    tiles: tuple[Tile, ...]
+    references: Sequence[Image]
+    between_tiles: Callable[[], None]
+    scales: list[float] = field(default_factory=list)
+    owners: dict[int, Worker] = field(default_factory=dict)
+    sent_bytes: int = 0
+    returned_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._share_out()
+        if self.work.aims:
+            found: dict[int, list[float]] = {}
+            self._through(range(len(self.tiles)), self._equip, lambda _, number, scales: found.update({number: scales}))
+            self.scales = [sum(each) for each in zip(*(found[n] for n in sorted(found)), strict=True)]
+
+    def statistics(self, image: Image, *, errors: bool) -> tuple[Statistics, list[Tensor]]:
+        """See `Tiler`."""
+        self.sent_bytes = self.returned_bytes = 0
+        self.crew.muster()
+        self._share_out()
+        for worker in self.crew.workers:
+            worker.seen.clear()
+        total: Statistics = {}
+        missed = [0.0] * len(self.work.aims)
+        left = dict.fromkeys(range(len(self.tiles)) if self.work.keys or errors else ())
+        looked: dict[int, Worker] = {}
+        while left:  # a worker's sum counts if it comes back, and then for all the tiles in it
+            turn = next(self.crew.turns)
+            looked.clear()
+            look = partial(self._look, image, turn, errors)
+            self._through(list(left), look, lambda worker, number, _: looked.update({number: worker}))
+            asked = [(each, each.actor.sums.remote(turn)) for each in self.crew.workers if each in looked.values()]
+            for worker, reference in asked:
+                try:
+                    sums, some = self.crew.get(worker, reference)
+                except LostError:
+                    self._share_out()
+                    continue
+                self.returned_bytes += sum(each.nbytes for each in sums) + NUMBER_BYTES * len(some)
+                for key, each in zip(self.work.keys, sums, strict=True):
+                    share = torch.tensor(each, device=image.device)
+                    total[key] = total[key].add_(share) if key in total else share
+                missed = [a + b for a, b in zip(missed, some, strict=True)] if errors else missed
+                for number, its in looked.items():
+                    if its is worker:
+                        del left[number]
+        return total, [image.new_tensor(each) for each in missed] if errors else []
+
+    def gradient(self, image: Image, slopes: Statistics) -> tuple[list[Tensor], Image]:
+        """See `Tiler`."""
+        arrays = [slopes[key].cpu().numpy() for key in self.work.keys]
+        placed = self.crew.put(arrays)
+        self.sent_bytes += self.crew.nodes * sum(each.nbytes for each in arrays)
+        gradient = torch.zeros_like(image, memory_format=torch.contiguous_format)
+        missed = [0.0] * len(self.work.aims)
+
+        def add(_: Worker, number: int, found: tuple[list[float], Array]) -> None:
+            errors, part = found
+            self.returned_bytes += part.nbytes + NUMBER_BYTES * len(errors)
+            self.tiles[number].crop.of(gradient).add_(torch.tensor(part, device=image.device))
+            missed[:] = [a + b for a, b in zip(missed, errors, strict=True)]
+
+        self._through(range(len(self.tiles)), partial(self._pull, image, placed), add)
+        self.crew.completed()
+        record = self.record
+        record.workers, record.tiles, record.core = len(self.crew.workers), len(self.tiles), self.core
+        record.evaluations += 1
+        record.sent_bytes += self.sent_bytes
+        record.returned_bytes += self.returned_bytes
+        return [image.new_tensor(each) for each in missed], gradient
+
+    def _through(self, numbers: Iterable[int], send: Send, take: Take) -> None:
+        """Send tiles to their workers, few ahead, and take the answers in order; a lost worker's go to another."""
+        left, under_way = deque(numbers), deque[tuple[int, Worker, list[Any]]]()
+        while left or under_way:
+            self.between_tiles()
+            while left and len(under_way) < AHEAD * len(self.crew.workers):
+                number = left.popleft()
+                worker = self.owners[number]
+                with self.crew.sending():
+                    under_way.append((number, worker, send(worker, number)))
+            number, worker, references = under_way.popleft()
+            try:
+                answers = [self.crew.get(worker, reference) for reference in references]
+            except LostError:
+                self._share_out()
+                left.append(number)
+            else:
+                take(worker, number, answers[-1] if answers else None)
+
+    def _equip(self, worker: Worker, number: int) -> list[Any]:
+        """See to it that a worker knows the work and, where there are aims, holds the tile's targets."""
+        asked: list[Any] = []
+        if worker.work != self.work.name:
+            asked.append(worker.actor.begin.remote(self.work))
+            worker.work = self.work.name
+            worker.kept.clear()
+            worker.seen.clear()
+        if self.work.aims and number not in worker.kept:
+            tile = self.tiles[number]
+            crops = [_array(tile.crop.of(reference)) for reference in self.references]
+            self.sent_bytes += sum(crop.nbytes for crop in crops)
+            self.returned_bytes += NUMBER_BYTES * len(self.work.aims)
+            asked.append(worker.actor.keep.remote(number, tile, crops))
+            worker.kept.add(number)
+        return asked
+
+    def _look(self, image: Image, turn: int, errors: bool, worker: Worker, number: int) -> list[Any]:
+        asked, tile, crop = self._equip(worker, number), self.tiles[number], self._crop(worker, number, image)
+        return [*asked, worker.actor.look.remote(turn, number, tile, crop, self.scales if errors else None)]
+
+    def _pull(self, image: Image, slopes: Any, worker: Worker, number: int) -> list[Any]:
+        asked, tile = self._equip(worker, number), self.tiles[number]
+        crop = None if number in worker.seen else self._crop(worker, number, image)
+        return [*asked, worker.actor.gradient.remote(number, tile, crop, slopes, self.scales)]
+
+    def _crop(self, worker: Worker, number: int, image: Image) -> Array:
+        crop = _array(self.tiles[number].crop.of(image))
+        self.sent_bytes += crop.nbytes
+        worker.seen.add(number)
+        return crop
+
+    def _share_out(self) -> None:
+        before, self.owners = self.owners, shared_out(len(self.tiles), self.crew.workers, self.owners)
+        for number, worker in before.items():
+            if worker is not self.owners[number] and worker in self.crew.workers and worker.work == self.work.name:
+                worker.kept.discard(number)
+                worker.seen.discard(number)
+                worker.actor.drop.remote(number)
+
+
+def cluster_tiler(
+    crew: Crew,
+    record: Record,
+    network: Network,
+    core: Size,
+    between_tiles: Callable[[], None],
+    size: Size,
+    keys: Sequence[Key],
+    aims: Sequence[tuple[Aim, Image]],
+) -> ClusterTiler:
+    """A tiler whose tiles are computed by the crew, in the precision of the network here; `record` is to be kept.
+
+    The aims' references are sent in crops and read by the workers, each its own tiles'.
+    """
+    references = list({id(reference): reference for _, reference in aims}.values())
+    places = {id(reference): place for place, reference in enumerate(references)}
+    asked, about = tuple(aim for aim, _ in aims), tuple(places[id(reference)] for _, reference in aims)
+    work = Work(uuid4().hex, precision_of(network), size, tuple(keys), asked, about)
+    layers = {layer for layer, _ in keys} | {aim.layer for aim in asked}
+    tiles = cut(size, core, network, layers) if layers else ()
+    return ClusterTiler(crew, record, network, core, work, tiles, references, between_tiles)
+
+
+def _array(crop: Tensor) -> Array:
+    array: Array = crop.detach().contiguous().cpu().numpy()
+    return array

@@ -1,0 +1,57 @@
+"""What a result rests on: versions, weights, pictures and settings, as run.toml keeps them."""
+
+import math
+import platform
+import tomllib
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from impasto.files import sha256
+from impasto.folders.specfiles import spec_toml
+from impasto.networks.network import Network
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.tasks.settings import INITS
+from impasto.tasks.spec import RunSpec
+
+
+def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
+    """Where a run comes about: versions, machine, and the hashes of what it reads."""
+    settings = spec.settings
+    known = {
+        "impasto": version("impasto"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": str(network.device),
+        "precision": str(network.precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "weights_sha256": sha256(settings.weights) if settings.weights else VGG16_SHA256,
+        "pictures_sha256": [sha256(picture) for picture in spec.pictures],
+    }
+    if settings.means:
+        known["means_sha256"] = sha256(settings.means)
+    if Path(settings.init).is_file() and settings.init not in INITS:
+        known["init_sha256"] = sha256(Path(settings.init))
+    return known
+
+
+def as_toml(spec: RunSpec, network: Network, memory_bytes: float, share: float = 1.0) -> str:
+    """Everything needed to repeat a run: the spec, where it came about, and the memory that it may take."""
+    return spec_toml(spec, {"provenance": {**provenance(spec, network), **_memory(memory_bytes, share)}})
+
+
+def with_memory(toml: str, memory_bytes: float, share: float) -> str:
+    """The same for a run that goes on with less memory: a share of what it might take at first."""
+    known = tomllib.loads(toml)
+    return tomli_w.dumps({**known, "provenance": {**known["provenance"], **_memory(memory_bytes, share)}})
+
+
+def _memory(memory_bytes: float, share: float) -> dict[str, Any]:
+    bounded = {} if math.isinf(memory_bytes) else {"memory_bytes": int(memory_bytes)}
+    return {**bounded, **({"memory_share": share} if share < 1 else {})}

@@ -1,0 +1,279 @@
+"""What the folder of a run holds, as frozen data: settings, pictures, steps, measures. Nothing is computed here."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from impasto.errors import RunFolderError, SpecError
+from impasto.files import sha256
+from impasto.folders.names import FRAMES, METRICS, RESULT, SETTINGS_FILE, SUMMARY
+from impasto.tasks.parts import part_names
+from impasto.tasks.spec import RunSpec
+
+TAIL_BYTES = 4096
+UNFINISHED = "unfinished"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Line(BaseModel):
+    """One step, as metrics.jsonl has it; its losses are those of the picture before the step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    part: str = ""
+    step: int
+    steps: int
+    stage: int
+    size: tuple[int, int]
+    seconds: float
+    evaluations: int
+    total: float
+    losses: dict[str, float]
+
+
+class Metrics(BaseModel):
+    """How near the saved picture comes to the content; None where a number is not finite."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature_error: dict[str, float | None] = {}
+    psnr: float | None = None
+
+
+class Summary(BaseModel):
+    """A part's summary.json: how it ended, what it took, and the saved picture's losses, weights and metrics."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str
+    reason: str = ""
+    steps: int
+    evaluations: int
+    seconds: float
+    peak_memory_mb: float
+    losses: dict[str, float | None]
+    weights: dict[str, float] = {}
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture on the way; step 0 is the first picture."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """One synthesis of a run.
+
+    One that was killed has no summary, and perhaps no result; one that failed at its first step has no line.
+    `lines` are in the order of their steps.
+    """
+
+    name: str
+    result: Path | None
+    frames: tuple[Frame, ...]
+    lines: tuple[Line, ...]
+    summary: Summary | None
+
+    @property
+    def status(self) -> str:
+        """How it ended: done, interrupted, diverged, out of memory, or unfinished."""
+        return UNFINISHED if self.summary is None else self.summary.status
+
+
+@dataclass(frozen=True)
+class PictureRecord:
+    """A picture that a run read; `path` is None, and `missing` says why, where it is not to be had any more."""
+
+    role: str
+    given: Path
+    path: Path | None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A whole run. `planned` are the names of all its parts, `parts` those that were begun."""
+
+    folder: Path
+    spec: RunSpec
+    toml: str
+    provenance: Mapping[str, Any]
+    pictures: tuple[PictureRecord, ...]
+    planned: tuple[str, ...]
+    parts: tuple[PartRecord, ...]
+
+    @property
+    def stands(self) -> str:
+        """How far it came, in words."""
+        part = self.parts[-1]
+        done = sum(each.status == "done" for each in self.parts)
+        step = part.summary.steps if part.summary is not None else part.lines[-1].step
+        words = f"step {step} of {part.lines[-1].steps}" if part.lines else f"step {step}"
+        return words if len(self.planned) == 1 else f"{words} of {part.name}, {done} of {len(self.planned)} parts done"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended early, in the run's own sentence; empty where none was left."""
+        return next((part.summary.reason for part in self.parts if part.summary and part.summary.reason), "")
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
+
+    @property
+    def status(self) -> str:
+        """That of the first part that is not done; unfinished where parts were never begun."""
+        begun = next((part.status for part in self.parts if part.status != "done"), "done")
+        return UNFINISHED if begun == "done" and len(self.parts) < len(self.planned) else begun
+
+
+def require_run_folder(folder: Path) -> None:
+    """Raise RunFolderError where a folder is none, or none of a run."""
+    if not folder.exists():
+        raise RunFolderError(f"there is no folder {folder}")
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; name the folder of a run")
+    if not (folder / SETTINGS_FILE).is_file():
+        raise RunFolderError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run's folder, also one that was interrupted or killed. Raises RunFolderError in one sentence."""
+    require_run_folder(folder)
+    toml = _text(folder / SETTINGS_FILE)
+    spec, provenance = _spec(folder / SETTINGS_FILE, toml)
+    lines = read_lines(folder / METRICS)
+    try:
+        planned = tuple(part_names(spec.settings))
+    except SpecError as error:
+        raise RunFolderError(f"{folder / SETTINGS_FILE} is damaged: {error}") from None
+    parts = tuple(
+        part
+        for name in dict.fromkeys([*planned, *(line.part for line in lines)])
+        if (part := _part(folder, name, lines, alone=len(planned) == 1)).lines or part.summary is not None
+    )
+    if not parts:
+        raise RunFolderError(f"{folder} holds no step yet; there is nothing to show")
+    return RunRecord(folder, spec, toml, provenance, _pictures(folder, spec, provenance), planned, parts)
+
+
+def _spec(path: Path, toml: str) -> tuple[RunSpec, dict[str, Any]]:
+    try:
+        read = tomllib.loads(toml)
+        provenance = read.pop("provenance", {})
+        if not isinstance(provenance, dict):
+            raise RunFolderError(f"{path} is damaged: its provenance is no table")
+        return RunSpec(**read), provenance
+    except tomllib.TOMLDecodeError as error:
+        raise RunFolderError(f"{path} is damaged: {error}") from None
+    except ValidationError as error:
+        raise RunFolderError(f"{path} is damaged: {_first(error)}") from None
+
+
+def read_lines(path: Path) -> list[Line]:
+    """All steps; a last line that a killed run left half written is none. Raises RunFolderError."""
+    if not path.is_file():
+        return []
+    texts = _text(path).splitlines()
+    lines: list[Line] = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            lines.append(Line.model_validate_json(text))
+        except ValidationError:
+            if number < len(texts):
+                raise RunFolderError(f"{path} is damaged at line {number}") from None
+    return lines
+
+
+def _part(folder: Path, name: str, lines: list[Line], *, alone: bool) -> PartRecord:
+    if Path(name).name != name or name == "..":  # also keeps a page from reading outside its folder
+        raise RunFolderError(f"{folder / METRICS} is damaged: {name!r} is not the name of a part")
+    place = folder if alone else folder / name
+    summary = _model(Summary, place / SUMMARY) if (place / SUMMARY).is_file() else None
+    by_step = {line.step: line for line in lines if line.part == name}  # of a step taken twice the later counts
+    steps = tuple(by_step[step] for step in sorted(by_step))
+    result = place / RESULT if (place / RESULT).is_file() else None
+    return PartRecord(name, result, tuple(_frames(place / FRAMES)), steps, summary)
+
+
+def _frames(folder: Path) -> Iterable[Frame]:
+    return [Frame(int(path.stem), path) for path in sorted(folder.glob("*.jpg")) if path.stem.isdecimal()]
+
+
+def read_summary(path: Path) -> Summary:
+    """A part's summary.json. Raises RunFolderError."""
+    return _model(Summary, path)
+
+
+def _model(model: type[Model], path: Path) -> Model:
+    try:
+        return model.model_validate_json(_text(path))
+    except ValidationError as error:
+        raise RunFolderError(f"{path} is damaged: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong first, without the input, which may be a whole file."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(key) for key in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise RunFolderError(f"{path} is damaged: it is no text in UTF-8") from None
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _pictures(folder: Path, spec: RunSpec, provenance: Mapping[str, Any]) -> tuple[PictureRecord, ...]:
+    hashes = provenance.get("pictures_sha256", [])
+    roles = _roles(spec.task, len(spec.pictures))
+    if not isinstance(hashes, list) or len(hashes) != len(roles):
+        hashes = [None] * len(roles)
+    return tuple(
+        _picture(role, given, sha, folder) for role, given, sha in zip(roles, spec.pictures, hashes, strict=True)
+    )
+
+
+def _roles(task: str, count: int) -> list[str]:
+    if task == "texture":
+        return ["style"]
+    if task in ("invert", "reconstruct"):
+        return ["original"]
+    return ["content", *(["style"] if count == 2 else [f"style {number}" for number in range(1, count)])]
+
+
+def _picture(role: str, given: Path, sha: str | None, folder: Path) -> PictureRecord:
+    """Where the picture lies now: as given, or in a folder above the run's if its hash says that it is the one."""
+    there = given.is_file()
+    for path in dict.fromkeys([given, *(above / given for above in folder.resolve().parents if sha)]):
+        try:
+            if path.is_file() and (sha is None or sha256(path) == sha):
+                return PictureRecord(role, given, path)
+        except OSError:
+            continue
+    return PictureRecord(role, given, None, "has changed since the run" if there else "is not there any more")
+
+
+def last_line(path: Path) -> Line | None:
+    """The last whole step that a run has written, without reading all of them."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            whole = file.read().decode("utf-8", "ignore").rpartition("\n")[0]
+        return Line(**json.loads(whole.splitlines()[-1]))
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,171 @@
+"""Specs as files: written by hand, left by a run as run.toml, or inside a result's picture."""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
+from impasto.folders.names import SETTINGS_FILE
+from impasto.tasks.presets import preset
+from impasto.tasks.settings import INITS, TASKS, explain
+from impasto.tasks.spec import RunSpec
+
+KEYS = ("task", "pictures", "preset", "settings", "provenance")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A spec as it was found: where, in which words, and what is known of the run that it is from, if it is."""
+
+    path: Path
+    toml: str
+    spec: RunSpec
+    provenance: Mapping[str, Any]
+
+
+def read_spec(path: Path) -> SpecFile:
+    """The spec in a TOML file, in the picture of a result (PNG), or in the folder of a run.
+
+    Raises SpecError in one sentence: no such file, no spec, an unknown key, a value out of range.
+    """
+    file = path / SETTINGS_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise SpecError(f"{path} is not the folder of a run" if path.is_dir() else f"there is no file {path}")
+    try:
+        content = file.read_bytes()
+        toml = _embedded(file) if content.startswith(PNG) else content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SpecError(f"{file} is neither a spec in TOML nor a result of impasto as PNG") from None
+    except OSError as error:
+        raise SpecError(f"{file} cannot be read: {error.strerror or error}") from None
+    spec, provenance = parse_spec(toml, str(file))
+    return SpecFile(file, toml, spec, provenance)
+
+
+def _embedded(file: Path) -> str:
+    from impasto.images.files import embedded_settings
+
+    found = embedded_settings(file)
+    if found is None:
+        raise SpecError(f"{file} has no settings of impasto inside")
+    return found
+
+
+def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
+    """The spec that a text is, and its provenance; `where` begins the sentence of a SpecError."""
+    try:
+        read = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where} is no TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
+    for key in read:
+        if key not in KEYS:
+            known = any(key in settings.model_fields for settings in TASKS.values())
+            advice = "it belongs under [settings]" if known else nearest(key, KEYS)
+            raise SpecError(f"{where}: there is no key {key!r} at the top; {advice}")
+    for key, kind in {"task": str, "pictures": list, "preset": str, "settings": dict, "provenance": dict}.items():
+        if key in read and not isinstance(read[key], kind):
+            words = {str: "a text", list: "a list of files", dict: "a table"}[kind]
+            raise SpecError(f"{where}: {key} must be {words}")
+    if "task" not in read:
+        raise SpecError(f"{where} names no task; known are {', '.join(TASKS)}")
+    if read["task"] not in TASKS:
+        raise SpecError(f"{where}: there is no task {read['task']!r}; {nearest(read['task'], TASKS)}")
+    name = read.get("preset", "default")
+    try:
+        settings = preset(read["task"], name, **read.get("settings", {}))
+        spec = RunSpec(task=read["task"], pictures=tuple(read.get("pictures", ())), settings=settings, preset=name)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {explain(error, RunSpec)}") from None
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
+    return spec, read.get("provenance", {})
+
+
+def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
+    """A spec as TOML with all of its settings, and `more` tables after them."""
+    plain = {
+        "task": spec.task,
+        "pictures": [str(picture) for picture in spec.pictures],
+        "preset": spec.preset,
+        "settings": spec.settings.model_dump(mode="json", exclude_none=True),
+    }
+    return tomli_w.dumps({**plain, **(more or {})})
+
+
+def fingerprint(toml: str) -> str:
+    """SHA-256 of what a spec's text says, without where it came about; the same however it is laid out."""
+    said = {key: value for key, value in tomllib.loads(toml).items() if key != "provenance"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
+    """The spec with its relative files as they are called from a folder, so that a spec saved there finds them."""
+
+    def moved(path: Path) -> Path:
+        return path if path.is_absolute() else Path(os.path.relpath(path, folder))
+
+    return _with_files(spec, moved)
+
+
+def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
+    """The spec with its files where they are now, and a sentence for each that has changed since the run it is from.
+
+    A relative file is looked for beside the spec, then in the working directory; where its hash is known, one that has
+    it is preferred, and also looked for in the folders above the spec's.
+    Raises ImageError or WeightsError where there is none.
+    """
+    changed: list[str] = []
+    hashes = _hashes(found)
+
+    def find(given: Path) -> Path:
+        there = [path for path in dict.fromkeys([found.path.parent / given, given]) if path.is_file()]
+        if sha := hashes.get(given):
+            from impasto.files import sha256
+
+            above = (folder / given for folder in found.path.resolve().parents)
+            places = dict.fromkeys([*there, *(path for path in above if path.is_file())])
+            if same := next((path for path in places if sha256(path) == sha), None):
+                return same
+        if not there and given == Path(found.spec.settings.init):
+            return given  # perhaps a word for another task: the recipe knows what to say
+        if not there:
+            kind: type[ImpastoError] = WeightsError if given in _models(found.spec) else ImageError
+            raise kind(f"there is no file {given}, neither beside {found.path} nor in the working directory")
+        if sha:
+            changed.append(f"{there[0]} has changed since that run")
+        return there[0]
+
+    return _with_files(found.spec, find), changed
+
+
+def _hashes(found: SpecFile) -> dict[Path, str]:
+    """What is known of the files that a spec names."""
+    spec, known = found.spec, found.provenance
+    pictures = known.get("pictures_sha256", [])
+    hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
+    named = {"weights": spec.settings.weights, "means": spec.settings.means, "init": Path(spec.settings.init)}
+    hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
+    return hashes
+
+
+def _models(spec: RunSpec) -> list[Path]:
+    return [path for path in (spec.settings.weights, spec.settings.means) if path is not None]
+
+
+def _with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
+    """The spec with each of its files changed by a function of paths."""
+    settings = spec.settings
+    changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
+    if settings.init not in INITS:
+        changes["init"] = str(change(Path(settings.init)))
+    pictures = tuple(change(picture) for picture in spec.pictures)
+    return spec.model_copy(update={"pictures": pictures, "settings": settings.model_copy(update=changes)})

@@ -1,0 +1,80 @@
+"""A picture as a tensor, its size, and how pictures are resized, cropped, rounded and compared.
+
+An `Image` is one picture in sRGB, float32, values in [0, 1]. Sizes are always (height, width) in pixels.
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+Size = tuple[int, int]
+Image = Float[Tensor, "1 3 _height _width"]
+Alpha = Float[Tensor, "1 1 _height _width"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as read from a file: its colours and, where the file has it, its transparency in [0, 1]."""
+
+    image: Image
+    alpha: Alpha | None = None
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+        return size_of(self.image)
+
+
+def size_of(image: Tensor) -> Size:
+    """Height and width of an image or of a feature map."""
+    height, width = image.shape[-2:]
+    return int(height), int(width)
+
+
+def quantise(image: Image) -> Image:
+    """The image as it comes back from a saved 8-bit file: clipped to [0, 1] and rounded to multiples of 1/255."""
+    return image.clamp(0, 1).mul_(255).round_().div_(255)
+
+
+def resize(image: Tensor, size: Size) -> Tensor:
+    """Resample to exactly `size`, antialiased bicubic, clipped to [0, 1]; the shape may change its proportions."""
+    if size_of(image) == size:
+        return image
+    resized = functional.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp_(0, 1)
+
+
+def fit(image: Image, size: Size) -> Image:
+    """Scale to cover `size`, keeping proportions, and cut off evenly what stands over."""
+    height, width = size
+    rows, columns = size_of(image)
+    if rows * width > columns * height:  # too tall: keep the middle rows
+        keep = max(1, round(columns * height / width))
+        top = (rows - keep) // 2
+        image = image[:, :, top : top + keep]
+    else:
+        keep = max(1, round(rows * width / height))
+        left = (columns - keep) // 2
+        image = image[:, :, :, left : left + keep]
+    return resize(image, size)
+
+
+def size_with_long_side(size: Size, long_side_px: int) -> Size:
+    """The size of the same proportions whose longer side has `long_side_px` pixels."""
+    factor = long_side_px / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def size_with_area(size: Size, area: float) -> Size:
+    """The size of the same proportions with about `area` pixels in all."""
+    factor = (area / (size[0] * size[1])) ** 0.5
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def psnr(image: Image, reference: Image) -> float:
+    """Peak signal-to-noise ratio in dB, for images of equal size in [0, 1]; infinite where they are equal."""
+    error = float((image.cpu() - reference.cpu()).square().mean())
+    return 10 * math.log10(1 / error) if error > 0 else math.inf

@@ -1,0 +1,92 @@
+"""What the machine has: its device, its precision, and how much memory is free, in use, and was used at most."""
+
+import ctypes
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import torch
+
+from impasto.errors import SpecError
+
+
+def give_back_freed_memory() -> None:
+    """Copies of the weights are freed by now, but the C library of Linux keeps up to 180 MB of them for the process."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim is not None:
+            trim(0)
+
+
+def in_use(device: torch.device) -> float:
+    """Bytes that this process holds there now."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device))
+    return float(psutil.Process().memory_info().rss)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that can still be had on the device; for those that do not say, no bound."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available) if device.type == "cpu" else math.inf
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far in MB: on the accelerator where there is one, else by the whole process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    if sys.platform == "win32":
+        return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
+    status = Path("/proc/self/status")  # unlike what getrusage says it is not the parent's where that was larger
+    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)):
+        return round(int(found[1]) * 1024 / 1e6, 1)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+
+
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """The torch device of that name; "auto" is the accelerator where there is one, else the CPU. Raises SpecError."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise SpecError(f"device {name!r} is not available here; use auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "meta":
+        raise SpecError("device 'meta' holds no numbers; use auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def find_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The type convolutions compute in; "auto" is bfloat16 where the hardware has it natively, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}[name]
+
+
+def _has_native_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def unfolds(precision: torch.dtype, device: torch.device) -> bool:
+    """Whether convolutions are products of matrices: on a CPU, if oneDNN does not compute in that precision there."""
+    if device.type != "cpu" or precision == torch.float32:
+        return False
+    known = precision == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+    return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())

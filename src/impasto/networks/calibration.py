@@ -1,0 +1,85 @@
+"""From a folder of pictures to a file of mean activations: what `impasto normalise` does."""
+
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from impasto.errors import ImageError, OutputError
+from impasto.files import sha256
+from impasto.images.files import load_image
+from impasto.images.image import Image, Size, resize
+from impasto.networks.catalogue import open_network
+from impasto.networks.means import SQUASHED, Means, mean_activations, save_means
+from impasto.networks.network import Padding, Pooling
+from impasto.networks.vgg import VGG16_SHA256
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What came of it: the means, how many pictures they are of, and the files that could not be read."""
+
+    means: Means
+    pictures: int
+    unreadable: tuple[Path, ...]
+
+
+def calibrate(
+    folder: Path,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    pooling: Pooling = "max",
+    padding: Padding = "zero",
+    device: str = "auto",
+    force: bool = False,
+    quiet: bool = False,
+) -> Calibration:
+    """Average the plain VGG-16's activations over all pictures below `folder`, each squashed to 224 × 224.
+
+    Writes float32 vectors for `open_network(means=…)`. Raises ImageError where no picture can be read, OutputError
+    where `out` exists (without `force`) or cannot be written.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is not a folder of pictures")
+    if out.is_dir() or (out.exists() and not force):
+        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    unreadable: list[Path] = []
+    digest = hashlib.sha256()
+
+    def watched() -> Iterator[Path]:
+        shown = not quiet and sys.stderr.isatty()
+        for path in track(files, "pictures", console=Console(stderr=True), disable=not shown):
+            digest.update(path.read_bytes())
+            yield path
+
+    network = open_network(
+        "vgg16", weights=weights, pooling=pooling, padding=padding, precision="float32", device=device
+    )
+    means = mean_activations(network, squashed_pictures(watched(), unreadable))
+    about = {
+        **means.metadata,
+        "squashed_to": f"{SQUASHED[0]} x {SQUASHED[1]}",
+        "weights_sha256": sha256(weights) if weights else VGG16_SHA256,
+        "pictures_sha256": digest.hexdigest(),
+        "what": "mean activation after the ReLU of every filter; each picture weighs the same",
+    }
+    means = Means(means.by_layer, about)
+    save_means(means, out)
+    return Calibration(means, len(files) - len(unreadable), tuple(unreadable))
+
+
+def squashed_pictures(paths: Iterable[Path], unreadable: list[Path], size: Size = SQUASHED) -> Iterator[Image]:
+    """Pictures brought to one size without regard to their proportions; those that cannot be read are listed."""
+    for path in paths:
+        try:
+            yield resize(load_image(path), size)
+        except ImageError:
+            unreadable.append(path)

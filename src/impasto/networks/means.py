@@ -1,0 +1,105 @@
+"""Mean activations of a network over many pictures, and the joint rescaling that makes each of them 1.
+
+Rectified linear units commute with positive scaling, so dividing what a filter gives by its mean activation and
+multiplying what the next layer takes by the same number leaves the network's function unchanged.
+Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), footnote 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from impasto.errors import ImageError, WeightsError
+from impasto.files import write_bytes
+from impasto.images.image import Image, Size
+from impasto.networks.network import Network, Weights
+from impasto.networks.weights import read_tensors
+
+SQUASHED: Size = (224, 224)  # the size VGG was trained at; all pictures weigh the same
+DEAD = 1e-6  # of the layer's median mean activation
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Mean activation after the ReLU of every filter, by convolution ("conv1_1": (64,) …), and how they came about."""
+
+    by_layer: Mapping[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def dead_filters(self) -> list[tuple[str, int]]:
+        """Filters that (almost) never fire, as (layer, index); they keep their scale."""
+        return [
+            (layer, int(index))
+            for layer, means in self.by_layer.items()
+            for index in torch.nonzero(means <= DEAD * means.median()).flatten()
+        ]
+
+    def scales(self, layer: str) -> Tensor:
+        """What the layer's filters are divided by: their means, or 1 for a dead one."""
+        means = self.by_layer[layer].double()
+        return torch.where(means > DEAD * means.median(), means, torch.ones_like(means))
+
+
+@torch.no_grad()
+def mean_activations(network: Network, images: Iterable[Image]) -> Means:
+    """Average each filter's rectified response over all positions of all images, each image weighing the same.
+
+    Images are taken one by one and forgotten, so any number will do. Raises ImageError where there is none.
+    """
+    layers = [layer for layer in network.layers if layer.startswith("relu")]
+    sums: dict[str, Tensor] = {}
+    count = 0
+    for image in images:
+        features = network(image.to(network.device), layers)
+        for layer in layers:
+            mean = features[layer].double().mean((0, 2, 3)).cpu()
+            sums[layer] = sums[layer] + mean if layer in sums else mean
+        count += 1
+    if count == 0:
+        raise ImageError("there is no readable picture to average over")
+    by_layer = {f"conv{layer[4:]}": total / count for layer, total in sums.items()}
+    about = {"network": network.name, "pooling": network.pooling, "padding": network.padding, "pictures": str(count)}
+    return Means(by_layer, about)
+
+
+def normalise(weights: Weights, means: Means) -> dict[str, Tensor]:
+    """Rescale jointly, W ← W · m_prev / m and b ← b / m, so that every live filter has mean activation 1.
+
+    Features of the result are the plain ones divided by the means, exactly, for ReLU and max or average pooling.
+    """
+    rescaled: dict[str, Tensor] = {}
+    previous = torch.ones(3, dtype=torch.float64)
+    for layer in means.by_layer:
+        scales = means.scales(layer)
+        weight = weights[f"{layer}.weight"]
+        factors = previous.reshape(1, -1, 1, 1) / scales.reshape(-1, 1, 1, 1)
+        rescaled[f"{layer}.weight"] = (weight.double() * factors).to(weight.dtype)
+        rescaled[f"{layer}.bias"] = (weights[f"{layer}.bias"].double() / scales).to(weight.dtype)
+        previous = scales
+    return rescaled
+
+
+def save_means(means: Means, path: Path) -> None:
+    """Write a safetensors file of float32 vectors, with how they came about as metadata."""
+    tensors = {layer: values.float().contiguous() for layer, values in means.by_layer.items()}
+    write_bytes(path, save(tensors, dict(means.metadata)))
+
+
+def load_means(path: Path, weights: Weights) -> Means:
+    """Read a file of `save_means` and check that it fits the weights. Raises WeightsError."""
+    tensors, metadata = read_tensors(path, "mean activations")
+    by_layer: dict[str, Tensor] = {}
+    for key, bias in weights.items():
+        layer, _, kind = key.partition(".")
+        if kind != "bias":
+            continue
+        if layer not in tensors or tensors[layer].shape != bias.shape:
+            raise WeightsError(f"{path} does not hold this network's mean activations: {layer} is missing or differs")
+        if (tensors[layer] < 0).any():
+            raise WeightsError(f"{path} has negative means for {layer}; they must be taken after the ReLU")
+        by_layer[layer] = tensors[layer]
+    return Means(dict(sorted(by_layer.items())), metadata)

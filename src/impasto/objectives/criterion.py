@@ -1,0 +1,83 @@
+"""An objective at one size with its targets fixed: losses and gradient of the whole picture in one pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from impasto.images.image import Image
+from impasto.networks.network import IMAGE, Network
+from impasto.networks.passes import backward, forward
+from impasto.objectives.representations import Representation, pull_back
+
+Losses = dict[str, float]
+
+
+class BoundTerm(NamedTuple):
+    """One summand at one size: weight · loss(represent(feature map of the layer)), the layer by its canonical name."""
+
+    name: str
+    layer: str
+    weight: float
+    represent: Representation
+    loss: Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """The objective at one size, its targets fixed."""
+
+    def losses(self, image: Image) -> Losses:
+        """Each weighted term by name."""
+
+    def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
+        """The same, and the gradient of their sum with respect to the image."""
+
+
+@dataclass(frozen=True, eq=False)
+class WholeCriterion:
+    """A criterion that reads the whole picture in one pass forward and one back."""
+
+    network: Network
+    parts: tuple[BoundTerm, ...]
+
+    def losses(self, image: Image) -> Losses:
+        """Each weighted term by name."""
+        with torch.no_grad():
+            features = self.network(image, {part.layer for part in self.parts})
+            values = [part.weight * part.loss(part.represent(features[part.layer])) for part in self.parts]
+        return read_out([part.name for part in self.parts], values)
+
+    def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
+        """Each weighted term by name, and the gradient of their sum, contiguous and of the image's shape."""
+        values: dict[int, Tensor] = {}
+
+        def visit(layer: str, features: Tensor, gradient: Tensor | None) -> Tensor:
+            at = {number: part for number, part in enumerate(self.parts) if part.layer == layer}
+            for represent in dict.fromkeys(part.represent for part in at.values()):  # once for all its terms
+                with torch.enable_grad():
+                    found = represent(features).detach().requires_grad_()
+                    weighed = {n: p.weight * p.loss(found) for n, p in at.items() if p.represent is represent}
+                    (slope,) = torch.autograd.grad(torch.stack([*weighed.values()]).sum(), found)
+                values.update((number, value.detach()) for number, value in weighed.items())
+                gradient = pull_back(represent, features, slope, gradient)
+            assert gradient is not None
+            return gradient
+
+        image = image.detach()
+        gradient = backward(forward(self.network, image, {part.layer for part in self.parts}), visit)
+        if any(part.layer == IMAGE for part in self.parts):
+            gradient = visit(IMAGE, image, gradient)
+        found = read_out([part.name for part in self.parts], [values[number] for number in range(len(self.parts))])
+        return found, gradient.contiguous()
+
+
+def read_out(names: Sequence[str], values: Sequence[Tensor]) -> Losses:
+    """Losses by name; those that share one are added."""
+    numbers = torch.stack(list(values)).tolist()  # one wait for the device, however many terms
+    losses: Losses = {}
+    for name, number in zip(names, numbers, strict=True):
+        losses[name] = losses.get(name, 0.0) + number
+    return losses

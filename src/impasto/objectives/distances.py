@@ -1,0 +1,67 @@
+"""How two representations of the same shape differ: a scalar that is 0 exactly where they are equal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+Scalar = Float[Tensor, ""]
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Σ (found − target)² / scale(target), which can be taken in parts.
+
+    `scale` is a sum over the target's elements: that of the whole is the sum of its parts', and so is the error, once
+    each part is divided by the scale of the whole (see `share`).
+    """
+
+    scale: Callable[[Tensor], Tensor]
+
+    def __call__(self, found: Tensor, target: Tensor) -> Scalar:
+        """The error of the whole."""
+        return self.share(found, target, self.scale(target))
+
+    def share(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
+        """A part's share of the error; a scale of 0 counts as 1."""
+        error = functional.mse_loss(found, target, reduction="sum")
+        return torch.div(error, scale if scale > 0 else 1)
+
+
+def count(target: Tensor) -> Scalar:
+    """How many numbers the target has."""
+    return target.new_tensor(float(target.numel()))
+
+
+def energy(target: Tensor) -> Scalar:
+    """Sum of the target's squares."""
+    squares: Scalar = torch.linalg.vector_norm(target).square()
+    return squares
+
+
+mean_squared_error = SquaredError(count)
+"""Average of the squared differences."""
+normalised_squared_error = SquaredError(energy)
+"""‖a − b‖² / ‖b‖²: the share of the target's energy that is missed, comparable between layers and pictures.
+
+1 for found = 0. A target that is zero everywhere is compared without normalisation.
+Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 2.
+"""
+
+
+@runtime_checkable
+class Aimable(Protocol):
+    """A distance that does once what depends on the target alone."""
+
+    def aimed_at(self, target: Tensor) -> Callable[[Tensor], Tensor]:
+        """The distance from that target."""
+
+
+def aim(distance: Distance, target: Tensor) -> Callable[[Tensor], Tensor]:
+    """The distance from a fixed target."""
+    return distance.aimed_at(target) if isinstance(distance, Aimable) else lambda found: distance(found, target)

@@ -1,0 +1,167 @@
+"""What a picture should be like: terms added with `+`, free of scale until they are bound to a network and a size."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from impasto.errors import SpecError
+from impasto.images.image import Image, Size, resize, size_of, size_with_area
+from impasto.networks.network import IMAGE, Network
+from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
+from impasto.objectives.distances import Distance, aim, normalised_squared_error
+from impasto.objectives.representations import Representation, activations, gram_matrix
+
+Frame = Callable[[Image, Size], Image]
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """One line of a paper: Σ over layers of weight · distance(represent(image), represent(reference)).
+
+    `frame` says how the reference is brought to the size of the canvas.
+    """
+
+    name: str
+    reference: Image
+    layers: Mapping[str, float]
+    represent: Representation
+    frame: Frame
+    distance: Distance = normalised_squared_error
+
+    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+        """Fix the targets: the reference's representations at this size."""
+        with torch.no_grad():
+            framed = self.frame(self.reference, size).to(network.device)
+            network.require_size(size_of(framed), self.layers)
+            features = network(framed, self.layers)
+            targets = {layer: self.represent(features[layer]) for layer in self.layers}
+        return [
+            BoundTerm(
+                f"{self.name}/{layer}",
+                network.canonical(layer),
+                weight,
+                self.represent,
+                aim(self.distance, targets[layer]),
+            )
+            for layer, weight in self.layers.items()
+        ]
+
+    def weights(self) -> dict[str, float]:
+        """The weight of each layer, by the name its loss has."""
+        return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A penalty on the image itself.
+
+    One that is a mean over pixels says with `reach_px` how many rows further down a pixel's share looks, so that it can
+    be taken strip by strip; any other is taken of the whole picture at once.
+    """
+
+    name: str
+    weight: float
+    penalty: Callable[[Image], Tensor]
+    reach_px: int | None = None
+
+    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+        """Priors have no target; they hold at every size."""
+        return [BoundTerm(self.name, IMAGE, self.weight, activations, self.penalty)]
+
+    def weights(self) -> dict[str, float]:
+        """Its weight, by the name its loss has."""
+        return {self.name: self.weight}
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A sum of terms, minimised. `a + b` has the terms of both."""
+
+    terms: tuple[Match | Prior, ...]
+
+    def __add__(self, other: "Objective") -> "Objective":
+        return Objective(self.terms + other.terms)
+
+    def layers(self, represent: Representation | None = None) -> list[str]:
+        """The layers that its terms read, all or those of one representation."""
+        terms = [term for term in self.terms if isinstance(term, Match)]
+        return [layer for term in terms if represent in (None, term.represent) for layer in term.layers]
+
+    def weights(self) -> dict[str, float]:
+        """The weight of each summand, by the name its loss has."""
+        weights: dict[str, float] = {}
+        for term in self.terms:
+            for name, weight in term.weights().items():
+                weights[name] = weights.get(name, 0.0) + weight
+        return weights
+
+    def bind(self, network: Network, size: Size) -> Criterion:
+        """The objective at one size. Raises ImageError where a picture is too small for a layer, SpecError if empty."""
+        parts = [part for term in self.terms for part in term.bind(network, size)]
+        if not parts:
+            raise SpecError("the objective has no term; give at least one a weight above 0")
+        network.require_size(size, [part.layer for part in parts])
+        return WholeCriterion(network, tuple(parts))
+
+
+def content(
+    reference: Image,
+    layers: Mapping[str, float] | Iterable[str],
+    *,
+    distance: Distance = normalised_squared_error,
+    name: str = "content",
+) -> Objective:
+    """The picture's activations at `layers` should be the reference's, which is resized to the canvas."""
+    return Objective((Match(name, reference, weighted(layers), activations, resize, distance),))
+
+
+def style(
+    reference: Image,
+    layers: Mapping[str, float] | Iterable[str],
+    *,
+    scale: float = 1.0,
+    represent: Representation = gram_matrix,
+    distance: Distance = normalised_squared_error,
+    name: str = "style",
+) -> Objective:
+    """The picture's statistics at `layers` should be the reference's.
+
+    The reference keeps its proportions and is given as many pixels as the canvas, times scale²: that sets the size of
+    its strokes. Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5; departs: errors are divided by
+    the target's energy, which makes layers, pictures and sizes comparable.
+    """
+    frame = partial(_with_area, scale=scale)
+    return Objective((Match(name, reference, weighted(layers), represent, frame, distance),))
+
+
+def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
+    """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError.
+
+    `reach_px` saves memory where pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
+    """
+    if not math.isfinite(weight):
+        raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
+    return Objective((Prior(name, weight, penalty, reach_px),) if weight else ())
+
+
+def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
+    """Layers with their weights; layers without weights weigh the same, 1 in all. Raises SpecError."""
+    if isinstance(layers, Mapping):
+        weights = dict(layers)
+    else:
+        names = list(dict.fromkeys(layers))
+        weights = {name: 1 / len(names) for name in names}
+    if not weights:
+        raise SpecError("at least one layer is needed")
+    for layer, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise SpecError(f"the weight of {layer} is {weight}; it must be a number from 0 upwards")
+    return weights
+
+
+def _with_area(reference: Image, size: Size, scale: float) -> Image:
+    return resize(reference, size_with_area(size_of(reference), size[0] * size[1] * scale**2))

@@ -1,0 +1,1 @@
+"""One HTML file from the folders of runs, which opens without a network."""

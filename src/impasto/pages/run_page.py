@@ -1,0 +1,117 @@
+"""The page of one run."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags
+from PIL import Image as PillowImage
+
+from impasto.errors import ImageError, RunFolderError
+from impasto.folders.names import PAGE
+from impasto.folders.records import PictureRecord, RunRecord, read_run
+from impasto.images.files import open_picture
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table
+from impasto.pages.rendering import render, save_page
+from impasto.pages.sections import (
+    grid_row,
+    input_figures,
+    measures_table,
+    open_inputs,
+    result_figure,
+    run_curves,
+    scrubber,
+    sliders,
+    terms_table,
+    tiles,
+)
+from impasto.pages.words import repeat_command
+from impasto.tasks.settings import TASKS
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """The page of one run, by default report.html in its folder, which it replaces. Returns where it is.
+
+    Raises RunFolderError where the folder is missing or damaged, OutputError where the page cannot be written.
+    """
+    return save_page(run_page(read_run(folder)), out or folder / PAGE)
+
+
+def add_page(folder: Path) -> None:
+    """What a run does at its end: a page that cannot be made is said in a sentence and costs nothing else."""
+    try:
+        write_report(folder)
+    except Exception as error:  # whatever it is, the pictures are worth more
+        print(f"{folder / PAGE} is not written: {error or type(error).__name__}", file=sys.stderr)
+
+
+def run_page(record: RunRecord) -> str:
+    """The page of one run. Raises RunFolderError where a picture in its folder is damaged."""
+    try:
+        several = len(record.planned) > 1
+        inputs, most_px = open_inputs(record.pictures), MEDIUM_PX if several else LARGE_PX
+        return render(
+            "run.html",
+            record=record,
+            title=title(record),
+            several=several,
+            inputs=input_figures(record.pictures, inputs, most_px),
+            result=None if several else result_figure(record.parts[0], LARGE_PX),
+            missing=[each for each in record.pictures if each.path not in inputs],
+            sliders=sliders(record, inputs, most_px),
+            scrubber=scrubber([record], MEDIUM_PX if several else 384),
+            grid=[grid_row(part) for part in record.parts] if several else [],
+            curves=run_curves(record),
+            terms=terms_table(record),
+            measures=measures_table([("", record)]) if several else None,
+            tiles=[] if several else tiles(record.parts[0]),
+            about=about_run(record),
+        )
+    except ImageError as error:
+        raise RunFolderError(f"{record.folder} is damaged: {error}") from None
+
+
+def title(record: RunRecord) -> str:
+    """What the run is about."""
+    first, *others = [path.stem.replace("-", " ").replace("_", " ") for path in record.spec.pictures]
+    match record.spec.task:
+        case "transfer":
+            return f"{first}, in the style of {' and '.join(others)}"
+        case "amalgamate":
+            return f"{first}, imprinted on {others[0]}"
+        case "texture":
+            return f"The texture of {first}"
+        case "invert":
+            return f"What {getattr(record.spec.settings, 'layer', 'a layer')} keeps of {first}"
+    return f"What each layer keeps of {first}"
+
+
+def about_run(record: RunRecord) -> dict[str, Any]:
+    """Settings, versions, hashes and the command, for the end of a page."""
+    usual = TASKS[record.spec.task]().model_dump(mode="json", exclude_none=True)
+    settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
+    rows = [(Cell(key), Cell(str(value)), Cell(str(usual.get(key, "–")))) for key, value in settings.items()]
+    flat = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in record.provenance.items()}
+    return {
+        "command": repeat_command(record),
+        "toml": record.toml,
+        "settings": Table(("setting", "value", "default"), tuple(rows)),
+        "provenance": Table(("", ""), tuple((Cell(key), Cell(value)) for key, value in flat.items())),
+        "bundled_weights": record.provenance.get("weights_sha256") == VGG16_SHA256,
+        "weights_sha256": str(record.provenance.get("weights_sha256", "unknown")),
+        "credits": [words for picture in record.pictures if (words := credit(picture))],
+    }
+
+
+def credit(picture: PictureRecord) -> str:
+    """A picture's name, and what its own file says of author and rights."""
+    words = [f"{picture.role.capitalize()}: {picture.given.name}"]
+    if picture.path is not None:
+        try:
+            with open_picture(picture.path) as file:
+                exif = file.getexif()
+        except OSError:  # not to be read any more: its name is all there is to say
+            exif = PillowImage.Exif()
+        words += [str(exif[tag]).strip() for tag in (ExifTags.Base.Artist, ExifTags.Base.Copyright) if tag in exif]
+    return ", ".join(word for word in words if word)

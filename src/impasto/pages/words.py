@@ -1,0 +1,62 @@
+"""Numbers, sizes, durations and commands in the words of a page."""
+
+import math
+import shlex
+from importlib.metadata import version
+
+from impasto.folders.records import RunRecord
+from impasto.tasks.settings import TASKS
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, and a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    mantissa, e, exponent = f"{value:.3g}".partition("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(_RAISED)}" if e else mantissa
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def size_words(size: tuple[int, int]) -> str:
+    """Width × height, as people say it, of (height, width)."""
+    return f"{size[1]} × {size[0]} px"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours in words."""
+    if round(seconds) < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def repeat_command(record: RunRecord) -> str:
+    """The command that makes the same run again, for a shell.
+
+    Settings at their defaults are left out, unless the run is of another version, which may have had others.
+    """
+    spec, settings = record.spec, record.spec.settings.model_dump(mode="json", exclude_none=True)
+    if record.provenance.get("impasto") == version("impasto"):
+        usual = TASKS[spec.task]().model_dump(mode="json", exclude_none=True)
+        settings = {name: value for name, value in settings.items() if value != usual.get(name)}
+    if "threads" in record.provenance:  # sums over threads are rounded by their number
+        settings.setdefault("threads", record.provenance["threads"])
+    words = ["impasto", spec.task]
+    words += [f"./{path}" if str(path).startswith("-") else str(path) for path in spec.pictures]
+    for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        elif not str(value) or str(value).startswith("-"):
+            words.append(f"{option}={value}")
+        else:
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def part_title(name: str) -> str:
+    """A part's name in words: of a cumulative texture, "up to" the last layer."""
+    return f"up to {name[3:]}" if name.startswith("to-") else name

@@ -1,0 +1,1 @@
+"""From a spec to a folder of results, watched, stopped and resumed."""

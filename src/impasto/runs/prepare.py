@@ -1,0 +1,69 @@
+"""What a run needs before anything is written: its pictures, network and parts, and how each part fits into memory."""
+
+from dataclasses import dataclass
+
+import torch
+
+from impasto.cluster.crew import Crew
+from impasto.cluster.fit import spread
+from impasto.errors import SpecError
+from impasto.extras import import_video
+from impasto.images.files import load_picture
+from impasto.images.image import Picture
+from impasto.networks.network import Network
+from impasto.runs.checks import check, sentence_for_memory
+from impasto.runs.fitting import within
+from impasto.tasks.parts import Part, compose, network_of
+from impasto.tasks.settings import Settings
+from impasto.tasks.spec import RunSpec
+from impasto.tiles.budget import Fit, lessened, limits
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run whose pictures, layers and sizes are known to serve."""
+
+    spec: RunSpec
+    pictures: list[Picture]
+    network: Network
+    precise: Network
+    parts: list[Part]
+    fits: list[Fit]
+
+
+def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float, crew: Crew | None) -> Prepared:
+    """Pictures, network and parts of a run, checked: nothing is written yet. `share` is of the memory allowed."""
+    settings = spec.settings
+    if threads is not None:
+        torch.set_num_threads(threads)
+    pictures = [load_picture(path) for path in spec.pictures]
+    with sentence_for_memory(settings):
+        network = network_of(settings, settings.precision)
+        precise = network if network.precision == torch.float32 else network_of(settings, "float32")
+        parts = compose(spec, [picture.image for picture in pictures])
+        allowed = limits(settings, network.device, memory)
+        fits = [
+            spread(
+                Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings),
+                crew,
+            )
+            for part in parts
+        ]
+        fits = lessened(fits, [part.composition.schedule[-1].size for part in parts], share)
+        for part, fit in zip(parts, fits, strict=True):
+            check(part, fit, spec, pictures)
+    return Prepared(spec, pictures, network, precise, list(map(within, parts, fits)), fits)
+
+
+def require_video(settings: Settings, mp4: bool) -> None:
+    """Raise if an MP4 is asked for and cannot be made."""
+    if mp4:
+        import_video()
+        if not settings.frames:
+            raise SpecError("--mp4 needs pictures on the way, and --frames is 0")
+
+
+def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
+    """With automatic precision the first two blocks are read in float32: they cost little, and rounding shows there."""
+    deepest = network.smallest_side(part.composition.objective.layers())
+    return precise if settings.precision == "auto" and deepest <= 2 else network

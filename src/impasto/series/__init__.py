@@ -1,0 +1,1 @@
+"""Several runs in one folder: what is done is not done again."""

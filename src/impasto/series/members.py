@@ -1,0 +1,115 @@
+"""Several runs in one folder, each an ordinary run: what is done is not done again, what was interrupted goes on.
+
+The folder is all the memory there is, so the same call goes on where the last one stopped, however that ended.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from impasto.errors import RunFolderError, SpecError
+from impasto.events import Show, print_json
+from impasto.folders.names import FOLDER, RESULT, SUMMARY
+from impasto.folders.records import RunRecord, read_run
+from impasto.folders.specfiles import read_spec
+from impasto.images.image import Picture
+from impasto.networks.catalogue import open_network
+from impasto.networks.network import Network
+from impasto.runs.checks import check, sentence_for_memory
+from impasto.runs.start import resume, run
+from impasto.tasks.parts import compose
+from impasto.tasks.spec import RunSpec
+from impasto.tiles.budget import Fit, limits
+
+Hashes = Mapping[Path, str]  # SHA-256 of each picture
+
+
+def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
+    """The run in a folder, if it is done and is what the spec asks for."""
+    try:
+        record = read_run(folder)
+    except RunFolderError:
+        return None
+    ended = record.status == "done" and record.parts[0].result is not None and not (folder / FOLDER).exists()
+    return record if ended and _is_same(spec, record.spec, record.provenance, hashes) else None
+
+
+Standing = Literal["done", "begun", "missing", "other"]
+
+
+def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
+    """How a folder stands to a spec, by its settings and summary alone; `other` holds what is not the spec's run."""
+    if not folder.exists():
+        return "missing"
+    try:
+        if all(path.name.startswith(".") for path in folder.iterdir()):
+            return "missing"  # its run was ended before there was anything
+        found = read_spec(folder)
+        if not _is_same(spec, found.spec, found.provenance, hashes):
+            return "other"
+        status = json.loads((folder / SUMMARY).read_text("utf-8")).get("status")
+    except (SpecError, NotADirectoryError):
+        return "other"
+    except (OSError, ValueError, AttributeError):
+        return "begun"
+    return "done" if status == "done" and (folder / RESULT).is_file() and not (folder / FOLDER).exists() else "begun"
+
+
+def make(
+    spec: RunSpec,
+    folder: Path,
+    hashes: Hashes,
+    show: Show,
+    checkpoint_seconds: float = 30.0,
+    memory_share: float = 1.0,
+) -> None:
+    """Make one run: on from its last checkpoint where there is one of the same run, else from its beginning.
+
+    Raises the ImpastoError of the run.
+    """
+    quiet = show == "progress" and not sys.stderr.isatty()  # for a log, a line for each run is enough
+    shown: Show = "nothing" if quiet else show
+    try:
+        found = read_spec(folder)
+        if _is_same(spec, found.spec, found.provenance, hashes):
+            resume(folder, show=shown, checkpoint_seconds=checkpoint_seconds, memory_share=memory_share)
+            return
+    except (SpecError, RunFolderError):
+        pass  # not begun, or not to be gone on with
+    if folder.exists():
+        shutil.rmtree(folder)
+    run(spec, folder, show=shown, checkpoint_seconds=checkpoint_seconds, memory_share=memory_share)
+
+
+def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
+    """Whether another run does what the spec asks for, with the same pictures."""
+    pictures = provenance.get("pictures_sha256") == [hashes.get(path) for path in spec.pictures]
+    return pictures and (other.task, other.settings) == (spec.task, spec.settings)
+
+
+def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> None:
+    """Fail before anything is written where that can be known: layers, pictures too small, memory too short."""
+    networks: dict[tuple[object, ...], Network] = {}
+    for spec in specs:
+        settings = spec.settings
+        given = [pictures[path] for path in spec.pictures]
+        model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
+        key = (settings.network, settings.precision, *model.values())
+        with sentence_for_memory(settings):
+            if key not in networks:
+                networks[key] = open_network(settings.network, precision=settings.precision, **model)
+            allowed = limits(settings, networks[key].device)
+            for part in compose(spec, [picture.image for picture in given]):
+                fit = Fit(networks[key], part.composition.objective, allowed, settings)
+                check(part, fit, spec, given)
+
+
+def announce(number: int, count: int, name: str, words: str, show: Show) -> None:
+    """Say which run begins."""
+    if show == "json":
+        print_json({"event": "part", "part": number, "parts": count, "name": name, "words": words})
+    elif show == "progress":
+        print(f"part {number} of {count}: {words}", file=sys.stderr, flush=True)

@@ -1,0 +1,132 @@
+"""A spec and settings to vary: a run for each combination, a grid of their pictures, and a page to compare them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, SpecError, nearest
+from impasto.events import Show, print_json
+from impasto.files import sha256
+from impasto.folders.names import RESULT
+from impasto.folders.places import folder_name
+from impasto.folders.specfiles import spec_toml
+from impasto.images.files import from_pillow, load_image, load_picture, save_image, to_pillow
+from impasto.images.sheets import contact_sheet
+from impasto.pages.comparison import write_comparison
+from impasto.series.members import announce, check_all, finished, make
+from impasto.series.places import is_free, take_folder
+from impasto.tasks.settings import TASKS, make_settings
+from impasto.tasks.spec import RunSpec
+
+SWEEP_FILE, GRID, COMPARISON = "sweep.toml", "grid.png", "comparison.html"
+MOST_CELLS = 1000
+Variations = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination: the values that make it, by setting, and the run they make."""
+
+    values: tuple[tuple[str, str], ...]
+    spec: RunSpec
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        return re.sub(r"[^\w.,=+-]+", "-", ",".join(f"{key}={value}" for key, value in self.values))
+
+    @property
+    def words(self) -> str:
+        """The same for a person."""
+        return ", ".join(f"{key} {value}" for key, value in self.values)
+
+
+def parse_variation(text: str, task: str) -> tuple[str, tuple[str, ...]]:
+    """A setting and its values from "style_weight=1,3,10"; values with commas in them are separated by semicolons.
+
+    Dashes do for underscores, and `layer` for `layers`. Raises SpecError.
+    """
+    key, equals, listed = text.partition("=")
+    name = key.strip().lstrip("-").replace("-", "_")
+    fields = TASKS[task].model_fields
+    if name not in fields and f"{name}s" in fields:
+        name = f"{name}s"
+    if name not in fields:
+        raise SpecError(f"there is no setting {key.strip()!r} to vary; {nearest(name, fields)}")
+    values = tuple(value.strip() for value in listed.split(";" if ";" in listed else ",") if value.strip())
+    if not equals or not values:
+        raise SpecError(f"{text!r} says no values; write for instance {name}=1,3,10")
+    if len(set(values)) < len(values):
+        raise SpecError(f"{text!r} says a value twice")
+    return name, values
+
+
+def plan(spec: RunSpec, variations: Variations) -> list[Cell]:
+    """All combinations, the last setting varying fastest. Raises SpecError for a value that a setting cannot take."""
+    if not variations:
+        raise SpecError("nothing varies; say --vary SETTING=VALUE,VALUE")
+    cells = []
+    for values in product(*variations.values()):
+        chosen = dict(zip(variations, values, strict=True))
+        kept = {name: getattr(spec.settings, name) for name in spec.settings.model_fields_set}
+        settings = make_settings(spec.task, **{**kept, **chosen})
+        cells.append(Cell(tuple(chosen.items()), spec.model_copy(update={"settings": settings})))
+    if len(cells) > MOST_CELLS:
+        raise SpecError(f"that is {len(cells)} runs; {MOST_CELLS} are the most")
+    return cells
+
+
+def run_sweep(
+    spec: RunSpec, variations: Variations, out: Path | None = None, *, force: bool = False, show: Show = "progress"
+) -> Path:
+    """Do the runs that are missing and return the folder, by default runs/sweep-TASK-PICTURES.
+
+    A run that is done is not done again, also when values are added later; grid.png and comparison.html show those
+    that are asked for. One that diverges is left out, the others are made, and its error is raised at the end; an
+    interruption stops, and the same call goes on. With `force` the folder of a sweep is made afresh.
+    """
+    cells = plan(spec, variations)
+    folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
+    pictures = {path: load_picture(path) for path in spec.pictures}
+    hashes = {path: sha256(path) for path in spec.pictures}
+    about = spec_toml(spec, {"provenance": {"pictures_sha256": list(hashes.values())}})
+    fresh = is_free(folder, SWEEP_FILE, about, spec.pictures, force=force)
+    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
+    check_all([cell.spec for cell in left], pictures)
+    take_folder(folder, SWEEP_FILE, about, fresh=fresh)
+    failures: list[ImpastoError] = []
+    for number, cell in enumerate(cells, start=1):
+        if cell not in left:
+            continue
+        announce(number, len(cells), cell.name, cell.words, show)
+        try:
+            make(cell.spec, folder / cell.name, hashes, show)
+        except DivergedError as error:
+            failures.append(error)
+        except (ImpastoError, KeyboardInterrupt) as error:
+            words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
+            kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
+            raise kind(f"{words}; the same command goes on with {folder}") from None
+    done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
+    if done:
+        _show_together(done, variations, folder)
+    if failures:
+        raise failures[0]
+    if show == "json":
+        pages = {"grid": str(folder / GRID), "page": str(folder / COMPARISON)}
+        print_json({"event": "done", "folder": str(folder), **pages})
+    return folder
+
+
+def _show_together(cells: Sequence[Cell], variations: Variations, folder: Path) -> None:
+    """A row of the grid for each combination of all settings but the last, whose values are the columns."""
+    shown = [(cell.words.replace(", ", "\n"), to_pillow(load_image(folder / cell.name / RESULT))) for cell in cells]
+    columns = len(list(variations.values())[-1])
+    sheet = contact_sheet(
+        shown, columns=min(columns, len(shown)), title=f"{cells[0].spec.task}: {', '.join(variations)}"
+    )
+    save_image(from_pillow(sheet), folder / GRID)
+    if len(cells) > 1:
+        write_comparison([folder / cell.name for cell in cells], folder / COMPARISON)

@@ -1,0 +1,276 @@
+"""The page of a study, as far as it has come: each section from the runs that are done, and what is still missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from impasto.errors import ImageError, RunFolderError
+from impasto.folders.records import PictureRecord, RunRecord
+from impasto.networks.vgg import VGG16_SHA256
+from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Figure, Row, Table, text_table
+from impasto.pages.curves import Curves, profile_curves, total_curves
+from impasto.pages.rendering import render, save_page
+from impasto.pages.run_page import about_run, credit
+from impasto.pages.sections import (
+    Inputs,
+    grid_row,
+    input_figures,
+    measured,
+    measures_table,
+    open_inputs,
+    result_figure,
+    run_curves,
+    scrubber,
+    sliders,
+    terms_table,
+)
+from impasto.pages.words import duration, number, repeat_command
+from impasto.study.plan import Section, Study, StudyPart
+from impasto.study.profile import Profile
+
+STUDY_PAGE = "report.html"
+FRAMES = 80  # of a scrubber's films together
+HEADINGS: dict[Section, str] = {
+    "layers": "What each layer keeps",
+    "priors": "Natural pictures",
+    "amalgamation": "Amalgamation",
+    "style": "What style is",
+    "matrix": "How much style, which content",
+    "final": "The final picture",
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part that is done, and what its folder holds."""
+
+    part: StudyPart
+    record: RunRecord
+
+
+def write_study_page(study: Study, folder: Path, records: Mapping[str, RunRecord], profile: Profile) -> Path:
+    """Write report.html into the study's folder. Raises RunFolderError where a picture of a run is damaged."""
+    return save_page(study_page(study, records, profile, study.command(folder)), folder / STUDY_PAGE)
+
+
+def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile, command: str) -> str:
+    """The whole page of the parts in `records`; `command` is the one that makes the study."""
+    done = [Done(part, records[part.name]) for part in study.parts if part.name in records]
+    by_section = {section: [each for each in done if each.part.section == section] for section in HEADINGS}
+    pictures = [
+        PictureRecord("content", study.content, study.content),
+        PictureRecord("style", study.style, study.style),
+    ]
+    inputs = open_inputs(pictures)
+    content, style = study.content.stem.replace("-", " "), study.style.stem.replace("-", " ")
+    try:
+        return render(
+            "study.html",
+            title=f"{content}, {style}, and what a network sees in them",
+            study=study,
+            headings=HEADINGS,
+            done=len(done),
+            inputs=input_figures(pictures, inputs, LARGE_PX // 2),
+            missing=_missing(study, records),
+            network=_network(profile),
+            layers=_descents(by_section["layers"], "Loss of each layer"),
+            priors=_priors(study, records, inputs),
+            amalgamation=_descents(by_section["amalgamation"], "Loss of each layer"),
+            style=_styles(by_section["style"], inputs),
+            matrix=_matrix(study, records),
+            final=_final(by_section["final"], inputs),
+            command=command,
+            repeat=_repeat(by_section),
+            parts=_parts(done),
+            shared=_shared(study),
+            provenance=_provenance(done),
+            facts=_facts(study, done),
+            credits={
+                "bundled_weights": True,
+                "weights_sha256": VGG16_SHA256,
+                "credits": [credit(picture) for picture in pictures],
+            },
+        )
+    except ImageError as error:
+        raise RunFolderError(f"a folder of the study is damaged: {error}") from None
+
+
+def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, list[str]]:
+    """What each section still lacks, in words."""
+    left = [part for part in study.parts if part.name not in records]
+    return {section: [part.words for part in left if part.section == section] for section in HEADINGS}
+
+
+def _network(profile: Profile) -> dict[str, Any]:
+    """Profiles of the five layers that the study reads, of all others, and in numbers."""
+    curves = {layer: _profile(layer, profile) for layer in profile.layers}
+    first = [layer for layer in curves if layer.endswith("_1")]
+    return {
+        "shown": [*(curves[layer] for layer in first), _overview(profile)],
+        "others": [curve for layer, curve in curves.items() if layer not in first],
+        "difference": number(profile.difference),
+        "table": _activations(profile),
+    }
+
+
+def _profile(layer: str, profile: Profile) -> Curves:
+    """The layer's filters from the strongest to the weakest over photographs."""
+    each = profile.layers[layer]
+    order = sorted(range(len(each.photographs)), key=lambda index: -each.photographs[index])
+    series = {"photographs": each.photographs, "before": each.before, "after": each.after}
+    ordered = {name: [values[index] for index in order] for name, values in series.items()}
+    return profile_curves(layer, ordered, x="filter")
+
+
+def _overview(profile: Profile) -> Curves:
+    """Each layer's mean over its filters."""
+    layers = list(profile.layers.values())
+    series = {
+        "photographs": [mean(each.photographs) for each in layers],
+        "before": [mean(each.before) for each in layers],
+        "after": [mean(each.after) for each in layers],
+    }
+    return profile_curves("All thirteen convolutions", series, x="convolution")
+
+
+def _activations(profile: Profile) -> Table:
+    """Per layer the weakest, middle and strongest filter over photographs, and on the two pictures."""
+    rows = []
+    for layer, each in profile.layers.items():
+        cells = [layer, str(len(each.photographs))]
+        for values in (each.photographs, each.before, each.after):
+            middle = sorted(values)
+            cells.append(" … ".join(number(value) for value in (middle[0], middle[len(middle) // 2], middle[-1])))
+        rows.append(cells)
+    return text_table(
+        ("layer", "filters", "photographs, before", "your pictures, before", "your pictures, after"), rows
+    )
+
+
+def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
+    """A row of pictures for each layer, all moved through together, their losses on the same axes, their measures."""
+    records = [each.record for each in done]
+    lines = {each.part.layer: each.record.parts[0].lines for each in done}
+    return {
+        "grid": [grid_row(record.parts[0]) for record in records],
+        "scrubber": scrubber(records, MEDIUM_PX, [""] * len(records), FRAMES) if records else None,
+        "curves": total_curves(title, lines) if lines else None,
+        "measures": measures_table([("", record) for record in records]) if records else None,
+    }
+
+
+def _priors(study: Study, records: Mapping[str, RunRecord], inputs: Inputs) -> list[Row]:
+    """For each layer the photo, and its inversions without and with priors."""
+    rows = []
+    without = {
+        part.layer: records[part.name] for part in study.parts if part.section == "layers" and part.name in records
+    }
+    for part in study.parts:
+        if part.section != "priors" or part.name not in records or part.layer not in without:
+            continue
+        shown = input_figures(records[part.name].pictures, inputs, MEDIUM_PX)
+        for words, record in (("without priors", without[part.layer]), ("with priors", records[part.name])):
+            shown += _results(record, words, f"{part.layer} {words}")
+        rows.append(Row(part.layer, "", tuple(shown)))
+    return rows
+
+
+def _styles(done: Sequence[Done], inputs: Inputs) -> list[Figure]:
+    """The painting, and the textures of its layers."""
+    if not done:
+        return []
+    shown = input_figures(done[0].record.pictures, inputs, MEDIUM_PX)
+    for each in done:
+        shown += _results(each.record, f"up to {each.part.layer}", f"texture up to {each.part.layer}")
+    return shown
+
+
+def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
+    """A row for each content layer, a column for each style weight; None where a cell is not made yet."""
+    cells = {}
+    for part in study.parts:
+        if part.section == "matrix":
+            weight = part.spec.settings.model_dump()["style_weight"]
+            made = _results(records[part.name], "", part.words) if part.name in records else []
+            cells[part.layer, weight] = made[0] if made else None
+    layers, weights = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(weight for _, weight in cells)
+    return {
+        "weights": [number(weight) for weight in weights],
+        "rows": [(layer, [cells[layer, weight] for weight in weights]) for layer in layers],
+        "made": any(cells.values()),
+    }
+
+
+def _results(record: RunRecord, caption: str, alt: str) -> list[Figure]:
+    made = result_figure(record.parts[0], MEDIUM_PX, caption, _nearness(record), alt)
+    return [made] if made is not None else []
+
+
+def _nearness(record: RunRecord) -> str:
+    """Feature error at the layer asked for and PSNR, a line each; of a texture its loss."""
+    summary = record.parts[0].summary
+    if summary is None or not summary.metrics.feature_error:
+        return measured(record.parts[0])
+    decibels = f"\nPSNR {summary.metrics.psnr:.1f} dB" if summary.metrics.psnr is not None else ""
+    return f"e {number(next(iter(summary.metrics.feature_error.values())))}{decibels}"
+
+
+def _final(done: Sequence[Done], inputs: Inputs) -> dict[str, Any] | None:
+    if not done:
+        return None
+    record = done[0].record
+    return {
+        "sliders": sliders(record, inputs, LARGE_PX),
+        "scrubber": scrubber([record], 384),
+        "curves": run_curves(record),
+        "terms": terms_table(record),
+        "measures": measures_table([("", record)]),
+    }
+
+
+def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str]]:
+    """For each section the commands that make its runs again."""
+    return [
+        (HEADINGS[section], "\n".join(repeat_command(each.record) for each in done))
+        for section, done in by_section.items()
+        if done
+    ]
+
+
+def _parts(done: Sequence[Done]) -> Table:
+    """What each part was given and what it took."""
+    rows = []
+    for each in done:
+        settings, summary = each.part.spec.settings, each.record.parts[0].summary
+        took = ("–", "–") if summary is None else (str(summary.evaluations), duration(summary.seconds))
+        rows.append((each.part.words, f"{settings.size} px", str(settings.steps), *took, each.part.name))
+    return text_table(("part", "long side", "steps at full size", "evaluations", "time", "folder"), rows)
+
+
+def _shared(study: Study) -> Table:
+    """The settings that are the same in all parts."""
+    all_settings = [part.spec.settings.model_dump(mode="json", exclude_none=True) for part in study.parts]
+    same = {
+        key: value for key, value in all_settings[0].items() if all(each.get(key) == value for each in all_settings)
+    }
+    return text_table(("setting", "value"), [(key, str(value)) for key, value in same.items()])
+
+
+def _provenance(done: Sequence[Done]) -> Table | None:
+    """Versions, machine and hashes of the run that was made last; its settings are in its own page."""
+    return about_run(done[-1].record)["provenance"] if done else None
+
+
+def _facts(study: Study, done: Sequence[Done]) -> list[tuple[str, str]]:
+    """What the study took, in numbers."""
+    summaries = [part.summary for each in done for part in each.record.parts if part.summary is not None]
+    return [
+        ("parts", f"{len(done)} of {len(study.parts)}"),
+        ("time", duration(sum(each.seconds for each in summaries))),
+        ("evaluations", str(sum(each.evaluations for each in summaries))),
+        ("peak memory", f"{max((each.peak_memory_mb for each in summaries), default=0):.0f} MB"),
+        ("seed", str(study.settings.seed)),
+        ("extent", "quick" if study.settings.quick else "full"),
+    ]

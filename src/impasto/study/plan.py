@@ -1,0 +1,214 @@
+"""What a study consists of, as data: a list of ordinary runs, each with the section of the page that it is for."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from impasto.tasks.settings import DEEPER_AND_DEEPER, make_settings
+from impasto.tasks.spec import RunSpec
+
+Section = Literal["layers", "priors", "amalgamation", "style", "matrix", "final"]
+
+
+class StudySettings(BaseModel):
+    """What a study can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quick: bool = False
+    "Previews of everything: smaller pictures, fewer steps, a smaller matrix."
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    "Number that settles the noise; the same seed gives the same pictures."
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    "Precision of the convolutions; auto is bfloat16 where the hardware has it and layers beyond block 2 are read."
+    device: str = "auto"
+    "auto, cpu, cuda, cuda:1, mps …"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    "Processor threads; by default as many as PyTorch takes."
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large the pictures of a study are and how many steps each takes: what a study costs."""
+
+    layers: tuple[str, ...]
+    content_px: int
+    content_steps: int
+    prior_layers: tuple[str, ...]
+    amalgamate_steps: int
+    texture_px: int
+    texture_steps: int
+    matrix_layers: tuple[str, ...]
+    matrix_weights: tuple[float, ...]
+    matrix_px: int
+    matrix_steps: int
+    final_px: int
+    final_steps: int
+    smallest_px: int = 128
+    frames: int = 16
+
+
+LAYERS = tuple(DEEPER_AND_DEEPER.split(","))
+QUICK = Extent(
+    layers=LAYERS,
+    content_px=224,
+    content_steps=200,
+    prior_layers=("conv3_1", "conv4_1", "conv5_1"),
+    amalgamate_steps=60,
+    texture_px=224,
+    texture_steps=50,
+    matrix_layers=("relu2_1", "relu3_1", "relu4_1"),
+    matrix_weights=(0.1, 1.0, 10.0),
+    matrix_px=256,
+    matrix_steps=20,
+    final_px=512,
+    final_steps=30,
+)
+FULL = Extent(
+    layers=LAYERS,
+    content_px=224,
+    content_steps=800,
+    prior_layers=LAYERS,
+    amalgamate_steps=100,
+    texture_px=256,
+    texture_steps=300,
+    matrix_layers=("relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+    matrix_weights=(0.1, 1.0, 10.0, 100.0),
+    matrix_px=384,
+    matrix_steps=50,
+    final_px=768,
+    final_steps=80,
+    frames=24,
+)
+
+
+@dataclass(frozen=True)
+class StudyPart:
+    """One run of a study: the section it is for, its folder's name in the study's, what it does in words."""
+
+    section: Section
+    name: str
+    words: str
+    spec: RunSpec
+
+    @property
+    def layer(self) -> str:
+        """The layer it is about; of a style the deepest of its layers."""
+        settings = self.spec.settings.model_dump()
+        return str(settings.get("layer") or settings.get("content_layers") or settings["layers"].split(",")[-1])
+
+
+@dataclass(frozen=True)
+class Study:
+    """Two pictures, the settings, and what is done with them."""
+
+    content: Path
+    style: Path
+    settings: StudySettings
+    extent: Extent
+
+    @property
+    def parts(self) -> tuple[StudyPart, ...]:
+        """All runs, in the order in which they are made and shown."""
+        return (*_layers(self), *_priors(self), *_amalgamations(self), *_styles(self), *_matrix(self), _final(self))
+
+    def command(self, folder: Path) -> str:
+        """What makes this study in that folder, for a shell; given again, it goes on."""
+        words = ["impasto", "study"]
+        words += [f"./{path}" if str(path).startswith("-") else str(path) for path in (self.content, self.style)]
+        for name, value in self.settings.model_dump(exclude_defaults=True).items():
+            words += ["--quick"] if name == "quick" else [f"--{name}", str(value)]
+        return shlex.join(
+            [*words, f"--out={folder}"] if str(folder).startswith("-") else [*words, "--out", str(folder)]
+        )
+
+
+def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
+    """The study of two pictures.
+
+    >>> len(plan_study(Path("photo.jpg"), Path("painting.jpg"), StudySettings(quick=True)).parts)
+    28
+    """
+    return Study(content, style, settings, QUICK if settings.quick else FULL)
+
+
+def statistics(layer: str) -> str:
+    """The rectified layer of a convolution, whose statistics stand for a style."""
+    return f"relu{layer[4:]}"
+
+
+def _layers(study: Study) -> list[StudyPart]:
+    size, steps = study.extent.content_px, study.extent.content_steps
+    return [
+        _part(study, "layers", "reconstruct", f"reconstruct-{layer}", layer, layers=layer, size=size, steps=steps)
+        for layer in study.extent.layers
+    ]
+
+
+def _priors(study: Study) -> list[StudyPart]:
+    """From the same noise and with as many steps as without priors, so that the two compare."""
+    size, steps = study.extent.content_px, study.extent.content_steps
+    return [
+        _part(study, "priors", "invert", f"invert-{layer}", layer, layer=layer, size=size, steps=steps, frames=0)
+        for layer in study.extent.prior_layers
+    ]
+
+
+def _amalgamations(study: Study) -> list[StudyPart]:
+    size, steps = study.extent.content_px, study.extent.amalgamate_steps
+    return [
+        _part(study, "amalgamation", "amalgamate", f"amalgamate-{layer}", layer, layers=layer, size=size, steps=steps)
+        for layer in study.extent.layers
+    ]
+
+
+def _styles(study: Study) -> list[StudyPart]:
+    extent, names = study.extent, [statistics(layer) for layer in study.extent.layers]
+    return [
+        _part(
+            *(study, "style", "texture", f"texture-to-{name}", f"up to {name}"),
+            layers=",".join(names[:end]),
+            size=extent.texture_px,
+            steps=extent.texture_steps,
+            smallest=min(extent.smallest_px, extent.texture_px),
+            frames=0,
+        )
+        for end, name in enumerate(names, start=1)
+    ]
+
+
+def _matrix(study: Study) -> list[StudyPart]:
+    extent = study.extent
+    return [
+        _part(
+            *(study, "matrix", "transfer", f"transfer-{layer}-weight-{weight:g}", f"{layer}, style weight {weight:g}"),
+            content_layers=layer,
+            style_weight=weight,
+            size=extent.matrix_px,
+            steps=extent.matrix_steps,
+            smallest=min(extent.smallest_px, extent.matrix_px),
+            frames=0,
+        )
+        for layer in extent.matrix_layers
+        for weight in extent.matrix_weights
+    ]
+
+
+def _final(study: Study) -> StudyPart:
+    extent = study.extent
+    smallest = min(extent.smallest_px, extent.final_px)
+    sizes = {"size": extent.final_px, "steps": extent.final_steps, "smallest": smallest}
+    return _part(study, "final", "transfer", "transfer", "the final picture", **sizes)
+
+
+def _part(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> StudyPart:
+    pictures = {"amalgamate": (study.content, study.style), "transfer": (study.content, study.style)}
+    given = study.settings.model_dump(exclude={"quick"})
+    settings = make_settings(task, **{"frames": study.extent.frames, **given, **values})
+    alone = (study.style if task == "texture" else study.content,)
+    return StudyPart(
+        section, name, f"{task} {words}", RunSpec(task=task, pictures=pictures.get(task, alone), settings=settings)
+    )

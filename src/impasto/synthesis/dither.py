@@ -1,0 +1,120 @@
+"""Rounding to 8 bits so that a layer sees little of it: error diffusion into what the layer is blind to.
+
+Rounding adds an error n to a picture, by which the layer's map moves by J n. What of it counts, ‖J n‖², follows from
+JᵀJ, averaged over positions: how alike the layer sees two changes so many pixels apart. In raster order each value is
+rounded, and those still to come are moved so that together the layer sees as little of it as can be.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from impasto.images.image import Image, quantise, size_of
+from impasto.networks.network import FeatureMap, Network
+from impasto.networks.passes import backward, forward
+
+REACH = 7  # px: how far an error is diffused downwards and to either side
+MOST_PX = 512  # side of the part of a picture that is probed
+RIDGE = 1e-3  # of the mean energy, so that what the layer hardly sees does not take all
+LEVELS = 255
+Alikeness = Float[Tensor, "_down _across 3 3"]  # by offset, from -2 · REACH to 2 · REACH, and pair of colours
+
+
+class Diffusion(NamedTuple):
+    """Where an error goes: offsets (down, right) of pixels, the first one its own, and shares (from, pixel, to)."""
+
+    offsets: tuple[tuple[int, int], ...]
+    shares: Float[Tensor, "3 _pixels 3"]
+
+
+@dataclass(frozen=True)
+class Dither:
+    """How a picture is put on the levels of 8 bits for the sake of a layer, known by so many random probes."""
+
+    layer: str
+    probes: int
+    seed: int = 0
+
+    def __call__(self, network: Network, image: Image) -> Image:
+        """The picture on levels of 1/255; takes a pass forward and back for each probe."""
+        return diffuse(image, diffusion(alikeness(network, image, self.layer, self.probes, self.seed)))
+
+
+def alikeness(network: Network, image: Image, layer: str, probes: int, seed: int = 0) -> Alikeness:
+    """JᵀJ of a layer at a picture, averaged over positions; large pictures are probed in their middle.
+
+    Each probe is white noise z at the layer, pulled back to the picture: E[(Jᵀz)(Jᵀz)ᵀ] = JᵀJ, and each position is one
+    more sample of it.
+    """
+    height, width = size_of(image)
+    top, left = max(0, height - MOST_PX) // 2, max(0, width - MOST_PX) // 2
+    part = image[:, :, top : top + MOST_PX, left : left + MOST_PX]
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(_: str, maps: FeatureMap, __: FeatureMap | None) -> FeatureMap:
+        drawn = torch.randn(maps.shape, generator=generator)
+        return drawn.to(maps).contiguous(memory_format=torch.channels_last)
+
+    height, width = size_of(part)
+    far, total = 2 * REACH, torch.zeros(())
+    for _ in range(probes):
+        found = backward(forward(network, part, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
+        spectrum = torch.fft.rfft2(found, s=(height + far, width + far))  # padded: nothing wraps around
+        total = total + spectrum.conj()[:, None] * spectrum[None]
+    by_offset = torch.fft.irfft2(total, s=(height + far, width + far)) / (probes * height * width)
+    offsets = torch.arange(-far, far + 1)
+    alike: Tensor = by_offset[:, :, offsets][..., offsets].permute(2, 3, 0, 1)
+    return alike
+
+
+def diffusion(alike: Alikeness) -> Diffusion:
+    """What moves of the values still to come make best up for an error, for an error of each colour.
+
+    Rounding one by one in this way is Babai's nearest plane (Combinatorica 6, 1986) for a lattice that is the same
+    everywhere; with a fixed table in place of these shares it is Floyd & Steinberg's error diffusion (1976).
+    """
+    offsets = tuple((y, x) for y in range(REACH + 1) for x in range(-REACH, REACH + 1) if y > 0 or x >= 0)
+    far = alike.shape[0] // 2
+    down, right = (torch.tensor(each) for each in zip(*offsets, strict=True))
+    together = alike[far + down[None] - down[:, None], far + right[None] - right[:, None]]  # (pixel, pixel, 3, 3)
+    count = 3 * len(offsets)
+    energy = together.permute(0, 2, 1, 3).reshape(count, count)
+    energy = (energy + energy.T) / 2
+    energy = energy + RIDGE * energy.diagonal().mean() * torch.eye(count, dtype=energy.dtype)
+    shares = torch.zeros(3, count, dtype=energy.dtype)
+    for colour in range(3):  # red first, then green and blue of the same pixel
+        later = slice(colour + 1, None)
+        shares[colour, later] = -torch.linalg.solve(energy[later, later], energy[later, colour])
+    return Diffusion(offsets, shares.reshape(3, -1, 3).float())
+
+
+def diffuse(image: Image, way: Diffusion) -> Image:
+    """The picture on levels of 1/255, each value's error diffused to those after it.
+
+    Pixels that no error of one another can reach are rounded together: those of a slanting line.
+    """
+    height, width = size_of(image)
+    slant, wide = REACH + 1, width + 2 * REACH
+    values = torch.zeros(3, height + REACH, wide)
+    values[:, :height, REACH : REACH + width] = image[0].to("cpu", torch.float32) * LEVELS
+    values = values.flatten(1)
+    rounded = torch.zeros(3, height * width)
+    steps = torch.tensor([y * wide + x for y, x in way.offsets[1:]])
+    for line in range(width + slant * (height - 1)):
+        first, last = max(0, -(-(line - width + 1) // slant)), min(height - 1, line // slant)
+        rows = torch.arange(first, last + 1)
+        columns = line - slant * rows
+        here = rows * wide + columns + REACH
+        now = values[:, here]
+        errors = torch.zeros_like(now)
+        for colour in range(3):
+            level = now[colour].round().clamp(0, LEVELS)
+            rounded[colour, rows * width + columns] = level
+            errors[colour] = (level - now[colour]).clamp(-0.5, 0.5)  # what is out of range stays where it is
+            now = now + way.shares[colour, 0][:, None] * errors[colour]
+        moves = torch.einsum("cn,cpd->dpn", errors, way.shares[:, 1:])
+        values.index_add_(1, (steps[:, None] + here[None]).flatten(), moves.flatten(1))
+    return quantise(rounded.reshape(1, 3, height, width).to(image) / LEVELS)

@@ -1,0 +1,33 @@
+"""Named settings: what a preset says of a task stands between the task's defaults and what the user asks for."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from impasto.errors import SpecError, nearest
+from impasto.tasks.settings import Settings, make_settings
+
+DEFAULT = "default"
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """All presets by name: "about", "source", "departs", and the settings of each task they are for."""
+    return tomllib.loads((files("impasto") / "data" / "presets.toml").read_text("utf-8"))
+
+
+def preset(task: str, name: str, **asked: Any) -> Settings:
+    """The settings of a task by a preset, except where asked otherwise. Raises SpecError.
+
+    >>> preset("transfer", "fast").size
+    256
+    """
+    if name == DEFAULT:
+        return make_settings(task, **asked)
+    if name not in presets():
+        raise SpecError(f"there is no preset {name!r}; {nearest(name, [DEFAULT, *presets()])}")
+    if task not in presets()[name]:
+        fitting = [DEFAULT, *(each for each, tasks in presets().items() if task in tasks)]
+        raise SpecError(f"preset {name!r} is not for {task}; {', '.join(fitting)} are")
+    return make_settings(task, **{**presets()[name][task], **asked})

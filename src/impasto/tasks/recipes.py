@@ -1,0 +1,224 @@
+"""The tasks: init × objective × schedule, and a way down. Composition only; `synthesise` does the rest."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from impasto.errors import ImageError, SpecError
+from impasto.images.files import load_image
+from impasto.images.image import Image, Size, size_of, size_with_long_side
+from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
+from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
+from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.dither import Dither
+from impasto.synthesis.inits import Init, covering, from_image, noise
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.leap import Leap
+from impasto.synthesis.optimisers import MakeOptimiser, adam
+from impasto.synthesis.parameterisations import Fourier, Pixels
+from impasto.synthesis.schedules import octaves, single
+from impasto.tasks.settings import (
+    AmalgamateSettings,
+    InvertSettings,
+    ReconstructSettings,
+    Settings,
+    TextureSettings,
+    TransferSettings,
+    parse_layers,
+    parse_weight,
+)
+
+DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
+RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] without showing
+
+
+def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
+    """A natural-looking picture with the same activations at one layer, from white noise.
+
+    Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS inside the range of colours.
+    """
+    settings = settings or InvertSettings()
+    settings = _for_dither(settings.layer, settings)
+    objective = (
+        _content_at(settings.layer, photo, settings)
+        + _smoothness(settings.smoothness, settings.smoothness_exponent)
+        + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
+    )
+    composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    return _refined(composition, settings.layer, photo, settings)
+
+
+def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
+    """What one layer keeps of a picture: the same activations, from white noise, and nothing else asked.
+
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
+    """
+    settings = settings or ReconstructSettings()
+    settings = _for_dither(layer, settings)
+    objective = _content_at(layer, photo, settings)
+    composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    return _refined(composition, layer, photo, settings)
+
+
+def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
+    """The content of one picture imprinted on another: the other is the start, and no term holds on to it.
+
+    What survives of it is what the layer does not see. The painting covers the canvas, cut where proportions differ.
+    Source: the report "Deep representations, a way to conceive Neural Style Transfer", part 1, section 2.
+    Departs: a little total variation, against grain.
+    """
+    settings = settings or AmalgamateSettings()
+    pictures = {"content": photo, "style": painting}
+    objective = _content_at(layer, photo, settings) + _smoothness(settings.smoothness)
+    return _compose(objective, settings, pictures, _canvas(photo, settings))
+
+
+def texture(painting: Image, layers: dict[str, float], settings: TextureSettings | None = None) -> Composition:
+    """A square picture with the painting's statistics and none of its arrangement, from white noise.
+
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine, by default other statistics.
+    """
+    settings = settings or TextureSettings()
+    represent, distance = _statistics(settings)
+    weights = normalised(layers)
+    objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
+    objective += _smoothness(settings.smoothness)
+    return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
+
+
+def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
+    """A photo painted in the style of one or several pictures.
+
+    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; its statistics after style-transfer-pytorch.
+    Departs: errors relative to the target's energy, from the photo, coarse to fine, inside the range of colours.
+    """
+    settings = settings or TransferSettings()
+    kept = {name: settings.content_weight * w for name, w in normalised(parse_layers(settings.content_layers)).items()}
+    objective = Objective(())
+    if settings.content_weight:
+        objective = content(photo, kept, distance=DISTANCES[settings.distance])
+    represent, distance = _statistics(settings)
+    shares = _shares(settings.style_weights, len(paintings))
+    for number, (painting, share) in enumerate(zip(paintings, shares, strict=True), start=1):
+        weight = share * settings.style_weight
+        if weight:
+            layers = {name: weight * w for name, w in normalised(parse_layers(settings.style_layers)).items()}
+            name = "style" if len(paintings) == 1 else f"style {number}"
+            scale = settings.style_scale
+            objective += style(painting, layers, scale=scale, represent=represent, distance=distance, name=name)
+    objective += _smoothness(settings.smoothness)
+    pictures = {"content": photo, "style": paintings[0]}
+    return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+
+
+def normalised(weights: dict[str, float]) -> dict[str, float]:
+    """The weights divided by their sum, so that they only say how layers compare. Raises SpecError where all are 0."""
+    total = sum(weights.values())
+    if not total > 0:
+        raise SpecError(f"the weights of {', '.join(weights)} are all 0")
+    return {layer: weight / total for layer, weight in weights.items()}
+
+
+def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
+    return content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance])
+
+
+def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
+    if settings.statistics == "wasserstein":
+        return mean_and_gram, wasserstein_distance
+    return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]
+
+
+def _smoothness(weight: float, exponent: float = 2.0) -> Objective:
+    return prior("smoothness", weight, partial(total_variation, beta=exponent), reach_px=1)
+
+
+def _compose(
+    objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, smallest: int | None = None
+) -> Composition:
+    if settings.parameterisation == "fourier":
+        objective += prior("range", RANGE_WEIGHT, out_of_range, reach_px=0)
+    steps = settings.steps
+    return Composition(
+        init=_init(settings, pictures),
+        objective=objective,
+        schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
+        parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
+        optimiser=way_down(settings),
+        evaluations=settings.evaluations,
+    )
+
+
+LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
+
+
+def _block(layer: str) -> int:
+    """The number of the block that a layer is in, 0 for the picture itself."""
+    block = re.search(r"\d", layer)
+    return int(block[0]) if block is not None else 0
+
+
+def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
+    """Where the layer is so shallow that it sees the rounding to 8 bits."""
+    return settings.dither > 0 and 1 <= _block(layer) <= 2
+
+
+def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
+    """Where the way back is long, and still linear enough."""
+    return settings.leap > 0 and settings.init == "noise" and 3 <= _block(layer) <= 4
+
+
+def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
+    """Where the result is dithered pixels come nearest."""
+    return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
+
+
+def _refined(
+    composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
+) -> Composition:
+    """The same with a leap at its beginning and a dither at its end, each where it helps."""
+    leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
+    dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
+    return replace(composition, leap=leap, dither=dither)
+
+
+def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
+    if settings.init == "noise":
+        return noise(settings.seed, settings.noise)
+    if settings.init == "content" and "content" in pictures:
+        return from_image(pictures["content"])
+    if settings.init == "style" and "style" in pictures:
+        return covering(pictures["style"])
+    if settings.init in ("content", "style"):
+        raise SpecError(f"init {settings.init!r} is not for this task; use noise, {', '.join(pictures)} or a file")
+    try:
+        return covering(load_image(settings.init))
+    except ImageError as error:
+        raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
+
+
+def way_down(settings: Settings) -> MakeOptimiser:
+    """The optimiser that the settings ask for."""
+    if settings.optimiser == "adam":
+        return adam(settings.learning_rate, final=settings.learning_rate_final)
+    return lbfgs(history=settings.history, line_search=settings.optimiser == "lbfgs")
+
+
+def _canvas(photo: Image, settings: Settings) -> Size:
+    return size_with_long_side(size_of(photo), settings.size)
+
+
+def _shares(text: str, count: int) -> list[float]:
+    if not text:
+        return [1 / count] * count
+    weights = [parse_weight(part.strip(), "a style's weight") for part in text.split(",")]
+    if len(weights) != count:
+        raise SpecError(f"{len(weights)} style weights are given for {count} style{'s' * (count > 1)}")
+    if not sum(weights):
+        raise SpecError("the styles' weights are all 0")
+    return [weight / sum(weights) for weight in weights]

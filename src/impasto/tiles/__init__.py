@@ -1,0 +1,1 @@
+"""The same losses and the same gradient, computed in the memory of one tile."""
