@@ -34,8 +34,8 @@ TITLES = {
     "busy": (
         "A busy machine",
         "The whole command on a quiet machine and beside as many busy programs as there are cores, in turns, with the "
-        "bound on how long PyTorch's threads spin while they wait, and with the runtimes' own values (unbounded). To be "
-        "held: quiet, bounded at most 1.03 of unbounded; bounded, busy at most 2.3 times quiet.",
+        "bound on how long PyTorch's threads spin while they wait, and with the runtimes' own values (unbounded). "
+        "To be held: quiet, bounded at most 1.03 of unbounded; bounded, busy at most 2.3 times quiet.",
     ),
     "tiles_cost": (
         "Cost of tiles",
