@@ -3,6 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 CHROMIUM ?= chromium
 BIN := $(VENV)/bin
+
+# PyTorch's threads wait briefly (src/impasto/waiting.py), unless you have decided otherwise.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 1000
+ifndef KMP_LIBRARY
+export KMP_BLOCKTIME ?= 1
+endif
+endif
+
 SET_UP := $(VENV)/.set-up
 
 .PHONY: demo test quick lint format types tests browser golden bench docs clean help
@@ -19,8 +28,8 @@ lint: $(SET_UP) ## style of the code
 types: $(SET_UP) ## types of the package, strictly
 	$(BIN)/mypy
 
-tests: browser $(SET_UP) ## the test suite
-	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2 --dist loadfile
+tests: browser $(SET_UP) ## the test suite, with coverage
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2 --dist loadfile --cov=impasto --cov-report=term:skip-covered
 
 quick: $(SET_UP) ## the tests that take no second each: something of every part in under a minute, without a browser
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
@@ -36,14 +45,14 @@ format: $(SET_UP) ## put the code in order
 	$(BIN)/ruff format .
 
 bench: $(SET_UP) ## measure (hours on two cores), and write docs/benchmarks.md
-	for each in step_cost memory tiles same_loss inversion style_quality batch cluster_tiles make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	for each in step_cost memory tiles same_loss inversion style_quality batch busy cluster_tiles make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 docs: $(SET_UP) ## docs/cli.md and docs/presets.md from the commands and presets themselves
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python docs/make_presets_page.py
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* dist
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/'

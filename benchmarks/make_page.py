@@ -31,6 +31,12 @@ TITLES = {
         "The whole command, from its start to its page, with pictures, pages and animations of every run; the nodes of "
         "the cluster are processes of the same machine. A run of one step says what a run costs besides its steps.",
     ),
+    "busy": (
+        "A busy machine",
+        "The whole command on a quiet machine and beside as many busy programs as there are cores, in turns, with the "
+        "bound on how long PyTorch's threads spin while they wait, and with the runtimes' own values (unbounded). "
+        "To be held: quiet, bounded at most 1.03 of unbounded; bounded, busy at most 2.3 times quiet.",
+    ),
     "tiles_cost": (
         "Cost of tiles",
         "Evaluations of the default style transfer's objective, in tiles against the whole picture. A second pass "

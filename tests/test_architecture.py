@@ -11,7 +11,15 @@ import impasto
 from impasto.images.image import quantise
 
 SOURCE = Path(impasto.__file__).parent
-GROUND = ("amounts", "errors", "events", "extras", "files", "machine")  # modules on which every folder may rest
+GROUND = (
+    "amounts",
+    "errors",
+    "events",
+    "extras",
+    "files",
+    "machine",
+    "waiting",
+)  # modules on which every folder may rest
 ABOVE: dict[str, tuple[str, ...]] = {
     "images": (),
     "networks": ("images",),

@@ -16,6 +16,7 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch.ray import _attempt_there
 from impasto.batch.worker import Place
+from impasto.cluster.connection import connected
 from impasto.images.files import save_image
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -143,4 +144,20 @@ def test_ray_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     words = (tmp_path / "photo.png", "--styles", tmp_path / "painting.png", "-o", tmp_path / "out")
     ended = call("batch", *words, "--cluster", "auto")
     assert ended.code == 2
-    assert "pip install 'impasto[ray]'" in ended.err
+    assert "pip install 'impasto-torch[ray]'" in ended.err
+
+
+def test_workers_wait_briefly(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their environment bounds how long threads spin before PyTorch is loaded, as the leading machine's does."""
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "KMP_LIBRARY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def look() -> tuple[object, ...]:
+        import os
+        import sys
+
+        return os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME"), "torch" in sys.modules
+
+    with connected(cluster.address) as ray:
+        assert ray.get(ray.remote(look).remote()) == ("7", "1", False)

@@ -365,4 +365,4 @@ def test_ray_is_an_extra(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = call("invert", desk / "photo.png", "-o", desk / "no", "--cluster", "auto")
     assert ended.code == 2
     assert "--cluster needs a package that is missing" in ended.err
-    assert ended.err.endswith("pip install 'impasto[ray]'\n")
+    assert ended.err.endswith("pip install 'impasto-torch[ray]'\n")

@@ -14,6 +14,7 @@ from runs_for_study import TINIEST
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *(
         ROOT / "docs" / f"{name}.md"
         for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling", "large-pictures")
@@ -111,7 +112,7 @@ def test_made_pages_are_fresh(name: str) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"

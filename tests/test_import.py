@@ -88,4 +88,5 @@ def test_version() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "impasto", "--version"], capture_output=True, text=True, timeout=900, check=False
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version('impasto')}\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version('impasto-torch')}\n", "")
+    assert impasto.__version__ == version("impasto-torch")

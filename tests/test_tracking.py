@@ -230,7 +230,7 @@ def test_a_package_that_is_missing(
     ended = call("invert", "photo.png", "--size", 32, "--steps", 1, *option)
     assert ended.code == 2
     assert ended.err.startswith(f"impasto: {' '.join(option)} needs a package that is missing (")
-    assert ended.err.endswith(f"; pip install 'impasto[{extra}]'\n")
+    assert ended.err.endswith(f"; pip install 'impasto-torch[{extra}]'\n")
     assert not (tmp_path / "runs").exists()
 
 
@@ -238,7 +238,7 @@ def test_a_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Trackers leave folders of their own names where they were started."""
     (tmp_path / "nandb").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SpecError, match=r"^--track nandb needs .*; pip install 'impasto\[nandb\]'$"):
+    with pytest.raises(SpecError, match=r"^--track nandb needs .*; pip install 'impasto-torch\[nandb\]'$"):
         import_extra("nandb", "--track nandb", "nandb")
 
 

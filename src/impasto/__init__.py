@@ -4,6 +4,16 @@ The public names are written in `__init__.pyi`. A name is imported when it is fi
 nothing.
 """
 
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from impasto.extras import own_version
+
+        return own_version()
+    return _public(name)

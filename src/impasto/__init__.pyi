@@ -145,6 +145,9 @@ from .synthesis.loop import (
     synthesise as synthesise,
 )
 from .synthesis.optimisers import (
+    Update as Update,
+)
+from .synthesis.optimisers import (
     adam as adam,
 )
 from .synthesis.parameterisations import (
@@ -204,3 +207,5 @@ from .tiles.criterion import (
 from .tiles.reading import (
     feature_error as feature_error,
 )
+
+__version__: str

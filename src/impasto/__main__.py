@@ -1,5 +1,5 @@
 """`python -m impasto`."""
 
-from impasto.cli.app import main
+from impasto.cli.app import program
 
-main()
+program()

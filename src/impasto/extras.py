@@ -2,12 +2,19 @@
 
 import os
 from importlib import import_module
+from importlib.metadata import version
 from types import ModuleType
 from typing import Literal
 
 from impasto.errors import SpecError
 
+DISTRIBUTION = "impasto-torch"  # the name that pip knows; on PyPI, impasto is somebody else's
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
+
+
+def own_version() -> str:
+    """The version of the installed package."""
+    return version(DISTRIBUTION)
 
 
 def import_tracker(name: TrackerName) -> ModuleType:
@@ -35,7 +42,11 @@ def import_extra(module: str, option: str, extra: str) -> ModuleType:
     try:
         found = import_module(module)
     except ImportError as error:
-        raise SpecError(f"{option} needs a package that is missing ({error}); pip install 'impasto[{extra}]'") from None
+        raise SpecError(_missing(option, error, extra)) from None
     if found.__file__ is None:  # a folder of that name in the working directory: trackers leave such
-        raise SpecError(f"{option} needs a package that is missing ({module}); pip install 'impasto[{extra}]'")
+        raise SpecError(_missing(option, module, extra))
     return found
+
+
+def _missing(option: str, what: object, extra: str) -> str:
+    return f"{option} needs a package that is missing ({what}); pip install '{DISTRIBUTION}[{extra}]'"

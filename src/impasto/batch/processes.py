@@ -18,6 +18,7 @@ from threading import Event
 from impasto.batch.worker import Failure, Place, serve
 from impasto.errors import ImpastoError, InterruptedRunError, OutOfMemoryError
 from impasto.tasks.spec import RunSpec
+from impasto.waiting import for_children
 
 LOOK_SECONDS = 0.25
 PATIENCE_SECONDS = 10.0  # for a process that has been asked to end
@@ -174,7 +175,8 @@ def _begin(place: Place, number: int) -> _Worker:
     context = get_context("spawn")  # a fork would inherit PyTorch's threads
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, place, number))
-    process.start()
+    with for_children():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 

@@ -14,6 +14,7 @@ from impasto.cli.options import Output, located_or_told, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutputError, SpecError
+from impasto.extras import own_version
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -26,11 +27,13 @@ from impasto.tasks.settings import (
     make_settings,
 )
 from impasto.tasks.spec import RunSpec
+from impasto.waiting import wait_briefly
 
 app = App(
     name="impasto",
     help="Look at what a convolutional network keeps of a picture, and paint with it.",
     help_epilogue="Results go to a new folder under runs/, whose name is printed. Each command has its own --help.",
+    version=own_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # `main` says what became of it
 )
@@ -251,6 +254,12 @@ def _sentence(error: CycloptsError) -> str:
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
+
+
+def program() -> None:
+    """The program `impasto`. Unlike `main`, which a host may call, it sets variables of this process (see waiting)."""
+    wait_briefly()
+    main()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, validators
 
 from impasto.errors import ImpastoError
-from impasto.extras import TrackerName
+from impasto.extras import TrackerName, own_version
 from impasto.folders.specfiles import SpecFile, located
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
@@ -57,7 +57,7 @@ def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec
     if other_pictures:
         return located(replace(found, spec=found.spec.model_copy(update={"pictures": ()})))[0]
     spec, changed = located(found)
-    versions = {name: _public(version(name)) for name in ("impasto", "torch")}
+    versions = {"impasto": _public(own_version()), "torch": _public(version("torch"))}
     other = [
         f"that run was by {name} {found.provenance[name]}, this is {now}"
         for name, now in versions.items()

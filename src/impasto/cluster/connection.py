@@ -9,6 +9,7 @@ from types import ModuleType
 
 from impasto.errors import OutputError, SpecError
 from impasto.extras import import_extra
+from impasto.waiting import for_workers
 
 CONNECT_SECONDS = 10.0
 
@@ -24,7 +25,13 @@ def connected(address: str) -> Iterator[ModuleType]:
     ray = import_extra("ray", "--cluster", "ray")
     _require_answer(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+        ray.init(
+            address=address,
+            runtime_env={"env_vars": for_workers()},  # before a worker loads PyTorch, which reads them
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
         said = " ".join(str(error).split())[:300]
         where = "" if address == "auto" else f" at {address}"

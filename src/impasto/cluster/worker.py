@@ -7,7 +7,6 @@ of it is missed when it is gone.
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from impasto.errors import WeightsError
+from impasto.extras import own_version
 from impasto.files import bundled, sha256
 from impasto.images.image import Size
 from impasto.machine import Precision, free_memory
@@ -175,4 +175,4 @@ def identity(settings: Settings) -> dict[str, str]:
         hashes = {"the weights": sha256(weights), "the means": sha256(means)}
     except OSError as error:
         raise WeightsError(f"{error.filename} cannot be read: {error.strerror}") from None
-    return {"impasto": version("impasto"), "PyTorch": torch.__version__.partition("+")[0], **hashes}
+    return {"impasto": own_version(), "PyTorch": torch.__version__.partition("+")[0], **hashes}

@@ -4,13 +4,13 @@ import math
 import platform
 import tomllib
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 import torch
 
+from impasto.extras import own_version
 from impasto.files import sha256
 from impasto.folders.specfiles import spec_toml
 from impasto.networks.network import Network
@@ -23,7 +23,7 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
     """Where a run comes about: versions, machine, and the hashes of what it reads."""
     settings = spec.settings
     known = {
-        "impasto": version("impasto"),
+        "impasto": own_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

@@ -2,8 +2,8 @@
 
 import math
 import shlex
-from importlib.metadata import version
 
+from impasto.extras import own_version
 from impasto.folders.records import RunRecord
 from impasto.tasks.settings import TASKS
 
@@ -39,7 +39,7 @@ def repeat_command(record: RunRecord) -> str:
     Settings at their defaults are left out, unless the run is of another version, which may have had others.
     """
     spec, settings = record.spec, record.spec.settings.model_dump(mode="json", exclude_none=True)
-    if record.provenance.get("impasto") == version("impasto"):
+    if record.provenance.get("impasto") == own_version():
         usual = TASKS[spec.task]().model_dump(mode="json", exclude_none=True)
         settings = {name: value for name, value in settings.items() if value != usual.get(name)}
     if "threads" in record.provenance:  # sums over threads are rounded by their number
