@@ -47,7 +47,8 @@ format: $(SET_UP) ## put the code in order
 bench: $(SET_UP) ## measure (hours on two cores), and write docs/benchmarks.md
 	for each in step_cost memory tiles same_loss inversion style_quality batch busy cluster_tiles make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
-docs: $(SET_UP) ## docs/cli.md and docs/presets.md from the commands and presets themselves
+docs: $(SET_UP) ## docs/architecture.md, cli.md and presets.md from the code itself
+	$(BIN)/python docs/make_architecture_page.py
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python docs/make_presets_page.py
 

@@ -100,7 +100,7 @@ def test_there_are_commands_to_test() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["cli", "presets"])
+@pytest.mark.parametrize("name", ["architecture", "cli", "presets"])
 def test_made_pages_are_fresh(name: str) -> None:
     source = ROOT / "docs" / f"make_{name}_page.py"
     spec = importlib.util.spec_from_file_location(source.stem, source)
