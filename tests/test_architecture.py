@@ -13,6 +13,7 @@ from impasto.images.image import quantise
 SOURCE = Path(impasto.__file__).parent
 GROUND = (
     "amounts",
+    "cgroups",
     "errors",
     "events",
     "extras",

@@ -10,6 +10,7 @@ from typing import Literal
 import psutil
 import torch
 
+from impasto.cgroups import memory_left
 from impasto.errors import SpecError
 
 
@@ -29,10 +30,13 @@ def in_use(device: torch.device) -> float:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can still be had on the device; for those that do not say, no bound."""
+    """Bytes that can still be had on the device; infinite for a device that does not say.
+
+    On a CPU the limit of a container or a job counts, if that leaves less than the machine has.
+    """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    return float(psutil.virtual_memory().available) if device.type == "cpu" else math.inf
+    return min(float(psutil.virtual_memory().available), memory_left()) if device.type == "cpu" else math.inf
 
 
 def peak_memory_mb(device: torch.device) -> float:
