@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.images.files import embedded_settings, save_image
-from impasto.networks.vgg import CONVOLUTIONS, vgg_layers
+from impasto.networks.vgg import VGG16
 from impasto.tasks.settings import TASKS
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
@@ -246,7 +246,7 @@ def test_networks() -> None:
     assert ended.out.startswith("vgg16: ")
     assert "\nvgg16-normalised: " in ended.out
     layers = next(line for line in ended.out.splitlines() if line.startswith("layers: "))
-    assert tuple(layers.removeprefix("layers: ").split(", ")) == vgg_layers(CONVOLUTIONS["vgg16"])
+    assert tuple(layers.removeprefix("layers: ").split(", ")) == VGG16.layers
 
 
 @pytest.mark.slow

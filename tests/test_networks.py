@@ -10,15 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import impasto.networks.weights
+import impasto.networks.catalogue
 from conftest import example, make_tiny, random_image, tiny_weights
 from impasto.errors import ImageError, LayerError, NetworkError, SpecError, WeightsError
 from impasto.files import bundled
 from impasto.machine import find_device, find_precision
 from impasto.networks.catalogue import NETWORKS, open_network
 from impasto.networks.network import Network, Padding, Pooling
-from impasto.networks.vgg import VGG16_SHA256, vgg
-from impasto.networks.weights import load_weights
+from impasto.networks.vgg import vgg
 
 BLOCKS = (
     ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"),
@@ -271,14 +270,16 @@ def test_the_smallest_pictures(plain: Network) -> None:
 
 def test_the_bundled_file_is_the_published_one() -> None:
     published = "e099bc3558c249c0dac46c6ebc9964215f1332afda87b4c6e75e87ed7a3aa619"
-    assert hashlib.sha256(bundled("vgg16.safetensors").read_bytes()).hexdigest() == published == VGG16_SHA256
+    assert (
+        hashlib.sha256(bundled("vgg16.safetensors").read_bytes()).hexdigest() == published == NETWORKS["vgg16"].sha256
+    )
 
 
 def test_a_flipped_byte_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(bundled("vgg16.safetensors").read_bytes())
     (tmp_path / "vgg16.safetensors").write_bytes(content)
-    monkeypatch.setattr(impasto.networks.weights, "bundled", lambda name: tmp_path / name)
-    assert len(load_weights()) == 26
+    monkeypatch.setattr(impasto.networks.catalogue, "bundled", lambda name: tmp_path / name)
+    assert len(NETWORKS["vgg16"].load_weights()) == 26
     content[-1000] ^= 1  # the last bit of one weight's mantissa
     (tmp_path / "vgg16.safetensors").unlink()
     (tmp_path / "vgg16.safetensors").write_bytes(content)
@@ -324,7 +325,7 @@ def test_weights_that_do_not_serve(
     changed = {key: tensor for key, tensor in (narrow | change).items() if tensor is not None}
     save_file(changed, tmp_path / "file")
     with pytest.raises(WeightsError) as caught:
-        load_weights(tmp_path / "file")
+        NETWORKS["vgg16"].load_weights(tmp_path / "file")
     assert words in str(caught.value)
     assert str(tmp_path / "file") in str(caught.value)
 
@@ -335,14 +336,14 @@ def test_weights_that_do_not_serve(
 def test_files_that_are_not_weights(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(WeightsError, match="file"):
-        load_weights(tmp_path / "file")
+        NETWORKS["vgg16"].load_weights(tmp_path / "file")
 
 
 def test_a_cut_file_of_weights(tmp_path: Path, narrow: dict[str, Tensor]) -> None:
     save_file(narrow, tmp_path / "whole")
     (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-10])
     with pytest.raises(WeightsError, match="cannot be read as a file of weights"):
-        load_weights(tmp_path / "cut")
+        NETWORKS["vgg16"].load_weights(tmp_path / "cut")
 
 
 def test_a_missing_file_of_weights(tmp_path: Path) -> None:

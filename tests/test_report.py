@@ -20,7 +20,7 @@ from impasto.errors import RunFolderError
 from impasto.files import bundled, sha256
 from impasto.folders.records import Frame, Line, read_run
 from impasto.images.files import embedded_settings
-from impasto.networks.vgg import VGG16_SHA256
+from impasto.networks.catalogue import NETWORKS
 from impasto.pages.blocks import _embedded_file, figure, spread
 from impasto.pages.comparison import comparison_page, differences, unique_names
 from impasto.pages.curves import stage_changes, term_curves, total_curves
@@ -51,7 +51,7 @@ def test_every_run_leaves_its_page(made: Path, name: str) -> None:
         shown = decoded(attributes["src"])
         assert 0 < max(shown.size) <= 1024
     assert (made / name / "run.toml").read_text("utf-8") in unescape(page)
-    assert VGG16_SHA256 in page
+    assert NETWORKS["vgg16"].sha256 in page
     assert "CC BY 4.0" in page
 
 

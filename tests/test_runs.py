@@ -28,8 +28,8 @@ from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
 from impasto.folders.results import Curves
 from impasto.images.files import embedded_settings, from_pillow, load_image, save_image
 from impasto.images.image import fit, quantise
+from impasto.networks.catalogue import NETWORKS
 from impasto.networks.network import Network
-from impasto.networks.vgg import VGG16_SHA256
 from impasto.objectives.criterion import WholeCriterion
 from impasto.runs.recorders import MetricsFile
 from impasto.runs.start import run
@@ -161,7 +161,7 @@ def test_settings_that_repeat_the_run(done: Run) -> None:
     assert spec.pictures == tuple(done.desk / picture for picture in done.task.pictures)
     assert (spec.settings.seed, spec.settings.steps, spec.settings.frames) == (5, 4, 3)
     assert spec.settings.size == dict(zip(done.task.options[::2], done.task.options[1::2], strict=True))["--size"]
-    assert provenance["weights_sha256"] == VGG16_SHA256
+    assert provenance["weights_sha256"] == NETWORKS["vgg16"].sha256
     assert provenance["pictures_sha256"] == [hashlib.sha256(file.read_bytes()).hexdigest() for file in spec.pictures]
     assert provenance["torch"] == torch.__version__
     assert provenance["device"] == str(torch.empty(0).device) == "cpu"
@@ -665,9 +665,8 @@ def test_divergence_at_once(desk: Path) -> None:
     """Means far too small: the network gives nothing finite, and the first picture is kept."""
     from impasto.files import bundled
     from impasto.networks.means import Means, load_means, save_means
-    from impasto.networks.weights import load_weights
 
-    means = load_means(bundled("vgg16-means.safetensors"), load_weights())
+    means = load_means(bundled("vgg16-means.safetensors"), NETWORKS["vgg16"].load_weights())
     save_means(Means({layer: torch.full_like(m, 1e-38) for layer, m in means.by_layer.items()}), desk / "m.safetensors")
     ended = call("reconstruct", "photo.png", "--means", "m.safetensors", "--size", 32, "--steps", 9, "--out", "run")
     assert ended.code == 4

@@ -14,8 +14,8 @@ from command import Ended, call, save_pictures
 from conftest import tiny_weights
 from impasto.files import bundled
 from impasto.images.files import to_pillow
+from impasto.networks.catalogue import NETWORKS
 from impasto.networks.means import Means, load_means, save_means
-from impasto.networks.weights import load_weights
 
 QUICK = ("--size", 32, "--steps", 1, "--frames", 0, "--quiet")
 
@@ -54,7 +54,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "old").mkdir()
     (folder / "old" / "run.toml").write_text("")
     (folder / "old" / "kept.png").write_bytes(png)
-    weights = load_weights()
+    weights = NETWORKS["vgg16"].load_weights()
     means = load_means(bundled("vgg16-means.safetensors"), weights)
     save_means(Means({layer: m[:5] for layer, m in means.by_layer.items()}), folder / "other-means.safetensors")
     save_means(Means({layer: -m for layer, m in means.by_layer.items()}), folder / "negative.safetensors")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from impasto.errors import SpecError
-from impasto.networks.vgg import CONVOLUTIONS, vgg_layers
+from impasto.networks.vgg import VGG16
 from impasto.tasks.settings import (
     TASKS,
     InvertSettings,
@@ -80,7 +80,7 @@ def test_defaults_serve(task: str) -> None:
     assert type(settings) is TASKS[task]
     named = [value for key, value in settings if key in ("layer", "layers", "content_layers", "style_layers")]
     assert named
-    layers = vgg_layers(CONVOLUTIONS["vgg16"])
+    layers = VGG16.layers
     assert {layer for text in named for layer in parse_layers(text)} <= set(layers)
 
 

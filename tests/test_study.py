@@ -23,9 +23,8 @@ from command import call, pixels, save_pictures
 from impasto.cli.app import app
 from impasto.errors import DivergedError, InterruptedRunError, OutputError
 from impasto.files import bundled
+from impasto.networks.catalogue import NETWORKS
 from impasto.networks.means import load_means
-from impasto.networks.vgg import VGG16_SHA256
-from impasto.networks.weights import load_weights
 from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan_study
 from impasto.study.profile import Profile
 from impasto.study.run import run_study
@@ -323,7 +322,7 @@ def test_the_page_is_whole(studied: Path) -> None:
     for tag, attributes in outline.elements:
         for key in ("src", "srcset", "href"):
             assert tag == "a" or key not in attributes or str(attributes[key]).startswith("data:")
-    assert VGG16_SHA256 in page
+    assert NETWORKS["vgg16"].sha256 in page
     assert "CC BY 4.0" in page
     assert "Not made yet" not in page
     assert len(outline.every("img-comparison-slider")) == 1
@@ -357,7 +356,7 @@ def test_names_of_pictures_are_escaped(study_desk: Path) -> None:
 def test_mean_activations_are_measured(studied: Path) -> None:
     """After is before divided by the means of the photographs, within rounding, and about 1 on the whole."""
     profile = Profile.model_validate_json((studied / "study" / "activations.json").read_text("utf-8"))
-    means = load_means(bundled("vgg16-means.safetensors"), load_weights())
+    means = load_means(bundled("vgg16-means.safetensors"), NETWORKS["vgg16"].load_weights())
     assert len(profile.layers) == 13
     assert profile.difference < 1e-5
     for layer, each in profile.layers.items():

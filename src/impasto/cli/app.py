@@ -231,12 +231,12 @@ def normalise(
 def networks() -> None:
     """List the networks and their layers."""
     from impasto.networks.catalogue import NETWORKS
-    from impasto.networks.vgg import CONVOLUTIONS, vgg_layers
 
-    for name, about in NETWORKS.items():
-        print(f"{name}: {about}")
-    print(f"layers: {', '.join(vgg_layers(CONVOLUTIONS['vgg16']))}")
-    print("Keras' names are taken too: block1_conv1 is relu1_1, after the ReLU")
+    for name, entry in NETWORKS.items():
+        print(f"{name}: {entry.about}")
+    for architecture in dict.fromkeys(entry.architecture for entry in NETWORKS.values()):
+        print(f"layers: {', '.join(architecture.layers)}")
+        print(architecture.note)
 
 
 def _say(words: str, quiet: bool) -> None:

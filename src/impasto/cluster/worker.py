@@ -15,9 +15,10 @@ from torch import Tensor
 
 from impasto.errors import WeightsError
 from impasto.extras import own_version
-from impasto.files import bundled, sha256
+from impasto.files import sha256
 from impasto.images.image import Size
 from impasto.machine import Precision, free_memory
+from impasto.networks.catalogue import entry
 from impasto.networks.network import Network, precision_of
 from impasto.networks.passes import read
 from impasto.objectives.representations import activations
@@ -169,10 +170,9 @@ class TileWorker:
 
 def identity(settings: Settings) -> dict[str, str]:
     """What has to be the same on all machines that compute one picture. Raises WeightsError."""
-    weights = settings.weights or bundled("vgg16.safetensors")
-    means = settings.means or bundled("vgg16-means.safetensors")
+    files = entry(settings.network).files(settings.weights, settings.means)
     try:
-        hashes = {"the weights": sha256(weights), "the means": sha256(means)}
+        hashes = {f"the {what}": sha256(path) for what, path in files.items()}
     except OSError as error:
         raise WeightsError(f"{error.filename} cannot be read: {error.strerror}") from None
     return {"impasto": own_version(), "PyTorch": torch.__version__.partition("+")[0], **hashes}

@@ -13,8 +13,8 @@ import torch
 from impasto.extras import own_version
 from impasto.files import sha256
 from impasto.folders.specfiles import spec_toml
+from impasto.networks.catalogue import entry
 from impasto.networks.network import Network
-from impasto.networks.vgg import VGG16_SHA256
 from impasto.tasks.settings import INITS
 from impasto.tasks.spec import RunSpec
 
@@ -31,7 +31,7 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         "precision": str(network.precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "weights_sha256": sha256(settings.weights) if settings.weights else VGG16_SHA256,
+        "weights_sha256": entry(settings.network).weights_sha256(settings.weights),
         "pictures_sha256": [sha256(picture) for picture in spec.pictures],
     }
     if settings.means:

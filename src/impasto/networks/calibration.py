@@ -10,13 +10,11 @@ from rich.console import Console
 from rich.progress import track
 
 from impasto.errors import ImageError, OutputError
-from impasto.files import sha256
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, resize
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import PLAIN, entry, open_network
 from impasto.networks.means import SQUASHED, Means, mean_activations, save_means
 from impasto.networks.network import Padding, Pooling
-from impasto.networks.vgg import VGG16_SHA256
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +58,12 @@ def calibrate(
             digest.update(path.read_bytes())
             yield path
 
-    network = open_network(
-        "vgg16", weights=weights, pooling=pooling, padding=padding, precision="float32", device=device
-    )
+    network = open_network(PLAIN, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device)
     means = mean_activations(network, squashed_pictures(watched(), unreadable))
     about = {
         **means.metadata,
         "squashed_to": f"{SQUASHED[0]} x {SQUASHED[1]}",
-        "weights_sha256": sha256(weights) if weights else VGG16_SHA256,
+        "weights_sha256": entry(PLAIN).weights_sha256(weights),
         "pictures_sha256": digest.hexdigest(),
         "what": "mean activation after the ReLU of every filter; each picture weighs the same",
     }

@@ -1,23 +1,100 @@
-"""The networks by name: opening one is the only place where weights, means and architecture meet."""
+"""The networks by name: the one place that says which architecture, weights and means belong to a network."""
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from torch import Tensor
+
 from impasto.errors import NetworkError, WeightsError, nearest
-from impasto.files import bundled
+from impasto.files import bundled, sha256
 from impasto.machine import Precision, give_back_freed_memory
 from impasto.networks.means import load_means, normalise
 from impasto.networks.network import Network, Padding, Pooling
-from impasto.networks.vgg import vgg
-from impasto.networks.weights import load_weights
+from impasto.networks.vgg import VGG16, Architecture, vgg
+from impasto.networks.weights import read_tensors, require_hash
 
+
+@dataclass(frozen=True)
+class Entry:
+    """A network of the catalogue: its layers, its bundled weights with their hash, and the means it is rescaled by.
+
+    `showcase` are the convolutions that a page shows first.
+    """
+
+    about: str
+    architecture: Architecture
+    weights: str
+    sha256: str
+    showcase: tuple[str, ...]
+    means: str | None = None
+
+    def files(self, weights: Path | None = None, means: Path | None = None) -> dict[str, Path]:
+        """The files that the network is made of, as "weights" and "means": those given, or else the bundled ones.
+
+        Raises WeightsError for the bundled means with other weights.
+        """
+        if means is None and weights is not None and self.means is not None:
+            raise WeightsError(
+                "the bundled means are those of the bundled weights; give means for other weights, or vgg16"
+            )
+        if means is None and self.means is not None:
+            means = bundled(self.means)
+        return {"weights": weights or bundled(self.weights), **({} if means is None else {"means": means})}
+
+    def load_weights(self, path: Path | None = None) -> dict[str, Tensor]:
+        """The weights, float32, for RGB in 0 … 255 minus mean; see `Architecture.pick`.
+
+        None means the bundled file, whose hash is checked. Raises WeightsError: missing, damaged, or of other layers.
+        """
+        file = path or bundled(self.weights)
+        tensors, _ = read_tensors(file, "weights")
+        if path is None:
+            require_hash(file, self.sha256)
+        return self.architecture.pick(tensors, file)
+
+    def weights_sha256(self, path: Path | None = None) -> str:
+        """The hash of the weights: of a file of the user's, or the one known for the bundled file."""
+        return sha256(path) if path else self.sha256
+
+
+PLAIN = "vgg16"
+NORMALISED = "vgg16-normalised"
+_PLAIN = Entry(
+    "VGG-16 as trained (Simonyan & Zisserman 2014), 13 convolutions, bundled",
+    architecture=VGG16,
+    weights="vgg16.safetensors",
+    sha256="e099bc3558c249c0dac46c6ebc9964215f1332afda87b4c6e75e87ed7a3aa619",
+    showcase=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+)
 NETWORKS = {
-    "vgg16": "VGG-16 as trained (Simonyan & Zisserman 2014), 13 convolutions, bundled",
-    "vgg16-normalised": "the same, rescaled so that every filter's mean activation is 1 (Gatys et al. 2015), bundled",
+    PLAIN: _PLAIN,
+    NORMALISED: Entry(
+        "the same, rescaled so that every filter's mean activation is 1 (Gatys et al. 2015), bundled",
+        architecture=_PLAIN.architecture,
+        weights=_PLAIN.weights,
+        sha256=_PLAIN.sha256,
+        showcase=_PLAIN.showcase,
+        means="vgg16-means.safetensors",
+    ),
 }
 
 
+def entry(name: str) -> Entry:
+    """What the catalogue has under that name. Raises NetworkError for an unknown one."""
+    if name not in NETWORKS:
+        raise NetworkError(f"there is no network {name!r}; {nearest(name, NETWORKS)}")
+    return NETWORKS[name]
+
+
+@cache
+def outline(name: str) -> Network:
+    """A network without its weights: for what depends on the layers' names and sizes alone. Raises NetworkError."""
+    return entry(name).architecture.outline(name)
+
+
 def open_network(
-    name: str = "vgg16-normalised",
+    name: str = NORMALISED,
     *,
     weights: Path | None = None,
     means: Path | None = None,
@@ -34,16 +111,21 @@ def open_network(
 
     Raises NetworkError for an unknown name, WeightsError for a file that does not serve, SpecError for the device.
     """
-    if name not in NETWORKS:
-        raise NetworkError(f"there is no network {name!r}; {nearest(name, NETWORKS)}")
-    tensors = load_weights(weights)
-    if means is None and weights is not None and name == "vgg16-normalised":
-        raise WeightsError("the bundled means are those of the bundled weights; give means for other weights, or vgg16")
-    if means is None and name == "vgg16-normalised":
-        means = bundled("vgg16-means.safetensors")
-    if means is not None:
-        tensors = normalise(tensors, load_means(means, tensors))
-    network = vgg(name, tensors, pooling=pooling, padding=padding, precision=precision, device=device)
+    known = entry(name)
+    tensors = known.load_weights(weights)
+    files = known.files(weights, means)
+    if "means" in files:
+        tensors = normalise(tensors, load_means(files["means"], tensors))
+    network = vgg(
+        name,
+        tensors,
+        convolutions=known.architecture.convolutions,
+        mean=known.architecture.mean,
+        pooling=pooling,
+        padding=padding,
+        precision=precision,
+        device=device,
+    )
     del tensors
     give_back_freed_memory()
     return network

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from impasto.errors import ImageError, WeightsError
+from impasto.errors import ImageError, NetworkError, WeightsError
 from impasto.files import write_bytes
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, Weights
@@ -48,9 +48,12 @@ class Means:
 def mean_activations(network: Network, images: Iterable[Image]) -> Means:
     """Average each filter's rectified response over all positions of all images, each image weighing the same.
 
-    Images are taken one by one and forgotten, so any number will do. Raises ImageError where there is none.
+    Images are taken one by one and forgotten, so any number will do. Raises ImageError if there is none, NetworkError
+    if the layers are no chain.
     """
-    layers = [layer for layer in network.layers if layer.startswith("relu")]
+    _require_chain(network)
+    rectified = {layer: after for layer in network.layers if (after := network.rectified(layer)) is not None}
+    layers = list(rectified.values())
     sums: dict[str, Tensor] = {}
     count = 0
     for image in images:
@@ -61,9 +64,18 @@ def mean_activations(network: Network, images: Iterable[Image]) -> Means:
         count += 1
     if count == 0:
         raise ImageError("there is no readable picture to average over")
-    by_layer = {f"conv{layer[4:]}": total / count for layer, total in sums.items()}
-    about = {"network": network.name, "pooling": network.pooling, "padding": network.padding, "pictures": str(count)}
-    return Means(by_layer, about)
+    by_layer = {layer: sums[after] / count for layer, after in rectified.items()}
+    return Means(by_layer, {"network": network.name, **network.variant, "pictures": str(count)})
+
+
+def _require_chain(network: Network) -> None:
+    """Raise NetworkError if a layer reads several maps: their filters cannot be rescaled each on its own."""
+    joined = [layer.name for layer in network.layers.values() if len(layer.reads) > 1]
+    if joined:
+        raise NetworkError(
+            f"{network.name} cannot be normalised by mean activations: {joined[0]} reads several maps; use a network "
+            "whose layers each read one"
+        )
 
 
 def normalise(weights: Weights, means: Means) -> dict[str, Tensor]:

@@ -1,92 +1,148 @@
-"""A frozen convolutional network with named layers, read as far as the deepest layer asked for.
+"""A frozen network of named layers, read as far as the layers asked for need.
 
-Nothing here is trained, hooked or cached: a network is data, and calling it is one pass over a table of layers.
+Nothing here is trained, hooked or cached: a network is data, and calling it is one pass over its layers.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from impasto.errors import ImageError, LayerError, nearest
 from impasto.images.image import Image, Size, size_of
 from impasto.machine import Precision, unfolds
+from impasto.networks.footprint import bytes_at_peak
+from impasto.networks.graph import plan, walk
+from impasto.networks.layers import IMAGE, PICTURE, Layer
+from impasto.networks.steps import FeatureMap, Rectifier
 
-FeatureMap = Float[Tensor, "1 _channels _height _width"]
 Features = dict[str, FeatureMap]
 Weights = Mapping[str, Tensor]
 Pooling = Literal["max", "average"]
 Padding = Literal["zero", "replicate"]
-IMAGE = "image"  # the key under which a network returns the picture itself, so that priors are ordinary terms
+
+SHALLOW_STRIDE = 2  # layers computed at this stride or less see the rounding of pixels to 8 bits
+MIDDLE_STRIDE = 8  # layers computed beyond the shallow ones up to here are linear enough for a leap
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to a picture, RGB in [0, 1], before the first layer reads it: (scale · picture - mean) / deviation.
+
+    `padding` pixels are then added on each side, each like the nearest one of the picture.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] | None = None
+    padding: int = 0
+
+    def __call__(self, image: Image, precision: torch.dtype) -> Tensor:
+        """The picture as the first layer takes it, in that precision."""
+        # Subtracted here and not folded into a bias: the zero padding that follows must mean the mean colour.
+        maps = image * self.scale - _colour(self.mean, image)
+        if self.deviation is not None:
+            maps = maps / _colour(self.deviation, image)
+        maps = maps.to(precision).contiguous(memory_format=torch.channels_last)
+        return functional.pad(maps, (self.padding,) * 4, mode="replicate") if self.padding else maps
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A VGG network: its layers' names in order and what each needs.
+    """Layers by name, each after those that it reads; their weights are on `device` in `precision`.
 
-    `weights` holds "conv1_1.weight" (out, in, 3, 3) and "conv1_1.bias" (out) … in the precision it computes in;
-    `mean` is what is subtracted from the picture, RGB in 0 … 255.
+    `aliases` are other names of layers. `variant` says how the network differs from others of its name; files of its
+    mean activations say that too.
     """
 
     name: str
-    layers: tuple[str, ...]
-    weights: Weights
-    mean: tuple[float, float, float]
-    pooling: Pooling = "max"
-    padding: Padding = "zero"
+    layers: Mapping[str, Layer]
+    preprocess: Preprocess
+    device: torch.device
+    precision: torch.dtype
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    variant: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, image: Image, layers: Iterable[str]) -> Features:
         """Feature maps of `layers` in the network's precision; the key "image" gives the picture itself.
 
-        Raises LayerError for an unknown layer, ImageError where the picture is too small for the deepest one.
+        Raises LayerError for an unknown layer, ImageError if the picture is too small for the deepest one.
         """
-        asked = set(layers)
+        names = {layer: self.canonical(layer) for layer in layers}
+        wanted = set(names.values())
+        self.require_size(size_of(image), names)
         features: Features = {IMAGE: image}
-        wanted = {self.canonical(layer) for layer in asked}
-        deepest = max((self.index(layer) for layer in wanted - {IMAGE}), default=-1)
-        self.require_size(size_of(image), asked)
-        maps = self.prepare(image) if deepest >= 0 else image
-        for layer in self.layers[: deepest + 1]:
-            maps = self.apply(layer, maps, overwrite=f"conv{layer[4:]}" not in wanted)
-            if layer in wanted:
-                features[layer] = maps
-        return {layer: features[self.canonical(layer)] for layer in asked}
+        chosen = plan(self.layers, wanted)
+        if chosen:
+            pairs = walk(chosen, self.prepare(image), wanted)
+            features.update((layer.name, maps) for layer, maps in pairs if layer.name in wanted)
+        return {layer: features[name] for layer, name in names.items()}
 
-    def index(self, layer: str) -> int:
-        """Position of a layer in the network. Raises LayerError."""
-        return self.layers.index(self.canonical(layer))
+    def prepare(self, image: Image) -> Tensor:
+        """The picture as the first layer takes it, in the network's precision."""
+        return self.preprocess(image, self.precision)
 
     def canonical(self, layer: str) -> str:
-        """The papers' name of a layer given by that name or Keras' (block1_conv1, after the ReLU, is relu1_1).
-
-        Raises LayerError for an unknown layer, with the nearest name.
-        """
+        """A layer's own name, from that name or an alias. Raises LayerError for an unknown layer, with the nearest."""
         name = layer.strip().lower()
-        block, _, rest = name.partition("_")
-        if block.startswith("block") and rest.startswith("conv"):
-            name = f"relu{block[5:]}_{rest[4:]}"
-        elif block.startswith("block") and rest == "pool":
-            name = f"pool{block[5:]}"
+        name = self.aliases.get(name, name)
         if name != IMAGE and name not in self.layers:
+            for alias in difflib.get_close_matches(name, self.aliases, n=1, cutoff=0.8):
+                name = self.aliases[alias]
             raise LayerError(f"{self.name} has no layer {layer!r}; {nearest(name, self.layers)}")
         return name
 
+    def layer(self, name: str) -> Layer:
+        """The layer of that name or alias, or the picture for "image". Raises LayerError."""
+        return self.layers.get(self.canonical(name), PICTURE)
+
     def stride(self, layer: str) -> int:
         """Pixels of the picture from one position of the layer to the next."""
-        if self.canonical(layer) == IMAGE:
-            return 1
-        return 1 << sum(name.startswith("pool") for name in self.layers[: self.index(layer) + 1])
+        return self.layer(layer).stride
+
+    def channels(self, layer: str) -> int:
+        """How many filters a layer has; a picture has three colours."""
+        return self.layer(layer).channels
+
+    def reach_px(self, layer: str) -> int:
+        """How far in pixels a position of the layer sees beyond the square of stride × stride that it stands for.
+
+        Each convolution adds half its kernel, as large as its input's stride: 58 for relu5_1 of VGG-16. Poolings,
+        whose squares do not overlap, add nothing.
+        """
+        return self.layer(layer).reach_px
+
+    def rectified(self, layer: str) -> str | None:
+        """The rectified linear unit right after a layer; None if there is none."""
+        name = self.canonical(layer)
+        after = (each.name for each in self.layers.values() if isinstance(each.step, Rectifier) and name in each.reads)
+        return next(after, None)
+
+    def is_shallow(self, layer: str) -> bool:
+        """Whether the layer is computed so near the picture that it sees the rounding of pixels to 8 bits.
+
+        In VGG networks these are the layers of the first two blocks, and the picture itself.
+        """
+        return self._computed_at(layer) <= SHALLOW_STRIDE
+
+    def is_middle(self, layer: str) -> bool:
+        """Whether the layer is no shallow one, but linear enough for a leap: in VGG networks, blocks 3 and 4."""
+        return SHALLOW_STRIDE < self._computed_at(layer) <= MIDDLE_STRIDE
+
+    def _computed_at(self, layer: str) -> int:
+        """The stride of the finest map that the layer's step reads."""
+        return min((self.stride(name) for name in self.layer(layer).reads), default=1)
 
     def smallest_side(self, layers: Iterable[str]) -> int:
         """The least height and width in pixels that leave the deepest of `layers` one position."""
         return max((self.stride(layer) for layer in layers), default=1)
 
     def require_size(self, size: Size, layers: Iterable[str]) -> None:
-        """Raise ImageError where a picture of `size` has no position left in the deepest of `layers`."""
+        """Raise ImageError if a picture of `size` has no position left in the deepest of `layers`."""
         layers = list(layers)
         smallest = self.smallest_side(layers)
         if min(size) < smallest:
@@ -99,66 +155,25 @@ class Network:
     def bytes_per_pixel(self, layers: Iterable[str], compared: Iterable[str] = ()) -> float:
         """Memory that a pass forward and back to the deepest of `layers` holds at its peak, per pixel, about.
 
-        A map for each ReLU and pooling is kept, and for each convolution read; where the maps themselves are
-        `compared`, not their statistics, that takes three more in float32 and the gradient while it is done. Where
-        convolutions unfold a map first, each value's nine neighbours stand side by side for as long.
+        Each map that is read, or that the way back needs, is kept. If the maps themselves are `compared`, not their
+        statistics, that takes three more in float32 and the gradient while it is done. If convolutions unfold a map
+        first, each value's neighbours stand side by side for as long.
         """
-        read = {self.canonical(layer) for layer in layers} - {IMAGE}
-        wide = {self.canonical(layer) for layer in compared} - {IMAGE}
-        deepest = max((self.index(layer) for layer in read | wide), default=-1)
-        item, channels, picture = self.precision.itemsize, 3, 3 * 4.0
-        kept = peak = 2 * picture + 3 * item  # the picture, its gradient, and what the first convolution takes
-        for layer in self.layers[: deepest + 1]:
-            if layer.startswith("conv"):
-                unfolded = 9 * channels * item if unfolds(self.precision, self.device) else 0
-                peak = max(peak, kept + unfolded / self.stride(layer) ** 2)
-                channels = self.weights[f"{layer}.bias"].shape[0]
-            if layer in read or not layer.startswith("conv"):
-                kept += channels * item / self.stride(layer) ** 2
-            peak = max(peak, kept + (layer in wide) * channels * (12 + item) / self.stride(layer) ** 2)
-        return peak
+        wide = [layer for name in compared if (layer := self.layer(name)) is not PICTURE]
+        read = {self.canonical(layer) for layer in layers} | {layer.name for layer in wide}
+        item, picture = self.precision.itemsize, 3 * 4.0
+        return bytes_at_peak(
+            plan(self.layers, read),
+            read,
+            item,
+            before=2 * picture + 3 * item,  # the picture, its gradient, and what the first layer takes
+            beside={layer.name: layer.bytes_per_pixel(12 + item) for layer in wide},
+            unfolds=unfolds(self.precision, self.device),
+        )
 
-    def channels(self, layer: str) -> int:
-        """How many filters a layer has; a picture has three colours."""
-        if self.canonical(layer) == IMAGE:
-            return 3
-        convolutions = [name for name in self.layers[: self.index(layer) + 1] if name.startswith("conv")]
-        return self.weights[f"{convolutions[-1]}.bias"].shape[0]
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are and the pictures must be."""
-        return self.weights["conv1_1.weight"].device
-
-    @property
-    def precision(self) -> torch.dtype:
-        """The type the convolutions compute in."""
-        return self.weights["conv1_1.weight"].dtype
-
-    def prepare(self, image: Image) -> Tensor:
-        """The picture as the first convolution takes it: less the mean, in its precision, padded if need be."""
-        # Subtracted here and not folded into a bias: the zero padding that follows must mean the mean colour.
-        mean = torch.tensor(self.mean, dtype=image.dtype, device=image.device).reshape(1, 3, 1, 1)
-        maps = (image * 255 - mean).to(self.precision).contiguous(memory_format=torch.channels_last)
-        if self.padding == "replicate":
-            maps = functional.pad(maps, (1, 1, 1, 1), mode="replicate")
-        return maps
-
-    def apply(self, layer: str, maps: FeatureMap, *, overwrite: bool) -> FeatureMap:
-        """One layer. A ReLU may write over the convolution before it: its backward pass does not need that."""
-        if layer.startswith("conv"):
-            weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
-            return functional.conv2d(maps, weight, bias, padding=self._zeros_around(layer))
-        if layer.startswith("relu"):
-            return functional.relu(maps, inplace=overwrite)
-        return functional.max_pool2d(maps, 2) if self.pooling == "max" else functional.avg_pool2d(maps, 2)
-
-    def pull_back(self, layer: str, gradient: FeatureMap) -> FeatureMap:
-        """The gradient with respect to a convolution's input, from that with respect to its output."""
-        return functional.conv_transpose2d(gradient, self.weights[f"{layer}.weight"], padding=self._zeros_around(layer))
-
-    def _zeros_around(self, layer: str) -> int:
-        return 0 if layer == self.layers[0] and self.padding == "replicate" else 1
+def _colour(values: tuple[float, float, float], image: Image) -> Tensor:
+    return torch.tensor(values, dtype=image.dtype, device=image.device).reshape(1, 3, 1, 1)
 
 
 def precision_of(network: Network) -> Precision:

@@ -1,19 +1,69 @@
-"""VGG networks: the table of their layers, the mean of their pictures, and the hash of the bundled weights."""
+"""VGG networks: their layers by the papers' names, and the mean colour of the pictures they were trained on."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from impasto.errors import WeightsError
 from impasto.machine import Precision, find_device, find_precision
-from impasto.networks.network import Network, Padding, Pooling, Weights
+from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
+from impasto.networks.network import Network, Padding, Pooling, Preprocess, Weights
+from impasto.networks.steps import AveragePool, Convolution, MaxPool
 
-CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3)}
+POOLINGS = {"max": MaxPool(), "average": AveragePool()}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A VGG network without weights: how many convolutions each block has, and the mean colour, RGB in 0 … 255.
+
+    Source: Simonyan & Zisserman 2014 (arXiv:1409.1556), table 1.
+    """
+
+    title: str = "VGG-16"
+    convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
+    mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
+    note: str = "Keras' names are taken too: block1_conv1 is relu1_1, after the ReLU"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The papers' names of all layers, in order."""
+        return vgg_layers(self.convolutions)
+
+    def pick(self, tensors: Mapping[str, Tensor], file: object) -> dict[str, Tensor]:
+        """The weights among the tensors of a file, float32: "conv1_1.weight" (out, in, 3, 3), "conv1_1.bias" (out) …
+
+        A classifier is left out. Raises WeightsError if a layer is missing or does not fit the one before it.
+        """
+        channels, found = 3, dict[str, Tensor]()
+        for layer in convolution_names(self.convolutions):
+            weight, bias = tensors.get(f"{layer}.weight"), tensors.get(f"{layer}.bias")
+            if weight is None or bias is None or weight.shape[1:] != (channels, 3, 3) or bias.shape != weight.shape[:1]:
+                raise WeightsError(
+                    f"{file} is not a file of {self.title}'s weights: {layer} is missing or has another shape"
+                )
+            channels = weight.shape[0]
+            found |= {f"{layer}.weight": weight.float(), f"{layer}.bias": bias.float()}
+        return found
+
+    def outline(self, name: str) -> Network:
+        """The network without weights: its layers' names and sizes, with one filter in each."""
+        shapes: dict[str, Tensor] = {}
+        for layer in convolution_names(self.convolutions):
+            shapes |= {f"{layer}.weight": torch.empty(1, 3 if not shapes else 1, 3, 3), f"{layer}.bias": torch.empty(1)}
+        return vgg(name, shapes, convolutions=self.convolutions, mean=self.mean, precision="float32", device="cpu")
+
+
+VGG16 = Architecture()
 
 
 def vgg_layers(convolutions: Iterable[int]) -> tuple[str, ...]:
     """The papers' layer names in order: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 …
 
-    Source: Simonyan & Zisserman 2014 (arXiv:1409.1556), table 1; `convolutions` are those of each block.
+    `convolutions` are those of each block.
     """
     names: list[str] = []
     for block, count in enumerate(convolutions, start=1):
@@ -23,25 +73,69 @@ def vgg_layers(convolutions: Iterable[int]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def convolution_names(convolutions: Iterable[int]) -> tuple[str, ...]:
+    """The names of the convolutions alone, whose weights a file holds."""
+    return tuple(name for name in vgg_layers(convolutions) if name.startswith("conv"))
+
+
+def keras_names(layers: Iterable[str]) -> dict[str, str]:
+    """Keras' names of the layers: there a convolution includes the ReLU, so block1_conv1 is relu1_1.
+
+    Source: https://keras.io/api/applications/vgg/.
+    """
+    own = {re.sub(r"relu(\d+)_(\d+)", r"block\1_conv\2", re.sub(r"pool(\d+)", r"block\1_pool", n)): n for n in layers}
+    return {alias: name for alias, name in own.items() if alias != name}
+
+
 def vgg(
     name: str,
     weights: Weights,
     *,
-    convolutions: Iterable[int] = CONVOLUTIONS["vgg16"],
-    mean: tuple[float, float, float] = (123.68, 116.779, 103.939),
+    convolutions: Iterable[int] = VGG16.convolutions,
+    mean: tuple[float, float, float] = VGG16.mean,
     pooling: Pooling = "max",
     padding: Padding = "zero",
     precision: Precision = "auto",
     device: str = "auto",
 ) -> Network:
-    """A VGG network from its weights, ready on a device in a precision; weights take no gradients."""
+    """A VGG network from its weights, ready on a device in a precision; weights take no gradients.
+
+    `weights` holds "conv1_1.weight" (out, in, 3, 3) and "conv1_1.bias" (out) … `padding` is the first convolution's.
+    """
     target = find_device(device)
     dtype = find_precision(precision, target)
     ready = {
         key: tensor.to(target, dtype, memory_format=torch.channels_last if tensor.ndim == 4 else torch.preserve_format)
         for key, tensor in weights.items()
     }
-    return Network(name, vgg_layers(convolutions), ready, mean, pooling, padding)
+    layers = _chain(vgg_layers(convolutions), ready, POOLINGS[pooling])
+    if padding == "replicate":
+        layers |= {layer.name: _without_padding(layer) for layer in layers.values() if PICTURE.name in layer.reads}
+    return Network(
+        name,
+        layers,
+        Preprocess(255.0, mean, padding=int(padding == "replicate")),
+        target,
+        dtype,
+        aliases=keras_names(layers),
+        variant={"pooling": pooling, "padding": padding},
+    )
 
 
-VGG16_SHA256 = "e099bc3558c249c0dac46c6ebc9964215f1332afda87b4c6e75e87ed7a3aa619"
+def _chain(names: Iterable[str], weights: Weights, pooling: MaxPool | AveragePool) -> dict[str, Layer]:
+    layers, last = dict[str, Layer](), PICTURE
+    for name in names:
+        if name.startswith("conv"):
+            last = convolution(name, last, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+        elif name.startswith("relu"):
+            last = rectifier(name, last)
+        else:
+            last = pool(name, last, pooling)
+        layers[name] = last
+    return layers
+
+
+def _without_padding(layer: Layer) -> Layer:
+    """The convolution for pictures that are padded before it reads them."""
+    assert isinstance(layer.step, Convolution)
+    return replace(layer, step=replace(layer.step, padding=0))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from impasto.images.image import Image
-from impasto.networks.network import IMAGE, Network
+from impasto.networks.layers import IMAGE
+from impasto.networks.network import Network
 from impasto.networks.passes import backward, forward
 from impasto.objectives.representations import Representation, pull_back
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_of, size_with_area
-from impasto.networks.network import IMAGE, Network
+from impasto.networks.layers import IMAGE
+from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
 from impasto.objectives.distances import Distance, aim, normalised_squared_error
 from impasto.objectives.representations import Representation, activations, gram_matrix

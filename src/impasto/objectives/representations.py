@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from impasto.networks.network import FeatureMap
+from impasto.networks.steps import FeatureMap
 
 Representation = Callable[[Tensor], Tensor]
 

@@ -11,7 +11,7 @@ from impasto.errors import ImageError, RunFolderError
 from impasto.folders.names import PAGE
 from impasto.folders.records import PictureRecord, RunRecord, read_run
 from impasto.images.files import open_picture
-from impasto.networks.vgg import VGG16_SHA256
+from impasto.networks.catalogue import NETWORKS
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table
 from impasto.pages.rendering import render, save_page
 from impasto.pages.sections import (
@@ -98,7 +98,7 @@ def about_run(record: RunRecord) -> dict[str, Any]:
         "toml": record.toml,
         "settings": Table(("setting", "value", "default"), tuple(rows)),
         "provenance": Table(("", ""), tuple((Cell(key), Cell(value)) for key, value in flat.items())),
-        "bundled_weights": record.provenance.get("weights_sha256") == VGG16_SHA256,
+        "bundled_weights": record.provenance.get("weights_sha256") in {entry.sha256 for entry in NETWORKS.values()},
         "weights_sha256": str(record.provenance.get("weights_sha256", "unknown")),
         "credits": [words for picture in record.pictures if (words := credit(picture))],
     }

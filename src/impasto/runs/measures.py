@@ -29,8 +29,8 @@ def measure(part: Part, image: Image, content: Picture | None, fit: Fit) -> Summ
     target, shown = None, list[str]()
     if content is not None:
         target = resize(content.image, size).to(network.device)
-        names = [network.canonical(layer) for layer in part.content_layers]
-        shown = [*part.content_layers, *(f"relu{name[4:]}" for name in names if name.startswith("conv"))]
+        rectified = map(network.rectified, part.content_layers)
+        shown = [*part.content_layers, *(layer for layer in rectified if layer is not None)]
     layers = {network.canonical(layer) for layer in [*shown, *(layer for term in compared for layer in term.layers)]}
     keys = {(network.canonical(layer), term.represent) for term in kinds for layer in term.layers}
     found, differences = read_once(network, saved, keys, core, reference=target, layers=layers)

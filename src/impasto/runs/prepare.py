@@ -64,6 +64,6 @@ def require_video(settings: Settings, mp4: bool) -> None:
 
 
 def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
-    """With automatic precision the first two blocks are read in float32: they cost little, and rounding shows there."""
-    deepest = network.smallest_side(part.composition.objective.layers())
-    return precise if settings.precision == "auto" and deepest <= 2 else network
+    """With automatic precision shallow layers are read in float32: they cost little, and rounding shows there."""
+    shallow = all(network.is_shallow(layer) for layer in part.composition.objective.layers())
+    return precise if settings.precision == "auto" and shallow else network

@@ -8,7 +8,7 @@ from typing import Any
 
 from impasto.errors import ImageError, RunFolderError
 from impasto.folders.records import PictureRecord, RunRecord
-from impasto.networks.vgg import VGG16_SHA256
+from impasto.networks.catalogue import NORMALISED, entry
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Figure, Row, Table, text_table
 from impasto.pages.curves import Curves, profile_curves, total_curves
 from impasto.pages.rendering import render, save_page
@@ -89,7 +89,7 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             facts=_facts(study, done),
             credits={
                 "bundled_weights": True,
-                "weights_sha256": VGG16_SHA256,
+                "weights_sha256": entry(NORMALISED).sha256,
                 "credits": [credit(picture) for picture in pictures],
             },
         )
@@ -106,7 +106,7 @@ def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, li
 def _network(profile: Profile) -> dict[str, Any]:
     """Profiles of the five layers that the study reads, of all others, and in numbers."""
     curves = {layer: _profile(layer, profile) for layer in profile.layers}
-    first = [layer for layer in curves if layer.endswith("_1")]
+    first = [layer for layer in curves if layer in entry(NORMALISED).showcase]
     return {
         "shown": [*(curves[layer] for layer in first), _overview(profile)],
         "others": [curve for layer, curve in curves.items() if layer not in first],

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from impasto.networks.catalogue import NORMALISED, outline
 from impasto.tasks.settings import DEEPER_AND_DEEPER, make_settings
 from impasto.tasks.spec import RunSpec
 
@@ -137,7 +138,7 @@ def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
 
 def statistics(layer: str) -> str:
     """The rectified layer of a convolution, whose statistics stand for a style."""
-    return f"relu{layer[4:]}"
+    return outline(NORMALISED).rectified(layer) or layer
 
 
 def _layers(study: Study) -> list[StudyPart]:

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from impasto.files import bundled
 from impasto.images.image import Image, resize
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import NORMALISED, PLAIN, entry, open_network
 from impasto.networks.means import SQUASHED, load_means, mean_activations
-from impasto.networks.weights import load_weights
 
 
 class LayerProfile(BaseModel):
@@ -36,10 +34,10 @@ class Profile(BaseModel):
 def measure_profile(images: Sequence[Image], device: str = "auto") -> Profile:
     """Run the pictures through both networks in float32, at the size at which the bundled means were taken."""
     squashed = [resize(image, SQUASHED) for image in images]
-    means = load_means(bundled("vgg16-means.safetensors"), load_weights())
+    means = load_means(entry(NORMALISED).files()["means"], entry(NORMALISED).load_weights())
     before, after = (
         mean_activations(open_network(name, precision="float32", device=device), squashed).by_layer
-        for name in ("vgg16", "vgg16-normalised")
+        for name in (PLAIN, NORMALISED)
     )
     differences = [
         float((after[layer] * means.scales(layer) - before[layer]).norm() / before[layer].norm()) for layer in before

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from impasto.images.image import Image, quantise, size_of
-from impasto.networks.network import FeatureMap, Network
+from impasto.networks.network import Network
 from impasto.networks.passes import backward, forward
+from impasto.networks.steps import FeatureMap
 
 REACH = 7  # px: how far an error is diffused downwards and to either side
 MOST_PX = 512  # side of the part of a picture that is probed

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from impasto.images.image import Image, Size, resize, size_of
 from impasto.images.noise import noise_picture
-from impasto.networks.network import FeatureMap, Network
+from impasto.networks.network import Network
+from impasto.networks.steps import FeatureMap
 from impasto.tiles.windows import cut
 
 PICTURE_PX = 224

@@ -1,6 +1,5 @@
 """The tasks: init × objective × schedule, and a way down. Composition only; `synthesise` does the rest."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,6 +8,8 @@ from typing import TypeVar
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, size_of, size_with_long_side
+from impasto.networks.catalogue import outline
+from impasto.networks.network import Network
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
@@ -157,20 +158,22 @@ def _compose(
 LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
 
 
-def _block(layer: str) -> int:
-    """The number of the block that a layer is in, 0 for the picture itself."""
-    block = re.search(r"\d", layer)
-    return int(block[0]) if block is not None else 0
+def _refining(layer: str, settings: InvertSettings | ReconstructSettings) -> Network | None:
+    """The outline of the network that the settings name, if it has that layer; the picture itself is not refined."""
+    network = outline(settings.network)
+    return network if layer.strip().lower() in {*network.layers, *network.aliases} else None
 
 
 def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Where the layer is so shallow that it sees the rounding to 8 bits."""
-    return settings.dither > 0 and 1 <= _block(layer) <= 2
+    """Whether the layer, not the picture itself, is so shallow that it sees the rounding to 8 bits."""
+    network = _refining(layer, settings)
+    return settings.dither > 0 and network is not None and network.is_shallow(layer)
 
 
 def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Where the way back is long, and still linear enough."""
-    return settings.leap > 0 and settings.init == "noise" and 3 <= _block(layer) <= 4
+    """Whether the way back is long, and still linear enough."""
+    network = _refining(layer, settings)
+    return settings.leap > 0 and settings.init == "noise" and network is not None and network.is_middle(layer)
 
 
 def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:

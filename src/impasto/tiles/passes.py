@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from impasto.images.image import Image
-from impasto.networks.network import IMAGE, FeatureMap, Network
+from impasto.networks.layers import IMAGE
+from impasto.networks.network import Network
 from impasto.networks.passes import backward, forward, read
+from impasto.networks.steps import FeatureMap
 from impasto.objectives.distances import SquaredError
 from impasto.objectives.representations import Representation, activations, pull_back
 from impasto.tiles.windows import Window

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 
 from impasto.images.image import Image, Size, size_of
-from impasto.networks.network import FeatureMap, Network
+from impasto.networks.network import Network
 from impasto.networks.passes import read
+from impasto.networks.steps import FeatureMap
 from impasto.tiles.passes import Key, Statistics
 from impasto.tiles.windows import Window, cut
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from impasto.images.image import Size
-from impasto.networks.network import IMAGE, Network
+from impasto.networks.network import Network
 
 
 class Window(NamedTuple):
@@ -49,21 +49,6 @@ class Tile:
         return Window(self.core.top - top, self.core.bottom - top, self.core.left - left, self.core.right - left)
 
 
-def reach_px(network: Network, layer: str) -> int:
-    """How far in pixels a position of the layer sees beyond the square of stride × stride that it stands for.
-
-    Each convolution adds half its kernel, as large as its input's stride: 58 for relu5_1 of VGG-16. Poolings, whose
-    windows do not overlap, add nothing.
-    """
-    if network.canonical(layer) == IMAGE:
-        return 0
-    reach = 0
-    for name in network.layers[: network.index(layer) + 1]:
-        if name.startswith("conv"):
-            reach += network.weights[f"{name}.weight"].shape[-1] // 2 * network.stride(name)
-    return reach
-
-
 def grid_px(network: Network, layers: Iterable[str]) -> int:
     """Where tiles may begin: at multiples of this, so that all poolings have the same windows as in the whole."""
     return network.smallest_side(layers)
@@ -73,7 +58,7 @@ def margin_px(network: Network, layers: Iterable[str]) -> int:
     """What a crop has around its core: the reach of the layer that sees farthest, up to the grid."""
     layers = list(layers)
     grid = grid_px(network, layers)
-    reach = max((reach_px(network, layer) for layer in layers), default=0)
+    reach = max((network.reach_px(layer) for layer in layers), default=0)
     return -(-reach // grid) * grid
 
 

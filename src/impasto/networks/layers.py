@@ -1,0 +1,109 @@
+"""A network's layers as data: what each is called, does and reads, and the size of its map beside the picture.
+
+Layers are made from the layers that they read, so that channels, stride and reach follow:
+
+>>> weight = torch.ones(8, 3, 3, 3)
+>>> first = convolution("first", PICTURE, weight, padding=1)
+>>> pooled = pool("pooled", rectifier("rectified", first), MaxPool())
+>>> pooled.channels, pooled.stride, pooled.reach_px
+(8, 2, 1)
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from impasto.errors import NetworkError
+from impasto.networks.steps import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Convolution,
+    MaxPool,
+    Rectifier,
+    Step,
+)
+
+IMAGE = "image"  # the picture itself is a layer too, so that priors are ordinary terms
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer: its step, and the layers that the step reads, by name.
+
+    A layer of stride s has a position for each whole square of s × s pixels of the picture. `reach_px` is how far in
+    pixels a position sees beyond its square, at most.
+    """
+
+    name: str
+    step: Step
+    reads: tuple[str, ...]
+    channels: int
+    stride: int
+    reach_px: int
+
+    def bytes_per_pixel(self, item: int) -> float:
+        """Memory of the layer's map per pixel of the picture; a number takes `item` bytes."""
+        return self.channels * item / self.stride**2
+
+
+PICTURE = Layer(IMAGE, Add(), (), 3, 1, 0)  # nobody computes it
+
+
+def convolution(
+    name: str, read: Layer, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int
+) -> Layer:
+    """A convolution with weights (out, in, kernel, kernel) and bias (out), `padding` zeros on each side.
+
+    Raises NetworkError unless the weights take the maps read, and the output has one position for each square of
+    stride × stride positions: kernel - stride <= 2 · padding < kernel.
+    """
+    out, taken, kernel, across = weight.shape
+    if taken != read.channels or across != kernel:
+        raise NetworkError(
+            f"{name} cannot read {read.name}: weights of {tuple(weight.shape)} take {taken} channels, not "
+            f"{read.channels}, or are not square"
+        )
+    if not kernel - stride <= 2 * padding < kernel:
+        raise NetworkError(
+            f"{name} has a kernel of {kernel}, stride {stride} and padding {padding}; twice the padding must be at "
+            f"least {kernel - stride} and below {kernel}"
+        )
+    beyond = max(padding, kernel - padding - stride) * read.stride
+    step = Convolution(weight, bias, stride, padding)
+    return Layer(name, step, (read.name,), out, read.stride * stride, read.reach_px + beyond)
+
+
+def rectifier(name: str, read: Layer) -> Layer:
+    """A rectified linear unit."""
+    return Layer(name, Rectifier(), (read.name,), read.channels, read.stride, read.reach_px)
+
+
+def pool(name: str, read: Layer, step: MaxPool | AveragePool) -> Layer:
+    """A pooling. Its squares do not overlap, so that it sees no farther than what it reads."""
+    return Layer(name, step, (read.name,), read.channels, read.stride * step.stride, read.reach_px)
+
+
+def add(name: str, *read: Layer) -> Layer:
+    """The sum of two or more maps. Raises NetworkError unless they are alike in channels and stride."""
+    if len({(layer.channels, layer.stride) for layer in read}) != 1 or len(read) < 2:
+        raise NetworkError(f"{name} cannot add {_said(read)}; give two or more maps alike in channels and stride")
+    return _joined(name, Add(), read, read[0].channels)
+
+
+def concatenate(name: str, *read: Layer) -> Layer:
+    """The channels of two or more maps. Raises NetworkError unless they are alike in stride."""
+    if len({layer.stride for layer in read}) != 1 or len(read) < 2:
+        raise NetworkError(f"{name} cannot join {_said(read)}; give two or more maps alike in stride")
+    return _joined(name, Concatenate(), read, sum(layer.channels for layer in read))
+
+
+def _joined(name: str, step: Step, read: tuple[Layer, ...], channels: int) -> Layer:
+    reach = max(layer.reach_px for layer in read)
+    return Layer(name, step, tuple(layer.name for layer in read), channels, read[0].stride, reach)
+
+
+def _said(read: tuple[Layer, ...]) -> str:
+    return (
+        " and ".join(f"{layer.name} ({layer.channels} channels, stride {layer.stride})" for layer in read) or "nothing"
+    )

@@ -1,0 +1,293 @@
+"""The operations that networks are made of: each with its way forward and the gradient's way back.
+
+The weights take no gradients. So on the way back a convolution needs none of its maps, a rectifier only its output, a
+max pooling its input and output. A gradient is written over the one it comes from, or over a map that nobody needs any
+more: fresh memory costs time, for the system fills it with zeros first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+FeatureMap = Float[Tensor, "1 _channels _height _width"]
+Kept = Literal["input", "output"]
+
+# Autograd's own step back through a rectifier; only this name of the operation takes a place to write to.
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class Past(NamedTuple):
+    """What a step's way back knows of the way forward: the shapes of all inputs, and the maps that the step keeps."""
+
+    shapes: tuple[torch.Size, ...]
+    inputs: tuple[FeatureMap, ...]  # empty unless the step keeps them
+    output: FeatureMap | None
+    spare: tuple[bool, ...]  # for each input kept: whether the way back may write over its map
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One operation. Each position of its output stands for a square of `stride` × `stride` positions of its inputs."""
+
+    @property
+    def keeps(self) -> frozenset[Kept]:
+        """The maps that the way back needs."""
+
+    @property
+    def unfolded(self) -> int:
+        """Values that stand side by side for each position of the output, if the step unfolds its input; 0 if not."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the output takes the memory of an input that is spare."""
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """The output; the step may write over those inputs that are `spare`."""
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """The gradient for each input, from the gradient for the output, which the step may write over.
+
+        No two of the gradients share memory.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A convolution with fixed weights (out, in, height, width) and bias (out).
+
+    With a stride, rows and columns that do not fill a square of `stride` × `stride` are left out, as a pooling leaves
+    them out.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: int = 1
+    padding: int = 0
+
+    keeps = frozenset[Kept]()
+    in_place = False
+
+    @property
+    def unfolded(self) -> int:
+        """Every value that the kernel sees."""
+        return self.weight[0].numel()
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """The output, in the weights' precision."""
+        maps = inputs[0]
+        if self.stride > 1:
+            height, width = _whole(maps.shape, self.stride)
+            maps = maps[:, :, :height, :width]
+        return functional.conv2d(maps, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """A transposed convolution; 0 in the rows and columns left out."""
+        shape, stride = past.shapes[0], self.stride
+        height, width = _whole(shape, stride)
+        extent = [
+            (count - 1) * stride - 2 * self.padding + kernel
+            for count, kernel in zip(gradient.shape[2:], self.weight.shape[2:], strict=True)
+        ]
+        more = [height - extent[0], width - extent[1]]
+        weight, padding = self.weight, self.padding
+        found = functional.conv_transpose2d(gradient, weight, stride=stride, padding=padding, output_padding=more)
+        if (height, width) != tuple(shape[2:]):
+            found = functional.pad(found, (0, shape[3] - width, 0, shape[2] - height))
+        return (found,)
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """A rectified linear unit: max(0, x)."""
+
+    keeps = frozenset[Kept]({"output"})
+    unfolded = 0
+    in_place = True
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """The output, over the input if that is spare."""
+        return functional.relu(inputs[0], inplace=spare[0])
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """The gradient where the output is above 0."""
+        _threshold_backward(gradient, past.output, 0, grad_input=gradient)
+        return (gradient,)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest of each 2 × 2 square; an odd last row or column is left out."""
+
+    keeps = frozenset[Kept]({"input", "output"})
+    unfolded = 0
+    in_place = False
+    stride = 2
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """A map of half the height and width."""
+        return _largest(inputs[0])
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """Of equals, the first takes the whole gradient, as in `torch.nn.functional.max_pool2d`."""
+        assert past.output is not None
+        return (_to_the_largest(gradient, past.output, past.inputs[0], past.spare[0]),)
+
+    def rectified(self) -> Step:
+        """The same after a rectifier, as one step."""
+        return RectifiedMaxPool()
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """The mean of each 2 × 2 square; an odd last row or column is left out."""
+
+    keeps = frozenset[Kept]()
+    unfolded = 0
+    in_place = False
+    stride = 2
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """A map of half the height and width."""
+        return functional.avg_pool2d(inputs[0], 2)
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """A quarter of the gradient to each of a square."""
+        into = gradient.new_empty(past.shapes[0]).contiguous(memory_format=torch.channels_last)
+        gradient.div_(4)
+        for place in _quarters(into):
+            place.copy_(gradient)
+        return (_clear_rim(into),)
+
+    def rectified(self) -> Step:
+        """The same after a rectifier, as one step."""
+        return RectifiedAveragePool()
+
+
+@dataclass(frozen=True)
+class RectifiedMaxPool:
+    """A rectifier and a max pooling as one step: the whole map need not be rectified, and is passed once on the way back.
+
+    The largest value rectified is the largest of the rectified values.
+    """
+
+    keeps = frozenset[Kept]({"input", "output"})
+    unfolded = 0
+    in_place = False
+    stride = 2
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """A map of half the height and width."""
+        return functional.relu(_largest(inputs[0]), inplace=True)
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """To the first of the largest, if that is above 0."""
+        assert past.output is not None
+        _threshold_backward(gradient, past.output, 0, grad_input=gradient)
+        return (_to_the_largest(gradient, past.output, past.inputs[0], past.spare[0]),)
+
+
+@dataclass(frozen=True)
+class RectifiedAveragePool:
+    """A rectifier and an average pooling as one step."""
+
+    keeps = frozenset[Kept]({"input"})
+    unfolded = 0
+    in_place = False
+    stride = 2
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """A map of half the height and width. The way back takes the input as well rectified as not."""
+        return functional.avg_pool2d(functional.relu(inputs[0], inplace=spare[0]), 2)
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """A quarter of the gradient to each of a square that is above 0."""
+        gradient.div_(4)
+        share, maps = torch.empty_like(gradient), past.inputs[0]
+        into = maps if past.spare[0] else torch.empty_like(maps)
+        for values, place in zip(_quarters(maps), _quarters(into), strict=True):
+            _threshold_backward(gradient, share.copy_(values), 0, grad_input=share)
+            place.copy_(share)
+        return (_clear_rim(into),)
+
+
+@dataclass(frozen=True)
+class Add:
+    """The sum of maps of one shape: where a residual branch ends."""
+
+    keeps = frozenset[Kept]()
+    unfolded = 0
+    in_place = True
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """The sum, over the first input that is spare."""
+        place = spare.index(True) if True in spare else None
+        total = inputs[0] + inputs[1] if place is None else inputs[place]
+        others = inputs[2:] if place is None else [maps for number, maps in enumerate(inputs) if number != place]
+        for maps in others:
+            total = total.add_(maps)
+        return total
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """The gradient to each input, to all but the first as a copy."""
+        return (gradient, *(gradient.clone() for _ in past.shapes[1:]))
+
+
+@dataclass(frozen=True)
+class Concatenate:
+    """Maps of one height and width, their channels one after the other."""
+
+    keeps = frozenset[Kept]()
+    unfolded = 0
+    in_place = False
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """A map of all channels."""
+        return torch.cat(list(inputs), dim=1)
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """To each input the gradient of its own channels."""
+        parts = gradient.split([shape[1] for shape in past.shapes], dim=1)
+        return [part.clone(memory_format=torch.channels_last) for part in parts]
+
+
+def _whole(shape: torch.Size, stride: int) -> tuple[int, int]:
+    """The height and width that squares of `stride` × `stride` fill."""
+    return shape[2] // stride * stride, shape[3] // stride * stride
+
+
+def _largest(maps: Tensor) -> Tensor:
+    if torch.is_grad_enabled() and maps.requires_grad:  # torch.maximum would share the gradient among equals
+        return functional.max_pool2d(maps, 2)
+    first, second, third, fourth = _quarters(maps)
+    return torch.maximum(first, second).maximum(torch.maximum(third, fourth))
+
+
+def _quarters(maps: Tensor) -> list[Tensor]:
+    """The four positions of each 2 × 2 square, each for all squares; an odd last row or column is in none."""
+    height, width = _whole(maps.shape, 2)
+    return [maps[:, :, top:height:2, left:width:2] for top in (0, 1) for left in (0, 1)]
+
+
+def _to_the_largest(gradient: Tensor, pooled: Tensor, maps: Tensor, spare: bool) -> Tensor:
+    """Back through max pooling, over `maps` if they are spare; `pooled` is the largest of each square, or 0."""
+    into = maps if spare else torch.empty_like(maps)
+    nearly = -torch.finfo(maps.dtype).tiny
+    share = torch.empty_like(pooled)
+    for values, place in zip(_quarters(maps), _quarters(into), strict=True):
+        share.copy_(values).sub_(pooled)  # 0 at the largest, negative elsewhere
+        _threshold_backward(gradient, share, nearly, grad_input=share)
+        gradient.sub_(share)
+        place.copy_(share)
+    return _clear_rim(into)
+
+
+def _clear_rim(maps: Tensor) -> Tensor:
+    height, width = _whole(maps.shape, 2)
+    maps[:, :, height:].zero_()
+    maps[:, :, :, width:].zero_()
+    return maps
