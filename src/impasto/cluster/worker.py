@@ -21,9 +21,8 @@ from impasto.images.image import Size
 from impasto.machine import Precision, free_memory
 from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network, Padding, Pooling, precision_of
-from impasto.networks.passes import read
 from impasto.tiles.budget import limits
-from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, tile_gradient, tile_statistics
+from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.tiler import add_statistics, fraction
 from impasto.tiles.windows import Tile
 
@@ -96,6 +95,12 @@ class _Sum:
     statistics: Statistics = field(default_factory=dict)
     errors: list[float] = field(default_factory=list)
 
+    def add(self, statistics: Statistics, errors: list[float]) -> None:
+        """What another tile adds."""
+        add_statistics(self.statistics, statistics)
+        before = self.errors or [0.0] * len(errors)
+        self.errors = [total + one for total, one in zip(before, errors, strict=True)]
+
 
 class TileWorker:
     """Computes tiles by a network that it opens itself; it is asked one thing after another."""
@@ -128,8 +133,8 @@ class TileWorker:
         network, targets = self._network(self._work.precision), dict[int, Tensor]()
         for at, reference in enumerate(references):
             terms = {n: term for n, term in enumerate(self._work.terms) if self._work.references[n] == at}
-            for layer, maps in read(network, self._tensor(reference), {term.layer for term in terms.values()}):
-                own = tile.inside.of(maps, network.stride(layer))
+            layers = {term.layer for term in terms.values()}
+            for layer, own in owned(network, self._tensor(reference), tile.inside, layers):
                 targets |= {n: own.clone() for n, term in terms.items() if term.layer == layer}
         held = self._held.setdefault(number, _Held())
         held.targets = [targets[n] for n in range(len(self._work.terms))]
@@ -143,10 +148,8 @@ class TileWorker:
         self._held.setdefault(number, _Held()).crop = image
         asked = [] if scales is None else self._errors(number, scales)
         found, values = tile_statistics(network, image, tile.inside, self._work.keys, asked)
-        add_statistics(self._sum.statistics, {key: mean * self._fraction(tile, key) for key, mean in found.items()})
-        errors = [float(value) for value in values]
-        before = self._sum.errors or [0.0] * len(errors)
-        self._sum.errors = [a + b for a, b in zip(before, errors, strict=True)]
+        weighed = {key: mean * self._fraction(tile, key) for key, mean in found.items()}
+        self._sum.add(weighed, [float(value) for value in values])
 
     def sums(self, turn: int) -> tuple[list[Array], list[float]]:
         """The statistics of all tiles of that turn, in the order of the work's keys, and each map term's error."""

@@ -100,11 +100,14 @@ class Objective:
     def __add__(self, other: "Objective") -> "Objective":
         return Objective(self.terms + other.terms)
 
-    def layers(self, *kinds: type[Representation]) -> list[str]:
-        """The layers that its terms read: all, or those whose representation is of one of the kinds."""
+    def matches(self, *kinds: type[Representation]) -> list[Match]:
+        """The terms that compare with a reference: all, or those whose representation is of one of the kinds."""
         matches = [term for term in self.terms if isinstance(term, Match)]
-        asked = [match for match in matches if isinstance(match.represent, kinds or Representation)]
-        return [layer for match in asked for layer in match.layers]
+        return [match for match in matches if isinstance(match.represent, kinds or Representation)]
+
+    def layers(self, *kinds: type[Representation]) -> list[str]:
+        """The layers that these terms read."""
+        return [layer for match in self.matches(*kinds) for layer in match.layers]
 
     def weights(self) -> dict[str, float]:
         """The weight of each summand, by the name its loss has."""

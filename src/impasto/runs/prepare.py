@@ -43,14 +43,13 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
+        readers = [_precise_enough(part, network, precise, settings) for part in parts]
         plans = [
-            plan_memory(
-                part.composition.objective, _precise_enough(part, network, precise, settings), allowed, settings
+            replace(
+                plan_memory(part.composition.objective, reader, allowed, settings), helper=crew and CrewHelper(crew)
             )
-            for part in parts
+            for part, reader in zip(parts, readers, strict=True)
         ]
-        if crew is not None:
-            plans = [replace(plan, helper=CrewHelper(crew)) for plan in plans]
         plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
         for part, plan in zip(parts, plans, strict=True):
             check(part, plan, spec, pictures)

@@ -17,7 +17,7 @@ from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Losses, read_out
 from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.objective import Match, Objective, Prior
-from impasto.objectives.representations import Pointwise, WholeMap
+from impasto.objectives.representations import MeanOverPositions, Pointwise
 from impasto.tiles.passes import MapTerm, Statistics
 from impasto.tiles.tiler import MakeTiler, Tiler, go_on, local_tiler
 from impasto.tiles.windows import Tile
@@ -55,15 +55,7 @@ class TiledCriterion:
         """Each weighted term by name, and the gradient of their sum, of the image's shape and type."""
         image = image.detach()
         statistics, _ = self.tiler.statistics(image, errors=False)
-        slopes: Statistics = {}
-        reached: list[tuple[str, Tensor]] = []
-        for key, found in statistics.items():
-            with torch.enable_grad():
-                variable = found.detach().requires_grad_()
-                terms = [term for term in self.statistics if (term.layer, term.represent) == key]
-                weighed = [term.weight * term.loss(variable) for term in terms]
-                (slopes[key],) = torch.autograd.grad(torch.stack(weighed).sum(), variable)
-            reached += [(term.name, value.detach()) for term, value in zip(terms, weighed, strict=True)]
+        slopes, reached = self._slopes(statistics)
         errors, gradient = self.tiler.gradient(image, slopes)
         values = _by_name(self.errors, errors)
         for name, value in reached:
@@ -71,6 +63,19 @@ class TiledCriterion:
         for prior in self.priors:
             _add(values, prior.name, _in_strips(prior, image, gradient))
         return self._in_order(values), gradient
+
+    def _slopes(self, statistics: Statistics) -> tuple[Statistics, list[tuple[str, Tensor]]]:
+        """The gradient of the weighted losses with respect to each statistic, and these losses by name."""
+        slopes: Statistics = {}
+        values: list[tuple[str, Tensor]] = []
+        for key, found in statistics.items():
+            terms = [term for term in self.statistics if (term.layer, term.represent) == key]
+            with torch.enable_grad():
+                variable = found.detach().requires_grad_()
+                weighed = [term.weight * term.loss(variable) for term in terms]
+                (slopes[key],) = torch.autograd.grad(torch.stack(weighed).sum(), variable)
+            values += [(term.name, value.detach()) for term, value in zip(terms, weighed, strict=True)]
+        return slopes, values
 
     def _in_order(self, values: Mapping[str, Tensor]) -> Losses:
         return read_out(self.names, [values[name] for name in self.names])
@@ -94,15 +99,10 @@ def bind_tiled(
     make = make or partial(local_tiler, network, core, between_tiles)
     require_tiles(objective)
     objective.require(network, size)
-    matches = [term for term in objective.terms if isinstance(term, Match)]
-    statistics: list[BoundTerm] = []
-    errors: list[tuple[str, MapTerm, Image]] = []
-    for match in matches:
-        if isinstance(match.represent, Pointwise):
-            errors += _map_terms(match, match.represent, network, size)
-        else:
-            statistics += _bind_statistics(match, network, size, make)
-    keys = tuple(dict.fromkeys((term.layer, term.represent) for term in statistics))
+    errors = [each for match in objective.matches(Pointwise) for each in _map_terms(match, network, size)]
+    means = objective.matches(MeanOverPositions)
+    statistics = [bound for match in means for bound in _bind_statistics(match, network, size, make)]
+    keys = tuple(dict.fromkeys((bound.layer, bound.represent) for bound in statistics))
     return TiledCriterion(
         tiler=make(size, keys, [(term, reference) for _, term, reference in errors]),
         names=tuple(objective.weights()),
@@ -117,15 +117,15 @@ def require_tiles(objective: Objective) -> None:
 
     That is one whose representation needs the whole map, or which compares maps in place by a distance that is no sum.
     """
-    for term in objective.terms:
-        if isinstance(term, Match) and isinstance(term.represent, WholeMap):
+    for match in objective.matches():
+        if not isinstance(match.represent, (Pointwise, MeanOverPositions)):
             raise SpecError(
-                f"{term.name}: this representation needs the whole feature map and cannot be taken in tiles; leave out "
-                "--tile and choose a size that fits in memory as a whole, or make it a MeanOverPositions or a "
+                f"{match.name}: this representation needs the whole feature map and cannot be taken in tiles; leave "
+                "out --tile and choose a size that fits in memory as a whole, or make it a MeanOverPositions or a "
                 "Pointwise if it is one"
             )
-        if isinstance(term, Match) and isinstance(term.represent, Pointwise):
-            _sum_of(term)
+    for match in objective.matches(Pointwise):
+        _sum_of(match)
 
 
 def _sum_of(match: Match) -> SquaredError:
@@ -137,13 +137,11 @@ def _sum_of(match: Match) -> SquaredError:
     return match.distance
 
 
-def _map_terms(
-    match: Match, represent: Pointwise, network: Network, size: Size
-) -> Iterator[tuple[str, MapTerm, Image]]:
+def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Image]]:
     """Each layer's term by the name of its loss, and the reference as it is compared."""
     reference, distance = match.framed(size).to(network.device), _sum_of(match)
     for layer, weight in match.layers.items():
-        yield f"{match.name}/{layer}", MapTerm(network.canonical(layer), represent, weight, distance), reference
+        yield f"{match.name}/{layer}", MapTerm(network.canonical(layer), match.represent, weight, distance), reference
 
 
 def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler) -> Iterator[BoundTerm]:

@@ -3,7 +3,7 @@
 What comes out depends on what goes in alone, so a tile may as well be computed in another process or machine.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from impasto.images.image import Image
 from impasto.networks.network import IMAGE, FeatureMap, Network
 from impasto.networks.passes import backward, forward, read
 from impasto.objectives.distances import SquaredError
-from impasto.objectives.representations import Pointwise, Representation
+from impasto.objectives.representations import Representation
 from impasto.tiles.windows import Window
 
 Key = tuple[str, Representation]  # a layer, by its canonical name, and what is kept of it
@@ -24,7 +24,7 @@ class MapTerm(NamedTuple):
     """A summand that compares two feature maps in place: weight · distance(represent(map), represent(target's map))."""
 
     layer: str  # by its canonical name
-    represent: Pointwise
+    represent: Representation  # of one position
     weight: float
     distance: SquaredError
 
@@ -54,14 +54,9 @@ def tile_statistics(
     values: dict[int, Tensor] = {}
     layers = {layer for layer, _ in keys} | {error.term.layer for error in errors}
     with torch.no_grad():
-        for layer, maps in read(network, crop, layers):
-            own = inside.of(maps, network.stride(layer))
-            for key in keys:
-                if key[0] == layer:
-                    statistics[key] = key[1](own)
-            for number, error in enumerate(errors):
-                if error.term.layer == layer:
-                    values[number] = error.of(error.term.represent(own))
+        for layer, own in owned(network, crop, inside, layers):
+            statistics |= {key: key[1](own) for key in keys if key[0] == layer}
+            values |= {number: error.of(error.term.represent(own)) for number, error in _at(layer, errors)}
     return statistics, [values[number] for number in range(len(errors))]
 
 
@@ -76,17 +71,12 @@ def tile_gradient(
     values: dict[int, Tensor] = {}
 
     def visit(layer: str, maps: FeatureMap, gradient: FeatureMap | None) -> FeatureMap:
-        if gradient is None:
-            gradient = torch.zeros_like(maps)
+        gradient = torch.zeros_like(maps) if gradient is None else gradient
         stride = network.stride(layer)
         own, onto = inside.of(maps, stride), inside.of(gradient, stride)
-        for (at, represent), slope in slopes.items():
-            if at == layer:
-                represent.pull_back(own, slope, onto)
-        for number, error in enumerate(errors):
-            if error.term.layer == layer:
-                values[number], slope = _value_and_slope(error, own)
-                error.term.represent.pull_back(own, slope, onto)
+        for key in [key for key in slopes if key[0] == layer]:
+            key[1].pull_back(own, slopes[key], onto)
+        values.update((number, _pull_back_error(error, own, onto)) for number, error in _at(layer, errors))
         return gradient
 
     layers = {layer for layer, _ in slopes} | {error.term.layer for error in errors}
@@ -96,9 +86,22 @@ def tile_gradient(
     return [values[number] for number in range(len(errors))], gradient
 
 
-def _value_and_slope(error: TileError, own: FeatureMap) -> tuple[Tensor, Tensor]:
+def owned(network: Network, crop: Image, inside: Window, layers: Collection[str]) -> Iterator[tuple[str, FeatureMap]]:
+    """What a tile owns of the map of each layer, the shallowest first; it holds until the next one is asked for."""
+    for layer, maps in read(network, crop, layers):
+        yield layer, inside.of(maps, network.stride(layer))
+
+
+def _at(layer: str, errors: Sequence[TileError]) -> list[tuple[int, TileError]]:
+    """Those at a layer, each with its number."""
+    return [(number, error) for number, error in enumerate(errors) if error.term.layer == layer]
+
+
+def _pull_back_error(error: TileError, own: FeatureMap, onto: FeatureMap) -> Tensor:
+    """The error's value; its gradient is added to `onto`."""
     with torch.enable_grad():
         found = error.term.represent(own).detach().requires_grad_()
         value = error.of(found)
         (slope,) = torch.autograd.grad(value, found)
-    return value.detach(), slope
+    error.term.represent.pull_back(own, slope, onto)
+    return value.detach()

@@ -1,17 +1,16 @@
 """Statistics and differences of large pictures, read once, tile by tile."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
-from impasto.networks.network import FeatureMap, Network
-from impasto.networks.passes import read
+from impasto.networks.network import Network
 from impasto.objectives.representations import activations
-from impasto.tiles.passes import Key, Statistics
+from impasto.tiles.passes import Key, Statistics, owned
 from impasto.tiles.tiler import add_statistics, fraction
 from impasto.tiles.windows import Tile, cut
 
@@ -54,12 +53,11 @@ def read_once(
     statistics, differences = Statistics(), {key: Difference(0.0, 0.0, 0) for key in compared}
     for tile in cut(size, core or size, network, layers) if layers else ():
         targets = {} if reference is None else _kept(network, reference, tile, compared)
-        for layer, own in _owned(network, image, tile, layers):
+        for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
+            part = fraction(network, size, tile, layer)
+            add_statistics(statistics, {key: key[1](own) * part for key in keys if key[0] == layer})
             for key in [key for key in targets if key[0] == layer]:
                 differences[key] += _difference(key[1](own), targets.pop(key))
-            for key in keys:
-                if key[0] == layer:
-                    add_statistics(statistics, {key: key[1](own) * fraction(network, size, tile, layer)})
     return statistics, differences
 
 
@@ -77,16 +75,10 @@ def feature_error(
     return {layer: differences[key].error for layer, key in keys.items()}
 
 
-def _owned(network: Network, image: Image, tile: Tile, layers: Collection[str]) -> Iterator[tuple[str, FeatureMap]]:
-    """What the tile owns of each layer's map; it holds until the next one is asked for."""
-    for layer, maps in read(network, tile.crop.of(image), layers):
-        yield layer, tile.inside.of(maps, network.stride(layer))
-
-
 def _kept(network: Network, image: Image, tile: Tile, keys: Collection[Key]) -> dict[Key, Tensor]:
     """The representations of what the tile owns, each with memory of its own."""
     found: dict[Key, Tensor] = {}
-    for layer, own in _owned(network, image, tile, {layer for layer, _ in keys}):
+    for layer, own in owned(network, tile.crop.of(image), tile.inside, {layer for layer, _ in keys}):
         found |= {key: key[1](own).clone() for key in keys if key[0] == layer}
     return found
 

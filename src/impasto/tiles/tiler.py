@@ -11,8 +11,7 @@ from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.networks.passes import read
-from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, tile_gradient, tile_statistics
+from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.windows import Tile, cut
 
 Found = TypeVar("Found")
@@ -164,17 +163,18 @@ def _targets(
     scales: dict[int, Tensor] = {}
     for tile in cut(size, core, network, layers):
         between_tiles()
-        for layer, found in read(network, tile.crop.of(reference), layers):
+        for layer, own in owned(network, tile.crop.of(reference), tile.inside, layers):
             stride = network.stride(layer)
-            own = tile.inside.of(found, stride)
             if layer not in maps:
                 maps[layer] = own.new_empty((1, own.shape[1], size[0] // stride, size[1] // stride))
             tile.core.of(maps[layer], stride).copy_(own)
-            for number, term in enumerate(terms):
-                if term.layer == layer:
-                    scale = term.scale(own)
-                    scales[number] = scales[number] + scale if number in scales else scale
+            _add_scales(scales, {n: term.scale(own) for n, term in enumerate(terms) if term.layer == layer})
     return [Target(term, maps[term.layer], scales[number]) for number, term in enumerate(terms)]
+
+
+def _add_scales(scales: dict[int, Tensor], more: dict[int, Tensor]) -> None:
+    for number, scale in more.items():
+        scales[number] = scales[number] + scale if number in scales else scale
 
 
 def _added(sums: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
