@@ -6,16 +6,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from impasto.cluster.worker import About, TileWorker, identity
+from impasto.cluster.worker import About, Equipment, TileWorker, identity
 from impasto.errors import ClusterError, ImpastoError, OutOfMemoryError
-from impasto.tasks.settings import Settings
 
 PLACE_SECONDS = 120.0  # for a first worker, or another one where none is left
 GATHER_SECONDS = 30.0  # for all that the cluster has room for, at the beginning
@@ -49,22 +48,24 @@ class Worker:
 
 
 class Crew:
-    """All workers of a run. Each takes `threads` cores of its node, and a graphics processor where there are some.
+    """All workers of a run. Each takes `threads` cores of its node, and a graphics processor if there are some.
 
-    Raises ClusterError where none can be had, or where one differs from this machine.
+    Raises ClusterError if none can be had, or if one differs from this machine.
     """
 
-    def __init__(self, ray: ModuleType, settings: Settings, most: int) -> None:
+    def __init__(self, ray: ModuleType, equipment: Equipment, threads: int, most: int) -> None:
         self.workers: list[Worker] = []
         self.turns = count()
-        self.threads = settings.threads or 1
+        self.threads = threads
         self.lost = 0
         self._ray, self._most = ray, most
-        self._identity = identity(settings)
-        self._accelerated = settings.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
-        there = settings.model_copy(update={"device": "auto" if self._accelerated else "cpu"})
-        self._there = there.model_copy(
-            update={name: path.absolute() for name in ("weights", "means") if (path := getattr(settings, name))}
+        self._identity = identity(equipment)
+        self._accelerated = equipment.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
+        self._there = replace(
+            equipment,
+            device="auto" if self._accelerated else "cpu",
+            weights=equipment.weights and equipment.weights.absolute(),
+            means=equipment.means and equipment.means.absolute(),
         )
         resources = {"num_cpus": self.threads, "num_gpus": int(self._accelerated)}
         self._actor = ray.remote(_Actor).options(**resources, max_restarts=0)

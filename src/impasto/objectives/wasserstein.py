@@ -27,10 +27,10 @@ class Wasserstein:
 
     def __call__(self, found: Tensor, target: Tensor) -> Scalar:
         """The distance of two pairs of moments."""
-        return self.aimed_at(target)(found)
+        return self.to(target)(found)
 
-    def aimed_at(self, target: Tensor) -> Callable[[Tensor], Scalar]:
-        """The distance from a target whose root is taken once, in float64.
+    def to(self, target: Tensor) -> Callable[[Tensor], Scalar]:
+        """The distance to a target whose root is taken once, in float64.
 
         So is what is found where channels are few. Where they are many it is in float32 like the statistics, unless
         rounding of the eigenvalues, which is a share of the largest, would show in the roots of the smallest: where a

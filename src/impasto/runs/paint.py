@@ -19,6 +19,7 @@ from impasto.images.image import Image, size_of
 from impasto.machine import peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
+from impasto.runs.fitting import planned
 from impasto.runs.measures import measure, unmeasured
 from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Frames, Recorder
@@ -27,7 +28,7 @@ from impasto.runs.stopping import stop_signal
 from impasto.runs.watching import Watching, checkpoints, recorders, trackers
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.parts import Part
-from impasto.tiles.budget import Fit
+from impasto.tiles.budget import MemoryPlan
 
 
 def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, past: Past) -> None:
@@ -47,27 +48,27 @@ def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, p
             here = past if number == len(past.summaries) else NOTHING
             place = place_of(folder, names, part.name)
             place.mkdir(exist_ok=True)
-            fit, size = prepared.fits[number], part.composition.schedule[-1].size
-            if watching.show == "progress" and (words := fit.words(size)):
+            plan, size = prepared.plans[number], part.composition.schedule[-1].size
+            if watching.show == "progress" and (words := plan.words(size)):
                 print(f"impasto: {words}", file=sys.stderr)
             # Made before the recorders of lines, so that its clock is never behind theirs.
             keeper = checkpoints(folder, toml, number, watching, here.checkpoint)
             with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
                 outcome = _synthesise(
                     part,
-                    fit,
+                    plan,
                     [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
                     keeper,
                     partial(save_result, part, place, content, toml),
                     stop,
                     here,
                 )
-                if isinstance(outcome.failure, InterruptedRunError) and fit.core(size_of(outcome.image)) is not None:
+                if isinstance(outcome.failure, InterruptedRunError) and plan.core(size_of(outcome.image)) is not None:
                     measured = unmeasured(part)  # it would take as long as a step or two
                 else:
-                    with sentence_for_memory(spec.settings):
-                        measured = measure(part, outcome.image, content, replace(fit, network=prepared.precise))
-                memory = {"peak_memory_mb": peak_memory_mb(fit.network.device), **fit.as_summary(size)}
+                    with sentence_for_memory(spec.settings.size):
+                        measured = measure(part, outcome.image, content, replace(plan, network=prepared.precise))
+                memory = {"peak_memory_mb": peak_memory_mb(plan.network.device), **plan.as_summary(size)}
                 summaries[part.name] = {**outcome.as_summary(), **memory, **measured}
                 save_summary(spec.task, part.name, place, summaries[part.name], curves[part.name])
                 tracking.results(place, summaries[part.name])
@@ -96,7 +97,7 @@ def _save_overview(
 
 def _synthesise(
     part: Part,
-    fit: Fit,
+    plan: MemoryPlan,
     recorders: list[Recorder],
     keeper: Checkpoints,
     save: Callable[[Image], None],
@@ -121,9 +122,8 @@ def _synthesise(
         for recorder in reversed(recorders):
             closing.callback(recorder.close)
         try:
-            with sentence_for_memory(fit.settings):
-                bind = partial(fit.bind, between_tiles=between_tiles)
-                iterates = synthesise(composition, fit.network, after, bind)
+            with sentence_for_memory(max(composition.schedule[-1].size)):
+                iterates = synthesise(composition, plan.network, after, planned(plan, between_tiles))
                 del checkpoint, after  # large, and the loop's own from here on
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

@@ -1,22 +1,23 @@
 """What a run needs before anything is written: its pictures, network and parts, and how each part fits into memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from impasto.amounts import parse_memory
 from impasto.cluster.crew import Crew
-from impasto.cluster.fit import spread
+from impasto.cluster.plan import CrewHelper
 from impasto.errors import SpecError
 from impasto.extras import import_video
 from impasto.images.files import load_picture
 from impasto.images.image import Picture
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
-from impasto.runs.fitting import within
+from impasto.runs.fitting import plan_memory, within
 from impasto.tasks.parts import Part, compose, network_of
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
-from impasto.tiles.budget import Fit, lessened, limits
+from impasto.tiles.budget import MemoryPlan, lessened, limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Prepared:
     network: Network
     precise: Network
     parts: list[Part]
-    fits: list[Fit]
+    plans: list[MemoryPlan]
 
 
 def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float, crew: Crew | None) -> Prepared:
@@ -37,22 +38,23 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
     if threads is not None:
         torch.set_num_threads(threads)
     pictures = [load_picture(path) for path in spec.pictures]
-    with sentence_for_memory(settings):
+    with sentence_for_memory(settings.size):
         network = network_of(settings, settings.precision)
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
-        allowed = limits(settings, network.device, memory)
-        fits = [
-            spread(
-                Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings),
-                crew,
+        allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
+        readers = [_precise_enough(part, network, precise, settings) for part in parts]
+        plans = [
+            replace(
+                plan_memory(part.composition.objective, reader, allowed, settings), helper=crew and CrewHelper(crew)
             )
-            for part in parts
+            for part, reader in zip(parts, readers, strict=True)
         ]
-        fits = lessened(fits, [part.composition.schedule[-1].size for part in parts], share)
-        for part, fit in zip(parts, fits, strict=True):
-            check(part, fit, spec, pictures)
-    return Prepared(spec, pictures, network, precise, list(map(within, parts, fits)), fits)
+        plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
+        for part, plan in zip(parts, plans, strict=True):
+            check(part, plan, spec, pictures)
+        parts = [within(part, plan, settings) for part, plan in zip(parts, plans, strict=True)]
+    return Prepared(spec, pictures, network, precise, parts, plans)
 
 
 def require_video(settings: Settings, mp4: bool) -> None:

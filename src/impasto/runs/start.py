@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from impasto.cluster.fit import crew_at
+from impasto.cluster.plan import crew_at
 from impasto.errors import RunFolderError
 from impasto.events import Show
 from impasto.extras import TrackerName, import_tracker
@@ -52,7 +52,7 @@ def run(
     with crew_at(cluster, spec.settings) as crew:
         prepared = prepare(spec, spec.settings.threads, None, memory_share, crew)
         make_folder(folder, spec, force=force)
-        toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory, memory_share)
+        toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
             (folder / FOLDER).mkdir()
@@ -92,12 +92,12 @@ def resume(
     with crew_at(cluster, spec.settings) as crew:
         prepared = prepare(spec, threads, found.provenance.get("memory_bytes"), share / before, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network))
-        with sentence_for_memory(spec.settings):
+        with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(toml), prepared.network.device)
         with sentence_for_folder(folder, cluster):
             past = cut_back(folder, names, past)
             if share < before:
-                toml = with_memory(toml, prepared.fits[0].limits.memory, share)
+                toml = with_memory(toml, prepared.plans[0].limits.memory, share)
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             run_parts(prepared, folder, toml, Watching(show, (), mp4, checkpoint_seconds), past)
     return folder
