@@ -52,11 +52,14 @@ def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, p
                 print(f"impasto: {words}", file=sys.stderr)
             # Made before the recorders of lines, so that its clock is never behind theirs.
             keeper = checkpoints(folder, toml, number, watching, here.checkpoint)
-            with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
+            first = [part.composition.first()]  # made once; the loop takes it out, and lets go of it after a step
+            with trackers(track, part, first[0], folder, toml, spec.settings, watching.show) as tracking:
+                shown = recorders(part, first[0], folder, place, spec, watching, here.checkpoint)
                 outcome = _synthesise(
                     part,
                     fit,
-                    [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
+                    first.pop(),
+                    [curves[part.name], *shown, tracking],
                     keeper,
                     partial(save_result, part, place, content, toml),
                     stop,
@@ -97,6 +100,7 @@ def _save_overview(
 def _synthesise(
     part: Part,
     fit: Fit,
+    image: Image,
     recorders: list[Recorder],
     keeper: Checkpoints,
     save: Callable[[Image], None],
@@ -107,7 +111,7 @@ def _synthesise(
     composition, start = part.composition, time.monotonic()
     steps, evaluations, in_all = 0, 0, composition.steps
     if (checkpoint := past.take()) is None:
-        image, after = composition.init(composition.schedule[0].size), None
+        after = None
     else:
         after, start = checkpoint.state, start - checkpoint.seconds
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
@@ -123,7 +127,7 @@ def _synthesise(
         try:
             with sentence_for_memory(fit.settings):
                 bind = partial(fit.bind, between_tiles=between_tiles)
-                iterates = synthesise(composition, fit.network, after, bind)
+                iterates = synthesise(composition, fit.network, after, bind, first=image)
                 del checkpoint, after  # large, and the loop's own from here on
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

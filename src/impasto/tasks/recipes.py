@@ -149,7 +149,7 @@ def _compose(
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
         parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
-        optimiser=way_down(settings),
+        optimiser=make_optimiser(settings),
         evaluations=settings.evaluations,
     )
 
@@ -184,7 +184,7 @@ def _refined(
     """The same with a leap at its beginning and a dither at its end, each where it helps."""
     leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
     dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
-    return replace(composition, leap=leap, dither=dither)
+    return replace(composition, opening=leap, closing=dither)
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
@@ -202,7 +202,7 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
         raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
 
 
-def way_down(settings: Settings) -> MakeOptimiser:
+def make_optimiser(settings: Settings) -> MakeOptimiser:
     """The optimiser that the settings ask for."""
     if settings.optimiser == "adam":
         return adam(settings.learning_rate, final=settings.learning_rate_final)
