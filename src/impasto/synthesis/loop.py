@@ -1,7 +1,7 @@
 """The loop: from a first picture, step by step, to one that the objective likes. There is no other loop."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -81,10 +81,11 @@ def synthesise(
     Raises DivergedError with the last good picture if a loss is no longer finite, ImageError if a picture is too small
     for a layer, LayerError for an unknown layer.
     """
-    return _iterates(composition, network, bind, _beginning(composition, network, after, first))
+    return _iterates(composition, network, bind, _Progress(composition, after, first))
 
 
 def _iterates(composition: Composition, network: Network, bind: Bind, progress: "_Progress") -> Iterator[Iterate]:
+    progress.begin(network)
     budget, opening, closing = budget_of(composition), composition.opening, composition.closing
     if opening is not None and progress.resumed is None and budget.allows_opening(opening):
         progress.open(opening, network)
@@ -99,14 +100,6 @@ def _iterates(composition: Composition, network: Network, bind: Bind, progress: 
         yield progress.close(closing, network, criterion)
 
 
-def _beginning(composition: Composition, network: Network, after: State | None, first: Image | None) -> "_Progress":
-    if after is None:
-        return _Progress(composition, (composition.first() if first is None else first).to(network.device))
-    image, state = after.image(composition).to(network.device), partial(_same, after)
-    keeps = _no_state if composition.closing is None else state
-    return _Progress(composition, image, after.stage, after.steps, after.evaluations, after.descent, keeps)
-
-
 @dataclass(eq=False)
 class _Progress:
     """Where the loop stands: the picture, the stage, and how many steps and evaluations the stages before it took.
@@ -115,13 +108,26 @@ class _Progress:
     """
 
     composition: Composition
-    image: Image
+    after: State | None
+    first: Image | None
+    image: Image = field(init=False)
     stage: int = 1
     steps: int = 0
     evaluations: int = 0
     resumed: Descent | None = None  # where the first stage goes on, until it takes that
     state: Callable[[], State] = _no_state
     step_of_stage: int = 0
+
+    def begin(self, network: Network) -> None:
+        """Make the first picture, or go on after a state; neither is kept longer than it is needed."""
+        after, first, self.after, self.first = self.after, self.first, None, None
+        if after is None:
+            self.image = (self.composition.first() if first is None else first).to(network.device)
+            return
+        self.image, self.resumed = after.image(self.composition).to(network.device), after.descent
+        self.stage, self.steps, self.evaluations = after.stage, after.steps, after.evaluations
+        if self.composition.closing is not None:  # no step may be left, only the closing move
+            self.state = partial(_same, after)
 
     def open(self, move: Move, network: Network) -> None:
         """Move the first picture."""
