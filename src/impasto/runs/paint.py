@@ -27,13 +27,14 @@ from impasto.runs.stopping import stop_signal
 from impasto.runs.watching import Watching, checkpoints, recorders, trackers
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.parts import Part
+from impasto.tasks.table import TASKS
 from impasto.tiles.budget import Fit
 
 
 def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, past: Past) -> None:
     """Paint each part that is not done yet. Raises what ended a part early, once its picture is saved."""
     spec, parts, track = prepared.spec, prepared.parts, watching.track
-    content = None if spec.task == "texture" else prepared.pictures[0]
+    content = prepared.pictures[0] if TASKS[spec.task].has_content else None
     names = [part.name for part in parts]
     summaries = dict(past.summaries)
     curves = {name: Curves() for name in names}

@@ -13,9 +13,9 @@ from impasto.images.image import Picture
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import within
-from impasto.tasks.parts import Part, compose, network_of
+from impasto.tasks.parts import Part, network_of
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import Fit, lessened, limits
 
 
@@ -36,10 +36,12 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
-    pictures = [load_picture(path) for path in spec.pictures]
     with sentence_for_memory(settings):
         network = network_of(settings, settings.precision)
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
+        for layer in settings.named_layers:
+            network.canonical(layer)  # an unknown layer is said before a picture is opened
+        pictures = [load_picture(path) for path in spec.pictures]
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(settings, network.device, memory)
         fits = [
