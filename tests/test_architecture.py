@@ -93,7 +93,7 @@ def test_files_stay_short(path: Path) -> None:
 
 
 def test_imports_are_found_at_all() -> None:
-    assert imported(MODULES["synthesis.loop"]) >= {"images.image", "objectives.objective", "synthesis.optimisers"}
+    assert imported(MODULES["synthesis.loop"]) >= {"images.image", "objectives.objective", "synthesis.schedules"}
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5), (1, 4, 5, 6)])

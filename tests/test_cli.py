@@ -19,7 +19,7 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.images.files import embedded_settings, save_image
 from impasto.networks.vgg import VGG16
-from impasto.tasks.settings import TASKS
+from impasto.tasks.table import TASKS
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
 INVERT = ("invert", "photo.png", "--layer", "conv1_1", *TINY)
@@ -121,7 +121,7 @@ def test_every_setting_is_an_option_with_a_description(task: str) -> None:
     ended = call(task, "--help")
     assert ended.code == 0
     words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", ended.out).split())
-    for name in TASKS[task].model_fields:
+    for name in TASKS[task].settings.model_fields:
         option = "--" + name.replace("_", "-")
         assert re.search(rf"{option} [^.]*[A-Z][^.]*[a-z]", words), option
     for option in ("--out", "--force", "--quiet", "--json"):

@@ -103,7 +103,7 @@ def test_it_is_the_last_step(normalised: Network) -> None:
     photo = example("red-panda", SIZE)
     objective = content(photo, ["conv1_1"])
     start = from_image((photo + noise(0, 0.02)(SIZE) - 0.5).clamp(0, 1))
-    composition = Composition(start, objective, single(SIZE, 30), optimiser=lbfgs(), dither=Dither("conv1_1", 4))
+    composition = Composition(start, objective, single(SIZE, 30), optimiser=lbfgs(), closing=Dither("conv1_1", 4))
     *before, end = synthesise(composition, normalised)
     criterion = objective.bind(normalised, SIZE)
     assert torch.equal(end.image, quantise(end.image))
@@ -123,7 +123,7 @@ def test_room_is_left_for_it(tiny32: Network, most: int) -> None:
         single((16, 16), 1000),
         optimiser=adam(0.02),
         evaluations=most,
-        dither=Dither("conv1_1", 4),
+        closing=Dither("conv1_1", 4),
     )
     seen = list(synthesise(composition, tiny32))
     assert seen[-1].evaluations == most
@@ -135,9 +135,9 @@ def test_only_layers_that_see_it() -> None:
     photo = random_image(16, 16, dtype=torch.float32)
     asked = ReconstructSettings(dither=4)
     for layer, dithered in {"conv1_1": 1, "relu2_2": 1, "block2_conv1": 1, "conv3_1": 0, "relu5_1": 0}.items():
-        assert (reconstruct(photo, layer, asked).dither is not None) == dithered
-    assert invert(photo, InvertSettings(layer="conv1_2", dither=4, seed=3)).dither == Dither("conv1_2", 4, 3)
-    assert reconstruct(photo, "conv1_1").dither is None
+        assert (reconstruct(photo, layer, asked).closing is not None) == dithered
+    assert invert(photo, InvertSettings(layer="conv1_2", dither=4, seed=3)).closing == Dither("conv1_2", 4, 3)
+    assert reconstruct(photo, "conv1_1").closing is None
     accurate = preset("reconstruct", "accurate")
     assert isinstance(accurate, ReconstructSettings)
     assert accurate.dither == 8

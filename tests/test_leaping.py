@@ -88,7 +88,7 @@ def test_the_same_steps_end_nearer(normalised: Network) -> None:
 
     def end(leap: Leap | None) -> Image:
         objective, steps = content(photo, ["conv3_1"]), single((64, 64), 1000)
-        composition = Composition(noise(0), objective, steps, optimiser=lbfgs(), evaluations=60, leap=leap)
+        composition = Composition(noise(0), objective, steps, optimiser=lbfgs(), evaluations=60, opening=leap)
         *_, last = synthesise(composition, normalised)
         assert last.evaluations <= 60
         return last.image
@@ -112,7 +112,7 @@ def test_it_counts(tiny32: Network, most: int) -> None:
         single((16, 16), 1000),
         optimiser=adam(0.02),
         evaluations=most,
-        leap=leap,
+        opening=leap,
     )
     seen = list(synthesise(composition, tiny32))
     assert seen[-1].evaluations == most
@@ -123,7 +123,7 @@ def test_a_run_that_goes_on_does_not_leap_again(tiny32: Network) -> None:
     photo = random_image(16, 16, dtype=torch.float32)
     leap = Leap("conv2_1", photo, pictures=1)
     objective, steps = content(photo, ["conv2_1"]), single((16, 16), 5)
-    composition = Composition(noise(0), objective, steps, optimiser=adam(0.02), leap=leap)
+    composition = Composition(noise(0), objective, steps, optimiser=adam(0.02), opening=leap)
     states: list[State] = []
     whole = []
     for iterate in synthesise(composition, tiny32):
@@ -138,13 +138,13 @@ def test_only_layers_that_gain_from_noise() -> None:
     photo = random_image(16, 16, dtype=torch.float32)
     asked = ReconstructSettings(leap=4, seed=2)
     for layer, leaps in {"conv1_1": 0, "relu2_2": 0, "block3_conv1": 1, "relu4_3": 1, "conv5_1": 0, "image": 0}.items():
-        assert (reconstruct(photo, layer, asked).leap is not None) == leaps
-    made = reconstruct(photo, "conv3_1", asked).leap
-    assert made is not None
+        assert (reconstruct(photo, layer, asked).opening is not None) == leaps
+    made = reconstruct(photo, "conv3_1", asked).opening
+    assert isinstance(made, Leap)
     assert (made.layer, made.pictures, made.seed) == ("conv3_1", 4, 2)
-    assert invert(photo, InvertSettings(layer="conv4_1", leap=4)).leap is not None
-    assert reconstruct(photo, "conv4_1", ReconstructSettings(leap=4, init="content")).leap is None
-    assert reconstruct(photo, "conv4_1").leap is None
+    assert invert(photo, InvertSettings(layer="conv4_1", leap=4)).opening is not None
+    assert reconstruct(photo, "conv4_1", ReconstructSettings(leap=4, init="content")).opening is None
+    assert reconstruct(photo, "conv4_1").opening is None
     accurate = preset("reconstruct", "accurate")
     assert isinstance(accurate, ReconstructSettings)
     assert accurate.leap == 16

@@ -17,9 +17,9 @@ from impasto.machine import peak_memory_mb
 from impasto.networks.network import Network
 from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
-from impasto.tasks.parts import compose
-from impasto.tasks.settings import TASKS, ReconstructSettings, Settings, TextureSettings, TransferSettings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.settings import ReconstructSettings, Settings, TextureSettings, TransferSettings
+from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.table import TASKS
 from impasto.tiles.budget import Limits
 from impasto.tiles.reading import feature_error
 
@@ -85,7 +85,7 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
 ) -> None:
     """Losses as the objective says, errors as `feature_error` does."""
     monkeypatch.setattr(impasto.tiles.tilings, "LEAST_PX", 16)
-    task = next(name for name, kind in TASKS.items() if isinstance(settings, kind))
+    task = next(name for name, row in TASKS.items() if isinstance(settings, row.settings))
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
     pictures = pictures if task == "transfer" else pictures[:1]
     spec = RunSpec(task=task, pictures=tuple(Path("x.png") for _ in pictures), settings=settings)

@@ -7,7 +7,8 @@ from impasto.errors import SpecError
 from impasto.networks.network import Network
 from impasto.tasks.presets import preset, presets
 from impasto.tasks.recipes import transfer
-from impasto.tasks.settings import TASKS, TransferSettings
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.table import TASKS
 
 ENTRIES = [(name, task) for name, entry in presets().items() for task in entry if task in TASKS]
 
@@ -15,8 +16,8 @@ ENTRIES = [(name, task) for name, entry in presets().items() for task in entry i
 @pytest.mark.parametrize(("name", "task"), ENTRIES)
 def test_every_preset_makes_settings(name: str, task: str) -> None:
     settings = preset(task, name)
-    assert isinstance(settings, TASKS[task])
-    assert settings != TASKS[task]()
+    assert isinstance(settings, TASKS[task].settings)
+    assert settings != TASKS[task].settings()
 
 
 def test_every_preset_says_where_it_is_from() -> None:

@@ -19,18 +19,17 @@ from impasto.synthesis.loop import synthesise
 from impasto.synthesis.optimisers import Adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
 from impasto.synthesis.schedules import Stage
-from impasto.tasks.parts import Part, compose
+from impasto.tasks.parts import Part
 from impasto.tasks.recipes import amalgamate, invert, normalised, reconstruct, texture, transfer
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
     ReconstructSettings,
-    Settings,
     TextureSettings,
     TransferSettings,
-    make_settings,
 )
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.table import make_settings
 
 PHOTO = random_image(24, 32, 1, torch.float32)
 PAINTING = random_image(30, 20, 2, torch.float32)
@@ -311,9 +310,3 @@ def test_one_layer_then_two_then_three() -> None:
         "to-relu2_1": {"relu1_1": 0.25, "relu2_1": 0.75},
         "to-pool2": {"relu1_1": 0.2, "relu2_1": 0.6, "pool2": 0.2},
     }
-
-
-def test_settings_that_belong_to_no_task() -> None:
-    spec = RunSpec.model_construct(task="invert", pictures=(Path("0.png"),), settings=Settings())
-    with pytest.raises(TypeError, match="Settings belongs to no task"):
-        compose(spec, [PHOTO])

@@ -41,10 +41,11 @@ from impasto.objectives.priors import out_of_range, total_variation
 from impasto.runs.recorders import Frames
 from impasto.runs.start import resume, run
 from impasto.synthesis.composition import Composition
+from impasto.synthesis.descent import Descent
 from impasto.synthesis.dither import Dither
 from impasto.synthesis.inits import noise
 from impasto.synthesis.lbfgs import lbfgs
-from impasto.synthesis.loop import Descent, Iterate, State, synthesise
+from impasto.synthesis.loop import Iterate, State, synthesise
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
 from impasto.synthesis.schedules import Stage
@@ -96,7 +97,7 @@ def test_the_loop_goes_on_after_any_step(
         optimiser=optimiser,
         parameterisation=parameterisation,
         evaluations=evaluations,
-        dither=Dither("conv1_1", probes=2),
+        closing=Dither("conv1_1", probes=2),
     )
     whole, states = [], []
     for iterate in synthesise(composed, tiny32):

@@ -36,9 +36,9 @@ from impasto.runs.start import run
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.inits import noise
 from impasto.synthesis.loop import Iterate, State, synthesise
-from impasto.tasks.parts import compose, network_of
+from impasto.tasks.parts import network_of
 from impasto.tasks.settings import InvertSettings, ReconstructSettings, Settings, TransferSettings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, compose
 
 PART_FILES = {"result.png", "summary.json", "losses.png", "progress.gif", "progress.webp", "frames"}
 PAGE = "report.html"

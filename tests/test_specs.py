@@ -1,5 +1,6 @@
 """The settings: their defaults, their bounds, and the sentence that says what is wrong."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,14 @@ from pydantic import ValidationError
 from impasto.errors import SpecError
 from impasto.networks.vgg import VGG16
 from impasto.tasks.settings import (
-    TASKS,
     InvertSettings,
     Settings,
     TextureSettings,
     TransferSettings,
-    make_settings,
-    parse_layers,
-    parse_names,
-    parse_weight,
 )
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.values import LayerName, LayerNames, Layers, Memory, StyleWeights, parse_layers, parse_weight
 
 PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "transfer": 2}
 
@@ -64,11 +62,48 @@ def test_weights_that_are_none(weight: str) -> None:
 
 
 def test_names_have_no_weights() -> None:
-    assert parse_names("conv2_1, conv1_1") == ["conv2_1", "conv1_1"]
+    assert LayerNames("conv2_1, conv1_1").names == ["conv2_1", "conv1_1"]
     with pytest.raises(SpecError, match="each layer is taken on its own"):
-        parse_names("conv2_1,conv1_1=2")
+        LayerNames("conv2_1,conv1_1=2")
     with pytest.raises(SpecError, match="named twice"):
-        parse_names("conv1_1,conv1_1")
+        LayerNames("conv1_1,conv1_1")
+
+
+def test_one_layer() -> None:
+    assert LayerName("conv2_1").names == ["conv2_1"]
+    with pytest.raises(SpecError, match="'conv2_1,conv1_1' names 2 layers, but one is taken here"):
+        LayerName("conv2_1,conv1_1")
+
+
+def test_some_layer_counts() -> None:
+    assert Layers("relu1_1=0,relu2_1").weights == {"relu1_1": 0, "relu2_1": 1}
+    with pytest.raises(SpecError, match="the weights of relu1_1, relu2_1 are all 0"):
+        Layers("relu1_1=0,relu2_1=0")
+
+
+def test_weights_of_styles() -> None:
+    assert StyleWeights("").of(4) == [0.25] * 4
+    assert StyleWeights("3, 1").of(2) == [0.75, 0.25]
+    with pytest.raises(SpecError, match="2 style weights are given for 3 styles"):
+        StyleWeights("3,1").of(3)
+    with pytest.raises(SpecError, match=r"2 style weights are given for 1 style$"):
+        StyleWeights("3,1").of(1)
+
+
+@pytest.mark.parametrize(
+    "value", [Layers("relu1_1, relu2_1=0.50"), LayerNames("b,a"), LayerName("a"), StyleWeights("2,1"), Memory("1.5GiB")]
+)
+def test_a_value_is_its_text(value: str) -> None:
+    """In a file, in another process, and beside a text."""
+    assert value == str(value)
+    again = pickle.loads(pickle.dumps(value))
+    assert (again, type(again), vars(again)) == (value, type(value), vars(value))
+
+
+def test_memory() -> None:
+    assert (Memory("auto").bytes, Memory("1.5 GB").bytes) == (None, 1.5e9)
+    with pytest.raises(SpecError, match="memory is 'much'; write 4GB, 500MB or auto for instance"):
+        Memory("much")
 
 
 # Settings -----------------------------------------------------------------------------------------------------------
@@ -77,11 +112,9 @@ def test_names_have_no_weights() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_defaults_serve(task: str) -> None:
     settings = make_settings(task)
-    assert type(settings) is TASKS[task]
-    named = [value for key, value in settings if key in ("layer", "layers", "content_layers", "style_layers")]
-    assert named
-    layers = VGG16.layers
-    assert {layer for text in named for layer in parse_layers(text)} <= set(layers)
+    assert type(settings) is TASKS[task].settings
+    assert settings.named_layers
+    assert set(settings.named_layers) <= set(VGG16.layers)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -120,6 +153,13 @@ def test_settings_are_frozen() -> None:
         ({"optimiser": "sgd"}, "optimiser is 'sgd'; input should be 'adam', 'lbfgs' or 'lbfgs-plain'"),
         ({"pooling": "none"}, "pooling is 'none'; input should be 'max' or 'average'"),
         ({"style_wieght": 1}, "there is no setting 'style_wieght'; did you mean 'style_weight'?"),
+        ({"style_layers": "relu1_1="}, "the weight of relu1_1 is ''; it must be a number from 0 upwards"),
+        ({"style_layers": 5}, "style_layers is 5; input should be a valid string"),
+        ({"content_layers": ""}, "'' names no layer where one should be"),
+        ({"content_layers": "relu1_1=0"}, "the weights of relu1_1 are all 0"),
+        ({"style_weights": "1,much"}, "a style's weight is 'much'; it must be a number from 0 upwards"),
+        ({"style_weights": "0,0"}, "the styles' weights are all 0"),
+        ({"memory": "4 bits"}, "memory is '4 bits'; write 4GB, 500MB or auto for instance"),
         ({"content_weight": 0, "style_weight": 0}, "content_weight and style_weight are both 0: there is nothing"),
     ],
 )
@@ -147,6 +187,13 @@ def test_number_of_pictures(task: str) -> None:
             RunSpec(task=task, pictures=pictures(wrong), settings=settings)
 
 
+def test_a_weight_for_each_style() -> None:
+    settings = TransferSettings(style_weights="2,1")
+    assert RunSpec(task="transfer", pictures=pictures(3), settings=settings).settings is settings
+    with pytest.raises(SpecError, match=r"2 style weights are given for 1 style$"):
+        RunSpec(task="transfer", pictures=pictures(2), settings=settings)
+
+
 def test_several_styles() -> None:
     assert len(RunSpec(task="transfer", pictures=pictures(5), settings=TransferSettings()).pictures) == 5
 
@@ -168,7 +215,7 @@ def test_a_run_from_plain_data(task: str) -> None:
     data = spec.model_dump(mode="json")
     read = RunSpec(**{**data, "settings": spec.settings.model_dump(mode="json")})
     assert read == spec
-    assert type(read.settings) is TASKS[task]
+    assert type(read.settings) is TASKS[task].settings
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         RunSpec(**{**data, "settings": {"steps": 0}})
     with pytest.raises(ValidationError, match="colour"):

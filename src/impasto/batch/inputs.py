@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
-from impasto.tasks.settings import INITS, MOST_PICTURES, TASKS
+from impasto.tasks.settings import INITS
+from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # what a batch's folder has besides its runs
 ENDINGS = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp")
 LISTS = (".csv", ".toml")
 RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder that has one of these holds results
 MOST_BYTES = 120  # of a name: file systems take 255, and files beside the folder have longer names
-LONE = {"invert": "content", "reconstruct": "content", "texture": "style"}  # tasks of one picture, and its column
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find_pairs(contents: Path, styles: Path | None, task: str) -> list[Pair]:
         if styles is not None:
             raise SpecError(f"{contents} names the styles itself; leave --styles out")
         return read_list(contents, task)
-    if (styles is None) != (task in LONE):
+    if (styles is None) != (TASKS[task].most == 1):
         words = "takes one picture, so leave --styles out" if styles is not None else "needs --styles"
         raise SpecError(f"{task} {words}")
     first = _labelled(contents)
@@ -116,8 +116,8 @@ def _toml_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
     values = {key.replace("-", "_"): value for key, value in row.items()}
-    wanted = [LONE[task]] if task in LONE else ["content", "style"]
-    known = [*wanted, "name", *TASKS[task].model_fields]
+    wanted, most = [role.name for role in TASKS[task].roles], TASKS[task].most
+    known = [*wanted, "name", *TASKS[task].settings.model_fields]
     for key in values:
         if key not in known:
             raise SpecError(f"{where}: there is no column {key!r}; {nearest(key, known)}")
@@ -129,8 +129,8 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
         if not isinstance(paths, list) or not all(isinstance(path, str) and path.strip() for path in paths):
             raise SpecError(f"{where} names no {key}")
         pictures += [folder / path.strip() for path in paths]
-    if len(pictures) > MOST_PICTURES[task]:
-        raise SpecError(f"{where}: {task} takes {MOST_PICTURES[task]} pictures at most, not {len(pictures)}")
+    if len(pictures) > most:
+        raise SpecError(f"{where}: {task} takes {most} pictures at most, not {len(pictures)}")
     for key in ("weights", "means", "init"):
         if key in values and values[key] not in INITS:
             values[key] = str((folder / str(values[key])).absolute())

@@ -21,8 +21,8 @@ from impasto.images.files import load_picture
 from impasto.runs.stopping import stop_signal
 from impasto.series.members import check_all, standing
 from impasto.series.places import is_free, take_folder
-from impasto.tasks.settings import make_settings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import make_settings
 
 BATCH_FILE = "batch.toml"
 MOST_SENTENCES = 20

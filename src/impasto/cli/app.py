@@ -24,9 +24,9 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
     explain,
-    make_settings,
 )
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import make_settings
 from impasto.waiting import wait_briefly
 
 app = App(

@@ -14,7 +14,8 @@ from impasto.errors import SpecError
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
-from impasto.tasks.settings import INITS, make_settings
+from impasto.tasks.settings import INITS
+from impasto.tasks.table import make_settings
 
 if TYPE_CHECKING:
     from impasto.batch.processes import Engine, Job

@@ -10,8 +10,9 @@ from impasto.cli.options import CheckpointSeconds, Output, chosen_in, located_or
 from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
-from impasto.tasks.settings import TASKS, Settings, make_settings
+from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS, make_settings
 
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
@@ -141,7 +142,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
         print(found.toml.rstrip())
         return
     table = Table("", "value", "default", box=None, pad_edge=False, header_style="dim")
-    usual = TASKS[found.spec.task]()
+    usual = TASKS[found.spec.task].settings()
     table.add_row("task", found.spec.task)
     for picture in found.spec.pictures:
         table.add_row("picture", str(picture))

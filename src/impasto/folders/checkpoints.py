@@ -21,7 +21,8 @@ from torch import Tensor
 from impasto.errors import RunFolderError
 from impasto.files import write_bytes
 from impasto.folders.names import FOLDER
-from impasto.synthesis.loop import Descent, Iterate, State
+from impasto.synthesis.descent import Descent
+from impasto.synthesis.loop import Iterate, State
 
 KEPT = 2  # the newest, and the one before it in case that is damaged
 FORMAT = "impasto checkpoint 1"

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from impasto.errors import RunFolderError, SpecError
+from impasto.errors import RunFolderError
 from impasto.files import sha256
 from impasto.folders.names import FRAMES, METRICS, RESULT, SETTINGS_FILE, SUMMARY
-from impasto.tasks.parts import part_names
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, part_names
+from impasto.tasks.table import TASKS
 
 TAIL_BYTES = 4096
 UNFINISHED = "unfinished"
@@ -153,10 +153,7 @@ def read_run(folder: Path) -> RunRecord:
     toml = _text(folder / SETTINGS_FILE)
     spec, provenance = _spec(folder / SETTINGS_FILE, toml)
     lines = read_lines(folder / METRICS)
-    try:
-        planned = tuple(part_names(spec.settings))
-    except SpecError as error:
-        raise RunFolderError(f"{folder / SETTINGS_FILE} is damaged: {error}") from None
+    planned = tuple(part_names(spec))
     parts = tuple(
         part
         for name in dict.fromkeys([*planned, *(line.part for line in lines)])
@@ -240,20 +237,12 @@ def _text(path: Path) -> str:
 
 def _pictures(folder: Path, spec: RunSpec, provenance: Mapping[str, Any]) -> tuple[PictureRecord, ...]:
     hashes = provenance.get("pictures_sha256", [])
-    roles = _roles(spec.task, len(spec.pictures))
+    roles = TASKS[spec.task].roles_of(len(spec.pictures))
     if not isinstance(hashes, list) or len(hashes) != len(roles):
         hashes = [None] * len(roles)
     return tuple(
         _picture(role, given, sha, folder) for role, given, sha in zip(roles, spec.pictures, hashes, strict=True)
     )
-
-
-def _roles(task: str, count: int) -> list[str]:
-    if task == "texture":
-        return ["style"]
-    if task in ("invert", "reconstruct"):
-        return ["original"]
-    return ["content", *(["style"] if count == 2 else [f"style {number}" for number in range(1, count)])]
 
 
 def _picture(role: str, given: Path, sha: str | None, folder: Path) -> PictureRecord:

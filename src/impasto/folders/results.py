@@ -15,6 +15,7 @@ from impasto.images.sheets import contact_sheet, save_curves
 from impasto.objectives.criterion import Losses
 from impasto.synthesis.loop import Iterate
 from impasto.tasks.parts import Part
+from impasto.tasks.table import TASKS, part_title
 
 
 class Curves:
@@ -82,7 +83,7 @@ def save_overview(
     toml: str,
 ) -> None:
     """The top of a run of several parts: one figure of all, their curves together, their measures side by side."""
-    names = {"amalgamate": ("content", "style"), "texture": ("style",)}.get(task, ("original",))
+    names = TASKS[task].roles_of(len(pictures))
     sides = [max(size_of(load_image(folder / part / RESULT))) for part in summaries]
     shown = []
     for name, picture in zip(names, pictures, strict=True):
@@ -114,8 +115,7 @@ def caption(part: str, summary: Summary) -> str:
     if metrics.get("psnr") is not None:
         measured.append(f"PSNR {metrics['psnr']:.1f} dB")
     measured.append(f"{summary['seconds']:.0f} s")
-    name = f"up to {part[3:]}" if part.startswith("to-") else part
-    return f"{name}\n{', '.join(measured)}"
+    return f"{part_title(part)}\n{', '.join(measured)}"
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
 from impasto.folders.names import SETTINGS_FILE
 from impasto.tasks.presets import preset
-from impasto.tasks.settings import INITS, TASKS, explain
+from impasto.tasks.settings import INITS, explain
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS
 
 KEYS = ("task", "pictures", "preset", "settings", "provenance")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -68,7 +69,7 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
         raise SpecError(f"{where} is no TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
     for key in read:
         if key not in KEYS:
-            known = any(key in settings.model_fields for settings in TASKS.values())
+            known = any(key in task.settings.model_fields for task in TASKS.values())
             advice = "it belongs under [settings]" if known else nearest(key, KEYS)
             raise SpecError(f"{where}: there is no key {key!r} at the top; {advice}")
     for key, kind in {"task": str, "pictures": list, "preset": str, "settings": dict, "provenance": dict}.items():

@@ -10,7 +10,7 @@ from impasto.pages.curves import one_term_curves, total_curves
 from impasto.pages.rendering import render, save_page
 from impasto.pages.run_page import about_run
 from impasto.pages.sections import input_figures, measured, measures_table, open_inputs, result_figure, scrubber
-from impasto.pages.words import part_title
+from impasto.tasks.table import part_title
 
 
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:

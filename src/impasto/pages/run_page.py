@@ -27,7 +27,7 @@ from impasto.pages.sections import (
     tiles,
 )
 from impasto.pages.words import repeat_command
-from impasto.tasks.settings import TASKS
+from impasto.tasks.table import TASKS
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -55,6 +55,7 @@ def run_page(record: RunRecord) -> str:
             "run.html",
             record=record,
             title=title(record),
+            formula=TASKS[record.spec.task].formula(record.spec.settings, _names(record)),
             several=several,
             inputs=input_figures(record.pictures, inputs, most_px),
             result=None if several else result_figure(record.parts[0], LARGE_PX),
@@ -74,22 +75,17 @@ def run_page(record: RunRecord) -> str:
 
 def title(record: RunRecord) -> str:
     """What the run is about."""
-    first, *others = [path.stem.replace("-", " ").replace("_", " ") for path in record.spec.pictures]
-    match record.spec.task:
-        case "transfer":
-            return f"{first}, in the style of {' and '.join(others)}"
-        case "amalgamate":
-            return f"{first}, imprinted on {others[0]}"
-        case "texture":
-            return f"The texture of {first}"
-        case "invert":
-            return f"What {getattr(record.spec.settings, 'layer', 'a layer')} keeps of {first}"
-    return f"What each layer keeps of {first}"
+    return TASKS[record.spec.task].title(record.spec.settings, _names(record))
+
+
+def _names(record: RunRecord) -> list[str]:
+    """The pictures' names in words."""
+    return [path.stem.replace("-", " ").replace("_", " ") for path in record.spec.pictures]
 
 
 def about_run(record: RunRecord) -> dict[str, Any]:
     """Settings, versions, hashes and the command, for the end of a page."""
-    usual = TASKS[record.spec.task]().model_dump(mode="json", exclude_none=True)
+    usual = TASKS[record.spec.task].settings().model_dump(mode="json", exclude_none=True)
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
     rows = [(Cell(key), Cell(str(value)), Cell(str(usual.get(key, "–")))) for key, value in settings.items()]
     flat = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in record.provenance.items()}

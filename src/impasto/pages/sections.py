@@ -23,7 +23,8 @@ from impasto.pages.blocks import (
     spread,
 )
 from impasto.pages.curves import Curves, term_curves, total_curves
-from impasto.pages.words import duration, number, part_title, size_words
+from impasto.pages.words import duration, number, size_words
+from impasto.tasks.table import TASKS, part_title
 
 MOST_FRAMES = 40  # of a page; its films share them
 COLUMNS = 6
@@ -65,7 +66,7 @@ def result_figure(
 
 def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
     """Content and result one over the other, for each part of a task that has a content."""
-    if record.pictures[0].role == "style":
+    if not TASKS[record.spec.task].has_content:
         return []
     results = [result_figure(part, most_px, part_title(part.name) or "result") for part in record.parts]
     shown = [result for result in results if result is not None]

@@ -5,7 +5,7 @@ import shlex
 
 from impasto.extras import own_version
 from impasto.folders.records import RunRecord
-from impasto.tasks.settings import TASKS
+from impasto.tasks.table import TASKS
 
 
 def number(value: float | None) -> str:
@@ -40,7 +40,7 @@ def repeat_command(record: RunRecord) -> str:
     """
     spec, settings = record.spec, record.spec.settings.model_dump(mode="json", exclude_none=True)
     if record.provenance.get("impasto") == own_version():
-        usual = TASKS[spec.task]().model_dump(mode="json", exclude_none=True)
+        usual = TASKS[spec.task].settings().model_dump(mode="json", exclude_none=True)
         settings = {name: value for name, value in settings.items() if value != usual.get(name)}
     if "threads" in record.provenance:  # sums over threads are rounded by their number
         settings.setdefault("threads", record.provenance["threads"])
@@ -55,8 +55,3 @@ def repeat_command(record: RunRecord) -> str:
         else:
             words += [option, str(value)]
     return shlex.join(words)
-
-
-def part_title(name: str) -> str:
-    """A part's name in words: of a cumulative texture, "up to" the last layer."""
-    return f"up to {name[3:]}" if name.startswith("to-") else name

@@ -7,10 +7,7 @@ from impasto.images.image import Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
-from impasto.synthesis.optimisers import Optimiser
-from impasto.synthesis.schedules import Stage
 from impasto.tasks.parts import Part
-from impasto.tasks.recipes import way_down
 from impasto.tasks.settings import Settings
 from impasto.tiles.budget import Limits, MemoryPlan
 
@@ -20,13 +17,10 @@ def plan_memory(objective: Objective, network: Network, allowed: Limits, setting
     return MemoryPlan(network, objective, allowed, 0 if settings.optimiser == "adam" else settings.history)
 
 
-def within(part: Part, plan: MemoryPlan, settings: Settings) -> Part:
+def within(part: Part, plan: MemoryPlan) -> Part:
     """The part with as many steps remembered at each size as fit."""
-
-    def optimiser(stage: Stage) -> Optimiser:
-        return way_down(settings.model_copy(update={"history": plan.history(stage.size)}))(stage)
-
-    return replace(part, composition=replace(part.composition, optimiser=optimiser))
+    schedule = tuple(replace(stage, history=plan.history(stage.size)) for stage in part.composition.schedule)
+    return replace(part, composition=replace(part.composition, schedule=schedule))
 
 
 def planned(plan: MemoryPlan, between_tiles: Callable[[], None]) -> Callable[[Objective, Network, Size], Criterion]:

@@ -28,13 +28,14 @@ from impasto.runs.stopping import stop_signal
 from impasto.runs.watching import Watching, checkpoints, recorders, trackers
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.parts import Part
+from impasto.tasks.table import TASKS
 from impasto.tiles.budget import MemoryPlan
 
 
 def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, past: Past) -> None:
     """Paint each part that is not done yet. Raises what ended a part early, once its picture is saved."""
     spec, parts, track = prepared.spec, prepared.parts, watching.track
-    content = None if spec.task == "texture" else prepared.pictures[0]
+    content = prepared.pictures[0] if TASKS[spec.task].has_content else None
     names = [part.name for part in parts]
     summaries = dict(past.summaries)
     curves = {name: Curves() for name in names}
@@ -53,11 +54,14 @@ def run_parts(prepared: Prepared, folder: Path, toml: str, watching: Watching, p
                 print(f"impasto: {words}", file=sys.stderr)
             # Made before the recorders of lines, so that its clock is never behind theirs.
             keeper = checkpoints(folder, toml, number, watching, here.checkpoint)
-            with trackers(track, part, folder, toml, spec.settings, watching.show) as tracking:
+            first = [part.composition.first()]  # made once; the loop takes it out, and lets go of it after a step
+            with trackers(track, part, first[0], folder, toml, spec.settings, watching.show) as tracking:
+                shown = recorders(part, first[0], folder, place, spec, watching, here.checkpoint)
                 outcome = _synthesise(
                     part,
                     plan,
-                    [curves[part.name], *recorders(part, folder, place, spec, watching, here.checkpoint), tracking],
+                    first.pop(),
+                    [curves[part.name], *shown, tracking],
                     keeper,
                     partial(save_result, part, place, content, toml),
                     stop,
@@ -98,6 +102,7 @@ def _save_overview(
 def _synthesise(
     part: Part,
     plan: MemoryPlan,
+    image: Image,
     recorders: list[Recorder],
     keeper: Checkpoints,
     save: Callable[[Image], None],
@@ -108,7 +113,7 @@ def _synthesise(
     composition, start = part.composition, time.monotonic()
     steps, evaluations, in_all = 0, 0, composition.steps
     if (checkpoint := past.take()) is None:
-        image, after = composition.init(composition.schedule[0].size), None
+        after = None
     else:
         after, start = checkpoint.state, start - checkpoint.seconds
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
@@ -123,7 +128,8 @@ def _synthesise(
             closing.callback(recorder.close)
         try:
             with sentence_for_memory(max(composition.schedule[-1].size)):
-                iterates = synthesise(composition, plan.network, after, planned(plan, between_tiles))
+                bind = planned(plan, between_tiles)
+                iterates = synthesise(composition, plan.network, after, bind, first=image)
                 del checkpoint, after  # large, and the loop's own from here on
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

@@ -14,9 +14,9 @@ from impasto.images.image import Picture
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory, within
-from impasto.tasks.parts import Part, compose, network_of
+from impasto.tasks.parts import Part, network_of
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import MemoryPlan, lessened, limits
 
 
@@ -37,23 +37,26 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
     settings = spec.settings
     if threads is not None:
         torch.set_num_threads(threads)
-    pictures = [load_picture(path) for path in spec.pictures]
     with sentence_for_memory(settings.size):
         network = network_of(settings, settings.precision)
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
+        for layer in settings.named_layers:
+            network.canonical(layer)  # an unknown layer is said before a picture is opened
+        pictures = [load_picture(path) for path in spec.pictures]
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
         readers = [_precise_enough(part, network, precise, settings) for part in parts]
         plans = [
             replace(
-                plan_memory(part.composition.objective, reader, allowed, settings), helper=crew and CrewHelper(crew)
+                plan_memory(part.composition.objective, reader, allowed, settings),
+                helper=None if crew is None else CrewHelper(crew),
             )
             for part, reader in zip(parts, readers, strict=True)
         ]
         plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
         for part, plan in zip(parts, plans, strict=True):
             check(part, plan, spec, pictures)
-        parts = [within(part, plan, settings) for part, plan in zip(parts, plans, strict=True)]
+        parts = [within(part, plan) for part, plan in zip(parts, plans, strict=True)]
     return Prepared(spec, pictures, network, precise, parts, plans)
 
 

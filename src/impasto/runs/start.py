@@ -19,8 +19,7 @@ from impasto.runs.paint import run_parts
 from impasto.runs.prepare import prepare, require_video
 from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
 from impasto.runs.watching import Watching
-from impasto.tasks.parts import part_names
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, part_names
 
 
 def run(
@@ -77,7 +76,7 @@ def resume(
     read; DivergedError where the run has diverged; else as `run`.
     """
     found = open_run(folder)
-    names = part_names(found.spec.settings)
+    names = part_names(found.spec)
     if finished(folder, names):
         if show != "nothing":
             print(f"impasto: {folder} is done; nothing is left to do", file=sys.stderr)

@@ -11,6 +11,7 @@ from impasto.extras import TrackerName
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import METRICS
 from impasto.folders.specfiles import fingerprint
+from impasto.images.image import Image
 from impasto.runs.recorders import Bar, Frames, JsonLines, MetricsFile, PlainLines, Recorder
 from impasto.runs.trackers import Tracked
 from impasto.runs.tracking import Tracking
@@ -30,25 +31,28 @@ class Watching:
 
 
 def trackers(
-    names: Sequence[TrackerName], part: Part, folder: Path, toml: str, settings: Settings, show: Show
+    names: Sequence[TrackerName], part: Part, first: Image, folder: Path, toml: str, settings: Settings, show: Show
 ) -> Tracking:
-    """Start those that are named."""
-    first, steps = part.composition.init(part.composition.schedule[0].size), part.composition.steps
+    """Start those that are named, with the first picture."""
     about = Tracked(folder, part.name, tomllib.loads(toml))
-    return Tracking(names, about, first, steps, settings.frames, quiet=show != "progress")
+    return Tracking(names, about, first, part.composition.steps, settings.frames, quiet=show != "progress")
 
 
 def recorders(
-    part: Part, folder: Path, place: Path, spec: RunSpec, watching: Watching, checkpoint: Checkpoint | None
+    part: Part,
+    first: Image,
+    folder: Path,
+    place: Path,
+    spec: RunSpec,
+    watching: Watching,
+    checkpoint: Checkpoint | None,
 ) -> list[Recorder]:
     """Lines, frames and a bar of a part whose results are in `place`, on from a checkpoint if there is one."""
-    schedule = part.composition.schedule
     steps = part.composition.steps
     title = f"{spec.task} {part.name}".strip()
     step, before = (0, 0.0) if checkpoint is None else (checkpoint.step, checkpoint.seconds)
     chosen: list[Recorder] = [MetricsFile(folder / METRICS, part.name, before)]
     if spec.settings.frames:
-        first = part.composition.init(schedule[0].size)
         after = None if checkpoint is None else (step, checkpoint.state.image(part.composition))
         chosen.append(Frames(place, first, steps, spec.settings.frames, mp4=watching.mp4, after=after))
     if watching.show == "json":

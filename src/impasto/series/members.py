@@ -22,8 +22,7 @@ from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
-from impasto.tasks.parts import compose
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import limits
 
 Hashes = Mapping[Path, str]  # SHA-256 of each picture

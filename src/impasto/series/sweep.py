@@ -17,8 +17,8 @@ from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.series.members import announce, check_all, finished, make
 from impasto.series.places import is_free, take_folder
-from impasto.tasks.settings import TASKS, make_settings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS, make_settings
 
 SWEEP_FILE, GRID, COMPARISON = "sweep.toml", "grid.png", "comparison.html"
 MOST_CELLS = 1000
@@ -50,7 +50,7 @@ def parse_variation(text: str, task: str) -> tuple[str, tuple[str, ...]]:
     """
     key, equals, listed = text.partition("=")
     name = key.strip().lstrip("-").replace("-", "_")
-    fields = TASKS[task].model_fields
+    fields = TASKS[task].settings.model_fields
     if name not in fields and f"{name}s" in fields:
         name = f"{name}s"
     if name not in fields:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from impasto.networks.catalogue import NORMALISED, outline
-from impasto.tasks.settings import DEEPER_AND_DEEPER, make_settings
+from impasto.tasks.settings import DEEPER_AND_DEEPER
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS, make_settings
 
 Section = Literal["layers", "priors", "amalgamation", "style", "matrix", "final"]
 
@@ -206,10 +207,8 @@ def _final(study: Study) -> StudyPart:
 
 
 def _part(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> StudyPart:
-    pictures = {"amalgamate": (study.content, study.style), "transfer": (study.content, study.style)}
+    pictures = {"content": study.content, "style": study.style}
+    chosen = tuple(pictures[role.name] for role in TASKS[task].roles)
     given = study.settings.model_dump(exclude={"quick"})
     settings = make_settings(task, **{"frames": study.extent.frames, **given, **values})
-    alone = (study.style if task == "texture" else study.content,)
-    return StudyPart(
-        section, name, f"{task} {words}", RunSpec(task=task, pictures=pictures.get(task, alone), settings=settings)
-    )
+    return StudyPart(section, name, f"{task} {words}", RunSpec(task=task, pictures=chosen, settings=settings))

@@ -39,8 +39,13 @@ class Dither:
     probes: int
     seed: int = 0
 
+    @property
+    def evaluations(self) -> int:
+        """A pass forward and back for each probe."""
+        return self.probes
+
     def __call__(self, network: Network, image: Image) -> Image:
-        """The picture on levels of 1/255; takes a pass forward and back for each probe."""
+        """The picture on levels of 1/255."""
         return diffuse(image, diffusion(alikeness(network, image, self.layer, self.probes, self.seed)))
 
 

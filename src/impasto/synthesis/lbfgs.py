@@ -176,5 +176,5 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def lbfgs(*, history: int = 10, line_search: bool = True) -> MakeOptimiser:
-    """L-BFGS for each stage, with a strong Wolfe line search or plain."""
-    return lambda stage: LBFGS(history, line_search)
+    """L-BFGS for each stage, with a strong Wolfe line search or plain; the stage may bound the history further."""
+    return lambda stage: LBFGS(min(history, stage.history or history), line_search)

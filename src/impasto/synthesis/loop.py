@@ -1,44 +1,28 @@
 """The loop: from a first picture, step by step, to one that the objective likes. There is no other loop."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
-import torch
-
-from impasto.errors import DivergedError
 from impasto.images.image import Image, Size, quantise, resize
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion, Losses
 from impasto.objectives.objective import Objective
-from impasto.synthesis.composition import Composition
-from impasto.synthesis.dither import Dither
-from impasto.synthesis.optimisers import Evaluation, Memory
-from impasto.synthesis.parameterisations import Parameters
+from impasto.synthesis.budget import budget_of, cost
+from impasto.synthesis.composition import Composition, Move
+from impasto.synthesis.descent import Descended, Descent, Evaluate, descend, starting
 from impasto.synthesis.schedules import Stage
 
 Bind = Callable[[Objective, Network, Size], Criterion]
 
 
 @dataclass(frozen=True, eq=False)
-class Descent:
-    """Where a stage stands after a step; `good` are the parameters before it, `memory` is the optimiser's."""
-
-    step: int
-    evaluations: int
-    parameters: Parameters
-    good: Parameters
-    converged: bool
-    memory: Memory
-
-
-@dataclass(frozen=True, eq=False)
 class State:
     """Where the loop stands after a step: all it needs to go on. `steps` and `evaluations` are the earlier stages'.
 
-    No random numbers are drawn on the way, so none are part of it. After the last step, where the picture is dithered,
-    it is still that of the step before.
+    The loop draws no random numbers, so a state holds no generator. If a run ends with a closing move, its last state
+    is the one before that move: a run resumed from there makes the move again.
     """
 
     stage: int
@@ -61,7 +45,7 @@ class Iterate:
     """The picture after a step; its losses are those of the picture before that step.
 
     `step` counts from 1 over all stages, `evaluations` all forward and backward passes so far. `state()` is all that
-    `synthesise` needs to go on from here; it is the loop's, so take it before the next iterate is asked for.
+    `synthesise` needs to go on from here; call `state()` before the next iterate is asked for.
     """
 
     stage: int
@@ -80,140 +64,135 @@ class Iterate:
 
 
 def synthesise(
-    composition: Composition, network: Network, after: State | None = None, bind: Bind = Objective.bind
+    composition: Composition,
+    network: Network,
+    after: State | None = None,
+    bind: Bind = Objective.bind,
+    *,
+    first: Image | None = None,
 ) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
 
-    `bind` says how the objective is read at each size: whole, or in tiles.
+    `bind` says how the objective is read at each size: whole, or in tiles. `first` is the first picture if it has been
+    made already; else the composition makes it.
 
-    Same composition, machine and number of threads: the same pictures, bit for bit, also where it goes on after the
+    Same composition, machine and number of threads: the same pictures, bit for bit, also if the loop goes on after the
     state of an earlier iterate.
-    Raises DivergedError with the last good picture where a loss is no longer finite, ImageError where
-    a picture is too small for a layer, LayerError for an unknown layer.
+    Raises DivergedError with the last good picture if a loss is no longer finite, ImageError if a picture is too small
+    for a layer, LayerError for an unknown layer.
     """
-    schedule = composition.schedule
-    image = (composition.init(schedule[0].size) if after is None else after.image(composition)).to(network.device)
-    begun, done, evaluations = (0, 0, 0) if after is None else (after.stage, after.steps, after.evaluations)
-    dither, most = composition.dither, math.inf if composition.evaluations is None else float(composition.evaluations)
-    budget = most if dither is None or most < 2 * _cost(dither) else most - _cost(dither)
-    leap = composition.leap
-    if leap is not None and after is None and budget >= 2 * leap.evaluations:
-        image, evaluations = leap(network, image), leap.evaluations
-    whole: Callable[[], State] = _no_state if dither is None or after is None else partial(_same, after)
-    for number, stage in enumerate(schedule, start=1):
-        if number < begun:
-            continue
+    return _iterates(composition, network, bind, _Progress(composition, after, first))
+
+
+def _iterates(composition: Composition, network: Network, bind: Bind, progress: "_Progress") -> Iterator[Iterate]:
+    progress.begin(network)
+    budget, opening, closing = budget_of(composition), composition.opening, composition.closing
+    if opening is not None and progress.resumed is None and budget.allows_opening(opening):
+        progress.open(opening, network)
+    for stage in progress.stages_left():
         criterion = bind(composition.objective, network, stage.size)
-        resumed, after = after, None  # only the first stage goes on from it
-        step, count = (0, 0) if resumed is None else (resumed.descent.step, resumed.descent.evaluations)
-        start = resize(image, stage.size)
-        left, descent = budget - evaluations, None if resumed is None else resumed.descent
-        try:
-            image = start if resumed is None else image
-            stepping = descend(start, criterion, stage, composition, left, descent)
-            del start, resumed, descent  # large, and now the stage's own
-            for step, count, image, losses, state in stepping:
-                whole = partial(_state, number, done, evaluations, state)
-                if dither is not None:  # whose state this is too, after a further step may have begun in vain
-                    whole = partial(_same, whole())
-                step_now, count_now = done + step, evaluations + count
-                yield Iterate(number, len(schedule), step_now, composition.steps, count_now, image, losses, whole)
-        except _SpentError:
-            count = int(left)
-        done += step
-        evaluations += count
-        if evaluations >= budget:
+        evaluate = progress.evaluate(criterion, stage, budget.steps)
+        yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition))
+        progress.end_stage(evaluate)
+        if progress.evaluations >= budget.steps:
             break
-    if dither is not None and evaluations + _cost(dither) <= most:
-        image, losses = _dithered(dither, network, criterion, image)
-        step_now, count_now = done + 1, evaluations + _cost(dither)
-        yield Iterate(len(schedule), len(schedule), step_now, composition.steps, count_now, image, losses, whole)
+    if closing is not None and budget.allows_closing(progress.evaluations):
+        yield progress.close(closing, network, criterion)
 
 
-def _cost(dither: Dither) -> int:
-    return dither.probes + 2
+@dataclass(eq=False)
+class _Progress:
+    """Where the loop stands: the picture, the stage, and how many steps and evaluations the stages before it took.
+
+    Changed in place: what a step replaces is kept nowhere.
+    """
+
+    composition: Composition
+    after: State | None
+    first: Image | None
+    image: Image = field(init=False)
+    stage: int = 1
+    steps: int = 0
+    evaluations: int = 0
+    resumed: Descent | None = None  # where the first stage goes on, until it takes that
+    state: Callable[[], State] = _no_state
+    step_of_stage: int = 0
+
+    def begin(self, network: Network) -> None:
+        """Make the first picture, or go on after a state; neither is kept longer than it is needed."""
+        after, first, self.after, self.first = self.after, self.first, None, None
+        if after is None:
+            self.image = (self.composition.first() if first is None else first).to(network.device)
+            return
+        self.image, self.resumed = after.image(self.composition).to(network.device), after.descent
+        self.stage, self.steps, self.evaluations = after.stage, after.steps, after.evaluations
+        if self.composition.closing is not None:  # no step may be left, only the closing move
+            self.state = partial(_same, after)
+
+    def open(self, move: Move, network: Network) -> None:
+        """Move the first picture."""
+        self.image, self.evaluations = move(network, self.image), move.evaluations
+
+    def stages_left(self) -> Iterator[Stage]:
+        """The stages that are not finished, each of which becomes the present one."""
+        for number in range(self.stage, len(self.composition.schedule) + 1):
+            self.stage = number
+            yield self.composition.schedule[number - 1]
+
+    def evaluate(self, criterion: Criterion, stage: Stage, most: float) -> Evaluate:
+        """The criterion as what the stage's optimiser calls, `most` times less the evaluations of earlier stages."""
+        count = 0 if self.resumed is None else self.resumed.evaluations
+        left = most - self.evaluations
+        return Evaluate(criterion, self.composition.parameterisation, stage.size, left, count)
+
+    def take(self, stage: Stage) -> Descent:
+        """Where the stage begins, or goes on: large, and from here on the stage's own."""
+        after, self.resumed = self.resumed, None
+        self.step_of_stage = 0 if after is None else after.step
+        return starting(resize(self.image, stage.size), self.composition) if after is None else after
+
+    def step(self, made: Descended) -> Iterate:
+        """The iterate of a step."""
+        self.image, self.step_of_stage = made.image, made.step
+        self.state = partial(_state, self.stage, self.steps, self.evaluations, made.where)
+        if self.composition.closing is not None:  # whose state this is too, after a further step may have begun in vain
+            self.state = partial(_same, self.state())
+        return self._iterate(self.stage, made.evaluations, made.losses)
+
+    def end_stage(self, evaluate: Evaluate) -> None:
+        """Add up what the stage took."""
+        self.steps, self.evaluations = self.steps + self.step_of_stage, self.evaluations + evaluate.count
+        self.step_of_stage = 0
+
+    def close(self, move: Move, network: Network, criterion: Criterion) -> Iterate:
+        """The iterate of the closing move, with the losses of plain rounding."""
+        self.image, losses = closed(move, network, criterion, self.image)
+        self.step_of_stage = 1
+        return self._iterate(len(self.composition.schedule), cost(move), losses)
+
+    def _iterate(self, stage: int, evaluations: int, losses: Losses) -> Iterate:
+        step, count = self.steps + self.step_of_stage, self.evaluations + evaluations
+        stages, steps = len(self.composition.schedule), self.composition.steps
+        return Iterate(stage, stages, step, steps, count, self.image, losses, self.state)
 
 
-def _dithered(dither: Dither, network: Network, criterion: Criterion, image: Image) -> tuple[Image, Losses]:
-    """The picture on levels of 8 bits, dithered if that is better than plain rounding, and the losses of the latter."""
-    plain, found = quantise(image), dither(network, image)
-    before, after = criterion.losses(plain), criterion.losses(found)
-    return found if sum(after.values()) < sum(before.values()) else plain, before
+class Moved(NamedTuple):
+    """A picture after a move, and the losses that are told of it."""
+
+    image: Image
+    losses: Losses
 
 
-def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent]) -> State:
-    return State(stage, steps, evaluations, descent())
+def closed(move: Move, network: Network, criterion: Criterion, image: Image) -> Moved:
+    """The picture after the closing move or, if that is better, rounded to 8 bits; and the losses of the latter."""
+    plain, moved = quantise(image), move(network, image)
+    before, after = criterion.losses(plain), criterion.losses(moved)
+    return Moved(moved if sum(after.values()) < sum(before.values()) else plain, before)
+
+
+def _state(stage: int, steps: int, evaluations: int, where: Callable[[], Descent]) -> State:
+    return State(stage, steps, evaluations, where())
 
 
 def _same(state: State) -> State:
     return state
-
-
-def descend(
-    image: Image,
-    criterion: Criterion,
-    stage: Stage,
-    composition: Composition,
-    most: float = math.inf,
-    after: Descent | None = None,
-) -> Iterator[tuple[int, int, Image, Losses, Callable[[], Descent]]]:
-    """One stage, from `image` or on from `after`: (step, evaluations, picture after the step, losses before it, state).
-
-    Ends early where it has converged; raises _SpentError where a step would take more than `most` evaluations.
-    """
-    decode, project = composition.parameterisation.decode, composition.parameterisation.project
-    optimiser = composition.optimiser(stage)
-    step = evaluations = 0
-    converged = False
-
-    def state() -> Descent:
-        return Descent(step, evaluations, parameters, good, converged, optimiser.state())
-
-    def evaluate(parameters: Parameters) -> Evaluation:
-        nonlocal evaluations
-        if evaluations >= most:
-            raise _SpentError
-        evaluations += 1
-        with torch.enable_grad():
-            variable = parameters.detach().requires_grad_()
-            picture = decode(variable, stage.size)
-            losses, slope = criterion.losses_and_gradient(picture)
-            (gradient,) = torch.autograd.grad(picture, variable, slope)
-        return Evaluation(losses, sum(losses.values()), gradient)
-
-    if after is None:
-        parameters = good = project(composition.parameterisation.encode(image))
-    else:
-        step, evaluations, converged = after.step, after.evaluations, after.converged
-        parameters, good = after.parameters, after.good
-        optimiser.restore(after.memory)
-    del image, after
-    while step < stage.steps and not converged:
-        step += 1
-        update = optimiser.step(parameters, evaluate, project)
-        if not math.isfinite(update.before.loss):
-            raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(good, stage.size))
-        good, parameters = parameters, update.parameters
-        sums = [each.sum(dtype=torch.float64) for each in (update.before.gradient, parameters)]
-        if not all(bool(torch.isfinite(each)) for each in sums):  # no number of a finite type can do that to a sum
-            raise DivergedError(
-                f"the gradient is not finite at step {step} of {stage.steps}, although the losses are; "
-                "try a smaller learning rate",
-                decode(good, stage.size),
-            )
-        converged = update.converged
-        yield step, evaluations, decode(parameters, stage.size).detach(), update.before.losses, state
-        del update  # and with it a gradient that nobody needs any more
-
-
-class _SpentError(Exception):
-    """No evaluation is left."""
-
-
-def _what_diverged(losses: Losses, stage: Stage, step: int) -> str:
-    terms = [name for name, value in losses.items() if not math.isfinite(value)] or ["the total"]
-    height, width = stage.size
-    return (
-        f"{', '.join(terms)} became {'/'.join(str(losses.get(name, math.inf)) for name in terms)} at step {step} of "
-        f"{stage.steps} at {width} × {height} px; try a smaller learning rate or smaller weights"
-    )

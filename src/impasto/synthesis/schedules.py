@@ -8,10 +8,14 @@ from impasto.images.image import Size
 
 @dataclass(frozen=True)
 class Stage:
-    """So many steps at one size, (height, width) in pixels."""
+    """So many steps at one size, (height, width) in pixels.
+
+    `history` is the most steps that an optimiser may remember there; None: as many as it likes.
+    """
 
     size: Size
     steps: int
+    history: int | None = None
 
 
 Schedule = tuple[Stage, ...]

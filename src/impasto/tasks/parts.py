@@ -1,6 +1,8 @@
 """From a spec to what it asks for: its network, and its syntheses, one or one for each layer."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from impasto.images.image import Image
 from impasto.machine import Precision
@@ -15,10 +17,7 @@ from impasto.tasks.settings import (
     Settings,
     TextureSettings,
     TransferSettings,
-    parse_layers,
-    parse_names,
 )
-from impasto.tasks.spec import RunSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +27,9 @@ class Part:
     name: str
     composition: Composition
     content_layers: tuple[str, ...] = ()
+
+
+Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # from settings, pictures and the parts' names
 
 
 def network_of(settings: Settings, precision: Precision) -> Network:
@@ -43,39 +45,30 @@ def network_of(settings: Settings, precision: Precision) -> Network:
     )
 
 
-def compose(spec: RunSpec, images: list[Image]) -> list[Part]:
-    """The syntheses of a run: one, or one for each layer."""
-    settings = spec.settings
-    match settings:
-        case InvertSettings():
-            return [Part("", invert(images[0], settings), (settings.layer,))]
-        case ReconstructSettings():
-            names = part_names(settings)
-            return [Part(each, reconstruct(images[0], each, settings), (each,)) for each in names]
-        case AmalgamateSettings():
-            photo, painting = images
-            names = part_names(settings)
-            return [Part(each, amalgamate(photo, painting, each, settings), (each,)) for each in names]
-        case TextureSettings():
-            layers = parse_layers(settings.layers)
-            if not settings.cumulative:
-                return [Part("", texture(images[0], layers, settings))]
-            names = list(layers)
-            return [
-                Part(part, texture(images[0], {n: layers[n] for n in names[:end]}, settings))
-                for end, part in enumerate(part_names(settings), start=1)
-            ]
-        case TransferSettings():
-            kept = tuple(parse_layers(settings.content_layers))
-            return [Part("", transfer(images[0], images[1:], settings), kept)]
-    raise TypeError(f"{type(settings).__name__} belongs to no task")
+def inverted(settings: InvertSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """One layer, inverted."""
+    return [Part(names[0], invert(images[0], settings), (settings.layer,))]
 
 
-def part_names(settings: Settings) -> list[str]:
-    """The names of a run's parts in their order; a run of one picture has one part without a name."""
-    match settings:
-        case ReconstructSettings() | AmalgamateSettings():
-            return parse_names(settings.layers)
-        case TextureSettings(cumulative=True):
-            return ["to-" * bool(number) + name for number, name in enumerate(parse_layers(settings.layers))]
-    return [""]
+def reconstructed(settings: ReconstructSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """Each layer on its own."""
+    return [Part(layer, reconstruct(images[0], layer, settings), (layer,)) for layer in names]
+
+
+def amalgamated(settings: AmalgamateSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """Each layer on its own."""
+    photo, painting = images
+    return [Part(layer, amalgamate(photo, painting, layer, settings), (layer,)) for layer in names]
+
+
+def textured(settings: TextureSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """All layers together, or the first, the first two, and so on."""
+    layers = list(settings.layers.weights.items())
+    ends = range(1, len(names) + 1) if settings.cumulative else [len(layers)]
+    return [Part(name, texture(images[0], dict(layers[:end]), settings)) for name, end in zip(names, ends, strict=True)]
+
+
+def transferred(settings: TransferSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """One picture in the style of the others."""
+    kept = tuple(settings.content_layers.names)
+    return [Part(names[0], transfer(images[0], images[1:], settings), kept)]

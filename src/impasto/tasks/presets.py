@@ -6,7 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 from impasto.errors import SpecError, nearest
-from impasto.tasks.settings import Settings, make_settings
+from impasto.tasks.settings import Settings
+from impasto.tasks.table import make_settings
 
 DEFAULT = "default"
 

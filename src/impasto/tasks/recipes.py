@@ -1,6 +1,6 @@
 """The tasks: init × objective × schedule, and a way down. Composition only; `synthesise` does the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -30,8 +30,6 @@ from impasto.tasks.settings import (
     Settings,
     TextureSettings,
     TransferSettings,
-    parse_layers,
-    parse_weight,
 )
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
@@ -79,7 +77,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     return _compose(objective, settings, pictures, _canvas(photo, settings))
 
 
-def texture(painting: Image, layers: dict[str, float], settings: TextureSettings | None = None) -> Composition:
+def texture(painting: Image, layers: Mapping[str, float], settings: TextureSettings | None = None) -> Composition:
     """A square picture with the painting's statistics and none of its arrangement, from white noise.
 
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine, by default other statistics.
@@ -99,16 +97,16 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     Departs: errors relative to the target's energy, from the photo, coarse to fine, inside the range of colours.
     """
     settings = settings or TransferSettings()
-    kept = {name: settings.content_weight * w for name, w in normalised(parse_layers(settings.content_layers)).items()}
+    kept = {layer: settings.content_weight * w for layer, w in normalised(settings.content_layers.weights).items()}
     objective = Objective(())
     if settings.content_weight:
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
     represent, distance = _statistics(settings)
-    shares = _shares(settings.style_weights, len(paintings))
-    for number, (painting, share) in enumerate(zip(paintings, shares, strict=True), start=1):
-        weight = share * settings.style_weight
+    weights = settings.style_weights.of(len(paintings))
+    for number, (painting, weight_of_style) in enumerate(zip(paintings, weights, strict=True), start=1):
+        weight = weight_of_style * settings.style_weight
         if weight:
-            layers = {name: weight * w for name, w in normalised(parse_layers(settings.style_layers)).items()}
+            layers = {name: weight * w for name, w in normalised(settings.style_layers.weights).items()}
             name = "style" if len(paintings) == 1 else f"style {number}"
             scale = settings.style_scale
             objective += style(painting, layers, scale=scale, represent=represent, distance=distance, name=name)
@@ -117,8 +115,8 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
 
 
-def normalised(weights: dict[str, float]) -> dict[str, float]:
-    """The weights divided by their sum, so that they only say how layers compare. Raises SpecError where all are 0."""
+def normalised(weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights divided by their sum, so that they only say how layers compare. Raises SpecError if all are 0."""
     total = sum(weights.values())
     if not total > 0:
         raise SpecError(f"the weights of {', '.join(weights)} are all 0")
@@ -150,7 +148,7 @@ def _compose(
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
         parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
-        optimiser=way_down(settings),
+        optimiser=make_optimiser(settings),
         evaluations=settings.evaluations,
     )
 
@@ -187,7 +185,7 @@ def _refined(
     """The same with a leap at its beginning and a dither at its end, each where it helps."""
     leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
     dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
-    return replace(composition, leap=leap, dither=dither)
+    return replace(composition, opening=leap, closing=dither)
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
@@ -205,7 +203,7 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
         raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
 
 
-def way_down(settings: Settings) -> MakeOptimiser:
+def make_optimiser(settings: Settings) -> MakeOptimiser:
     """The optimiser that the settings ask for."""
     if settings.optimiser == "adam":
         return adam(settings.learning_rate, final=settings.learning_rate_final)
@@ -214,14 +212,3 @@ def way_down(settings: Settings) -> MakeOptimiser:
 
 def _canvas(photo: Image, settings: Settings) -> Size:
     return size_with_long_side(size_of(photo), settings.size)
-
-
-def _shares(text: str, count: int) -> list[float]:
-    if not text:
-        return [1 / count] * count
-    weights = [parse_weight(part.strip(), "a style's weight") for part in text.split(",")]
-    if len(weights) != count:
-        raise SpecError(f"{len(weights)} style weights are given for {count} style{'s' * (count > 1)}")
-    if not sum(weights):
-        raise SpecError("the styles' weights are all 0")
-    return [weight / sum(weights) for weight in weights]

@@ -4,16 +4,16 @@ Each class below is a task's options; their descriptions are the command line's 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from impasto.amounts import parse_memory
-from impasto.errors import SpecError, nearest
+from impasto.errors import nearest
+from impasto.tasks.values import LayerName, LayerNames, Layers, Memory, StyleWeights
 
-DEEPER_AND_DEEPER = "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1"
-STATISTICS = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"
-STROKES = "relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5"
+DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
+STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
+STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,18 +66,20 @@ class Settings(BaseModel):
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     "Processor threads; by default as many as PyTorch takes."
-    memory: str = "auto"
+    memory: Memory = Memory("auto")
     "Memory the run may take, 4GB or 500MB for instance; auto is nearly all that is free. Larger pictures go in tiles."
     tile: Annotated[int, Field(ge=1)] | None = None
     "Side in pixels of the tiles in which the picture is read; by default none, or what the memory asks for."
     frames: Annotated[int, Field(ge=0)] = 40
     "How many pictures on the way are kept for the animation, first and last included; 0 for none."
 
-    @field_validator("memory")
-    @classmethod
-    def _memory(cls, given: str) -> str:
-        parse_memory(given)
-        return given
+    @property
+    def named_layers(self) -> list[str]:
+        """All layers that the settings name."""
+        return [layer for _, value in self if isinstance(value, Layers) for layer in value.names]
+
+    def require_pictures(self, count: int) -> None:
+        """Raise SpecError if the settings do not go with so many pictures."""
 
 
 class _LayerSettings(Settings):
@@ -92,7 +94,7 @@ class _LayerSettings(Settings):
 class InvertSettings(_LayerSettings):
     """Settings of `invert`."""
 
-    layer: str = "conv4_1"
+    layer: LayerName = LayerName("conv4_1")
     "Layer whose activations are inverted."
     smoothness: Weight = 0.5
     "Weight of the total variation, the prior for smooth pictures."
@@ -105,7 +107,7 @@ class InvertSettings(_LayerSettings):
 class ReconstructSettings(_LayerSettings):
     """Settings of `reconstruct`."""
 
-    layers: str = DEEPER_AND_DEEPER
+    layers: LayerNames = DEEPER_AND_DEEPER
     "Layers, each reconstructed on its own."
 
 
@@ -114,7 +116,7 @@ class AmalgamateSettings(Settings):
 
     init: str = "style"
     "First picture: style, noise, content, or a picture file."
-    layers: str = DEEPER_AND_DEEPER
+    layers: LayerNames = DEEPER_AND_DEEPER
     "Layers of the content, each imprinted on its own."
     steps: Annotated[int, Field(ge=1)] = 60
     "Updates of the picture; more steps imprint more."
@@ -134,7 +136,7 @@ class TextureSettings(_StatisticsSettings):
 
     size: Annotated[int, Field(ge=1, le=65536)] = 256
     "Height and width of the result in pixels."
-    layers: str = STATISTICS
+    layers: Layers = STATISTICS
     "Layers whose statistics are matched, each with =weight if you like."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
@@ -163,15 +165,15 @@ class TransferSettings(_StatisticsSettings):
     "vgg16 or vgg16-normalised."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
-    content_layers: str = "relu4_2"
+    content_layers: Layers = Layers("relu4_2")
     "Layers whose activations are kept, each with =weight if you like."
-    style_layers: str = STROKES
+    style_layers: Layers = STROKES
     "Layers whose statistics are matched, each with =weight if you like."
     content_weight: Weight = 0.06
     "Weight of the content."
     style_weight: Weight = 1.0
     "Weight of the styles together."
-    style_weights: str = ""
+    style_weights: StyleWeights = StyleWeights("")
     "With several styles, the weight of each: 2,1 for instance; equal by default."
     style_scale: Positive = 1.0
     "Size of the strokes, relative to the style picture's own."
@@ -186,25 +188,9 @@ class TransferSettings(_StatisticsSettings):
             raise ValueError("content_weight and style_weight are both 0: there is nothing to aim at")
         return self
 
-
-TASKS: dict[str, type[Settings]] = {
-    "invert": InvertSettings,
-    "reconstruct": ReconstructSettings,
-    "amalgamate": AmalgamateSettings,
-    "texture": TextureSettings,
-    "transfer": TransferSettings,
-}
-MOST_PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "transfer": 100}
-
-
-def make_settings(task: str, **values: Any) -> Settings:
-    """Checked settings of a task. Raises SpecError with one sentence."""
-    if task not in TASKS:
-        raise SpecError(f"there is no task {task!r}; {nearest(task, TASKS)}")
-    try:
-        return TASKS[task](**values)
-    except ValidationError as error:
-        raise SpecError(explain(error, TASKS[task])) from None
+    def require_pictures(self, count: int) -> None:
+        """Raise SpecError if there are weights of styles, and not one for each picture after the first."""
+        self.style_weights.of(count - 1)
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> str:
@@ -217,34 +203,3 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     return f"{key} is {given!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
-
-
-def parse_layers(text: str) -> dict[str, float]:
-    """Layers and weights of "relu1_1,relu2_1=0.5"; without a weight, 1. Raises SpecError."""
-    weights: dict[str, float] = {}
-    for entry in text.split(","):
-        layer, equals, weight = (part.strip() for part in entry.partition("="))
-        if not layer:
-            raise SpecError(f"{text!r} names no layer where one should be; write conv1_1,conv2_1 for instance")
-        if layer in weights:
-            raise SpecError(f"layer {layer} is named twice in {text!r}")
-        weights[layer] = parse_weight(weight if equals else "1", f"the weight of {layer}")
-    return weights
-
-
-def parse_names(text: str) -> list[str]:
-    """Layers of "conv1_1,conv2_1", each on its own. Raises SpecError."""
-    if "=" in text:
-        raise SpecError(f"{text!r} gives layers weights, but here each layer is taken on its own")
-    return list(parse_layers(text))
-
-
-def parse_weight(text: str, what: str) -> float:
-    """A finite number from 0 upwards. Raises SpecError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value < float("inf"):
-        raise SpecError(f"{what} is {text!r}; it must be a number from 0 upwards")
-    return value

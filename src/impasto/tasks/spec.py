@@ -1,12 +1,18 @@
 """A whole run as data: a task, its pictures, its settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from impasto.errors import nearest
-from impasto.tasks.settings import MOST_PICTURES, TASKS, Settings
+from impasto.tasks.settings import Settings
+from impasto.tasks.table import TASKS
+
+if TYPE_CHECKING:
+    from impasto.images.image import Image
+    from impasto.tasks.parts import Part
 
 
 class RunSpec(BaseModel):
@@ -26,17 +32,28 @@ class RunSpec(BaseModel):
     @classmethod
     def _settings_of_the_task(cls, given: Any) -> Any:
         if isinstance(given, dict) and isinstance(given.get("settings"), dict) and given.get("task") in TASKS:
-            return {**given, "settings": TASKS[given["task"]](**given["settings"])}
+            return {**given, "settings": TASKS[given["task"]].settings(**given["settings"])}
         return given
 
     @model_validator(mode="after")
     def _fits(self) -> "RunSpec":
         if self.task not in TASKS:
             raise ValueError(f"there is no task {self.task!r}; {nearest(self.task, TASKS)}")
-        if type(self.settings) is not TASKS[self.task]:
+        task, given = TASKS[self.task], len(self.pictures)
+        if type(self.settings) is not task.settings:
             raise ValueError(f"{type(self.settings).__name__} are not the settings of {self.task}")
-        least, most = 2 if self.task in ("amalgamate", "transfer") else 1, MOST_PICTURES[self.task]
-        if not least <= len(self.pictures) <= most:
-            count = f"{least} to {most}" if least < most else str(least)
-            raise ValueError(f"{self.task} takes {count} picture{'s' * (most > 1)}, not {len(self.pictures)}")
+        if not task.least <= given <= task.most:
+            count = f"{task.least} to {task.most}" if task.least < task.most else str(task.least)
+            raise ValueError(f"{self.task} takes {count} picture{'s' if task.most > 1 else ''}, not {given}")
+        self.settings.require_pictures(given)
         return self
+
+
+def part_names(spec: RunSpec) -> list[str]:
+    """The names of a run's parts in their order; a run of one picture has one part without a name."""
+    return TASKS[spec.task].part_names(spec.settings)
+
+
+def compose(spec: RunSpec, images: "Sequence[Image]") -> "list[Part]":
+    """The syntheses of a run: one, or one for each layer."""
+    return TASKS[spec.task].recipe()(spec.settings, images, part_names(spec))

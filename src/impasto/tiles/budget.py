@@ -14,7 +14,7 @@ import torch
 from impasto.errors import OutOfMemoryError
 from impasto.images.image import Size, size_with_long_side
 from impasto.machine import free_memory, in_use
-from impasto.networks.network import IMAGE, Network
+from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap

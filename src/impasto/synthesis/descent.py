@@ -1,0 +1,119 @@
+"""One stage of the loop: an optimiser's steps at one size."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from impasto.errors import DivergedError
+from impasto.images.image import Image, Size
+from impasto.objectives.criterion import Criterion, Losses
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.optimisers import Evaluation, Memory, Update
+from impasto.synthesis.parameterisations import Parameterisation, Parameters
+from impasto.synthesis.schedules import Stage
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Where a stage stands after a step; `good` are the parameters before that step, `memory` is the optimiser's."""
+
+    step: int
+    evaluations: int
+    parameters: Parameters
+    good: Parameters
+    converged: bool
+    memory: Memory
+
+
+class Descended(NamedTuple):
+    """What a step leaves: the picture after the step, the losses before it, and where the stage stands."""
+
+    step: int
+    evaluations: int
+    image: Image
+    losses: Losses
+    where: Callable[[], Descent]
+
+
+@dataclass
+class Evaluate:
+    """The criterion as a function of parameters, which counts its calls; SpentError if `most` of them are done."""
+
+    criterion: Criterion
+    parameterisation: Parameterisation
+    size: Size
+    most: float = math.inf
+    count: int = 0
+
+    def __call__(self, parameters: Parameters) -> Evaluation:
+        """Losses, their sum, and the gradient with respect to the parameters."""
+        if self.count >= self.most:
+            raise SpentError
+        self.count += 1
+        with torch.enable_grad():
+            variable = parameters.detach().requires_grad_()
+            picture = self.parameterisation.decode(variable, self.size)
+            losses, slope = self.criterion.losses_and_gradient(picture)
+            (gradient,) = torch.autograd.grad(picture, variable, slope)
+        return Evaluation(losses, sum(losses.values()), gradient)
+
+
+class SpentError(Exception):
+    """No evaluation is left."""
+
+
+def starting(image: Image, composition: Composition) -> Descent:
+    """Where a stage stands before its first step."""
+    parameters = composition.parameterisation.project(composition.parameterisation.encode(image))
+    return Descent(0, 0, parameters, parameters, converged=False, memory={})
+
+
+def descend(after: Descent, evaluate: Evaluate, stage: Stage, composition: Composition) -> Iterator[Descended]:
+    """The steps of one stage, on from `after`; ends early if the stage has converged or no evaluation is left.
+
+    Raises DivergedError with the last good picture if a loss or the gradient is not finite.
+    """
+    optimiser = composition.optimiser(stage)
+    if after.step:
+        optimiser.restore(after.memory)
+    after = replace(after, memory={})  # large, and the optimiser's own from here on
+
+    def where() -> Descent:
+        return replace(after, memory=optimiser.state())
+
+    while after.step < stage.steps and not after.converged:
+        try:
+            update = optimiser.step(after.parameters, evaluate, composition.parameterisation.project)
+        except SpentError:
+            return
+        _require_finite(update, after, stage, composition)
+        after = Descent(after.step + 1, evaluate.count, update.parameters, after.parameters, update.converged, {})
+        image, losses = composition.parameterisation.decode(after.parameters, stage.size), update.before.losses
+        del update  # and with it a gradient that nobody needs any more
+        yield Descended(after.step, after.evaluations, image.detach(), losses, where)
+
+
+def _require_finite(update: Update, before: Descent, stage: Stage, composition: Composition) -> None:
+    """Raise DivergedError with the last good picture if a loss, the gradient or a new parameter is not finite."""
+    step, decode = before.step + 1, composition.parameterisation.decode
+    if not math.isfinite(update.before.loss):
+        raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(before.good, stage.size))
+    sums = [each.sum(dtype=torch.float64) for each in (update.before.gradient, update.parameters)]
+    if not all(bool(torch.isfinite(each)) for each in sums):  # no number of a finite type can do that to a sum
+        raise DivergedError(
+            f"the gradient is not finite at step {step} of {stage.steps}, although the losses are; "
+            "try a smaller learning rate",
+            decode(before.parameters, stage.size),
+        )
+
+
+def _what_diverged(losses: Losses, stage: Stage, step: int) -> str:
+    terms = [name for name, value in losses.items() if not math.isfinite(value)] or ["the total"]
+    height, width = stage.size
+    return (
+        f"{', '.join(terms)} became {'/'.join(str(losses.get(name, math.inf)) for name in terms)} at step {step} of "
+        f"{stage.steps} at {width} × {height} px; try a smaller learning rate or smaller weights"
+    )

@@ -1,0 +1,110 @@
+"""Layers, weights and amounts of memory as users write them, parsed once, where they enter.
+
+Each is the text itself, known to be well formed, with what the text says: run.toml, pages and help have the text.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import CoreSchema, core_schema
+
+from impasto.amounts import parse_memory
+from impasto.errors import SpecError
+
+
+class _Checked(str):
+    """A text that was checked when it was made. A setting of this type takes the text and checks it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """A text, then this type."""
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+class Layers(_Checked):
+    """Layers, each with a weight if you like, which is 1 by default: "relu1_1,relu2_1=0.5". Raises SpecError."""
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        self.weights: Mapping[str, float] = parse_layers(text)
+        if not any(self.weights.values()):
+            raise SpecError(f"the weights of {', '.join(self.weights)} are all 0")
+
+    @property
+    def names(self) -> list[str]:
+        """The layers in their order."""
+        return list(self.weights)
+
+
+class LayerNames(Layers):
+    """Layers without weights, each taken on its own: "conv1_1,conv2_1". Raises SpecError."""
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        if "=" in text:
+            raise SpecError(f"{text!r} gives layers weights, but here each layer is taken on its own")
+        super().__init__(text)
+
+
+class LayerName(LayerNames):
+    """One layer: "conv4_1". Raises SpecError."""
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        super().__init__(text)
+        if len(self.weights) > 1:
+            raise SpecError(f"{text!r} names {len(self.weights)} layers, but one is taken here")
+
+
+class StyleWeights(_Checked):
+    """A weight for each of several styles, "2,1"; an empty text for equal weights. Raises SpecError."""
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        entries = text.split(",") if text else []
+        self.numbers = tuple(parse_weight(entry.strip(), "a style's weight") for entry in entries)
+        if entries and not any(self.numbers):
+            raise SpecError("the styles' weights are all 0")
+
+    def of(self, count: int) -> list[float]:
+        """The weight of each of so many styles, with sum 1. Raises SpecError if there are not so many weights."""
+        if not self.numbers:
+            return [1 / count] * count
+        if len(self.numbers) != count:
+            raise SpecError(f"{len(self.numbers)} style weights are given for {count} style{'s' if count > 1 else ''}")
+        return [weight / sum(self.numbers) for weight in self.numbers]
+
+
+class Memory(_Checked):
+    """An amount of memory: "4GB", "500MB", "1.5GiB", or "auto", whose bytes are None. Raises SpecError."""
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        try:
+            self.bytes = parse_memory(text)
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+
+
+def parse_layers(text: str) -> dict[str, float]:
+    """Layers and weights of "relu1_1,relu2_1=0.5"; without a weight, 1. Raises SpecError."""
+    weights: dict[str, float] = {}
+    for entry in text.split(","):
+        layer, equals, weight = (word.strip() for word in entry.partition("="))
+        if not layer:
+            raise SpecError(f"{text!r} names no layer where one should be; write conv1_1,conv2_1 for instance")
+        if layer in weights:
+            raise SpecError(f"layer {layer} is named twice in {text!r}")
+        weights[layer] = parse_weight(weight if equals else "1", f"the weight of {layer}")
+    return weights
+
+
+def parse_weight(text: str, what: str) -> float:
+    """A finite number from 0 upwards. Raises SpecError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"{what} is {text!r}; it must be a number from 0 upwards")
+    return value
