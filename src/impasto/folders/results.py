@@ -9,8 +9,9 @@ from typing import Any
 from impasto.errors import ClusterError, DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
 from impasto.files import save_json
 from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY
+from impasto.images.colours import from_pillow
 from impasto.images.curves import save_curves
-from impasto.images.files import from_pillow, load_image, save_image, to_pillow
+from impasto.images.files import load_image, save_image, to_pillow
 from impasto.images.image import Image, Picture, resize, size_of, size_with_long_side
 from impasto.images.sheets import contact_sheet
 from impasto.objectives.criterion import Losses

@@ -16,8 +16,9 @@ from rich.text import Text
 from impasto.events import print_json
 from impasto.files import write_bytes
 from impasto.images.animations import animation_frame, frame_steps, save_animation
-from impasto.images.files import open_picture, to_pillow
+from impasto.images.files import to_pillow
 from impasto.images.image import Image, size_of
+from impasto.images.opening import open_picture
 from impasto.synthesis.loop import Iterate
 
 

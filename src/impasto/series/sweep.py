@@ -12,7 +12,8 @@ from impasto.files import sha256
 from impasto.folders.names import RESULT
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
-from impasto.images.files import from_pillow, load_image, load_picture, save_image, to_pillow
+from impasto.images.colours import from_pillow
+from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.series.members import announce, check_all, finished, make
