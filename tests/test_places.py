@@ -8,7 +8,8 @@ import pytest
 
 from command import call, save_pictures
 from impasto.errors import OutputError
-from impasto.folders.names import METRICS, SETTINGS_FILE
+from impasto.files import HALF
+from impasto.folders.names import METRICS, SETTINGS_FILE, remove_part
 from impasto.folders.places import BEFORE, check_folder, giving_way, make_folder, put_aside
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.settings import InvertSettings
@@ -166,6 +167,36 @@ def test_one_of_two_has_an_empty_folder(tmp_path: Path, monkeypatch: pytest.Monk
     make_folder(tmp_path, SPEC, force=False)
     with pytest.raises(OutputError, match="is taken by another run"):
         make_folder(tmp_path, SPEC, force=False)
+
+
+# What is somebody else's ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_part_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    part, mine = tmp_path / "to-conv2_1", ["notes.txt", ".my.notes", "frames/12 retouched.jpg", "frames/1.jpg", "a.gif"]
+    own = ["result.png", "summary.json", "losses.png", "progress.gif", "progress.mp4", "frames/000012.jpg"]
+    (part / "frames").mkdir(parents=True)
+    for name in [*mine, *own]:
+        (part / name).write_text("x")
+    remove_part(part)
+    assert sorted(contents(part)) == sorted(mine)
+    for name in mine:
+        (part / name).unlink()
+    remove_part(part)
+    assert not part.exists()
+
+
+def test_to_go_on_removes_only_what_impasto_left_half_written(desk: Path) -> None:
+    assert call(*INVERT, "-o", "run").code == 0
+    mine = [".my.notes", ".result.png.swp", "frames/.a.b", "frames/7 copy.jpg"]
+    halves = [f".result.png.abc{HALF}", f"frames/.000001.jpg.abc{HALF}"]
+    for name in [*mine, *halves]:
+        (desk / "run" / name).write_text("x")
+    (desk / "run" / "summary.json").unlink()  # as if it had been killed at its end
+    assert call("resume", "run", "-q").code == 0
+    left = contents(desk / "run")
+    assert set(mine) <= set(left)
+    assert not set(halves) & set(left)
 
 
 # Commands ------------------------------------------------------------------------------------------------------------

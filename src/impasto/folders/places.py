@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OutputError
@@ -121,6 +121,9 @@ def giving_way(folder: Path) -> Iterator[None]:
             _remove(entries(folder))
             _bring_back(folder)
         shutil.rmtree(folder / BEFORE, ignore_errors=True)
+        if not (folder / SETTINGS_FILE).exists():
+            with suppress(OSError):
+                (folder / FOLDER).rmdir()  # an empty one, of a run that could not even write its settings
 
 
 def is_as_before(folder: Path) -> bool:
