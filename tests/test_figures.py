@@ -1,5 +1,9 @@
 """Contact sheets, curves, animations."""
 
+import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +14,9 @@ from PIL import Image as PillowImage
 
 from conftest import example, random_image
 from impasto.images.animations import _shared_palette, save_animation
+from impasto.images.curves import save_curves
 from impasto.images.files import to_pillow
-from impasto.images.sheets import contact_sheet, save_curves
+from impasto.images.sheets import contact_sheet
 
 COLOURS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (220, 180, 20), (150, 40, 190)]
 
@@ -102,6 +107,27 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
     assert coloured[0] > 500
     assert coloured[1] > 1.3 * coloured[0]
     assert [entry.name for entry in tmp_path.iterdir()] == ["losses.png"]
+
+
+@pytest.mark.parametrize(
+    "values", [[], [3.0], [2.0, 2.0], [0.0, math.nan, math.inf, -1.0], [5e-324, 1.7e308], [1e-320, 2e-320], [1.7e308]]
+)
+def test_any_losses_can_be_drawn(tmp_path: Path, values: list[float]) -> None:
+    picture = curve(tmp_path / "losses.png", total=values, other=[])
+    assert (np.ptp(picture[60:430, 90:700], 2) > 60).any() == any(0 < value < math.inf for value in values)
+
+
+def test_nobody_elses_settings_have_a_part_in_curves(tmp_path: Path) -> None:
+    """What a notebook or a user's matplotlibrc asks for would end a run after its last step, or change its picture."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
+    words = "import sys; from impasto.images.curves import save_curves; from pathlib import Path; "
+    words += "save_curves({'total': [1.0, 0.1, 0.01]}, Path('there.png'), title='losses'); "
+    words += "sys.exit('matplotlib' in sys.modules)"
+    environment = {**os.environ, "MPLBACKEND": "module://nowhere", "HOME": str(tmp_path / "none")}
+    done = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert done.stderr == b""
+    curve(tmp_path / "here.png", total=[1.0, 0.1, 0.01])
+    assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
 
 
 def test_the_axis_is_logarithmic(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Reading pictures: every odd mode against colours worked out by hand."""
 
 import io
+import os
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
 from torch import Tensor
@@ -24,7 +28,7 @@ from colour import (
     srgb_of_xyz,
 )
 from impasto.errors import ImageError
-from impasto.images.files import load_image, load_picture
+from impasto.images.files import load_image, load_picture, save_image
 
 Array = np.ndarray
 LEVEL = 1 / 255
@@ -244,6 +248,126 @@ def test_float_grey(saved: Saver, rng: np.random.Generator, white: int) -> None:
     assert colours(image)[..., 1] == pytest.approx(stored, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1.02), (0, 255), (0, 261.5), (0, 65535), (0, 66000), (-0.05, 1), (0, 0.001)]
+)
+def test_the_range_of_floats(saved: Saver, rng: np.random.Generator, low: float, high: float) -> None:
+    """0 … 1, 0 … 255 and 0 … 65535 are told apart, also if sharpening has gone a little beyond."""
+    stored = (low + (high - low) * rng.random((40, 50))).astype(np.float32)
+    white = 1 if high < 2 else 255 if high < 300 else 65535
+    image = load_image(saved(PillowImage.fromarray(stored), "tif"))
+    assert colours(image)[..., 1] == pytest.approx((stored / white).clip(0, 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("highlight", [4.0, 1000.0, 1e30])
+def test_highlights_do_not_darken_the_rest(saved: Saver, rng: np.random.Generator, highlight: float) -> None:
+    stored = rng.random((40, 50), dtype=np.float32)
+    stored[3, 5:15] = highlight
+    image = load_image(saved(PillowImage.fromarray(stored), "tif"))
+    assert colours(image)[..., 1] == pytest.approx(stored.clip(0, 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("white", [1, 255])
+def test_what_is_no_number_is_said(saved: Saver, rng: np.random.Generator, white: int, value: float) -> None:
+    stored = white * rng.random((6, 8), dtype=np.float32)
+    stored[2, 3:5] = value
+    with pytest.raises(
+        ImageError, match=r"picture\.tif cannot be read as a picture: 2 of its 48 values are not finite"
+    ):
+        load_image(saved(PillowImage.fromarray(stored), "tif"))
+
+
+def tiff(stored: Array, *, bits: int, white_is_zero: bool = False, kind: int = 1) -> bytes:
+    """An uncompressed grey TIFF; `kind` 1 is unsigned, 2 signed, 3 float. Rows of 12 bits are packed."""
+    if bits == 12:
+        pairs = stored.reshape(-1, 2).astype(int)
+        packed = [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255]
+        content = np.stack(packed, -1).astype(np.uint8).tobytes()
+    else:
+        content = stored.astype({1: "<u", 2: "<i", 3: "<f"}[kind] + str(bits // 8)).tobytes()
+    height, width = stored.shape
+    entries = {256: width, 257: height, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 273: 8}
+    entries |= {277: 1, 278: height, 279: len(content), 339: kind}
+    ifd = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(content)) + content + struct.pack("<H", len(entries)) + ifd + bytes(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "white"),
+    [
+        *[(8, 1, 255), (12, 1, 4095), (16, 1, 65535), (16, 2, 32767), (32, 1, 65535), (32, 1, 2**32 - 1)],
+        *[(32, 2, 2**31 - 1), (32, 3, 1), (32, 3, 255)],
+    ],
+)
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_depths_of_tiffs(
+    tmp_path: Path, rng: np.random.Generator, bits: int, kind: int, white: int, white_is_zero: bool
+) -> None:
+    grey = rng.random((6, 8))
+    grey[0, :2] = 0, 1
+    stored = (1 - grey if white_is_zero else grey) * white
+    path = tmp_path / "picture.tif"
+    path.write_bytes(tiff(stored if kind == 3 else stored.round(), bits=bits, white_is_zero=white_is_zero, kind=kind))
+    if white_is_zero and (bits, kind) not in [(8, 1), (16, 1), (32, 3)]:
+        with pytest.raises(ImageError, match="not a picture in a format that can be read"):
+            load_image(path)  # Pillow knows no such TIFF; this is a sentence, no negative
+        return
+    assert colours(load_image(path))[..., 0] == pytest.approx(grey, abs=0.51 / min(white, 1000))
+
+
+def test_deep_grey_has_profile_and_transparency(saved: Saver, rng: np.random.Generator) -> None:
+    stored = rng.integers(0, 65536, (6, 8)).astype(np.uint16)
+    stored[1, 2:4] = 5000
+    truth = srgb_of_linear((stored / 65535) ** 1.6)
+    path = saved(PillowImage.fromarray(stored), icc_profile=grey_profile(1.6), transparency=5000)
+    picture = load_picture(path)
+    assert np.array_equal(colours(picture.alpha)[..., 0], stored != 5000)
+    seen = stored != 5000
+    assert colours(picture.image)[seen][:, 0] == pytest.approx(truth[seen], abs=3 * LEVEL)
+
+
+def test_a_profile_says_the_same_in_8_and_16_bits(saved: Saver) -> None:
+    stored = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    images = [
+        load_image(saved(PillowImage.fromarray(each), ending, icc_profile=grey_profile(1.0)))
+        for each in (stored.astype(np.uint8), stored * 257)
+        for ending in ("png", "tif")
+    ]
+    for image in images:  # LittleCMS is coarse where the curve is steep, near black, and alike in both
+        assert colours(image)[..., 0] == pytest.approx(srgb_of_linear(stored / 255), abs=12 * LEVEL)
+        assert colours(image).ravel()[60:] == pytest.approx(srgb_of_linear(stored / 255).repeat(3)[60:], abs=2 * LEVEL)
+
+
+# Gamma of PNG files --------------------------------------------------------------------------------------------------
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with one more chunk after its header."""
+    return png[:33] + chunk(kind, content) + png[33:]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("gamma", [100_000, 55_556, 45_455, 45_000, 0])
+@pytest.mark.parametrize("tagged", [False, True])
+def test_gamma(tmp_path: Path, rng: np.random.Generator, gamma: int, tagged: bool, dtype: type) -> None:
+    white = np.iinfo(dtype).max
+    stored = rng.integers(0, white, (6, 8), endpoint=True, dtype=dtype)
+    buffer = io.BytesIO()
+    PillowImage.fromarray(stored).save(buffer, "PNG")
+    png = with_chunk(buffer.getvalue(), b"gAMA", struct.pack(">I", gamma))
+    (tmp_path / "picture.png").write_bytes(with_chunk(png, b"sRGB", b"\0") if tagged else png)
+    matters = gamma > 50_000 and not tagged
+    truth = srgb_of_linear((stored / white) ** (100_000 / gamma)) if matters else stored / white
+    assert colours(load_image(tmp_path / "picture.png"))[..., 1] == pytest.approx(truth, abs=1e-4)
+
+
 # Transparency, animation ---------------------------------------------------------------------------------------------
 
 
@@ -276,17 +400,140 @@ def test_first_frame_of_an_animation(saved: Saver, ending: str, lossless: dict[s
     assert np.array_equal(colours(load_image(path)), np.broadcast_to([1, 0, 0], (6, 8, 3)))
 
 
+def test_an_animations_first_frame_is_not_its_default_picture(saved: Saver) -> None:
+    red, green, blue = (PillowImage.new("RGB", (8, 6), name) for name in ("red", "lime", "blue"))
+    path = saved(red, "png", save_all=True, append_images=[green, blue], default_image=True)
+    assert np.array_equal(colours(load_image(path)), np.broadcast_to([0, 1, 0], (6, 8, 3)))
+    path = saved(red, "png", save_all=True, append_images=[green, blue], default_image=False)
+    assert np.array_equal(colours(load_image(path)), np.broadcast_to([1, 0, 0], (6, 8, 3)))
+
+
+def test_the_colour_that_is_transparent_in_16_bits(tmp_path: Path) -> None:
+    """Pillow makes 8 bits of the colours, but leaves the transparent one as it was."""
+    stored = np.array([[[0x1234, 0x5678, 0x9ABC], [0xFFFF, 0, 0]]], dtype=">u2")
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    png = with_chunk(png_of(header, b"\0" + stored.tobytes()), b"tRNS", stored[0, 0].tobytes())
+    (tmp_path / "picture.png").write_bytes(png)
+    picture = load_picture(tmp_path / "picture.png")
+    assert colours(picture.alpha)[0, :, 0].tolist() == [0, 1]
+    assert colours(picture.image)[0, 1].tolist() == [1, 0, 0]
+
+
+# Formats -------------------------------------------------------------------------------------------------------------
+
+
+def psd(stored: Array) -> bytes:
+    """A Photoshop file without layers."""
+    height, width, channels = stored.shape
+    header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, channels, height, width, 8, 3)
+    return header + bytes(12) + struct.pack(">H", 0) + np.moveaxis(stored, -1, 0).tobytes()
+
+
+def test_photoshop_files(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Their layers count from 1: there is no frame 0 to go to."""
+    stored = noise(rng, 6, 8, 3)
+    (tmp_path / "flat.psd").write_bytes(psd(stored))
+    assert colours(load_image(tmp_path / "flat.psd")) == pytest.approx(stored / 255, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_format_that_pillow_writes(tmp_path: Path) -> None:
+    PillowImage.init()
+    quarters = np.array([[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [240, 240, 20]]], dtype=np.uint8)
+    stored = quarters.repeat(32, 0).repeat(32, 1)
+    read = set()
+    for kind in sorted(set(PillowImage.SAVE) & set(PillowImage.OPEN)):
+        path = tmp_path / f"picture.{kind.lower()}"
+        try:
+            PillowImage.fromarray(stored).save(path, kind)
+        except (OSError, ValueError):  # writes no RGB
+            continue
+        if kind in ("EPS", "SPIDER"):  # the one is read by another program, the other is grey
+            continue
+        found = colours(load_image(path))  # an icon is there in many sizes
+        side = len(found)
+        sampled = found[side // 8 :: side // 4, side // 8 :: side // 4]
+        assert sampled == pytest.approx(stored[8::16, 8::16] / 255, abs=0.1), kind
+        read.add(kind)
+    assert len(read) >= 12
+
+
+def odd_exif(*entries: bytes) -> bytes:
+    """EXIF in little endian: orientation 6, and the entries, whose values lie where they say."""
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    table = struct.pack("<H", 1 + len(entries)) + b"".join(sorted([orientation, *entries])) + bytes(4)
+    return b"Exif\0\0II*\0\x08\0\0\0" + table + struct.pack("<iiii", -1, 72, 5, 0)
+
+
+AFTER = 8 + 2 + 12 * 2 + 4  # where the values of two entries lie
+ODD = {
+    "negative ratio": struct.pack("<HHII", 0x011A, 5, 1, AFTER),
+    "signed": struct.pack("<HHII", 0x011A, 10, 1, AFTER),
+    "no denominator": struct.pack("<HHII", 0x011B, 5, 1, AFTER + 8),
+    "too many": struct.pack("<HHII", 0x0128, 3, 2, 0x00020002),
+    "far too many": struct.pack("<HHII", 0x010F, 2, 2**31, AFTER),
+    "beyond the end": struct.pack("<HHII", 0x010F, 2, 400, 2**31),
+    "of no type": struct.pack("<HHII", 0x9286, 99, 1, AFTER),
+    "a loop of directories": struct.pack("<HHII", 0x8769, 4, 1, 8),
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("entry", ODD)
+def test_of_odd_exif_the_orientation_is_taken(saved: Saver, entry: str, strict: bool) -> None:
+    quarters = np.array([[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [240, 240, 20]]], dtype=np.uint8)
+    stored = quarters.repeat(16, 0).repeat(32, 1)
+    path = saved(PillowImage.fromarray(stored), "jpg", exif=odd_exif(ODD[entry]), quality=100, subsampling=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if strict else "ignore")
+        image = load_image(path)
+        assert warnings.filters[0][0] == ("error" if strict else "ignore")
+    assert colours(image) == pytest.approx(UPRIGHT[6](stored) / 255, abs=4 * LEVEL)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_orientation_of_a_tiff(saved: Saver, rng: np.random.Generator, compression: str) -> None:
+    stored = noise(rng, 5, 7, 3)
+    path = saved(PillowImage.fromarray(stored), "tif", tiffinfo={0x0112: 6}, compression=compression)
+    assert colours(load_image(path)) == pytest.approx(UPRIGHT[6](stored) / 255, abs=1e-6)
+
+
+# The host's modes ----------------------------------------------------------------------------------------------------
+
+
+def test_the_hosts_default_types_have_no_part(saved: Saver) -> None:
+    path = saved(PillowImage.new("RGBA", (4, 3), (10, 20, 30, 0)))
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        picture = load_picture(path)
+        save_image(picture.image, path, alpha=picture.alpha)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert picture.image.dtype == torch.float32
+    assert picture.image.device.type == "cpu"
+
+
+def test_threads_leave_the_hosts_limit(saved: Saver) -> None:
+    paths = [saved(PillowImage.new("RGB", (40, 30)))] * 200
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(load_image, paths))
+    assert PILLOWS_LIMIT == PillowImage.MAX_IMAGE_PIXELS
+
+
 # What cannot be read -------------------------------------------------------------------------------------------------
+
+
+def png_of(header: bytes, content: bytes) -> bytes:
+    """A PNG of a header and of rows, each after the number of its filter."""
+    begin = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return begin + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
 
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG of 1-bit grey that claims to be of that size and holds next to nothing."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    return png_of(struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0), bytes(100))
 
 
 def encoded(kind: str) -> bytes:
@@ -327,6 +574,18 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         load_image(tmp_path / "nowhere.png")
     with pytest.raises(ImageError, match="is a folder"):
         load_image(tmp_path)
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    """Nobody writes into this one: to open it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"pipe\.png is a pipe or a device"):
+        load_image(tmp_path / "pipe.png")
+
+
+def test_what_the_system_says_of_a_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"cannot be read: File name too long$"):
+        load_image(tmp_path / ("a" * 300 + ".png"))
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns about some of the damage

@@ -26,7 +26,8 @@ from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
 from impasto.folders.results import Curves
-from impasto.images.files import embedded_settings, from_pillow, load_image, save_image
+from impasto.images.colours import from_pillow
+from impasto.images.files import embedded_settings, load_image, save_image
 from impasto.images.image import fit, quantise
 from impasto.networks.catalogue import NETWORKS
 from impasto.networks.network import Network

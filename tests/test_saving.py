@@ -17,7 +17,8 @@ from torch import Tensor
 from conftest import random_image
 from impasto.errors import ImageError, OutputError
 from impasto.files import write_bytes
-from impasto.images.files import embedded_settings, from_pillow, load_image, load_picture, save_image, to_pillow
+from impasto.images.colours import from_pillow
+from impasto.images.files import embedded_settings, load_image, load_picture, save_image, to_pillow
 from impasto.images.image import Picture, fit, quantise, resize, size_of, size_with_area, size_with_long_side
 
 sides = st.integers(2, 40)

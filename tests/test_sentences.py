@@ -299,7 +299,7 @@ def test_layers(refused, words: list[object], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("out", "force", "sentence"),
     [
-        ("folder", False, "folder exists already; name another folder with --out, or replace it with --force"),
+        ("taken", False, "taken exists already; name another folder with --out, or replace it with --force"),
         ("old/", False, "old exists already; name another folder with --out, or replace it with --force"),
         (".", False, ". exists already; name another folder with --out, or replace it with --force"),
         ("", False, ". exists already; "),

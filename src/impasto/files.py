@@ -9,12 +9,14 @@ from pathlib import Path
 
 from impasto.errors import OutputError
 
+HALF = ".half.impasto"  # the end of a file's name while it is written
+
 
 def write_bytes(path: Path, *content: bytes | memoryview) -> None:
     """Write a file whole or not at all: a neighbour is written first and then takes the name."""
     name = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=HALF, delete=False) as file:
             name = file.name
             for part in content:
                 file.write(part)

@@ -17,6 +17,7 @@ from impasto.batch.view import View, view
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
 from impasto.events import Show, print_json
 from impasto.files import sha256
+from impasto.folders.places import giving_way
 from impasto.images.files import load_picture
 from impasto.runs.stopping import stop_signal
 from impasto.series.members import check_all, standing
@@ -110,7 +111,7 @@ def run_batch(jobs: Sequence[Job], left: Sequence[Job], out: Path, engine: Engin
             index.done(job)
     shown = view(show, out, len(jobs), len(jobs) - len(left))
     try:
-        with stop_signal() as stop:
+        with giving_way(out), stop_signal() as stop:
             failures, trouble = _follow(engine(left, stop), stop, index, shown, out)
     finally:
         shown.close()

@@ -1,11 +1,15 @@
 """The files of a run's folder by name: the contract between what writes a run, what resumes it and what shows it."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = "checkpoints"
 METRICS, FRAMES = "metrics.jsonl", "frames"
 PAGE = "report.html"
+SETTINGS_FILE = "run.toml"
+ANIMATION = "progress.gif"
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 
 
@@ -14,5 +18,16 @@ def place_of(folder: Path, names: Sequence[str], name: str) -> Path:
     return folder / name if len(names) > 1 else folder
 
 
-SETTINGS_FILE = "run.toml"
-ANIMATION = "progress.gif"
+def frame_files(folder: Path) -> list[Path]:
+    """Pictures on the way, named after their steps: 000012.jpg is one, `12 retouched.jpg` somebody's own."""
+    return [path for path in sorted(folder.glob("*.jpg")) if re.fullmatch("[0-9]{6,}", path.stem)]
+
+
+def remove_part(place: Path) -> None:
+    """Remove what a part has written, and the folder if nothing else is there."""
+    animations = (Path(ANIMATION).with_suffix(ending).name for ending in (".gif", ".webp", ".mp4"))
+    for path in [*(place / name for name in (RESULT, SUMMARY, CURVES, *animations)), *frame_files(place / FRAMES)]:
+        path.unlink(missing_ok=True)
+    for folder in (place / FRAMES, place):
+        with suppress(OSError):
+            folder.rmdir()

@@ -1,19 +1,24 @@
-"""Where the folder of a run may be, and how it is made."""
+"""Where the folder of a run may be, and how it takes the place of what was there."""
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OutputError
-from impasto.folders.names import SETTINGS_FILE
+from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
 from impasto.tasks.spec import RunSpec
+
+BEFORE = ".impasto-before"  # inside a folder: what was there, until there is something else to show
+SYSTEM = ("lost+found", BEFORE)  # entries that are nobody's results: file systems put the first into each new volume
 
 
 def default_folder(task: str, pictures: Sequence[Path]) -> Path:
     """runs/TASK-PICTURE…, with a number where that exists: never a folder in use."""
     name = folder_name(task, pictures)
     folder, number = Path("runs") / name, 1
-    while folder.exists():
+    while os.path.lexists(folder):
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
@@ -28,19 +33,20 @@ def folder_name(task: str, pictures: Sequence[Path]) -> str:
 def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
     """Refuse a place that is taken; with `force` only what is no run folder or holds a file of the spec's.
 
-    Raises OutputError.
+    An empty folder serves. Raises OutputError.
     """
     try:
-        taken, is_folder = folder.exists(), folder.is_dir()
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is a file; name a folder with --out")
+        if not entries(folder) and not (folder / BEFORE).exists():
+            return
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
-    if not taken:
-        return
-    if not is_folder:
-        raise OutputError(f"{folder} is a file; name a folder with --out")
     if not force:
         raise OutputError(f"{folder} exists already; name another folder with --out, or replace it with --force")
-    if any(folder.iterdir()) and not (folder / SETTINGS_FILE).is_file():
+    if not (folder / SETTINGS_FILE).is_file() and not (folder / BEFORE).exists():
         raise OutputError(f"{folder} is not the folder of a run and is not replaced; name another with --out")
     for file in _files(spec):
         if file.resolve().is_relative_to(folder.resolve()):
@@ -54,12 +60,92 @@ def _files(spec: RunSpec) -> list[Path]:
     return [path for path in named if path is not None and path.is_file()]
 
 
-def make_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
-    """Make it afresh. Raises OutputError where it is taken (see `check_folder`) or cannot be made."""
-    check_folder(folder, spec, force=force)
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, without what a file system or impasto has put there for itself."""
+    return [entry for entry in folder.iterdir() if entry.name not in SYSTEM]
+
+
+def make_folder(out: Path | None, spec: RunSpec, *, force: bool) -> Path:
+    """Make the folder of a run, by default `default_folder`, with an empty one for checkpoints, and return it.
+
+    What it held is put aside: see `giving_way`. Of two processes that ask for the same at once one has the folder; by
+    default the other has the next. Raises OutputError if the folder is taken (see `check_folder`) or cannot be made.
+    """
+    folder = out or default_folder(spec.task, spec.pictures)
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        while out is None:
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                folder = default_folder(spec.task, spec.pictures)
+        check_folder(folder, spec, force=force)
+        folder.mkdir(parents=True, exist_ok=True)
+        put_aside(folder)
+        (folder / FOLDER).mkdir()
+    except FileExistsError:
+        raise OutputError(f"{folder} is taken by another run at this moment; name another with --out") from None
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
+    return folder
+
+
+def put_aside(folder: Path) -> None:
+    """Hide what a folder holds inside itself; the folder stays, as a volume or a working directory must.
+
+    Raises OSError if something cannot be moved, with all in its place again.
+    """
+    held, before = entries(folder), folder / BEFORE
+    if before.exists() and not has_something(folder):
+        _remove(held)  # of a run that was killed before it had something to show: what was there before is kept
+        return
+    shutil.rmtree(before, ignore_errors=True)
+    if not held:
+        return
+    before.mkdir()
+    try:
+        for entry in held:
+            entry.rename(before / entry.name)
+    except OSError:
+        _bring_back(folder)
+        raise
+
+
+@contextmanager
+def giving_way(folder: Path) -> Iterator[None]:
+    """What was put aside in a folder is removed at the end, or is back if there is nothing new to show."""
+    try:
+        yield
+    finally:
+        if is_as_before(folder):
+            _remove(entries(folder))
+            _bring_back(folder)
+        shutil.rmtree(folder / BEFORE, ignore_errors=True)
+        if not (folder / SETTINGS_FILE).exists():
+            with suppress(OSError):
+                (folder / FOLDER).rmdir()  # an empty one, of a run that could not even write its settings
+
+
+def is_as_before(folder: Path) -> bool:
+    """Whether a folder still has what was put aside and nothing to show in its place."""
+    return (folder / BEFORE).is_dir() and not has_something(folder)
+
+
+def has_something(folder: Path) -> bool:
+    """Whether a folder has a step of a run, or of one of its runs."""
+    found = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{METRICS}"))
+    return any(path.relative_to(folder).parts[0] != BEFORE and path.stat().st_size > 0 for path in found)
+
+
+def _bring_back(folder: Path) -> None:
+    for entry in (folder / BEFORE).iterdir():
+        entry.rename(folder / entry.name)
+    (folder / BEFORE).rmdir()
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

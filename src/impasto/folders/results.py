@@ -9,9 +9,12 @@ from typing import Any
 from impasto.errors import ClusterError, DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
 from impasto.files import save_json
 from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY
-from impasto.images.files import from_pillow, load_image, save_image, to_pillow
+from impasto.folders.places import is_as_before
+from impasto.images.colours import from_pillow
+from impasto.images.curves import save_curves
+from impasto.images.files import load_image, save_image, to_pillow
 from impasto.images.image import Image, Picture, resize, size_of, size_with_long_side
-from impasto.images.sheets import contact_sheet, save_curves
+from impasto.images.sheets import contact_sheet
 from impasto.objectives.criterion import Losses
 from impasto.synthesis.loop import Iterate
 from impasto.tasks.parts import Part
@@ -134,10 +137,14 @@ def sentence_for_folder(folder: Path, cluster: str | None) -> Iterator[None]:
 
 
 def _so_far(folder: Path) -> str:
+    if is_as_before(folder):
+        return f"; {folder} is as it was"
     return f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
 
 
 def _way_on(folder: Path, cluster: str | None) -> str:
+    if is_as_before(folder):
+        return ""
     if not (folder / SETTINGS_FILE).is_file():
         return "; nothing is there to go on with, start again"
     return f"; go on with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"

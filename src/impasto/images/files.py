@@ -1,56 +1,47 @@
-"""Picture files to tensors and back; only here are orientation, colour profiles and transparency settled."""
+"""Picture files to tensors and back; orientation, colours and transparency are settled here and nowhere else."""
 
 import io
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from PIL import ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from impasto.errors import ImageError, OutOfMemoryError, OutputError
 from impasto.files import write_bytes
+from impasto.images.colours import BAND, SRGB, to_srgb
 from impasto.images.image import Alpha, Image, Picture
+from impasto.images.opening import open_picture, require_file, to_first_frame, undisturbed, upright
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-_BAND = 256  # rows of a large picture that are converted at a time
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     """Read any format that Pillow knows; the first frame of an animation.
 
-    The EXIF orientation is applied, an embedded ICC profile (CMYK ones too) is converted to sRGB, grey, palette and
-    16-bit pictures become RGB. Fully transparent pixels have no colour of their own: they take the mean of the others.
+    The EXIF orientation is applied, an embedded ICC profile (CMYK ones too) or a PNG's gamma is converted to sRGB,
+    grey, palette and 16-bit pictures become RGB. White of a float TIFF is 1, 255 or 65535: `white_of_floats` in
+    images/depths.py tells how it is found. Fully transparent pixels have no colour of their own:
+    they take the mean of the others.
 
     Where a small version will do, `least_px` lets a JPEG file be decoded at a half, quarter or eighth of its size, its
     long side still at least that: several times faster.
 
-    Raises ImageError: no such file, a directory, not a picture, damaged, or more than MAX_PIXELS pixels;
-    OutOfMemoryError where it does not fit.
+    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, or more than
+    MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
     """
     path = Path(path)
     try:
-        if not path.exists():
-            raise ImageError(f"there is no file {path}")
-        if path.is_dir():
-            raise ImageError(f"{path} is a folder; a picture file is needed")
-        with open_picture(path) as file:
-            width, height = file.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"{path} has {width} × {height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read, "
-                    "so scale it down first"
-                )
-            file.seek(0)
-            if least_px is not None:
-                scale = least_px / max(width, height)
-                file.draft(None, (round(width * scale), round(height * scale)))
-            upright = ImageOps.exif_transpose(file)
-            rgb, alpha = _to_srgb(upright)
+        require_file(path)
+        try:
+            rgb, alpha = _read(path, least_px)
+        except (Warning, PillowImage.DecompressionBombError):  # of the host's making
+            with undisturbed():
+                rgb, alpha = _read(path, least_px)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -58,10 +49,28 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     except Exception as error:  # on damaged files decoders raise OSError, SyntaxError, RuntimeError, struct.error …
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise OutOfMemoryError(f"there is not enough memory to read {path}; scale it down first") from None
+        if isinstance(error, OSError) and error.errno:
+            raise ImageError(f"{path} cannot be read: {error.strerror}") from None
         raise ImageError(f"{path} cannot be read as a picture: {error}") from None
     if alpha is not None:
         rgb = _colour_transparent_pixels(rgb, alpha)
     return Picture(rgb, alpha)
+
+
+def _read(path: Path, least_px: int | None) -> tuple[Image, Alpha | None]:
+    """What a file shows. Raises ImageError if it is too large, and what decoders raise."""
+    with open_picture(path) as file:
+        width, height = file.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{path} has {width} × {height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read, "
+                "so scale it down first"
+            )
+        to_first_frame(file)
+        if least_px is not None:
+            scale = least_px / max(width, height)
+            file.draft(None, (round(width * scale), round(height * scale)))
+        return to_srgb(upright(file), dict(getattr(file, "tag_v2", {})))
 
 
 def load_image(path: str | Path) -> Image:
@@ -84,7 +93,7 @@ def save_image(image: Image, path: str | Path, *, alpha: Alpha | None = None, se
     picture = to_pillow(image)
     if alpha is not None and ending not in (".jpg", ".jpeg"):
         picture.putalpha(PillowImage.fromarray(_to_bytes(alpha)[..., 0]))
-    options: dict[str, Any] = {"icc_profile": _SRGB.tobytes()}
+    options: dict[str, Any] = {"icc_profile": SRGB.tobytes()}
     if ending == ".png":
         text = PngImagePlugin.PngInfo()
         text.add_text("Software", "impasto")
@@ -118,73 +127,16 @@ def to_pillow(image: Image) -> PillowImage.Image:
     return PillowImage.fromarray(_to_bytes(image))
 
 
-def from_pillow(picture: PillowImage.Image) -> Image:
-    """An image of an 8-bit RGB picture."""
-    array = np.asarray(picture.convert("RGB"))
-    image = torch.empty(1, 3, *array.shape[:2])
-    for top in range(0, array.shape[0], _BAND):  # so that large pictures need no second copy in float
-        band = array[top : top + _BAND].astype(np.float32) / 255
-        image[0, :, top : top + _BAND] = torch.from_numpy(band).permute(2, 0, 1)
-    return image
-
-
-def open_picture(path: str | Path) -> PillowImage.Image:
-    """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead."""
-    limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
-    try:
-        return PillowImage.open(path)
-    finally:
-        PillowImage.MAX_IMAGE_PIXELS = limit
-
-
-def _to_srgb(picture: PillowImage.Image) -> tuple[Image, Alpha | None]:
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        return _deep_grey(picture), None
-    profile = picture.info.get("icc_profile")
-    alpha = None
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        alpha = torch.from_numpy(np.asarray(rgba.getchannel("A"), dtype=np.float32) / 255)[None, None]
-        picture = picture.convert("L") if picture.mode in ("L", "LA") else rgba.convert("RGB")  # as its profile has it
-    elif picture.mode in ("P", "1", "HSV", "YCbCr"):
-        picture = picture.convert("RGB")
-    if profile and picture.mode in ("RGB", "L", "CMYK", "LAB"):
-        picture = _apply_profile(picture, profile)
-    return from_pillow(picture), alpha
-
-
-def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Image:
-    """Convert from the embedded profile; one that is broken or of another colour space is as good as none."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(picture, source, _SRGB, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture
-    return cast(PillowImage.Image, converted)
-
-
-def _deep_grey(picture: PillowImage.Image) -> Image:
-    """Grey of 16 or 32 bits; Pillow's own conversion to RGB would clip it at 255."""
-    array = np.asarray(picture)
-    values: np.ndarray[Any, np.dtype[Any]] = array.astype(np.float32)
-    if np.issubdtype(array.dtype, np.integer):
-        values = values / 65535
-    elif values.max(initial=0) > 1:
-        values = values / 255
-    grey = torch.from_numpy(np.nan_to_num(values).astype(np.float32)).clamp(0, 1)[None, None]
-    return grey.expand(1, 3, *grey.shape[-2:]).contiguous()
-
-
 def _colour_transparent_pixels(image: Image, alpha: Alpha) -> Image:
     total = alpha.sum()
-    mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else torch.ones(1, 3, 1, 1)
+    mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else torch.ones_like(image[:, :, :1, :1])
     return torch.where(alpha > 0, image, mean)
 
 
 def _to_bytes(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     pixels = image.detach()[0].permute(1, 2, 0)
-    found = torch.empty(pixels.shape, dtype=torch.uint8)
-    for top in range(0, len(pixels), _BAND):
-        band = pixels[top : top + _BAND].to("cpu", torch.float32)
-        found[top : top + _BAND] = band.clamp(0, 1).mul_(255).round_()
+    found = torch.empty(pixels.shape, dtype=torch.uint8, device="cpu")
+    for top in range(0, len(pixels), BAND):
+        band = pixels[top : top + BAND].to("cpu", torch.float32)
+        found[top : top + BAND] = band.clamp(0, 1).mul_(255).round_()
     return found.numpy()

@@ -1,14 +1,10 @@
-"""Pictures about results: contact sheets with captions, and loss curves."""
+"""Contact sheets: pictures side by side with captions."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
 
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
-
-from impasto.files import write_bytes
 
 PAPER, INK, MUTED = "#ffffff", "#1b1b1b", "#6b6b6b"
 
@@ -44,24 +40,3 @@ def contact_sheet(
 def _within(picture: PillowImage.Image, width: int, height: int) -> PillowImage.Image:
     factor = min(width / picture.width, height / picture.height)
     return picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
-
-
-def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:
-    """Losses over steps as a PNG with a logarithmic axis, one line for each name."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: half a second
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, values in curves.items():
-        steps = [step for step, value in enumerate(values, start=1) if value > 0]
-        width = 2.4 if name == "total" else 1.3
-        axes.plot(steps, [value for value in values if value > 0], label=name, linewidth=width)
-    axes.set(yscale="log", xlabel="step", ylabel="weighted loss", title=title)
-    axes.grid(visible=True, which="both", alpha=0.2)
-    if any(value > 0 for values in curves.values() for value in values):
-        axes.legend(frameon=False, fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())

@@ -14,7 +14,8 @@ from PIL import Image as PillowImage
 
 from impasto.errors import ImageError
 from impasto.folders.records import Frame
-from impasto.images.files import load_picture, open_picture, to_pillow
+from impasto.images.files import load_picture, to_pillow
+from impasto.images.opening import open_picture
 
 QUALITY = 82
 LARGE_PX, MEDIUM_PX, SMALL_PX = 1024, 448, 192  # a picture that stands alone, one of several, one of a grid

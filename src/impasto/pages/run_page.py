@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from impasto.errors import ImageError, RunFolderError
 from impasto.folders.names import PAGE
 from impasto.folders.records import PictureRecord, RunRecord, read_run
-from impasto.images.files import open_picture
+from impasto.images.opening import open_picture
 from impasto.networks.catalogue import NETWORKS
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table
 from impasto.pages.rendering import render, save_page

@@ -45,13 +45,15 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
         pictures = [load_picture(path) for path in spec.pictures]
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
-        readers = [_precise_enough(part, network, precise, settings) for part in parts]
+        helper = None if crew is None else CrewHelper(crew)
         plans = [
             replace(
-                plan_memory(part.composition.objective, reader, allowed, settings),
-                helper=None if crew is None else CrewHelper(crew),
+                plan_memory(
+                    part.composition.objective, _precise_enough(part, network, precise, settings), allowed, settings
+                ),
+                helper=helper,
             )
-            for part, reader in zip(parts, readers, strict=True)
+            for part in parts
         ]
         plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
         for part, plan in zip(parts, plans, strict=True):

@@ -15,9 +15,11 @@ from rich.text import Text
 
 from impasto.events import print_json
 from impasto.files import write_bytes
+from impasto.folders.names import frame_files
 from impasto.images.animations import animation_frame, frame_steps, save_animation
-from impasto.images.files import open_picture, to_pillow
+from impasto.images.files import to_pillow
 from impasto.images.image import Image, size_of
+from impasto.images.opening import open_picture
 from impasto.synthesis.loop import Iterate
 
 
@@ -105,7 +107,7 @@ class Frames:
         self._first = first if count == 1 else None
         self._last = after
         (folder / "frames").mkdir(parents=True, exist_ok=True)
-        self._steps = {int(path.stem) for path in (folder / "frames").glob("[0-9]*.jpg")}
+        self._steps = {int(path.stem) for path in frame_files(folder / "frames")}
         for step in self._steps - {step for step in self._wanted if after is not None and step <= after[0]}:
             self._drop(step)
         if count > 1:

@@ -1,7 +1,6 @@
 """Going on with a run that was ended: what its folder holds, whether it is still the same run, and a clean cut."""
 
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 
 from impasto.errors import DivergedError, RunFolderError, SpecError
-from impasto.files import write_bytes
+from impasto.files import HALF, write_bytes
 from impasto.folders.checkpoints import Checkpoint, checkpoint_files, newest_checkpoint
-from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE, SUMMARY, place_of
+from impasto.folders.names import FOLDER, FRAMES, METRICS, SETTINGS_FILE, SUMMARY, place_of, remove_part
 from impasto.folders.records import Line, read_lines, read_summary, require_run_folder
 from impasto.folders.results import Summary
 from impasto.folders.specfiles import SpecFile, read_spec
@@ -128,11 +127,14 @@ def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
     for number, name in enumerate(names):
         place = place_of(folder, names, name)
         if number > done and len(names) > 1 and place.is_dir():
-            shutil.rmtree(place)
+            remove_part(place)
         elif number == done:
             (place / SUMMARY).unlink(missing_ok=True)
     for place in {folder, folder / FOLDER, *(place_of(folder, names, name) for name in names)}:
-        for left in [*place.glob(".*.*"), *place.glob("frames/.*.*")]:  # half written when the run was killed
+        for left in [
+            *place.glob(f".*{HALF}"),
+            *place.glob(f"{FRAMES}/.*{HALF}"),
+        ]:  # half written when the run was killed
             left.unlink()
     return replace(past, lines=[line for line in past.lines if stays(line)])
 

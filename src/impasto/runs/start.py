@@ -9,8 +9,8 @@ from impasto.errors import RunFolderError
 from impasto.events import Show
 from impasto.extras import TrackerName, import_tracker
 from impasto.files import write_bytes
-from impasto.folders.names import FOLDER, SETTINGS_FILE
-from impasto.folders.places import check_folder, default_folder, make_folder
+from impasto.folders.names import SETTINGS_FILE
+from impasto.folders.places import check_folder, default_folder, giving_way, make_folder
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
 from impasto.folders.specfiles import fingerprint, located
@@ -46,15 +46,13 @@ def run(
     for name in track:
         import_tracker(name)
     require_video(spec.settings, mp4)
-    folder = out or default_folder(spec.task, spec.pictures)
-    check_folder(folder, spec, force=force)
+    check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
     with crew_at(cluster, spec.settings) as crew:
         prepared = prepare(spec, spec.settings.threads, None, memory_share, crew)
-        make_folder(folder, spec, force=force)
+        folder = make_folder(out, spec, force=force)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
-        with sentence_for_folder(folder, cluster):
+        with giving_way(folder), sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
-            (folder / FOLDER).mkdir()
             run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
     return folder
 
@@ -93,7 +91,7 @@ def resume(
         require_same(folder, found.provenance, provenance(spec, prepared.network))
         with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(toml), prepared.network.device)
-        with sentence_for_folder(folder, cluster):
+        with giving_way(folder), sentence_for_folder(folder, cluster):
             past = cut_back(folder, names, past)
             if share < before:
                 toml = with_memory(toml, prepared.plans[0].limits.memory, share)

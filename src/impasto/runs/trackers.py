@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 
 from impasto.extras import TrackerName, import_tracker
 from impasto.folders.names import ANIMATION, CURVES, RESULT, SETTINGS_FILE
-from impasto.images.files import open_picture
+from impasto.images.opening import open_picture
 
 PROJECT = "impasto"
 

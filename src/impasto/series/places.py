@@ -1,11 +1,11 @@
 """Where the folder of several runs may be."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.files import write_bytes
+from impasto.folders.places import BEFORE, entries, put_aside
 
 
 def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, force: bool) -> bool:
@@ -18,13 +18,13 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
     try:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; name a folder with --out")
-        if not folder.exists() or not any(folder.iterdir()):
+        if not folder.exists() or (not entries(folder) and not (folder / BEFORE).exists()):
             return True
     except OSError as error:
         raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from None
-    if not (folder / file).is_file():
+    if not (folder / file).is_file() and not (folder / BEFORE).exists():
         raise OutputError(f"{folder} is not the folder of a {what}; name another with --out")
-    if not force and (folder / file).read_bytes() == about.encode():
+    if not force and (folder / file).is_file() and (folder / file).read_bytes() == about.encode():
         return False
     if not force:
         raise OutputError(
@@ -38,11 +38,14 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
 
 
 def take_folder(folder: Path, file: str, about: str, *, fresh: bool) -> None:
-    """Make the folder, in place of what is there where it is to be `fresh`, with `about` in its file."""
+    """Make the folder, with `about` in its file; if it is to be `fresh`, what it held is put aside: see `giving_way`.
+
+    Raises OutputError.
+    """
     try:
-        if fresh and folder.exists():
-            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            put_aside(folder)
         write_bytes(folder / file, about.encode())
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None

@@ -10,9 +10,10 @@ from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, Spe
 from impasto.events import Show, print_json
 from impasto.files import sha256
 from impasto.folders.names import RESULT
-from impasto.folders.places import folder_name
+from impasto.folders.places import folder_name, giving_way
 from impasto.folders.specfiles import spec_toml
-from impasto.images.files import from_pillow, load_image, load_picture, save_image, to_pillow
+from impasto.images.colours import from_pillow
+from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.series.members import announce, check_all, finished, make
@@ -97,18 +98,19 @@ def run_sweep(
     check_all([cell.spec for cell in left], pictures)
     take_folder(folder, SWEEP_FILE, about, fresh=fresh)
     failures: list[ImpastoError] = []
-    for number, cell in enumerate(cells, start=1):
-        if cell not in left:
-            continue
-        announce(number, len(cells), cell.name, cell.words, show)
-        try:
-            make(cell.spec, folder / cell.name, hashes, show)
-        except DivergedError as error:
-            failures.append(error)
-        except (ImpastoError, KeyboardInterrupt) as error:
-            words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
-            kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
-            raise kind(f"{words}; the same command goes on with {folder}") from None
+    with giving_way(folder):
+        for number, cell in enumerate(cells, start=1):
+            if cell not in left:
+                continue
+            announce(number, len(cells), cell.name, cell.words, show)
+            try:
+                make(cell.spec, folder / cell.name, hashes, show)
+            except DivergedError as error:
+                failures.append(error)
+            except (ImpastoError, KeyboardInterrupt) as error:
+                words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
+                kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
+                raise kind(f"{words}; the same command goes on with {folder}") from None
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
         _show_together(done, variations, folder)

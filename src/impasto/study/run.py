@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from impasto.errors import InterruptedRunError
 from impasto.events import Show, print_json
 from impasto.files import sha256, write_bytes
-from impasto.folders.places import folder_name
+from impasto.folders.places import folder_name, giving_way
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
@@ -44,8 +44,9 @@ def run_study(study: Study, out: Path | None = None, *, force: bool = False, sho
     check_all([part.spec for part in study.parts if part.name not in records], pictures)
     take_folder(folder, STUDY_FILE, about, fresh=fresh)
     try:
-        profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-        _make_parts(study, folder, records, profile, hashes, show)
+        with giving_way(folder):
+            profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
+            _make_parts(study, folder, records, profile, hashes, show)
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command goes on with {folder}") from None
     if show == "json":

@@ -14,6 +14,7 @@ import torch
 from impasto.errors import OutOfMemoryError
 from impasto.images.image import Size, size_with_long_side
 from impasto.machine import free_memory, in_use
+from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective

@@ -1,0 +1,49 @@
+"""Greys of 16 and 32 bits and of floats: which number is white, and which is black."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+
+BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags; source: TIFF 6.0, section 8 and page 80
+UNSIGNED = 1  # the value of SAMPLE_FORMAT, also if it is not there
+Grey = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def is_deep(picture: PillowImage.Image) -> bool:
+    """Whether a picture is a grey that Pillow's own conversion to RGB would clip at 255."""
+    return picture.mode.startswith("I;16") or picture.mode in ("I", "F")
+
+
+def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
+    """Values of a deep grey in [0, 1], height × width; `tags` are a TIFF's, else empty.
+
+    White is the largest number of a TIFF's bits, else 65535; of 32 bits if a value is larger. If a TIFF says that
+    white is zero, values count down from there. Floats have no such number: see `white_of_floats`.
+    Raises ValueError if a value is not finite.
+    """
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        white: float = white_of_floats(values)
+    else:
+        bits, unsigned = int(tags.get(BITS_PER_SAMPLE, (16,))[0]), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
+        if picture.mode == "I" and bits == 32 and unsigned:
+            values = values.view(np.uint32)  # Pillow's mode has a sign, by which light greys would be negative
+        if bits == 32 and values.max(initial=0) <= 65535:
+            bits, unsigned = 16, True
+        white = 2.0 ** (bits if unsigned else bits - 1) - 1
+    grey = (values / white).clip(0, 1).astype(np.float32)
+    return 1 - grey if tags.get(WHITE_IS_ZERO) == 0 else grey
+
+
+def white_of_floats(values: np.ndarray[Any, np.dtype[Any]]) -> float:
+    """Which of 1, 255 and 65535 is white: the one whose range the lighter values fill.
+
+    One value in a hundred may be lighter, as highlights and what sharpening adds are. White is 1 up to 16 for the
+    lightest of the others (pictures of more than four stops above white are rarer than those of 255 levels and as
+    dark), 255 up to 510, else 65535. Raises ValueError if a value is not finite.
+    """
+    if lost := int(np.count_nonzero(~np.isfinite(values))):
+        raise ValueError(f"{lost} of its {values.size} values are not finite; replace them first, by black for example")
+    light = float(np.quantile(values, 0.99))
+    return 1.0 if light <= 16 else 255.0 if light <= 2 * 255 else 65535.0
