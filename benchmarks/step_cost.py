@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,19 +19,20 @@ from torch import nn
 
 from impasto import TransferSettings, load_image, open_network, resize, single, synthesise, transfer
 from impasto.networks.network import Network
+from impasto.networks.steps import Convolution, Rectifier
 
 
 def bare(network: Network, deepest: str) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for layer in network.layers[: network.index(deepest) + 1]:
-        if layer.startswith("conv"):
-            weight = network.weights[f"{layer}.weight"]
+    for layer in islice(network.layers.values(), list(network.layers).index(deepest) + 1):
+        if isinstance(layer.step, Convolution):
+            weight, bias = layer.step.weight, layer.step.bias
+            assert bias is not None
             convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-            convolution.weight = nn.Parameter(weight)
-            convolution.bias = nn.Parameter(network.weights[f"{layer}.bias"])
+            convolution.weight, convolution.bias = nn.Parameter(weight), nn.Parameter(bias)
             layers.append(convolution)
         else:
-            layers.append(nn.ReLU(inplace=True) if layer.startswith("relu") else nn.MaxPool2d(2))
+            layers.append(nn.ReLU(inplace=True) if isinstance(layer.step, Rectifier) else nn.MaxPool2d(2))
     return nn.Sequential(*layers).requires_grad_(False)
 
 
@@ -40,7 +42,7 @@ def measure(size_px: int, rounds: int) -> dict[str, Any]:
     painting = load_image(EXAMPLES / "church-at-auvers.webp")
     network = open_network("vgg16", padding="replicate")
     composition = replace(transfer(photo, [painting], TransferSettings(size=size_px)), schedule=single(size, 10**6))
-    plain = bare(network, max(composition.objective.layers(), key=network.index))
+    plain = bare(network, max(composition.objective.layers(), key=list(network.layers).index))
     steps = synthesise(composition, network)
     counted = next(steps).evaluations
 

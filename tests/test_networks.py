@@ -17,7 +17,7 @@ from impasto.files import bundled
 from impasto.machine import find_device, find_precision
 from impasto.networks.catalogue import NETWORKS, open_network
 from impasto.networks.network import Network, Padding, Pooling
-from impasto.networks.vgg import vgg
+from impasto.networks.steps import AveragePool, Convolution, MaxPool
 
 BLOCKS = (
     ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"),
@@ -130,10 +130,13 @@ def test_the_picture_itself_is_a_layer(tiny: Network) -> None:
 
 
 def test_it_reads_no_further_than_it_must() -> None:
-    weights = {key: tensor for key, tensor in tiny_weights().items() if key.startswith("conv1")}
-    network = vgg("cut", weights, convolutions=(2, 2), precision="float64", device="cpu")
+    network = make_tiny()
+    step = network.layers["conv2_1"].step
+    assert isinstance(step, Convolution)
+    unfit = replace(network.layers["conv2_1"], step=Convolution(step.weight[:, :1]))
+    network = replace(network, layers={**network.layers, "conv2_1": unfit})
     assert network(random_image(8, 8), ["relu1_2", "pool1"])["pool1"].shape == (1, 5, 4, 4)
-    with pytest.raises(KeyError, match="conv2_1"):
+    with pytest.raises(RuntimeError, match="channels"):
         network(random_image(8, 8), ["conv2_1"])
 
 
@@ -142,7 +145,10 @@ def test_weights_take_no_gradient(plain: Network, photo: Tensor) -> None:
     plain(image, ["conv2_1"])["conv2_1"].sum().backward()
     assert image.grad is not None
     assert image.grad.abs().max() > 0
-    assert all(not tensor.requires_grad and tensor.grad is None for tensor in plain.weights.values())
+    for layer in plain.layers.values():
+        if isinstance(layer.step, Convolution):
+            assert not layer.step.weight.requires_grad
+            assert layer.step.weight.grad is None
 
 
 # Precision and device ------------------------------------------------------------------------------------------------
@@ -303,8 +309,9 @@ def test_weights_of_the_users(tmp_path: Path, narrow: dict[str, Tensor]) -> None
     save_file(halves | {"fc6.weight": torch.ones(3, 3), "fc6.bias": torch.ones(3)}, tmp_path / "file")
     network = open_network("vgg16", weights=tmp_path / "file", precision="float32", device="cpu")
     assert network(torch.full((1, 3, 32, 32), 0.6), ["pool5"])["pool5"].shape == (1, 2, 1, 1)
-    assert set(network.weights) == set(narrow)  # no classifier
-    assert all(tensor.dtype == torch.float32 for tensor in network.weights.values())
+    found = NETWORKS["vgg16"].load_weights(tmp_path / "file")
+    assert set(found) == set(narrow)  # no classifier
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
 
 
 @pytest.mark.parametrize(
@@ -362,5 +369,7 @@ def test_unknown_networks() -> None:
 
 def test_a_network_is_data(tiny: Network) -> None:
     image = random_image(9, 9)
-    averaged = replace(tiny, pooling="average")
+    pools = [layer for layer in tiny.layers.values() if isinstance(layer.step, MaxPool)]
+    averages = {layer.name: replace(layer, step=AveragePool()) for layer in pools}
+    averaged = replace(tiny, layers={**tiny.layers, **averages})
     assert torch.equal(averaged(image, ["pool2"])["pool2"], make_tiny(pooling="average")(image, ["pool2"])["pool2"])

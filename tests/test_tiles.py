@@ -5,8 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from impasto.amounts import parse_memory
 from impasto.errors import ImageError, SpecError
 from impasto.images.image import Size
 from impasto.machine import Precision
+from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.vgg import vgg, vgg_layers
 from impasto.objectives.criterion import Criterion
@@ -38,14 +38,19 @@ from impasto.tasks.settings import InvertSettings
 from impasto.tiles.budget import Limits, MemoryPlan, lessened
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.reading import feature_error
-from impasto.tiles.windows import cut, grid_px, margin_px, reach_px
+from impasto.tiles.windows import cut, grid_px, margin_px
 
 DEPTHS = (2, 2, 3, 3, 3)
 LAYERS = tuple(layer for layer in vgg_layers(DEPTHS) if layer != "pool5")
 RECTIFIED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
-def narrow(precision: Precision = "float64", pooling: Pooling = "max", padding: Padding = "zero") -> Network:
+def narrow(
+    precision: Precision = "float64",
+    pooling: Pooling = "max",
+    padding: Padding = "zero",
+    change: Callable[[Tensor], Tensor] = torch.clone,
+) -> Network:
     """VGG-16 with four filters a layer: as deep as the real one and quick in float64."""
     generator = torch.Generator().manual_seed(5)
     weights, channels = {}, 3
@@ -54,6 +59,7 @@ def narrow(precision: Precision = "float64", pooling: Pooling = "max", padding: 
             weights[f"{layer}.weight"] = torch.randn(4, channels, 3, 3, generator=generator) * (2 / 9 / channels) ** 0.5
             weights[f"{layer}.bias"] = torch.rand(4, generator=generator)
             channels = 4
+    weights = {key: change(value) for key, value in weights.items()}
     return vgg(
         "narrow", weights, convolutions=DEPTHS, pooling=pooling, padding=padding, precision=precision, device="cpu"
     )
@@ -150,9 +156,9 @@ def test_against_autograd() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_the_real_network(plain: Network, precision: Precision) -> None:
+def test_the_real_network(precision: Precision) -> None:
     dtype = torch.float64 if precision == "float64" else torch.float32
-    network = replace(plain, weights={key: value.to(dtype) for key, value in plain.weights.items()})
+    network = open_network("vgg16", precision=precision, device="cpu")
     size = (37, 90)
     objective = everything(size, dtype)
     within = 1e-9 if precision == "float64" else 1e-4
@@ -188,14 +194,13 @@ def test_feature_errors_in_tiles() -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_reach_is_what_a_position_sees(layer: str) -> None:
     """With positive weights and average pooling all that a position sees has a gradient."""
-    network = narrow(pooling="average")
-    network = replace(network, weights={key: value.abs() for key, value in network.weights.items()})
+    network = narrow(pooling="average", change=torch.abs)
     image = random_image(208, 16, 1).requires_grad_()
     maps = network(image, [layer])[layer]
     position, stride = maps.shape[2] // 2, network.stride(layer)
     (gradient,) = torch.autograd.grad(maps[0, :, position].sum(), image)
     seen = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
-    reach = reach_px(network, layer)
+    reach = network.reach_px(layer)
     assert int(seen.min()) == position * stride - reach
     assert int(seen.max()) == (position + 1) * stride - 1 + reach
 

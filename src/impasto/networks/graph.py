@@ -21,7 +21,7 @@ def plan(layers: Mapping[str, Layer], wanted: Collection[str]) -> Plan:
     A rectifier whose map only a pooling needs becomes one step with the pooling.
     """
     needed = set(wanted)
-    for layer in reversed(layers.values()):
+    for layer in reversed([*layers.values()]):
         if layer.name in needed:
             needed.update(layer.reads)
     chosen = [layer for layer in layers.values() if layer.name in needed]

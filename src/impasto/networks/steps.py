@@ -170,7 +170,7 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class RectifiedMaxPool:
-    """A rectifier and a max pooling as one step: the whole map need not be rectified, and is passed once on the way back.
+    """A rectifier and a max pooling as one step: the map before is not rectified, and passed once on the way back.
 
     The largest value rectified is the largest of the rectified values.
     """
@@ -251,7 +251,7 @@ class Concatenate:
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
         """To each input the gradient of its own channels."""
-        parts = gradient.split([shape[1] for shape in past.shapes], dim=1)
+        parts = torch.split(gradient, [shape[1] for shape in past.shapes], dim=1)
         return [part.clone(memory_format=torch.channels_last) for part in parts]
 
 

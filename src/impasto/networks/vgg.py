@@ -13,7 +13,7 @@ from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
 from impasto.networks.network import Network, Padding, Pooling, Preprocess, Weights
 from impasto.networks.steps import AveragePool, Convolution, MaxPool
 
-POOLINGS = {"max": MaxPool(), "average": AveragePool()}
+POOLINGS: dict[Pooling, MaxPool | AveragePool] = {"max": MaxPool(), "average": AveragePool()}
 
 
 @dataclass(frozen=True)
