@@ -1,12 +1,11 @@
 """What a run needs before anything is written: its pictures, network and parts, and how each part fits into memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from impasto.amounts import parse_memory
 from impasto.cluster.crew import Crew
-from impasto.cluster.plan import CrewHelper
 from impasto.errors import SpecError
 from impasto.extras import import_video
 from impasto.images.files import load_picture
@@ -45,9 +44,7 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
         readers = [_precise_enough(part, network, precise, settings) for part in parts]
         plans = [
-            replace(
-                plan_memory(part.composition.objective, reader, allowed, settings), helper=crew and CrewHelper(crew)
-            )
+            plan_memory(part.composition.objective, reader, allowed, settings, crew)
             for part, reader in zip(parts, readers, strict=True)
         ]
         plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
