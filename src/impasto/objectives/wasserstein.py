@@ -19,8 +19,9 @@ class Wasserstein:
     """How far one normal distribution of features is from another, of which `mean_and_gram` gives the moments.
 
     The squared Wasserstein-2 distance, ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₂^½ Σ₁ Σ₂^½)^½), as a fraction of the
-    target's energy E‖f‖²: about 1 for found = 0. Both distributions are blurred by noise with `blur` times the mean energy of a
-    channel, because directions in which features hardly vary are mostly rounding, and their roots have no slope at 0.
+    target's energy E‖f‖²: about 1 for found = 0. Both distributions are blurred by noise with `blur` times the mean
+    energy of a channel, because directions in which features hardly vary are mostly rounding, and their roots have no
+    slope at 0.
     Source: Dowson & Landau 1982, equation 4. Departs: the blur; by eigenvalues, on the processor.
     """
 
@@ -88,7 +89,7 @@ def _normal(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _TraceOfRoot(torch.autograd.Function):
-    """tr((Rᵀ S R)^½) for a symmetric S, where the product's eigenvalues are not below `least`.
+    """tr((Rᵀ S R)^½) for a symmetric S, if the product's eigenvalues are not below `least`.
 
     The slope, ½ R (Rᵀ S R)^-½ Rᵀ, comes with the same eigenvectors; autograd would take twice as many products.
     """
