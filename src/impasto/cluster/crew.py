@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: asked for wherever there is room, and replaced where they are lost."""
+"""Workers on a Ray cluster: asked for wherever there is room, and replaced if they are lost."""
 
 import platform
 import re
@@ -16,7 +16,7 @@ import torch
 from impasto.cluster.worker import About, Equipment, TileWorker, identity
 from impasto.errors import ClusterError, ImpastoError, OutOfMemoryError
 
-PLACE_SECONDS = 120.0  # for a first worker, or another one where none is left
+PLACE_SECONDS = 120.0  # for a first worker, or another one if none is left
 GATHER_SECONDS = 30.0  # for all that the cluster has room for, at the beginning
 LOOK_SECONDS = 1.0
 LOSSES = 5  # of workers during one evaluation, or as many as there were at most
@@ -127,7 +127,7 @@ class Crew:
             return self._ray.put(content)
 
     def get(self, worker: Worker, reference: Any) -> Any:
-        """What a worker answers. Raises LostError where it is gone, the ImpastoError of what went wrong there."""
+        """What a worker answers. Raises LostError if the worker is gone, the ImpastoError of what went wrong there."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -207,7 +207,7 @@ class Crew:
 
 
 def shared_out(tiles: int, workers: Sequence[Worker], before: Mapping[int, Worker]) -> dict[int, Worker]:
-    """Which worker has which tile, as many each: as before where that is fair, so that little has to be sent again."""
+    """Which worker has which tile, as many each: as before if that is fair, so that little has to be sent again."""
     most = -(-tiles // len(workers))
     load = dict.fromkeys(workers, 0)
     owners: dict[int, Worker] = {}

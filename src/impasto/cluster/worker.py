@@ -113,7 +113,7 @@ class TileWorker:
         self._sum = _Sum(-1)
 
     def about(self) -> About:
-        """Open the network; say where that is and what may differ from other machines. Raises WeightsError."""
+        """Open the network; say on which machine, and what may differ from other machines. Raises WeightsError."""
         network = self._equipment.open(self._equipment.precision)
         self._networks[precision_of(network)] = network
         device = network.device

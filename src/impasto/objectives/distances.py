@@ -1,4 +1,4 @@
-"""How two representations of the same shape differ: a scalar that is 0 exactly where they are equal."""
+"""How two representations of the same shape differ: a scalar that is 0 exactly if they are equal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -87,5 +87,5 @@ def _mean(rows: Tensor) -> Tensor:
 
 
 def _rows(features: Tensor) -> Tensor:
-    """(positions, channels); no copy where channels lie innermost, as the network leaves them."""
+    """(positions, channels); no copy if channels lie innermost, as the network leaves them."""
     return features[0].permute(1, 2, 0).flatten(0, 1)

@@ -166,7 +166,7 @@ def style(
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
     """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError.
 
-    `reach_px` saves memory where pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
+    `reach_px` saves memory if pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
     """
     if not math.isfinite(weight):
         raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")

@@ -11,6 +11,8 @@ from impasto.tasks.parts import Part
 from impasto.tasks.spec import RunSpec
 from impasto.tiles.budget import MemoryPlan
 
+SIZES = ("size", "smallest", "style_scale")  # settings that make pictures larger
+
 
 def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) -> None:
     """Fail before anything is written: unknown layers, pictures too small, memory too short even for tiles."""
@@ -26,8 +28,9 @@ def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) 
         objective.require(network, first.size)
     except ImageError as error:
         height, width = first.size
-        sizes = [name for name in ("size", "smallest", "style_scale") if name in type(spec.settings).model_fields]
-        larger = " or ".join(f"--{name.replace('_', '-')}" for name in sizes)
+        larger = " or ".join(
+            f"--{name.replace('_', '-')}" for name in SIZES if name in type(spec.settings).model_fields
+        )
         raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
 
 

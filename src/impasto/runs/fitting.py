@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from impasto.cluster.crew import Crew
+from impasto.cluster.plan import CrewHelper
 from impasto.images.image import Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
@@ -12,9 +14,15 @@ from impasto.tasks.settings import Settings
 from impasto.tiles.budget import Limits, MemoryPlan
 
 
-def plan_memory(objective: Objective, network: Network, allowed: Limits, settings: Settings) -> MemoryPlan:
-    """How the objective is read within what is allowed, next to the optimiser that the settings ask for."""
-    return MemoryPlan(network, objective, allowed, 0 if settings.optimiser == "adam" else settings.history)
+def plan_memory(
+    objective: Objective, network: Network, allowed: Limits, settings: Settings, crew: Crew | None = None
+) -> MemoryPlan:
+    """How the objective is read within what is allowed, next to the optimiser that the settings ask for.
+
+    With a crew, its workers compute the tiles of large pictures.
+    """
+    history = 0 if settings.optimiser == "adam" else settings.history
+    return MemoryPlan(network, objective, allowed, history, None if crew is None else CrewHelper(crew))
 
 
 def within(part: Part, plan: MemoryPlan) -> Part:

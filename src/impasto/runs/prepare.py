@@ -1,12 +1,11 @@
 """What a run needs before anything is written: its pictures, network and parts, and how each part fits into memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from impasto.amounts import parse_memory
 from impasto.cluster.crew import Crew
-from impasto.cluster.plan import CrewHelper
 from impasto.errors import SpecError
 from impasto.extras import import_video
 from impasto.images.files import load_picture
@@ -45,15 +44,10 @@ def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float
         pictures = [load_picture(path) for path in spec.pictures]
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
-        helper = None if crew is None else CrewHelper(crew)
+        readers = [_precise_enough(part, network, precise, settings) for part in parts]
         plans = [
-            replace(
-                plan_memory(
-                    part.composition.objective, _precise_enough(part, network, precise, settings), allowed, settings
-                ),
-                helper=helper,
-            )
-            for part in parts
+            plan_memory(part.composition.objective, reader, allowed, settings, crew)
+            for part, reader in zip(parts, readers, strict=True)
         ]
         plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
         for part, plan in zip(parts, plans, strict=True):

@@ -156,7 +156,7 @@ def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler
 
 
 def _in_strips(prior: Prior, image: Image, gradient: Image | None) -> Tensor:
-    """The weighted penalty, strip by strip, its gradient added to `gradient` where there is one.
+    """The weighted penalty, strip by strip, its gradient added to `gradient` if there is one.
 
     A strip is taken with the rows below that its own rows look at, less what these rows are alone.
     """
