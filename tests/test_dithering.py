@@ -42,7 +42,7 @@ def test_probes_find_what_a_convolution_sees(plain: Network) -> None:
     assert (found - found.flip(0, 1).transpose(2, 3)).norm() < 1e-9 * found.norm()
 
 
-def test_shares_are_the_best_there_are(plain: Network) -> None:
+def test_coefficients_are_the_best_there_are(plain: Network) -> None:
     """No other movement of the values still to come makes the layer see less of an error."""
     alike = of_a_convolution(plain.weights["conv1_1.weight"])
     way = diffusion(alike)
@@ -55,7 +55,7 @@ def test_shares_are_the_best_there_are(plain: Network) -> None:
         return float(torch.einsum("pc,pqcd,qd->", error, energy, error))
 
     for colour in range(3):
-        best = way.shares[colour].double()
+        best = way.coefficients[colour].double()
         best[0, colour] = 1
         assert not best[0, :colour].any()
         unmoved = torch.zeros_like(best)
@@ -70,7 +70,7 @@ def test_shares_are_the_best_there_are(plain: Network) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (20, 33)])
 def test_levels_and_shapes(size: tuple[int, int]) -> None:
-    """Nothing is diffused where all shares are 0: then it is plain rounding, pixel by pixel."""
+    """Nothing is diffused if all coefficients are 0: then it is plain rounding, pixel by pixel."""
     image = random_image(*size, dtype=torch.float32)
     far = 4 * REACH + 1
     apart = torch.zeros(far, far, 3, 3, dtype=torch.float64)

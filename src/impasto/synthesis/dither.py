@@ -5,6 +5,7 @@ JᵀJ, averaged over positions: how alike the layer sees two changes so many pix
 rounded, and those still to come are moved so that together the layer sees as little of it as can be.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,17 +19,17 @@ from impasto.networks.passes import backward, forward
 from impasto.networks.steps import FeatureMap
 
 REACH = 7  # px: how far an error is diffused downwards and to either side
-MOST_PX = 512  # side of the part of a picture that is probed
+MOST_PX = 512  # side of the middle of a picture that is probed
 RIDGE = 1e-3  # of the mean energy, so that what the layer hardly sees does not take all
 LEVELS = 255
 Alikeness = Float[Tensor, "_down _across 3 3"]  # by offset, from -2 · REACH to 2 · REACH, and pair of colours
 
 
 class Diffusion(NamedTuple):
-    """Where an error goes: offsets (down, right) of pixels, the first one its own, and shares (from, pixel, to)."""
+    """Where an error goes: offsets (down, right) of pixels, the first its own, and how much there (from, pixel, to)."""
 
     offsets: tuple[tuple[int, int], ...]
-    shares: Float[Tensor, "3 _pixels 3"]
+    coefficients: Float[Tensor, "3 _pixels 3"]
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,17 @@ def alikeness(network: Network, image: Image, layer: str, probes: int, seed: int
     """
     height, width = size_of(image)
     top, left = max(0, height - MOST_PX) // 2, max(0, width - MOST_PX) // 2
-    part = image[:, :, top : top + MOST_PX, left : left + MOST_PX]
+    middle = image[:, :, top : top + MOST_PX, left : left + MOST_PX]
     generator = torch.Generator().manual_seed(seed)
 
     def noise(_: str, maps: FeatureMap, __: FeatureMap | None) -> FeatureMap:
         drawn = torch.randn(maps.shape, generator=generator)
         return drawn.to(maps).contiguous(memory_format=torch.channels_last)
 
-    height, width = size_of(part)
+    height, width = size_of(middle)
     far, total = 2 * REACH, torch.zeros(())
     for _ in range(probes):
-        found = backward(forward(network, part, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
+        found = backward(forward(network, middle, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
         spectrum = torch.fft.rfft2(found, s=(height + far, width + far))  # padded: nothing wraps around
         total = total + spectrum.conj()[:, None] * spectrum[None]
     by_offset = torch.fft.irfft2(total, s=(height + far, width + far)) / (probes * height * width)
@@ -80,7 +81,7 @@ def diffusion(alike: Alikeness) -> Diffusion:
     """What moves of the values still to come make best up for an error, for an error of each colour.
 
     Rounding one by one in this way is Babai's nearest plane (Combinatorica 6, 1986) for a lattice that is the same
-    everywhere; with a fixed table in place of these shares it is Floyd & Steinberg's error diffusion (1976).
+    everywhere; with a fixed table in place of these coefficients it is Floyd & Steinberg's error diffusion (1976).
     """
     offsets = tuple((y, x) for y in range(REACH + 1) for x in range(-REACH, REACH + 1) if y > 0 or x >= 0)
     far = alike.shape[0] // 2
@@ -90,11 +91,11 @@ def diffusion(alike: Alikeness) -> Diffusion:
     energy = together.permute(0, 2, 1, 3).reshape(count, count)
     energy = (energy + energy.T) / 2
     energy = energy + RIDGE * energy.diagonal().mean() * torch.eye(count, dtype=energy.dtype)
-    shares = torch.zeros(3, count, dtype=energy.dtype)
+    coefficients = torch.zeros(3, count, dtype=energy.dtype)
     for colour in range(3):  # red first, then green and blue of the same pixel
         later = slice(colour + 1, None)
-        shares[colour, later] = -torch.linalg.solve(energy[later, later], energy[later, colour])
-    return Diffusion(offsets, shares.reshape(3, -1, 3).float())
+        coefficients[colour, later] = -torch.linalg.solve(energy[later, later], energy[later, colour])
+    return Diffusion(offsets, coefficients.reshape(3, -1, 3).float())
 
 
 def diffuse(image: Image, way: Diffusion) -> Image:
@@ -103,24 +104,39 @@ def diffuse(image: Image, way: Diffusion) -> Image:
     Pixels that no error of one another can reach are rounded together: those of a slanting line.
     """
     height, width = size_of(image)
-    slant, wide = REACH + 1, width + 2 * REACH
+    wide = width + 2 * REACH
+    values, rounded = _padded(image, wide), torch.zeros(3, height * width)
+    steps = torch.tensor([y * wide + x for y, x in way.offsets[1:]])
+    for rows, columns in _lines(height, width):
+        here = rows * wide + columns + REACH
+        rounded[:, rows * width + columns], errors = _rounded(values[:, here], way)
+        moves = torch.einsum("cn,cpd->dpn", errors, way.coefficients[:, 1:])
+        values.index_add_(1, (steps[:, None] + here[None]).flatten(), moves.flatten(1))
+    return quantise(rounded.reshape(1, 3, height, width).to(image) / LEVELS)
+
+
+def _padded(image: Image, wide: int) -> Float[Tensor, "3 _count"]:
+    """The picture's values in levels, rows of `wide` one after the other, with room for errors beyond its sides."""
+    height, width = size_of(image)
     values = torch.zeros(3, height + REACH, wide)
     values[:, :height, REACH : REACH + width] = image[0].to("cpu", torch.float32) * LEVELS
-    values = values.flatten(1)
-    rounded = torch.zeros(3, height * width)
-    steps = torch.tensor([y * wide + x for y, x in way.offsets[1:]])
+    return values.flatten(1)
+
+
+def _lines(height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns of the pixels of each slanting line, from the first that an error leaves to the last."""
+    slant = REACH + 1
     for line in range(width + slant * (height - 1)):
         first, last = max(0, -(-(line - width + 1) // slant)), min(height - 1, line // slant)
         rows = torch.arange(first, last + 1)
-        columns = line - slant * rows
-        here = rows * wide + columns + REACH
-        now = values[:, here]
-        errors = torch.zeros_like(now)
-        for colour in range(3):
-            level = now[colour].round().clamp(0, LEVELS)
-            rounded[colour, rows * width + columns] = level
-            errors[colour] = (level - now[colour]).clamp(-0.5, 0.5)  # what is out of range stays where it is
-            now = now + way.shares[colour, 0][:, None] * errors[colour]
-        moves = torch.einsum("cn,cpd->dpn", errors, way.shares[:, 1:])
-        values.index_add_(1, (steps[:, None] + here[None]).flatten(), moves.flatten(1))
-    return quantise(rounded.reshape(1, 3, height, width).to(image) / LEVELS)
+        yield rows, line - slant * rows
+
+
+def _rounded(values: Float[Tensor, "3 _count"], way: Diffusion) -> tuple[Tensor, Tensor]:
+    """Pixels rounded colour by colour, and the errors; each colour's error moves the later colours of its pixel."""
+    levels, errors = torch.zeros_like(values), torch.zeros_like(values)
+    for colour in range(3):
+        levels[colour] = values[colour].round().clamp(0, LEVELS)
+        errors[colour] = (levels[colour] - values[colour]).clamp(-0.5, 0.5)  # what is out of range stays where it is
+        values = values + way.coefficients[colour, 0][:, None] * errors[colour]
+    return levels, errors

@@ -71,26 +71,36 @@ def maps_of(network: Network, image: Image, layer: str) -> FeatureMap:
 
 def ways_back(network: Network, layer: str, pictures: int, seed: int = 0) -> Iterator[Way]:
     """Linear maps from a layer's map to the pixels below, by regression on pictures of noise: one for each ridge."""
-    stride, channels = network.stride(layer), network.channels(network.canonical(layer))
+    channels = network.channels(network.canonical(layer))
     kernel = 3 if 9 * channels <= MOST_UNKNOWNS else 1
-    generator = torch.Generator().manual_seed(seed)
-    side = max(PICTURE_PX, network.smallest_side([layer])) // stride * stride
-    count, unknowns = 0, channels * kernel**2
-    mean_maps, mean_pixels = torch.zeros(unknowns), torch.zeros(3 * stride**2)
-    alike, crossed = torch.zeros(unknowns, unknowns), torch.zeros(unknowns, 3 * stride**2)
-    for number in range(pictures):
-        picture = noise_picture(side, generator, leaves=number % 2 == 1)
-        maps = maps_of(network, picture.to(network.device), layer).cpu()
-        seen = functional.unfold(maps, kernel, padding=kernel // 2)[0].T
-        pixels = functional.pixel_unshuffle(picture, stride)[0].flatten(1).T
-        mean_maps, mean_pixels = mean_maps + seen.sum(0), mean_pixels + pixels.sum(0)
-        alike, crossed, count = alike.addmm_(seen.T, seen), crossed.addmm_(seen.T, pixels), count + len(seen)
-    alike = alike / count - torch.outer(mean_maps, mean_maps) / count**2
-    crossed = crossed / count - torch.outer(mean_maps, mean_pixels) / count**2
+    unknowns, values = channels * kernel**2, 3 * network.stride(layer) ** 2
+    alike, crossed = _covariances(_samples(network, layer, kernel, pictures, seed), unknowns, values)
     for ridge in RIDGES:
         energy = alike + ridge * alike.diagonal().mean() * torch.eye(unknowns)
         way = torch.linalg.solve(energy, crossed)
         yield way.T.reshape(-1, channels, kernel, kernel).to(network.device)
+
+
+def _samples(network: Network, layer: str, kernel: int, pictures: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each picture of noise and each position: the maps there and around, and the square of pixels below."""
+    stride, generator = network.stride(layer), torch.Generator().manual_seed(seed)
+    side = max(PICTURE_PX, network.smallest_side([layer])) // stride * stride
+    for number in range(pictures):
+        picture = noise_picture(side, generator, leaves=number % 2 == 1)
+        maps = maps_of(network, picture.to(network.device), layer).cpu()
+        seen = functional.unfold(maps, kernel, padding=kernel // 2)[0].T
+        yield seen, functional.pixel_unshuffle(picture, stride)[0].flatten(1).T
+
+
+def _covariances(samples: Iterator[tuple[Tensor, Tensor]], unknowns: int, values: int) -> tuple[Tensor, Tensor]:
+    """Of so many unknowns with one another, and with the values of pixels, over all samples."""
+    count, mean_seen, mean_pixels = 0, torch.zeros(unknowns), torch.zeros(values)
+    alike, crossed = torch.zeros(unknowns, unknowns), torch.zeros(unknowns, values)
+    for seen, pixels in samples:
+        count, mean_seen, mean_pixels = count + len(seen), mean_seen + seen.sum(0), mean_pixels + pixels.sum(0)
+        alike, crossed = alike.addmm_(seen.T, seen), crossed.addmm_(seen.T, pixels)
+    alike = alike / count - torch.outer(mean_seen, mean_seen) / count**2
+    return alike, crossed / count - torch.outer(mean_seen, mean_pixels) / count**2
 
 
 def moved(difference: FeatureMap, way: Way, size: Size) -> Image:
