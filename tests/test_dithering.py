@@ -8,6 +8,7 @@ from torch import Tensor
 
 from conftest import example, random_image
 from impasto.images.image import Image, quantise
+from impasto.networks.catalogue import NETWORKS
 from impasto.networks.network import Network
 from impasto.objectives.objective import content
 from impasto.synthesis.composition import Composition
@@ -37,14 +38,14 @@ def of_a_convolution(weight: Tensor) -> Tensor:
 def test_probes_find_what_a_convolution_sees(plain: Network) -> None:
     """Up to the noise of random probes, and the border."""
     found = alikeness(plain, random_image(96, 128, dtype=torch.float32), "conv1_1", probes=8)
-    truth = of_a_convolution(plain.weights["conv1_1.weight"]) * 255**2
+    truth = of_a_convolution(NETWORKS["vgg16"].load_weights()["conv1_1.weight"]) * 255**2
     assert (found - truth).norm() < 0.1 * truth.norm()
     assert (found - found.flip(0, 1).transpose(2, 3)).norm() < 1e-9 * found.norm()
 
 
 def test_coefficients_are_the_best_there_are(plain: Network) -> None:
     """No other movement of the values still to come makes the layer see less of an error."""
-    alike = of_a_convolution(plain.weights["conv1_1.weight"])
+    alike = of_a_convolution(NETWORKS["vgg16"].load_weights()["conv1_1.weight"])
     way = diffusion(alike)
     far = 2 * REACH
     energy = torch.stack(

@@ -340,7 +340,7 @@ LOOKS = re.compile(
     r"""|remove(pre|suf)fix\(["'](conv|relu|pool|block|_1)"""
     r"""|["'](conv|relu|pool|block|_1)["'] (not )?in """
     r"""|\blayer\[[-\d:]"""  # letters are taken out
-    r"""|re\.\w+\(.*\blayer\b"""
+    r"""|\bre\.\w+\(.*\blayer\b"""
     r"""|\bf["'](conv|relu|pool|block)\d*_?{"""  # a name is put together
 )
 

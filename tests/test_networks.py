@@ -230,7 +230,7 @@ def test_layers_are_given_under_the_names_asked_for(plain: Network, photo: Tenso
     ],
 )
 def test_unknown_layers(plain: Network, photo: Tensor, layer: str, answer: str) -> None:
-    for ask in (plain.canonical, plain.stride, plain.index, lambda name: plain(photo, ["conv1_1", name])):
+    for ask in (plain.canonical, plain.stride, plain.layer, lambda name: plain(photo, ["conv1_1", name])):
         with pytest.raises(LayerError) as caught:
             ask(layer)
         assert f"vgg16 has no layer {layer!r}; " in str(caught.value)

@@ -15,7 +15,7 @@ from impasto.errors import ImageError, WeightsError
 from impasto.files import bundled
 from impasto.images.files import save_image
 from impasto.networks.calibration import squashed_pictures
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import NETWORKS, open_network
 from impasto.networks.means import Means, load_means, mean_activations, normalise, save_means
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.vgg import vgg
@@ -244,8 +244,8 @@ def test_a_missing_file_of_means(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bundled_means(plain: Network) -> Means:
-    return load_means(bundled("vgg16-means.safetensors"), plain.weights)
+def bundled_means() -> Means:
+    return load_means(bundled("vgg16-means.safetensors"), NETWORKS["vgg16"].load_weights())
 
 
 def test_bundled_means_are_the_measured_ones(bundled_means: Means) -> None:

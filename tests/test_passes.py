@@ -103,9 +103,12 @@ def test_pull_back_adds_in_place(represent: Representation, dtype: torch.dtype) 
 
 
 def test_what_is_kept(normalised: Network) -> None:
-    """One map for each ReLU and pooling in the network's precision, one more for a convolution read; no indices."""
+    """One map for each ReLU and pooling in the network's precision, one more for a convolution read; no indices.
+
+    A ReLU that only a pooling reads is part of it, and the convolution's own map is kept in its place.
+    """
     trace = forward(normalised, random_image(16, 16, dtype=torch.float32), ["conv2_1", "relu2_2"])
-    kept = {"relu1_1", "relu1_2", "pool1", "conv2_1", "relu2_1", "relu2_2"}
+    kept = {"relu1_1", "conv1_2", "pool1", "conv2_1", "relu2_1", "relu2_2"}
     assert set(trace.maps) == kept
     assert {maps.dtype for maps in trace.maps.values()} == {torch.float32}
     assert len({maps.data_ptr() for maps in trace.maps.values()}) == len(kept)

@@ -1,7 +1,6 @@
 """Representations, distances and priors against double loops in numpy, and what must hold for any numbers."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import random_image
+from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
@@ -199,7 +199,7 @@ def test_wasserstein_distance_of_flat_pictures(grey: float, plain: Network) -> N
     """Where nothing varies, and where a layer sees nothing, there is a distance and a slope, also in bfloat16."""
     flat, other = torch.full((1, 3, 32, 48), grey), random_image(32, 48, dtype=torch.float32)
     layers = ["relu1_1", "relu3_1", "relu5_1"]
-    for network in (plain, replace(plain, weights={key: value.bfloat16() for key, value in plain.weights.items()})):
+    for network in (plain, open_network("vgg16", precision="bfloat16", device="cpu")):
         seen, wanted = network(other, layers), network(flat, layers)
         for layer in layers:
             for first, second in ((seen, wanted), (wanted, seen), (wanted, wanted)):

@@ -87,13 +87,18 @@ class InterruptedRunError(ImpastoError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A question that offers the most similar of `names`, or their list where none is similar."""
+    known = list(names)
+    found = most_similar(name, known)
+    return f"known are {', '.join(known)}" if found is None else f"did you mean {found!r}?"
+
+
+def most_similar(name: str, names: Iterable[str]) -> str | None:
+    """The most similar of `names`, None if none is similar."""
     known, name = list(names), name.lower()
     close = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.5)
-    if not close:
-        return f"known are {', '.join(known)}"
 
     def likeness(other: str) -> tuple[float, int]:  # of equally similar names, one that begins alike
         alike = takewhile(lambda letters: letters[0] == letters[1], zip(other, name, strict=False))
         return difflib.SequenceMatcher(None, other, name).ratio(), len(list(alike))
 
-    return f"did you mean {max(close, key=likeness)!r}?"
+    return max(close, key=likeness, default=None)

@@ -3,7 +3,6 @@
 Nothing here is trained, hooked or cached: a network is data, and calling it is one pass over its layers.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from impasto.errors import ImageError, LayerError, nearest
+from impasto.errors import ImageError, LayerError, most_similar, nearest
 from impasto.images.image import Image, Size, size_of
 from impasto.machine import Precision, unfolds
 from impasto.networks.footprint import bytes_at_peak
@@ -91,9 +90,9 @@ class Network:
         name = layer.strip().lower()
         name = self.aliases.get(name, name)
         if name != IMAGE and name not in self.layers:
-            for alias in difflib.get_close_matches(name, self.aliases, n=1, cutoff=0.8):
-                name = self.aliases[alias]
-            raise LayerError(f"{self.name} has no layer {layer!r}; {nearest(name, self.layers)}")
+            similar = most_similar(name, [*self.layers, *self.aliases])
+            meant = name if similar is None else self.aliases.get(similar, name)
+            raise LayerError(f"{self.name} has no layer {layer!r}; {nearest(meant, self.layers)}")
         return name
 
     def layer(self, name: str) -> Layer:

@@ -6,7 +6,7 @@ more: fresh memory costs time, for the system fills it with zeros first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -64,8 +64,8 @@ class Convolution:
     them out.
     """
 
-    weight: Tensor
-    bias: Tensor | None = None
+    weight: Tensor = field(repr=False)
+    bias: Tensor | None = field(default=None, repr=False)
     stride: int = 1
     padding: int = 0
 

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from impasto.networks.catalogue import NORMALISED, outline
 from impasto.tasks.settings import DEEPER_AND_DEEPER
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
@@ -139,6 +138,8 @@ def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
 
 def statistics(layer: str) -> str:
     """The rectified layer of a convolution, whose statistics stand for a style."""
+    from impasto.networks.catalogue import NORMALISED, outline  # PyTorch takes seconds
+
     return outline(NORMALISED).rectified(layer) or layer
 
 
