@@ -128,7 +128,7 @@ def _synthesise(
         try:
             with sentence_for_memory(fit.settings):
                 bind = partial(fit.bind, between_tiles=between_tiles)
-                iterates = synthesise(composition, fit.network, after, bind, first=image)
+                iterates = synthesise(composition, fit.network, after, bind, image)
                 del checkpoint, after  # large, and the loop's own from here on
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

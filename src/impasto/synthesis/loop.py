@@ -68,7 +68,6 @@ def synthesise(
     network: Network,
     after: State | None = None,
     bind: Bind = Objective.bind,
-    *,
     first: Image | None = None,
 ) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
