@@ -279,7 +279,10 @@ def test_settings_of_a_transfer(refused, options: list[object], sentence: str) -
     ("words", "sentence"),
     [
         (["invert", "photo.png", "--layer", "conv9_1"], "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv"),
-        (["invert", "photo.png", "--layer", "conv1_1,conv2_1"], "vgg16-normalised has no layer 'conv1_1,conv2_1'; did"),
+        (
+            ["invert", "photo.png", "--layer", "conv1_1,conv2_1"],
+            "'conv1_1,conv2_1' names 2 layers, but one is taken here",
+        ),
         (["reconstruct", "photo.png", "--layers", "conv1_1,conv1_3"], "has no layer 'conv1_3'; did you mean 'conv1_"),
         (
             ["reconstruct", "photo.png", "--layers", "conv1_1=2"],

@@ -129,7 +129,7 @@ def _synthesise(
         try:
             with sentence_for_memory(max(composition.schedule[-1].size)):
                 bind = planned(plan, between_tiles)
-                iterates = synthesise(composition, plan.network, after, bind, first=image)
+                iterates = synthesise(composition, plan.network, after, bind, image)
                 del checkpoint, after  # large, and the loop's own from here on
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

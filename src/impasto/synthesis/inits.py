@@ -28,5 +28,5 @@ def from_image(image: Image) -> Init:
 
 
 def covering(image: Image) -> Init:
-    """A picture that covers the canvas in its own proportions, cut where they differ."""
+    """A picture that covers the canvas in its own proportions, cut if they differ from the canvas."""
     return lambda size: fit(image, size)

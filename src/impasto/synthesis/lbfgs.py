@@ -94,7 +94,7 @@ class LBFGS:
     def restore(self, memory: Memory) -> None:
         """Go on from there."""
         last, here = memory["last"], memory["here"]
-        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"][-self.history :])  # fewer where memory is short now
+        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"][-self.history :])  # fewer if memory is short now
         self.last = None if last is None else (last[0], Evaluation(*last[1]))
         self.here = None if here is None else Evaluation(*here)
 
@@ -126,7 +126,7 @@ class LBFGS:
 def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -> tuple[_Trial, bool]:
     """A step that lowers the loss enough and flattens the slope enough, and whether it does: else the best found.
 
-    The start itself where no trial lowered the loss. A trial whose loss is not finite counts as too long.
+    The start itself if no trial lowered the loss. A trial whose loss is not finite counts as too long.
     Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
     """
 

@@ -42,7 +42,7 @@ class Leap:
         return self.pictures + 2 + len(RIDGES)
 
     def __call__(self, network: Network, image: Image) -> Image:
-        """The picture after the step, in [0, 1]; the picture itself where no ridge leads nearer to the goal."""
+        """The picture after the step, in [0, 1]; the picture itself if no ridge leads nearer to the goal."""
         size = size_of(image)
         network.require_size(size, [self.layer])
         wanted = maps_of(network, resize(self.goal, size).to(image), self.layer)
@@ -58,7 +58,7 @@ class Leap:
 
 @torch.no_grad()
 def maps_of(network: Network, image: Image, layer: str) -> FeatureMap:
-    """The layer's map of the whole picture in float32, read in tiles where it is large."""
+    """The layer's map of the whole picture in float32, read in tiles if the picture is large."""
     stride, name = network.stride(layer), network.canonical(layer)
     rows = []
     tiles = cut(size_of(image), (TILE_PX, TILE_PX), network, [layer])

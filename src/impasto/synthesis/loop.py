@@ -68,7 +68,6 @@ def synthesise(
     network: Network,
     after: State | None = None,
     bind: Bind = Objective.bind,
-    *,
     first: Image | None = None,
 ) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
@@ -155,7 +154,7 @@ class _Progress:
         """The iterate of a step."""
         self.image, self.step_of_stage = made.image, made.step
         self.state = partial(_state, self.stage, self.steps, self.evaluations, made.where)
-        if self.composition.closing is not None:  # whose state this is too, after a further step may have begun in vain
+        if self.composition.closing is not None:  # also the state of the closing move, even after a step cut short
             self.state = partial(_same, self.state())
         return self._iterate(self.stage, made.evaluations, made.losses)
 

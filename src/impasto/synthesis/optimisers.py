@@ -26,7 +26,7 @@ class Evaluation(NamedTuple):
 
 
 class Update(NamedTuple):
-    """New parameters, and what the objective was before; `converged` where nothing better was found."""
+    """New parameters, and what the objective was before; `converged` if nothing better was found."""
 
     parameters: Parameters
     before: Evaluation

@@ -19,7 +19,7 @@ def presets() -> dict[str, dict[str, Any]]:
 
 
 def preset(task: str, name: str, **asked: Any) -> Settings:
-    """The settings of a task by a preset, except where asked otherwise. Raises SpecError.
+    """The settings of a task by a preset, unless asked otherwise. Raises SpecError.
 
     >>> preset("transfer", "fast").size
     256

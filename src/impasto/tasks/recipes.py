@@ -1,4 +1,4 @@
-"""The tasks: init × objective × schedule, and a way down. Composition only; `synthesise` does the rest."""
+"""The tasks: init × objective × schedule, and an optimiser. Composition only; `synthesise` does the rest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,7 +67,7 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
     """The content of one picture imprinted on another: the other is the start, and no term holds on to it.
 
-    What survives of it is what the layer does not see. The painting covers the canvas, cut where proportions differ.
+    What survives of it is what the layer does not see. The painting covers the canvas, cut if proportions differ.
     Source: the report "Deep representations, a way to conceive Neural Style Transfer", part 1, section 2.
     Departs: a little total variation, against grain.
     """
@@ -175,14 +175,14 @@ def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
 
 
 def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
-    """Where the result is dithered pixels come nearest."""
+    """The settings with pixels as parameters if the result is dithered: they come nearest."""
     return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
 
 
 def _refined(
     composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
 ) -> Composition:
-    """The same with a leap at its beginning and a dither at its end, each where it helps."""
+    """The same with a leap at its beginning and a dither at its end, each if it helps."""
     leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
     dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
     return replace(composition, opening=leap, closing=dither)
