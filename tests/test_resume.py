@@ -299,7 +299,7 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Wholes:
     save_pictures(desk)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
-        return {name: desk / run(spec, Path(name), show="nothing") for name, spec in SPECS.items()}
+        return {name: desk / run(spec, Path(name)) for name, spec in SPECS.items()}
 
 
 def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, part: int = 1) -> None:
@@ -357,8 +357,8 @@ def test_seconds_never_go_back(desk: Path, monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(Frames, "__init__", slowly)
         stop_after(2, monkeypatch)
         with pytest.raises(InterruptedRunError):
-            run(SPECS["fourier"], desk / "broken", show="nothing")
-    resume(desk / "broken", show="nothing")
+            run(SPECS["fourier"], desk / "broken")
+    resume(desk / "broken")
     times = [line["seconds"] for line in read_lines(desk / "broken" / "metrics.jsonl")]
     assert times == sorted(times)
 
@@ -381,11 +381,11 @@ def test_a_run_goes_on(
     spec, whole = SPECS[name], wholes[name]
     stop_after(step, monkeypatch, part)
     with pytest.raises(InterruptedRunError, match=r"go on with: impasto resume .*broken$"):
-        run(spec, desk / "broken", show="nothing")
+        run(spec, desk / "broken")
     assert read_run(desk / "broken").status == "interrupted"
     before = read_lines(desk / "broken" / "metrics.jsonl")
     toml = (desk / "broken" / "run.toml").read_text("utf-8")
-    assert resume(desk / "broken", show="nothing") == desk / "broken"
+    assert resume(desk / "broken") == desk / "broken"
     assert_the_same(desk / "broken", whole)
     after = read_lines(desk / "broken" / "metrics.jsonl")
     assert after[: len(before)] == before
@@ -399,10 +399,10 @@ def test_a_run_goes_on(
 def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_after(2, monkeypatch)
     with pytest.raises(InterruptedRunError):
-        run(SPECS["fourier"], desk / "run", show="nothing")
+        run(SPECS["fourier"], desk / "run")
     path = checkpoint_files(desk / "run" / "checkpoints")[0]
     write_checkpoint(replace(read_checkpoint(path), seconds=1000.0), path)
-    resume(desk / "run", show="nothing")
+    resume(desk / "run")
     assert 1000 < read_json(desk / "run" / "summary.json")["seconds"] < 1900  # not summed twice
     assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 4
 
@@ -415,7 +415,7 @@ def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         stop_after(2, patch)
         with pytest.raises(InterruptedRunError):
-            run(spec, desk / "run", show="nothing")
+            run(spec, desk / "run")
     loaded: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
 
@@ -431,7 +431,7 @@ def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatc
             yield iterate
 
     monkeypatch.setattr(impasto.runs.paint, "synthesise", watched)
-    resume(desk / "run", show="nothing")
+    resume(desk / "run")
     assert len(loaded) >= 4
     assert alive[0] < len(loaded)
     assert alive[3:] == [0] * len(alive[3:]) != []
@@ -455,7 +455,7 @@ def broken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was stopped after its third step, with checkpoints of the second and third."""
     stop_after(3, monkeypatch)
     with pytest.raises(InterruptedRunError):
-        run(SPECS["transfer"], Path("run"), show="nothing", checkpoint_seconds=1e-9)
+        run(SPECS["transfer"], Path("run"), checkpoint_seconds=1e-9)
     monkeypatch.undo()
     monkeypatch.chdir(desk)
     return Path("run")
@@ -490,7 +490,7 @@ def test_without_a_checkpoint_it_starts_at_its_beginning(broken: Path, wholes: W
 
 
 def test_a_run_that_is_done_is_left_alone(desk: Path) -> None:
-    folder = run(SPECS["fourier"], Path("run"), show="nothing")
+    folder = run(SPECS["fourier"], Path("run"))
     held = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
     assert call("resume", "run") == Ended(0, "run\n", "impasto: run is done; nothing is left to do\n")
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()} == held
@@ -504,9 +504,9 @@ def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr(impasto.runs.paint, "add_page", killed)
             with pytest.raises(KeyboardInterrupt):
-                run(SPECS[name], Path(name), show="nothing")
+                run(SPECS[name], Path(name))
         assert not (desk / name / "report.html").exists()
-        resume(Path(name), show="nothing")
+        resume(Path(name))
         assert_the_same(desk / name, wholes[name])
 
 
@@ -514,7 +514,7 @@ def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: py
 def test_a_run_that_has_diverged_would_again(desk: Path) -> None:
     settings = InvertSettings(size=32, optimiser="adam", learning_rate=1e30, parameterisation="fourier")
     with pytest.raises(DivergedError):
-        run(RunSpec(task="invert", pictures=(Path("photo.png"),), settings=settings), Path("run"), show="nothing")
+        run(RunSpec(task="invert", pictures=(Path("photo.png"),), settings=settings), Path("run"))
     ended = call("resume", "run")
     assert ended.code == 4
     assert ended.err.startswith("impasto: run has diverged and would again: content/conv4_1")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from impasto.errors import DivergedError, RunFolderError, SpecError
+from impasto.events import Listener, Notice
 from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint, checkpoint_files, newest_checkpoint
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE, SUMMARY, place_of
@@ -66,8 +66,8 @@ def finished(folder: Path, names: Sequence[str]) -> bool:
     return done and not (folder / FOLDER).exists()
 
 
-def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise RunFolderError where what the run reads has changed; only say so where versions or the machine have."""
+def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], listener: Listener) -> None:
+    """Raise RunFolderError where what the run reads has changed; tell the listener if versions or the machine have."""
     names = {"weights_sha256": "the weights", "means_sha256": "the means", "pictures_sha256": "the pictures"}
     names["init_sha256"] = "the first picture"
     files = [words for key, words in names.items() if key in then and then[key] != now.get(key)]
@@ -76,10 +76,10 @@ def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
         raise RunFolderError(f"{folder} cannot go on, for it read other files: {', '.join(files)} changed; {again}")
     others = [f"{key} is {now[key]}, was {then[key]}" for key in EXACT if key in then and then[key] != now.get(key)]
     if others:
-        print(f"impasto: the result may differ from that of one go: {'; '.join(others)}", file=sys.stderr)
+        listener(Notice(f"the result may differ from that of one go: {'; '.join(others)}"))
 
 
-def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torch.device) -> Past:
+def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torch.device, listener: Listener) -> Past:
     """What the run has done so far; damaged checkpoints are named.
 
     Raises RunFolderError where all checkpoints are damaged or of other settings, or something finished is missing.
@@ -94,7 +94,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
     checkpoint, damaged = newest_checkpoint(folder, part, device)
     for path in damaged:
         before = "" if checkpoint is None else f"; the one before it, of step {checkpoint.step}, is used"
-        print(f"impasto: {path} is damaged{before}", file=sys.stderr)
+        listener(Notice(f"{path} is damaged{before}"))
     if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
         raise RunFolderError(f"{folder} is damaged: {names[part]} was finished and has no {SUMMARY}")
     again = f"start again with impasto run {folder / SETTINGS_FILE}"
@@ -104,7 +104,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
         raise RunFolderError(f"{folder} cannot go on: {SETTINGS_FILE} has been edited since it was begun; {again}")
     if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
         place = place_of(folder, names, names[part])
-        print(f"impasto: {place} has no checkpoint yet and starts at its beginning", file=sys.stderr)
+        listener(Notice(f"{place} has no checkpoint yet and starts at its beginning"))
     return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
 
 
