@@ -21,9 +21,10 @@ import pytest
 import torch
 
 import impasto.runs.paint
-from command import Ended, call, pixels, read_json, read_lines, save_pictures
+from command import Ended, StopAfter, call, pixels, read_json, read_lines, save_pictures
 from conftest import make_tiny, random_image
 from impasto.errors import DivergedError, InterruptedRunError, RunFolderError
+from impasto.events import Listener
 from impasto.folders.checkpoints import (
     KEPT,
     Checkpoint,
@@ -302,21 +303,6 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Wholes:
         return {name: desk / run(spec, Path(name)) for name, spec in SPECS.items()}
 
 
-def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, part: int = 1) -> None:
-    """Ask the run to stop after a step of its n-th part, as a signal would; the next ones go on undisturbed."""
-    begun = 0
-
-    def stopping(composition: Composition, *more: Any) -> Iterator[Iterate]:
-        nonlocal begun
-        begun += 1
-        for iterate in synthesise(composition, *more):
-            if iterate.step == step and begun == part:
-                signal.raise_signal(signal.SIGTERM)
-            yield iterate
-
-    monkeypatch.setattr(impasto.runs.paint, "synthesise", stopping)
-
-
 def lines_without_times(folder: Path) -> list[dict[str, object]]:
     return [{**line, "seconds": 0} for line in read_lines(folder / "metrics.jsonl")]
 
@@ -355,9 +341,9 @@ def test_seconds_never_go_back(desk: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     with monkeypatch.context() as patch:
         patch.setattr(Frames, "__init__", slowly)
-        stop_after(2, monkeypatch)
+        stop = StopAfter(2)
         with pytest.raises(InterruptedRunError):
-            run(SPECS["fourier"], desk / "broken")
+            run(SPECS["fourier"], desk / "broken", recorders=[stop], stop=stop)
     resume(desk / "broken")
     times = [line["seconds"] for line in read_lines(desk / "broken" / "metrics.jsonl")]
     assert times == sorted(times)
@@ -379,9 +365,9 @@ def test_a_run_goes_on(
     desk: Path, wholes: Wholes, monkeypatch: pytest.MonkeyPatch, name: str, step: int, part: int
 ) -> None:
     spec, whole = SPECS[name], wholes[name]
-    stop_after(step, monkeypatch, part)
+    stop = StopAfter(step, part)
     with pytest.raises(InterruptedRunError, match=r"go on with: impasto resume .*broken$"):
-        run(spec, desk / "broken")
+        run(spec, desk / "broken", recorders=[stop], stop=stop)
     assert read_run(desk / "broken").status == "interrupted"
     before = read_lines(desk / "broken" / "metrics.jsonl")
     toml = (desk / "broken" / "run.toml").read_text("utf-8")
@@ -396,10 +382,10 @@ def test_a_run_goes_on(
 
 
 @pytest.mark.slow
-def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_after(2, monkeypatch)
+def test_seconds_are_summed(desk: Path) -> None:
+    stop = StopAfter(2)
     with pytest.raises(InterruptedRunError):
-        run(SPECS["fourier"], desk / "run")
+        run(SPECS["fourier"], desk / "run", recorders=[stop], stop=stop)
     path = checkpoint_files(desk / "run" / "checkpoints")[0]
     write_checkpoint(replace(read_checkpoint(path), seconds=1000.0), path)
     resume(desk / "run")
@@ -412,10 +398,9 @@ def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """After as many steps as L-BFGS remembers nothing is left of a checkpoint: nobody holds it beside the loop."""
     spec = SPECS[name].model_copy(update={"settings": SPECS[name].settings.model_copy(update={"history": 2})})
-    with monkeypatch.context() as patch:
-        stop_after(2, patch)
-        with pytest.raises(InterruptedRunError):
-            run(spec, desk / "run")
+    stop = StopAfter(2)
+    with pytest.raises(InterruptedRunError):
+        run(spec, desk / "run", recorders=[stop], stop=stop)
     loaded: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
 
@@ -453,9 +438,9 @@ def _gather(value: Any, into: list[torch.Tensor]) -> None:
 @pytest.fixture
 def broken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was stopped after its third step, with checkpoints of the second and third."""
-    stop_after(3, monkeypatch)
+    stop = StopAfter(3)
     with pytest.raises(InterruptedRunError):
-        run(SPECS["transfer"], Path("run"), checkpoint_seconds=1e-9)
+        run(SPECS["transfer"], Path("run"), checkpoint_seconds=1e-9, recorders=[stop], stop=stop)
     monkeypatch.undo()
     monkeypatch.chdir(desk)
     return Path("run")
@@ -497,7 +482,7 @@ def test_a_run_that_is_done_is_left_alone(desk: Path) -> None:
 
 
 def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(folder: Path) -> None:
+    def killed(folder: Path, listener: Listener) -> None:
         raise KeyboardInterrupt
 
     for name in ("fourier", "parts"):

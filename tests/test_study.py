@@ -186,10 +186,10 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
         shutil.rmtree(folder / name)
     start = impasto.study.run.make
 
-    def stop_at_the_last(spec: RunSpec, place: Path, *others: Any) -> None:
+    def stop_at_the_last(spec: RunSpec, place: Path, *others: Any, **more: Any) -> None:
         if place.name == NAMES[-1]:
             raise error
-        start(spec, place, *others)
+        start(spec, place, *others, **more)
 
     monkeypatch.setattr(impasto.study.run, "make", stop_at_the_last)
     with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
