@@ -1,6 +1,7 @@
 """Picture files to tensors and back; only here are orientation, colour profiles and transparency settled."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,7 +122,7 @@ def to_pillow(image: Image) -> PillowImage.Image:
 def from_pillow(picture: PillowImage.Image) -> Image:
     """An image of an 8-bit RGB picture."""
     array = np.asarray(picture.convert("RGB"))
-    image = torch.empty(1, 3, *array.shape[:2])
+    image = torch.empty(1, 3, *array.shape[:2], dtype=torch.float32)
     for top in range(0, array.shape[0], _BAND):  # so that large pictures need no second copy in float
         band = array[top : top + _BAND].astype(np.float32) / 255
         image[0, :, top : top + _BAND] = torch.from_numpy(band).permute(2, 0, 1)
@@ -129,12 +130,27 @@ def from_pillow(picture: PillowImage.Image) -> Image:
 
 
 def open_picture(path: str | Path) -> PillowImage.Image:
-    """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead."""
-    limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
-    try:
-        return PillowImage.open(path)
-    finally:
-        PillowImage.MAX_IMAGE_PIXELS = limit
+    """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead.
+
+    The limit is the process's, so it is left alone: each format that Pillow knows is tried here, as `PIL.Image.open`
+    does, common formats first. Raises UnidentifiedImageError if none fits.
+    """
+    name = str(path)
+    with open(name, "rb") as file:  # noqa: PTH123
+        start = file.read(16)
+    tried = set[str]()
+    for know_more_formats in (PillowImage.preinit, PillowImage.init):
+        know_more_formats()
+        for form in [each for each in PillowImage.ID if each not in tried]:
+            tried.add(form)
+            factory, accept = PillowImage.OPEN[form]
+            try:
+                accepted = accept is None or accept(start)
+                if accepted and not isinstance(accepted, str):  # a sentence says which decoder is missing
+                    return factory(name, "")  # type: ignore[arg-type]  # its base class opens and closes a file's name
+            except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
+                continue
+    raise UnidentifiedImageError(f"cannot identify image file {name!r}")
 
 
 def _to_srgb(picture: PillowImage.Image) -> tuple[Image, Alpha | None]:
@@ -177,7 +193,7 @@ def _deep_grey(picture: PillowImage.Image) -> Image:
 
 def _colour_transparent_pixels(image: Image, alpha: Alpha) -> Image:
     total = alpha.sum()
-    mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else torch.ones(1, 3, 1, 1)
+    mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else image.new_ones(1, 3, 1, 1)
     return torch.where(alpha > 0, image, mean)
 
 

@@ -55,7 +55,7 @@ def alikeness(network: Network, image: Image, layer: str, probes: int, seed: int
     generator = torch.Generator().manual_seed(seed)
 
     def noise(_: str, maps: FeatureMap, __: FeatureMap | None) -> FeatureMap:
-        drawn = torch.randn(maps.shape, generator=generator)
+        drawn = torch.randn(maps.shape, generator=generator, dtype=torch.float32)
         return drawn.to(maps).contiguous(memory_format=torch.channels_last)
 
     height, width = size_of(part)
@@ -98,10 +98,10 @@ def diffuse(image: Image, way: Diffusion) -> Image:
     """
     height, width = size_of(image)
     slant, wide = REACH + 1, width + 2 * REACH
-    values = torch.zeros(3, height + REACH, wide)
+    values = torch.zeros(3, height + REACH, wide, dtype=torch.float32)
     values[:, :height, REACH : REACH + width] = image[0].to("cpu", torch.float32) * LEVELS
     values = values.flatten(1)
-    rounded = torch.zeros(3, height * width)
+    rounded = torch.zeros(3, height * width, dtype=torch.float32)
     steps = torch.tensor([y * wide + x for y, x in way.offsets[1:]])
     for line in range(width + slant * (height - 1)):
         first, last = max(0, -(-(line - width + 1) // slant)), min(height - 1, line // slant)

@@ -75,8 +75,8 @@ def ways_back(network: Network, layer: str, pictures: int, seed: int = 0) -> Ite
     generator = torch.Generator().manual_seed(seed)
     side = max(PICTURE_PX, network.smallest_side([layer])) // stride * stride
     count, unknowns = 0, channels * kernel**2
-    mean_maps, mean_pixels = torch.zeros(unknowns), torch.zeros(3 * stride**2)
-    alike, crossed = torch.zeros(unknowns, unknowns), torch.zeros(unknowns, 3 * stride**2)
+    mean_maps, mean_pixels = _zeros(unknowns), _zeros(3 * stride**2)
+    alike, crossed = _zeros(unknowns, unknowns), _zeros(unknowns, 3 * stride**2)
     for number in range(pictures):
         picture = noise_picture(side, generator, leaves=number % 2 == 1)
         maps = maps_of(network, picture.to(network.device), layer).cpu()
@@ -87,9 +87,13 @@ def ways_back(network: Network, layer: str, pictures: int, seed: int = 0) -> Ite
     alike = alike / count - torch.outer(mean_maps, mean_maps) / count**2
     crossed = crossed / count - torch.outer(mean_maps, mean_pixels) / count**2
     for ridge in RIDGES:
-        energy = alike + ridge * alike.diagonal().mean() * torch.eye(unknowns)
+        energy = alike + ridge * alike.diagonal().mean() * torch.eye(unknowns, dtype=alike.dtype)
         way = torch.linalg.solve(energy, crossed)
         yield way.T.reshape(-1, channels, kernel, kernel).to(network.device)
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float32)  # whatever the host's default is
 
 
 def moved(difference: FeatureMap, way: Way, size: Size) -> Image:
