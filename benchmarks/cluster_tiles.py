@@ -20,10 +20,10 @@ from common import EXAMPLES, keep
 from impasto import TransferSettings, bind_tiled, load_image, resize, transfer
 from impasto.cluster.connection import connected
 from impasto.cluster.crew import Crew
-from impasto.cluster.fit import SpreadFit
-from impasto.cluster.tiler import Record, cluster_tiler
+from impasto.cluster.plan import CrewHelper, equipment
+from impasto.cluster.tiler import Traffic, cluster_tiler
 from impasto.tasks.parts import network_of
-from impasto.tiles.budget import Limits
+from impasto.tiles.budget import Limits, MemoryPlan
 from impasto.tiles.tiler import go_on
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
@@ -57,16 +57,17 @@ def measure(address: str, size_px: int, workers: int, evaluations: int) -> dict[
         return time.perf_counter() - begin
 
     with connected(address) as ray:
-        crew, record = Crew(ray, settings, most=workers), Record()
-        core = SpreadFit(network, objective, Limits(math.inf), settings, crew).spread_core(size) or (256, 256)
+        crew, traffic = Crew(ray, equipment(settings), 1, most=workers), Traffic()
+        plan = MemoryPlan(network, objective, Limits(math.inf), settings.history)
+        core = CrewHelper(crew).core(plan, size) or (256, 256)
         here = bind_tiled(objective, network, size, core)
         begin = time.perf_counter()
         there = bind_tiled(
-            *(objective, network, size, core), make=partial(cluster_tiler, crew, record, network, core, go_on)
+            *(objective, network, size, core), make=partial(cluster_tiler, crew, traffic, network, core, go_on)
         )
         binding = time.perf_counter() - begin
         seconds(there.losses_and_gradient)  # what comes first is slow
-        record.evaluations = record.sent_bytes = record.returned_bytes = 0
+        traffic.evaluations = traffic.sent_bytes = traffic.returned_bytes = 0
         pairs = [(seconds(here.losses_and_gradient), seconds(there.losses_and_gradient)) for _ in range(evaluations)]
         return {
             "size_px": size_px,
@@ -77,8 +78,8 @@ def measure(address: str, size_px: int, workers: int, evaluations: int) -> dict[
             "seconds_an_evaluation": round(statistics.median(there for _, there in pairs), 2),
             "seconds_here_on_one_core": round(statistics.median(here for here, _ in pairs), 2),
             "ratio": round(statistics.median(there / here for here, there in pairs), 3),
-            "MB_sent": round(record.sent_bytes / record.evaluations / 1e6, 2),
-            "MB_returned": round(record.returned_bytes / record.evaluations / 1e6, 2),
+            "MB_sent": round(traffic.sent_bytes / traffic.evaluations / 1e6, 2),
+            "MB_returned": round(traffic.returned_bytes / traffic.evaluations / 1e6, 2),
         }
 
 

@@ -16,7 +16,7 @@ import reference
 import torch
 from common import EXAMPLES, THREADS, WEIGHTS, keep, kept
 
-from impasto.images.image import Image, Size, resize, size_of
+from impasto.images.image import Image, Size, size_of
 from impasto.networks.catalogue import open_network
 from impasto.objectives.distances import mean_squared_error
 from impasto.objectives.objective import Match, Objective, content
@@ -30,18 +30,17 @@ from impasto.synthesis.schedules import Stage
 CHANNELS = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
 
 
-def in_proportion(picture: Image, size: Size, full: Size) -> Image:
-    """The style picture at the canvas' share of its full size."""
-    height, width = size_of(picture)
-    share = size[0] / full[0]
-    return resize(picture, (round(height * share), round(width * share)))
+def in_proportion(picture: Size, canvas: Size, full: Size) -> Size:
+    """The style picture's size, at the canvas' fraction of its full size."""
+    fraction = canvas[0] / full[0]
+    return (round(picture[0] * fraction), round(picture[1] * fraction))
 
 
 def objective(photo: Image, painting: Image) -> Objective:
     """The reference's objective in impasto's words: its Gram matrices are divided by channels once more."""
     weights = {layer: 100 / channels**2 for layer, channels in CHANNELS.items()}
-    frame = partial(in_proportion, full=size_of(photo))
-    style = Match("style", painting, weights, gram_matrix, frame, mean_squared_error)
+    framing = partial(in_proportion, full=size_of(photo))
+    style = Match("style", painting, weights, gram_matrix, framing, mean_squared_error)
     return content(photo, {"relu4_2": 5.0}, distance=mean_squared_error) + Objective((style,))
 
 

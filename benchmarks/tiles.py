@@ -17,10 +17,12 @@ import torch
 from common import EXAMPLES, THREADS, keep, kept
 
 from impasto import TransferSettings, bind_tiled, load_image, open_network, resize, single, synthesise, transfer
+from impasto.amounts import parse_memory
 from impasto.machine import peak_memory_mb
-from impasto.runs.fitting import within
+from impasto.runs.fitting import plan_memory, planned, within
 from impasto.tasks.parts import Part
-from impasto.tiles.budget import Fit, limits
+from impasto.tiles.budget import limits
+from impasto.tiles.tiler import go_on
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 EVALUATIONS = 3
@@ -66,13 +68,13 @@ def use(size_px: int, memory: str) -> None:
     photo = resize(load_image(PHOTO), (size_px, size_px))
     composition = transfer(photo, [load_image(PAINTING)], settings)
     composition = replace(composition, schedule=single((size_px, size_px), EVALUATIONS), evaluations=EVALUATIONS)
-    allowed = limits(settings, network.device)
+    allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
     allowed = replace(allowed, memory=1e15) if memory == "whole" else allowed
-    fit = Fit(network, composition.objective, allowed, settings)
-    for _ in synthesise(within(Part("", composition), fit).composition, network, None, fit.bind):
+    plan = plan_memory(composition.objective, network, allowed, settings)
+    for _ in synthesise(within(Part("", composition), plan, settings).composition, network, None, planned(plan, go_on)):
         pass
-    core = fit.core((size_px, size_px))
-    print("x".join(map(str, core)) if core else "–", fit.history((size_px, size_px)), peak_memory_mb(network.device))
+    core = plan.core((size_px, size_px))
+    print("x".join(map(str, core)) if core else "–", plan.history((size_px, size_px)), peak_memory_mb(network.device))
 
 
 def peak(size_px: int, memory: str) -> dict[str, Any]:

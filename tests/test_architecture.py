@@ -36,7 +36,6 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
     "cli": ("images", "networks", "tasks", "folders", "pages", "cluster", "runs", "series", "study", "batch"),
 }
-UPWARDS = {"tiles": ("tasks",)}  # the plan of memory still reads a task's settings
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("__"))
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in FILES}
 
@@ -63,7 +62,7 @@ def test_a_folder_imports_only_from_those_before_it(folder: str) -> None:
     inside = [path for name, path in MODULES.items() if name.startswith(f"{folder}.")]
     assert 0 < len(inside) <= 12
     used = {name.split(".")[0] for path in inside for name in imported(path)}
-    assert used - {folder, *GROUND, *UPWARDS.get(folder, ())} <= set(ABOVE[folder])
+    assert used - {folder, *GROUND} <= set(ABOVE[folder])
 
 
 @pytest.mark.parametrize("name", GROUND)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.cluster.connection import connected
 from impasto.cluster.crew import Crew, LostError, Worker, shared_out
-from impasto.cluster.fit import SpreadFit
-from impasto.cluster.tiler import ClusterTiler, Record, cluster_tiler
+from impasto.cluster.plan import CrewHelper, equipment
+from impasto.cluster.tiler import ClusterTiler, Traffic, cluster_tiler
 from impasto.cluster.worker import About, TileWorker, identity
 from impasto.errors import ClusterError, WeightsError
 from impasto.images.image import Size
@@ -32,10 +33,10 @@ from impasto.networks.network import Network
 from impasto.objectives.distances import mean_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import total_variation
-from impasto.objectives.representations import channel_moments, mean_and_gram
+from impasto.objectives.representations import MeanOverPositions, channel_moments, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.tasks.settings import TransferSettings
-from impasto.tiles.budget import Fit, Limits
+from impasto.tiles.budget import Limits, MemoryPlan
 from impasto.tiles.criterion import TiledCriterion, bind_tiled
 from impasto.tiles.tiler import go_on
 
@@ -47,7 +48,7 @@ SIZE, CORE = (50, 70), (16, 32)
 @pytest.fixture(scope="class")
 def crew(cluster: Any) -> Iterator[Crew]:
     with connected(cluster.address) as ray:
-        crew = Crew(ray, SETTINGS, most=8)
+        crew = Crew(ray, equipment(SETTINGS), 1, most=8)
         crew.muster(120.0)  # both, also where the machine is busy
         yield crew
 
@@ -75,7 +76,7 @@ def everything(dtype: torch.dtype) -> Objective:
 
 def bound(crew: Crew, objective: Objective, network: Network, size: Size = SIZE, core: Size = CORE) -> TiledCriterion:
     return bind_tiled(
-        *(objective, network, size, core), make=partial(cluster_tiler, crew, Record(), network, core, go_on)
+        *(objective, network, size, core), make=partial(cluster_tiler, crew, Traffic(), network, core, go_on)
     )
 
 
@@ -108,23 +109,24 @@ class TestWithACrew:
         assert torch.equal(again[1], found[1])  # bit for bit, for the same workers
 
     def test_a_cluster_is_asked_only_where_it_gains(self, crew: Crew) -> None:
-        def fit(objective: Objective, **more: Any) -> SpreadFit:
-            settings = SETTINGS.model_copy(update=more)
-            return SpreadFit(network_in("float32"), objective, Limits(1e12, settings.tile), settings, crew)
+        helper = CrewHelper(crew)
+
+        def plan(objective: Objective, tile: int | None = None) -> MemoryPlan:
+            return MemoryPlan(network_in("float32"), objective, Limits(1e12, tile), SETTINGS.history, helper)
 
         objective = style(random_image(64, 64, dtype=torch.float32), ["relu4_1"])
-        roomy = fit(objective)
-        assert roomy.spread_core((256, 256)) is None
-        core = roomy.spread_core((2048, 2048))
+        roomy = plan(objective)
+        assert helper.core(roomy, (256, 256)) is None
+        core = helper.core(roomy, (2048, 2048))
         assert core is not None
         assert (-(-2048 // core[0])) * (-(-2048 // core[1])) >= 4
-        assert fit(objective, tile=64).spread_core((60, 100)) == (64, 64)
-        assert fit(objective, tile=64).spread_core((60, 64)) is None
-        assert fit(prior("smoothness", 1.0, total_variation)).spread_core((4096, 4096)) is None
-        aimed = fit(content(random_image(64, 64, dtype=torch.float32), ["relu4_2"]))
-        here = Fit(aimed.network, aimed.objective, aimed.limits, aimed.settings)
-        assert aimed.needed((4096, 4096), None, 10) < here.needed((4096, 4096), (512, 512), 10)
-        assert aimed.core((4096, 4096)) == here.core((4096, 4096))
+        assert helper.core(plan(objective, 64), (60, 100)) == (64, 64)
+        assert helper.core(plan(objective, 64), (60, 64)) is None
+        assert helper.core(plan(prior("smoothness", 1.0, total_variation)), (4096, 4096)) is None
+        compared = plan(content(random_image(64, 64, dtype=torch.float32), ["relu4_2"]))
+        here = replace(compared, helper=None)
+        assert compared.needed((4096, 4096), None, 10) < here.needed((4096, 4096), (512, 512), 10)
+        assert compared.core((4096, 4096)) == here.core((4096, 4096))
 
     def test_bytes_are_those_of_crops_slopes_and_sums(self, crew: Crew) -> None:
         """Each crop goes out once and its gradient comes back; slopes go to each node, a sum comes from each worker."""
@@ -138,9 +140,9 @@ class TestWithACrew:
         for number in (1, 2):
             criterion.losses_and_gradient(random_image(*SIZE, 10 + number, torch.float32))
             grams = (64**2 + 128**2) * 4
-            assert tiler.record.evaluations == number
-            assert tiler.record.sent_bytes == number * (crops + 2 * grams)
-            assert tiler.record.returned_bytes == number * (crops + 2 * grams + len(tiler.tiles) * 8)
+            assert tiler.traffic.evaluations == number
+            assert tiler.traffic.sent_bytes == number * (crops + 2 * grams)
+            assert tiler.traffic.returned_bytes == number * (crops + 2 * grams + len(tiler.tiles) * 8)
 
     @pytest.mark.slow
     def test_a_worker_lost_at_any_moment(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +184,7 @@ class TestWithACrew:
 
     def test_a_worker_that_fails_is_not_lost(self, crew: Crew) -> None:
         """What goes wrong in its own computation would go wrong with another one too."""
-        objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"], represent=math.sqrt)
+        objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"], represent=MeanOverPositions(math.sqrt))
         with pytest.raises(ClusterError, match=r"a worker on .* failed \(\w+Error: .*onverted"):
             bound(crew, objective, network_in("float32"))
 
@@ -228,11 +230,11 @@ class TestWithACrew:
 
 
 def test_a_file_that_a_node_does_not_see(tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"weights": tmp_path / "own.safetensors"})
+    own = replace(equipment(SETTINGS), weights=tmp_path / "own.safetensors")
     with pytest.raises(WeightsError, match=r"no file of weights at .*own.safetensors"):
-        TileWorker(settings, 1).about()
+        TileWorker(own, 1).about()
     with pytest.raises(WeightsError, match=r"own.safetensors cannot be read"):
-        identity(settings)
+        identity(own)
 
 
 def test_tiles_stay_where_they_are() -> None:

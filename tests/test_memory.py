@@ -84,7 +84,7 @@ def test_the_estimate_is_near_the_truth(term: str, precision: str) -> None:
 import sys, torch
 from pathlib import Path
 from impasto import content, open_network, style
-from impasto.objectives.representations import activations
+from impasto.objectives.representations import Pointwise
 torch.set_num_threads(1)
 network = open_network(precision={precision!r}, device="cpu")
 sides, peaks = {sides}, []
@@ -102,7 +102,7 @@ for side in sides:
 print((peaks[1] - peaks[0]) / (sides[1] ** 2 - sides[0] ** 2))
 objective = {term.replace("image", "torch.rand(1, 3, 64, 64)")}
 (match,) = objective.terms
-print(network.bytes_per_pixel(match.layers, match.layers if match.represent is activations else ()))
+print(network.bytes_per_pixel(match.layers, objective.layers(Pointwise)))
 """
     at_once = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-c", program]

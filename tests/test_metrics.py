@@ -10,16 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import impasto.tiles.budget
+import impasto.tiles.tilings
 from conftest import example, random_image
 from impasto.images.image import Picture, psnr, quantise
 from impasto.machine import peak_memory_mb
 from impasto.networks.network import Network
+from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
 from impasto.tasks.parts import compose
 from impasto.tasks.settings import TASKS, ReconstructSettings, Settings, TextureSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
-from impasto.tiles.budget import Fit, Limits
+from impasto.tiles.budget import Limits
 from impasto.tiles.reading import feature_error
 
 
@@ -83,13 +84,16 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
     plain: Network, monkeypatch: pytest.MonkeyPatch, settings: Settings, passes: int, memory: float
 ) -> None:
     """Losses as the objective says, errors as `feature_error` does."""
-    monkeypatch.setattr(impasto.tiles.budget, "LEAST_PX", 16)
+    monkeypatch.setattr(impasto.tiles.tilings, "LEAST_PX", 16)
     task = next(name for name, kind in TASKS.items() if isinstance(settings, kind))
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
     pictures = pictures if task == "transfer" else pictures[:1]
     spec = RunSpec(task=task, pictures=tuple(Path("x.png") for _ in pictures), settings=settings)
     (part,) = compose(spec, [picture.image for picture in pictures])
-    size, fit = part.composition.schedule[-1].size, Fit(plain, part.composition.objective, Limits(memory), settings)
+    size, plan = (
+        part.composition.schedule[-1].size,
+        plan_memory(part.composition.objective, plain, Limits(memory), settings),
+    )
     image = random_image(*size, 3, torch.float32)
     truth = part.composition.objective.bind(plain, size).losses(quantise(image))
     read = list[str]()
@@ -101,7 +105,7 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
 
     with monkeypatch.context() as patch:
         patch.setattr(Network, "apply", counted)
-        found = measure(part, image, None if task == "texture" else pictures[0], fit)
+        found = measure(part, image, None if task == "texture" else pictures[0], plan)
     count = read.count("conv1_1")
     if memory == 1e12:
         assert count == passes

@@ -67,7 +67,9 @@ def test_style_by_hand(tiny: Network) -> None:
 
 
 def test_another_distance(tiny: Network) -> None:
-    term = Match("plain", REFERENCE, {"conv1_1": 1.0}, gram_matrix, resize, mean_squared_error)
+    term = Match(
+        "plain", REFERENCE, {"conv1_1": 1.0}, gram_matrix, lambda reference, canvas: canvas, mean_squared_error
+    )
     image = random_image(*SIZE)
     a, b = (gram_matrix(tiny(picture, ["conv1_1"])["conv1_1"]) for picture in (image, REFERENCE))
     assert total(Objective((term,)), tiny, image) == pytest.approx(float((a - b).square().mean()))

@@ -13,7 +13,14 @@ from conftest import make_tiny, random_image
 from impasto.errors import ImageError, LayerError
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.passes import backward, forward
-from impasto.objectives.representations import activations, channel_moments, gram_matrix, mean_and_gram, pull_back
+from impasto.objectives.representations import (
+    Representation,
+    WholeMap,
+    activations,
+    channel_moments,
+    gram_matrix,
+    mean_and_gram,
+)
 
 LAYERS = ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1", "conv2_2", "relu2_2", "pool2")
 
@@ -73,11 +80,11 @@ def test_the_real_network(normalised: Network, layers: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "represent", [activations, gram_matrix, mean_and_gram, channel_moments, lambda maps: maps.float().amax((2, 3))]
+    "represent",
+    [activations, gram_matrix, mean_and_gram, channel_moments, WholeMap(lambda maps: maps.float().amax((2, 3)))],
 )
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_pull_back_adds_in_place(represent: object, dtype: torch.dtype) -> None:
-    assert callable(represent)
+def test_pull_back_adds_in_place(represent: Representation, dtype: torch.dtype) -> None:
     maps = torch.randn(1, 5, 4, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
     maps = maps.contiguous(memory_format=torch.channels_last)
     variable = maps.clone().requires_grad_()
@@ -86,10 +93,10 @@ def test_pull_back_adds_in_place(represent: object, dtype: torch.dtype) -> None:
     (truth,) = torch.autograd.grad(out, variable, slope)
     tolerance = 1e-12 if dtype == torch.float64 else 2e-2
     onto = torch.ones_like(maps)
-    found = pull_back(represent, maps, slope, onto)
+    found = represent.pull_back(maps, slope, onto)
     assert found.data_ptr() == onto.data_ptr()
     assert (found - 1 - truth).norm() <= tolerance * (1 + truth).norm()
-    fresh = pull_back(represent, maps, slope, None)
+    fresh = represent.pull_back(maps, slope, None)
     assert fresh.data_ptr() != maps.data_ptr()
     assert fresh.is_contiguous(memory_format=torch.channels_last)
     assert (fresh - truth).norm() <= tolerance * truth.norm()

@@ -17,9 +17,11 @@ import impasto.runs.paint
 import impasto.tiles.budget
 import impasto.tiles.criterion
 import impasto.tiles.tiler
+import impasto.tiles.tilings
 import impasto.tiles.windows
 from command import call, pixels, read_json, save_pictures
 from conftest import random_image
+from impasto.amounts import parse_memory
 from impasto.errors import ImageError, SpecError
 from impasto.images.image import Size
 from impasto.machine import Precision
@@ -32,8 +34,8 @@ from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.loop import Iterate, synthesise
-from impasto.tasks.settings import InvertSettings, TransferSettings
-from impasto.tiles.budget import Fit, Limits, lessened
+from impasto.tasks.settings import InvertSettings
+from impasto.tiles.budget import Limits, MemoryPlan, lessened
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.reading import feature_error
 from impasto.tiles.windows import cut, grid_px, margin_px, reach_px
@@ -248,13 +250,12 @@ def test_what_cannot_be_tiled() -> None:
         bind_tiled(style(random_image(400, 4), ["relu5_1"]), network, (40, 40), (16, 16))
 
 
-def test_tiles_are_halved_where_memory_ends(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tiles_are_halved_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Size] = []
     size, network = (97, 83), narrow()
     objective = style(random_image(64, 64, 1), RECTIFIED[:3]) + content(random_image(*size, 2), ["conv2_2"])
     whole, image = objective.bind(network, size), random_image(*size, 4)
-    tiled = bind_tiled(objective, network, size, (97, 83))
+    tiled = bind_tiled(objective, network, size, (97, 83), halved=told.append)
     of_a_tile = impasto.tiles.tiler.tile_gradient
 
     def short(network: Network, crop: Tensor, *more: object) -> object:
@@ -264,7 +265,7 @@ def test_tiles_are_halved_where_memory_ends(
 
     monkeypatch.setattr(impasto.tiles.tiler, "tile_gradient", short)
     require_equal(tiled, whole, image, 1e-9)
-    assert "tiles are halved to 41 × 48 px" in capsys.readouterr().err
+    assert told == [(48, 41)]
     monkeypatch.setattr(
         impasto.tiles.tiler, "tile_gradient", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError())
     )
@@ -275,23 +276,23 @@ def test_tiles_are_halved_where_memory_ends(
 # How a run fits ------------------------------------------------------------------------------------------------------
 
 
-def fit_of(network: Network, memory: float, *, tile_px: int | None = None, history: int = 10) -> Fit:
+def plan_of(network: Network, memory: float, *, tile_px: int | None = None, history: int = 10) -> MemoryPlan:
     image = random_image(64, 64, dtype=torch.float32)
     objective = content(image, ["relu4_2"]) + style(image, RECTIFIED)
-    return Fit(network, objective, Limits(memory, tile_px), TransferSettings(history=history))
+    return MemoryPlan(network, objective, Limits(memory, tile_px), history)
 
 
 def test_tiles_shrink_with_memory(normalised: Network) -> None:
     size = (4096, 6144)
-    roomy = fit_of(normalised, 1e12)
+    roomy = plan_of(normalised, 1e12)
     assert roomy.core(size) is None
     assert roomy.history(size) == 10
     areas = []
     for memory in (40e9, 20e9, 12e9, 9e9, 6e9):
-        fit = fit_of(normalised, memory)
-        core, history = fit.core(size), fit.history(size)
-        assert fit.needed(size, core, history) <= memory
-        fit.require(size)
+        plan = plan_of(normalised, memory)
+        core, history = plan.core(size), plan.history(size)
+        assert plan.needed(size, core, history) <= memory
+        plan.require(size)
         assert 2 <= history <= 10
         areas.append((core or size)[0] * (core or size)[1])
     assert areas == sorted(areas, reverse=True)
@@ -300,10 +301,10 @@ def test_tiles_shrink_with_memory(normalised: Network) -> None:
 
 def test_a_share_of_the_memory(normalised: Network) -> None:
     """A half and a quarter make smaller tiles; nothing is taken below what the smallest need, or more than there is."""
-    size, fit = (4096, 6144), fit_of(normalised, 40e9)
-    areas, least = [], fit_of(normalised, 0.0).needed_within(size)
+    size, plan = (4096, 6144), plan_of(normalised, 40e9)
+    areas, least = [], plan_of(normalised, 0.0).needed_within(size)
     for share in (1.0, 0.5, 0.25, 0.01):
-        (less,) = lessened([fit], [size], share)
+        (less,) = lessened([plan], [size], share)
         core = less.core(size)
         assert core is not None
         areas.append(core[0] * core[1])
@@ -311,19 +312,19 @@ def test_a_share_of_the_memory(normalised: Network) -> None:
         less.require(size)
     assert areas == sorted(areas, reverse=True)
     assert areas[0] > areas[1]
-    assert lessened([fit_of(normalised, 1e9)], [size], 0.5)[0].limits.memory == 1e9
-    assert lessened([fit_of(normalised, math.inf)], [size], 0.5)[0].limits.memory == math.inf
+    assert lessened([plan_of(normalised, 1e9)], [size], 0.5)[0].limits.memory == 1e9
+    assert lessened([plan_of(normalised, math.inf)], [size], 0.5)[0].limits.memory == math.inf
 
 
 def test_memory_that_nobody_knows() -> None:
-    assert impasto.tiles.budget.limits(InvertSettings(), torch.device("mps")).memory == math.inf
+    assert impasto.tiles.budget.limits(None, None, torch.device("mps")).memory == math.inf
 
 
 def test_a_tile_that_is_asked_for(normalised: Network) -> None:
-    assert fit_of(normalised, 1e12, tile_px=512).core((2048, 300)) == (512, 512)
-    assert fit_of(normalised, 1e12, tile_px=512).core((512, 300)) is None
+    assert plan_of(normalised, 1e12, tile_px=512).core((2048, 300)) == (512, 512)
+    assert plan_of(normalised, 1e12, tile_px=512).core((512, 300)) is None
     assert isinstance(
-        fit_of(normalised, 1e12, tile_px=32).bind(style(random_image(64, 64), ["relu1_1"]), normalised, (48, 48)),
+        plan_of(normalised, 1e12, tile_px=32).bind((48, 48)),
         impasto.tiles.criterion.TiledCriterion,
     )
 
@@ -380,7 +381,7 @@ def test_a_tiled_run_paints_the_same(statistics: str, most: int) -> None:
 def test_a_tiled_run_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the memory that it began with, although more is free by then."""
     monkeypatch.setattr(impasto.tiles.budget, "free_memory", lambda device: 33e6)
-    monkeypatch.setattr(impasto.tiles.budget, "LEAST_PX", 32)
+    monkeypatch.setattr(impasto.tiles.tilings, "LEAST_PX", 32)
     assert call(*WORDS, "-o", "whole").code == 0
 
     def stopping(*given: object) -> Iterator[Iterate]:
@@ -423,5 +424,5 @@ finally:
 def test_settings_of_memory() -> None:
     assert InvertSettings().memory == "auto"
     for text, size in {"4GB": 4e9, "500 mb": 5e8, "1.5GiB": 1.5 * 2**30}.items():
-        assert impasto.tiles.budget.parse_memory(text) == size
+        assert parse_memory(text) == size
         assert InvertSettings(memory=text).memory == text

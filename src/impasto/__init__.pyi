@@ -88,6 +88,15 @@ from .objectives.priors import (
     total_variation as total_variation,
 )
 from .objectives.representations import (
+    MeanOverPositions as MeanOverPositions,
+)
+from .objectives.representations import (
+    Pointwise as Pointwise,
+)
+from .objectives.representations import (
+    WholeMap as WholeMap,
+)
+from .objectives.representations import (
     activations as activations,
 )
 from .objectives.representations import (

@@ -18,7 +18,7 @@ CONNECT_SECONDS = 10.0
 def connected(address: str) -> Iterator[ModuleType]:
     """Ray, connected to the cluster at an address, "auto" for the one of this machine; disconnected at the end.
 
-    Raises SpecError without the package or for what is no address, OutputError where there is no cluster.
+    Raises SpecError without the package or for what is no address, OutputError if there is no cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its own words, on standard output: that is the page's
@@ -43,7 +43,7 @@ def connected(address: str) -> Iterator[ModuleType]:
 
 
 def _require_answer(address: str) -> None:
-    """Fail at once where nothing listens: Ray would try for a quarter of an hour."""
+    """Fail at once if nothing listens: Ray would try for a quarter of an hour."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return

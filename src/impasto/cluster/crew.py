@@ -1,23 +1,22 @@
-"""Workers on a Ray cluster: asked for wherever there is room, and replaced where they are lost."""
+"""Workers on a Ray cluster: asked for wherever there is room, and replaced if they are lost."""
 
 import platform
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from impasto.cluster.worker import About, TileWorker, identity
+from impasto.cluster.worker import About, Equipment, TileWorker, identity
 from impasto.errors import ClusterError, ImpastoError, OutOfMemoryError
-from impasto.tasks.settings import Settings
+from impasto.events import Listener, Notice, silent
 
-PLACE_SECONDS = 120.0  # for a first worker, or another one where none is left
+PLACE_SECONDS = 120.0  # for a first worker, or another one if none is left
 GATHER_SECONDS = 30.0  # for all that the cluster has room for, at the beginning
 LOOK_SECONDS = 1.0
 LOSSES = 5  # of workers during one evaluation, or as many as there were at most
@@ -49,22 +48,26 @@ class Worker:
 
 
 class Crew:
-    """All workers of a run. Each takes `threads` cores of its node, and a graphics processor where there are some.
+    """All workers of a run. Each takes `threads` cores of its node, and a graphics processor if there are some.
 
-    Raises ClusterError where none can be had, or where one differs from this machine.
+    Raises ClusterError if none can be had, or if one differs from this machine.
     """
 
-    def __init__(self, ray: ModuleType, settings: Settings, most: int) -> None:
+    def __init__(
+        self, ray: ModuleType, equipment: Equipment, threads: int, most: int, listener: Listener = silent
+    ) -> None:
         self.workers: list[Worker] = []
         self.turns = count()
-        self.threads = settings.threads or 1
+        self.threads = threads
         self.lost = 0
-        self._ray, self._most = ray, most
-        self._identity = identity(settings)
-        self._accelerated = settings.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
-        there = settings.model_copy(update={"device": "auto" if self._accelerated else "cpu"})
-        self._there = there.model_copy(
-            update={name: path.absolute() for name in ("weights", "means") if (path := getattr(settings, name))}
+        self._ray, self._most, self._listener = ray, most, listener
+        self._identity = identity(equipment)
+        self._accelerated = equipment.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
+        self._there = replace(
+            equipment,
+            device="auto" if self._accelerated else "cpu",
+            weights=equipment.weights and equipment.weights.absolute(),
+            means=equipment.means and equipment.means.absolute(),
         )
         resources = {"num_cpus": self.threads, "num_gpus": int(self._accelerated)}
         self._actor = ray.remote(_Actor).options(**resources, max_restarts=0)
@@ -126,7 +129,7 @@ class Crew:
             return self._ray.put(content)
 
     def get(self, worker: Worker, reference: Any) -> Any:
-        """What a worker answers. Raises LostError where it is gone, the ImpastoError of what went wrong there."""
+        """What a worker answers. Raises LostError if the worker is gone, the ImpastoError of what went wrong there."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -147,7 +150,7 @@ class Crew:
             with suppress(Exception):  # it may only be out of reach: it must not go on
                 self._ray.kill(worker.actor)
             self.lost, self._in_a_row, self._why = self.lost + 1, self._in_a_row + 1, _why_lost(error)
-            print(f"impasto: a worker on {worker.about.machine} is lost; others take its tiles", file=sys.stderr)
+            self._say(f"a worker on {worker.about.machine} is lost; others take its tiles")
             if self._in_a_row > max(LOSSES, self._largest):
                 raise ClusterError(f"{self._in_a_row} workers were lost in one evaluation ({self._why})")
         self.muster()
@@ -155,8 +158,11 @@ class Crew:
             self._wait_for_one()
             self._require_some()
 
+    def _say(self, words: str) -> None:
+        self._listener(Notice(words))
+
     def _wait_for_one(self) -> None:
-        print("impasto: waiting for the cluster to begin a worker", file=sys.stderr)
+        self._say("waiting for the cluster to begin a worker")
         self.muster(PLACE_SECONDS, one=True)
 
     def _require_some(self) -> None:
@@ -202,11 +208,11 @@ class Crew:
         self._failed, self._why = self._failed + 1, str(error)
         with suppress(Exception):
             self._ray.kill(actor)
-        print(f"impasto: a worker is left out: {error}", file=sys.stderr)
+        self._say(f"a worker is left out: {error}")
 
 
 def shared_out(tiles: int, workers: Sequence[Worker], before: Mapping[int, Worker]) -> dict[int, Worker]:
-    """Which worker has which tile, as many each: as before where that is fair, so that little has to be sent again."""
+    """Which worker has which tile, as many each: as before if that is fair, so that little has to be sent again."""
     most = -(-tiles // len(workers))
     load = dict.fromkeys(workers, 0)
     owners: dict[int, Worker] = {}

@@ -19,8 +19,8 @@ from impasto.cluster.crew import Crew, LostError, Worker, shared_out
 from impasto.cluster.worker import Array, Work
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, precision_of
-from impasto.tiles.passes import Key, Statistics
-from impasto.tiles.tiler import Aim
+from impasto.tiles.passes import Key, MapTerm, Statistics
+from impasto.tiles.tiler import add_statistics
 from impasto.tiles.windows import Tile, cut
 
 AHEAD = 2  # tiles under way for each worker: while it computes one, the next is sent
@@ -30,8 +30,8 @@ Take = Callable[[Worker, int, Any], None]
 
 
 @dataclass(eq=False)
-class Record:
-    """What evaluations took: of workers and tiles the last one's, of bytes the sum over all."""
+class Traffic:
+    """What evaluations took: workers and tiles of the last one, bytes of all together."""
 
     workers: int = 0
     tiles: int = 0
@@ -49,7 +49,7 @@ class ClusterTiler:
     """
 
     crew: Crew
-    record: Record
+    traffic: Traffic
     network: Network  # as here: it says what strides there are
     core: Size
     work: Work
@@ -63,7 +63,7 @@ class ClusterTiler:
 
     def __post_init__(self) -> None:
         self._share_out()
-        if self.work.aims:
+        if self.work.terms:
             found: dict[int, list[float]] = {}
             self._through(range(len(self.tiles)), self._equip, lambda _, number, scales: found.update({number: scales}))
             self.scales = [sum(each) for each in zip(*(found[n] for n in sorted(found)), strict=True)]
@@ -76,30 +76,41 @@ class ClusterTiler:
         for worker in self.crew.workers:
             worker.seen.clear()
         total: Statistics = {}
-        missed = [0.0] * len(self.work.aims)
+        values = [0.0] * len(self.work.terms)
         left = dict.fromkeys(range(len(self.tiles)) if self.work.keys or errors else ())
-        looked: dict[int, Worker] = {}
         while left:  # a worker's sum counts if it comes back, and then for all the tiles in it
             turn = next(self.crew.turns)
-            looked.clear()
-            look = partial(self._look, image, turn, errors)
-            self._through(list(left), look, lambda worker, number, _: looked.update({number: worker}))
-            asked = [(each, each.actor.sums.remote(turn)) for each in self.crew.workers if each in looked.values()]
+            looked = self._looked(image, turn, errors, list(left))
+            asked = [(worker, worker.actor.sums.remote(turn)) for worker in looked]
             for worker, reference in asked:
-                try:
-                    sums, some = self.crew.get(worker, reference)
-                except LostError:
-                    self._share_out()
+                if (found := self._sums(worker, reference)) is None:
                     continue
-                self.returned_bytes += sum(each.nbytes for each in sums) + NUMBER_BYTES * len(some)
-                for key, each in zip(self.work.keys, sums, strict=True):
-                    share = torch.tensor(each, device=image.device)
-                    total[key] = total[key].add_(share) if key in total else share
-                missed = [a + b for a, b in zip(missed, some, strict=True)] if errors else missed
-                for number, its in looked.items():
-                    if its is worker:
-                        del left[number]
-        return total, [image.new_tensor(each) for each in missed] if errors else []
+                add_statistics(total, {key: each.to(image.device) for key, each in found[0].items()})
+                values = _added(values, found[1]) if errors else values
+                for number in looked[worker]:
+                    del left[number]
+        return total, [image.new_tensor(each) for each in values] if errors else []
+
+    def _looked(self, image: Image, turn: int, errors: bool, numbers: list[int]) -> dict[Worker, list[int]]:
+        """Have tiles passed forward; which workers did, and which tiles each."""
+        looked: dict[int, Worker] = {}
+        look = partial(self._look, image, turn, errors)
+        self._through(numbers, look, lambda worker, number, _: looked.update({number: worker}))
+        by_worker: dict[Worker, list[int]] = {}
+        for worker in self.crew.workers:
+            if its := [number for number, one in looked.items() if one is worker]:
+                by_worker[worker] = its
+        return by_worker
+
+    def _sums(self, worker: Worker, reference: Any) -> tuple[Statistics, list[float]] | None:
+        """What a worker's tiles of this turn add up to; None if it is lost, and its tiles go to others."""
+        try:
+            arrays, values = self.crew.get(worker, reference)
+        except LostError:
+            self._share_out()
+            return None
+        self.returned_bytes += sum(each.nbytes for each in arrays) + NUMBER_BYTES * len(values)
+        return {key: torch.tensor(each) for key, each in zip(self.work.keys, arrays, strict=True)}, values
 
     def gradient(self, image: Image, slopes: Statistics) -> tuple[list[Tensor], Image]:
         """See `Tiler`."""
@@ -107,22 +118,22 @@ class ClusterTiler:
         placed = self.crew.put(arrays)
         self.sent_bytes += self.crew.nodes * sum(each.nbytes for each in arrays)
         gradient = torch.zeros_like(image, memory_format=torch.contiguous_format)
-        missed = [0.0] * len(self.work.aims)
+        values = [0.0] * len(self.work.terms)
 
         def add(_: Worker, number: int, found: tuple[list[float], Array]) -> None:
-            errors, part = found
-            self.returned_bytes += part.nbytes + NUMBER_BYTES * len(errors)
-            self.tiles[number].crop.of(gradient).add_(torch.tensor(part, device=image.device))
-            missed[:] = [a + b for a, b in zip(missed, errors, strict=True)]
+            errors, slope = found
+            self.returned_bytes += slope.nbytes + NUMBER_BYTES * len(errors)
+            self.tiles[number].crop.of(gradient).add_(torch.tensor(slope, device=image.device))
+            values[:] = _added(values, errors)
 
         self._through(range(len(self.tiles)), partial(self._pull, image, placed), add)
         self.crew.completed()
-        record = self.record
-        record.workers, record.tiles, record.core = len(self.crew.workers), len(self.tiles), self.core
-        record.evaluations += 1
-        record.sent_bytes += self.sent_bytes
-        record.returned_bytes += self.returned_bytes
-        return [image.new_tensor(each) for each in missed], gradient
+        traffic = self.traffic
+        traffic.workers, traffic.tiles, traffic.core = len(self.crew.workers), len(self.tiles), self.core
+        traffic.evaluations += 1
+        traffic.sent_bytes += self.sent_bytes
+        traffic.returned_bytes += self.returned_bytes
+        return [image.new_tensor(each) for each in values], gradient
 
     def _through(self, numbers: Iterable[int], send: Send, take: Take) -> None:
         """Send tiles to their workers, few ahead, and take the answers in order; a lost worker's go to another."""
@@ -144,18 +155,18 @@ class ClusterTiler:
                 take(worker, number, answers[-1] if answers else None)
 
     def _equip(self, worker: Worker, number: int) -> list[Any]:
-        """See to it that a worker knows the work and, where there are aims, holds the tile's targets."""
+        """See to it that a worker knows the work and, if there are map terms, holds the tile's targets."""
         asked: list[Any] = []
         if worker.work != self.work.name:
             asked.append(worker.actor.begin.remote(self.work))
             worker.work = self.work.name
             worker.kept.clear()
             worker.seen.clear()
-        if self.work.aims and number not in worker.kept:
+        if self.work.terms and number not in worker.kept:
             tile = self.tiles[number]
             crops = [_array(tile.crop.of(reference)) for reference in self.references]
             self.sent_bytes += sum(crop.nbytes for crop in crops)
-            self.returned_bytes += NUMBER_BYTES * len(self.work.aims)
+            self.returned_bytes += NUMBER_BYTES * len(self.work.terms)
             asked.append(worker.actor.keep.remote(number, tile, crops))
             worker.kept.add(number)
         return asked
@@ -186,27 +197,37 @@ class ClusterTiler:
 
 def cluster_tiler(
     crew: Crew,
-    record: Record,
+    traffic: Traffic,
     network: Network,
     core: Size,
     between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
-    aims: Sequence[tuple[Aim, Image]],
+    terms: Sequence[tuple[MapTerm, Image]],
 ) -> ClusterTiler:
-    """A tiler whose tiles are computed by the crew, in the precision of the network here; `record` is to be kept.
+    """A tiler whose tiles are computed by the crew, in the precision of the network here; it counts its `traffic`.
 
-    The aims' references are sent in crops and read by the workers, each its own tiles'.
+    The references of the map terms are sent in crops and read by the workers, each its own tiles'.
     """
-    references = list({id(reference): reference for _, reference in aims}.values())
-    places = {id(reference): place for place, reference in enumerate(references)}
-    asked, about = tuple(aim for aim, _ in aims), tuple(places[id(reference)] for _, reference in aims)
-    work = Work(uuid4().hex, precision_of(network), size, tuple(keys), asked, about)
-    layers = {layer for layer, _ in keys} | {aim.layer for aim in asked}
+    references = list({id(reference): reference for _, reference in terms}.values())
+    numbers = {id(reference): number for number, reference in enumerate(references)}
+    work = Work(
+        name=uuid4().hex,
+        precision=precision_of(network),
+        size=size,
+        keys=tuple(keys),
+        terms=tuple(term for term, _ in terms),
+        references=tuple(numbers[id(reference)] for _, reference in terms),
+    )
+    layers = {layer for layer, _ in keys} | {term.layer for term in work.terms}
     tiles = cut(size, core, network, layers) if layers else ()
-    return ClusterTiler(crew, record, network, core, work, tiles, references, between_tiles)
+    return ClusterTiler(crew, traffic, network, core, work, tiles, references, between_tiles)
 
 
 def _array(crop: Tensor) -> Array:
     array: Array = crop.detach().contiguous().cpu().numpy()
     return array
+
+
+def _added(sums: Sequence[float], more: Sequence[float]) -> list[float]:
+    return [total + one for total, one in zip(sums, more, strict=True)]

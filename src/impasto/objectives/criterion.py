@@ -10,7 +10,7 @@ from torch import Tensor
 from impasto.images.image import Image
 from impasto.networks.network import IMAGE, Network
 from impasto.networks.passes import backward, forward
-from impasto.objectives.representations import Representation, pull_back
+from impasto.objectives.representations import Representation
 
 Losses = dict[str, float]
 
@@ -41,36 +41,36 @@ class WholeCriterion:
     """A criterion that reads the whole picture in one pass forward and one back."""
 
     network: Network
-    parts: tuple[BoundTerm, ...]
+    terms: tuple[BoundTerm, ...]
 
     def losses(self, image: Image) -> Losses:
         """Each weighted term by name."""
         with torch.no_grad():
-            features = self.network(image, {part.layer for part in self.parts})
-            values = [part.weight * part.loss(part.represent(features[part.layer])) for part in self.parts]
-        return read_out([part.name for part in self.parts], values)
+            features = self.network(image, {term.layer for term in self.terms})
+            values = [term.weight * term.loss(term.represent(features[term.layer])) for term in self.terms]
+        return read_out([term.name for term in self.terms], values)
 
     def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
         """Each weighted term by name, and the gradient of their sum, contiguous and of the image's shape."""
         values: dict[int, Tensor] = {}
 
         def visit(layer: str, features: Tensor, gradient: Tensor | None) -> Tensor:
-            at = {number: part for number, part in enumerate(self.parts) if part.layer == layer}
-            for represent in dict.fromkeys(part.represent for part in at.values()):  # once for all its terms
+            here = {number: term for number, term in enumerate(self.terms) if term.layer == layer}
+            for represent in dict.fromkeys(term.represent for term in here.values()):  # once for all its terms
                 with torch.enable_grad():
                     found = represent(features).detach().requires_grad_()
-                    weighed = {n: p.weight * p.loss(found) for n, p in at.items() if p.represent is represent}
+                    weighed = {n: t.weight * t.loss(found) for n, t in here.items() if t.represent == represent}
                     (slope,) = torch.autograd.grad(torch.stack([*weighed.values()]).sum(), found)
                 values.update((number, value.detach()) for number, value in weighed.items())
-                gradient = pull_back(represent, features, slope, gradient)
+                gradient = represent.pull_back(features, slope, gradient)
             assert gradient is not None
             return gradient
 
         image = image.detach()
-        gradient = backward(forward(self.network, image, {part.layer for part in self.parts}), visit)
-        if any(part.layer == IMAGE for part in self.parts):
+        gradient = backward(forward(self.network, image, {term.layer for term in self.terms}), visit)
+        if any(term.layer == IMAGE for term in self.terms):
             gradient = visit(IMAGE, image, gradient)
-        found = read_out([part.name for part in self.parts], [values[number] for number in range(len(self.parts))])
+        found = read_out([term.name for term in self.terms], [values[number] for number in range(len(self.terms))])
         return found, gradient.contiguous()
 
 

@@ -1,4 +1,4 @@
-"""How two representations of the same shape differ: a scalar that is 0 exactly where they are equal."""
+"""How two representations of the same shape differ: a scalar that is 0 exactly if they are equal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class SquaredError:
-    """Σ (found − target)² / scale(target), which can be taken in parts.
+    """Σ (found − target)² / scale(target), which can be taken tile by tile.
 
-    `scale` is a sum over the target's elements: that of the whole is the sum of its parts', and so is the error, once
-    each part is divided by the scale of the whole (see `share`).
+    `scale` is a sum over the target's elements: the scale of the whole is the sum of its tiles' scales. So is the
+    error, if each tile's is divided by the scale of the whole (see `scaled`).
     """
 
     scale: Callable[[Tensor], Tensor]
 
     def __call__(self, found: Tensor, target: Tensor) -> Scalar:
         """The error of the whole."""
-        return self.share(found, target, self.scale(target))
+        return self.scaled(found, target, self.scale(target))
 
-    def share(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
-        """A part's share of the error; a scale of 0 counts as 1."""
+    def scaled(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
+        """What these elements add to an error whose whole target has that scale; a scale of 0 counts as 1."""
         error = functional.mse_loss(found, target, reduction="sum")
         return torch.div(error, scale if scale > 0 else 1)
 
@@ -55,13 +55,13 @@ Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 2.
 
 
 @runtime_checkable
-class Aimable(Protocol):
+class Prepares(Protocol):
     """A distance that does once what depends on the target alone."""
 
-    def aimed_at(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """The distance from that target."""
+    def to(self, target: Tensor) -> Callable[[Tensor], Tensor]:
+        """The distance to that target."""
 
 
-def aim(distance: Distance, target: Tensor) -> Callable[[Tensor], Tensor]:
-    """The distance from a fixed target."""
-    return distance.aimed_at(target) if isinstance(distance, Aimable) else lambda found: distance(found, target)
+def distance_to(distance: Distance, target: Tensor) -> Callable[[Tensor], Tensor]:
+    """The distance to a fixed target."""
+    return distance.to(target) if isinstance(distance, Prepares) else lambda found: distance(found, target)

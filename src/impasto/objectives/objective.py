@@ -12,32 +12,43 @@ from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_of, size_with_area
 from impasto.networks.network import IMAGE, Network
 from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
-from impasto.objectives.distances import Distance, aim, normalised_squared_error
-from impasto.objectives.representations import Representation, activations, gram_matrix
+from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
+from impasto.objectives.representations import Function, Representation, activations, gram_matrix, represented
 
-Frame = Callable[[Image, Size], Image]
+Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to that of the framed reference
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
     """One line of a paper: Σ over layers of weight · distance(represent(image), represent(reference)).
 
-    `frame` says how the reference is brought to the size of the canvas.
+    `framing` says to which size the reference is resized: from its own size and that of the canvas.
     """
 
     name: str
     reference: Image
     layers: Mapping[str, float]
     represent: Representation
-    frame: Frame
+    framing: Framing
     distance: Distance = normalised_squared_error
+
+    def framed_size(self, size: Size) -> Size:
+        """The reference's size beside a canvas of that size."""
+        return self.framing(size_of(self.reference), size)
+
+    def framed(self, size: Size) -> Image:
+        """The reference as it is compared with a canvas of that size."""
+        return resize(self.reference, self.framed_size(size))
+
+    def require(self, network: Network, size: Size) -> None:
+        """Raise ImageError if the framed reference is too small for a layer, LayerError for an unknown one."""
+        network.require_size(self.framed_size(size), self.layers)
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
         """Fix the targets: the reference's representations at this size."""
+        self.require(network, size)
         with torch.no_grad():
-            framed = self.frame(self.reference, size).to(network.device)
-            network.require_size(size_of(framed), self.layers)
-            features = network(framed, self.layers)
+            features = network(self.framed(size).to(network.device), self.layers)
             targets = {layer: self.represent(features[layer]) for layer in self.layers}
         return [
             BoundTerm(
@@ -45,7 +56,7 @@ class Match:
                 network.canonical(layer),
                 weight,
                 self.represent,
-                aim(self.distance, targets[layer]),
+                distance_to(self.distance, targets[layer]),
             )
             for layer, weight in self.layers.items()
         ]
@@ -59,14 +70,17 @@ class Match:
 class Prior:
     """A penalty on the image itself.
 
-    One that is a mean over pixels says with `reach_px` how many rows further down a pixel's share looks, so that it can
-    be taken strip by strip; any other is taken of the whole picture at once.
+    A penalty that is a mean over pixels says with `reach_px` how many rows further down the term of a pixel looks, and
+    can be taken strip by strip; any other is taken of the whole picture at once.
     """
 
     name: str
     weight: float
     penalty: Callable[[Image], Tensor]
     reach_px: int | None = None
+
+    def require(self, network: Network, size: Size) -> None:
+        """Nothing: no picture is too small for a prior."""
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
         """Priors have no target; they hold at every size."""
@@ -86,10 +100,14 @@ class Objective:
     def __add__(self, other: "Objective") -> "Objective":
         return Objective(self.terms + other.terms)
 
-    def layers(self, represent: Representation | None = None) -> list[str]:
-        """The layers that its terms read, all or those of one representation."""
-        terms = [term for term in self.terms if isinstance(term, Match)]
-        return [layer for term in terms if represent in (None, term.represent) for layer in term.layers]
+    def matches(self, *kinds: type[Representation]) -> list[Match]:
+        """The terms that compare with a reference: all, or those whose representation is of one of the kinds."""
+        matches = [term for term in self.terms if isinstance(term, Match)]
+        return [match for match in matches if isinstance(match.represent, kinds or Representation)]
+
+    def layers(self, *kinds: type[Representation]) -> list[str]:
+        """The layers that these terms read."""
+        return [layer for match in self.matches(*kinds) for layer in match.layers]
 
     def weights(self) -> dict[str, float]:
         """The weight of each summand, by the name its loss has."""
@@ -99,13 +117,18 @@ class Objective:
                 weights[name] = weights.get(name, 0.0) + weight
         return weights
 
-    def bind(self, network: Network, size: Size) -> Criterion:
-        """The objective at one size. Raises ImageError where a picture is too small for a layer, SpecError if empty."""
-        parts = [part for term in self.terms for part in term.bind(network, size)]
-        if not parts:
+    def require(self, network: Network, size: Size) -> None:
+        """Raise what `bind` would raise at that size; nothing is computed."""
+        for term in self.terms:
+            term.require(network, size)
+        if not self.weights():
             raise SpecError("the objective has no term; give at least one a weight above 0")
-        network.require_size(size, [part.layer for part in parts])
-        return WholeCriterion(network, tuple(parts))
+        network.require_size(size, [network.canonical(layer) for layer in self.layers()])
+
+    def bind(self, network: Network, size: Size) -> Criterion:
+        """The objective at one size. Raises ImageError if a picture is too small for a layer, SpecError if empty."""
+        self.require(network, size)
+        return WholeCriterion(network, tuple(bound for term in self.terms for bound in term.bind(network, size)))
 
 
 def content(
@@ -116,7 +139,7 @@ def content(
     name: str = "content",
 ) -> Objective:
     """The picture's activations at `layers` should be the reference's, which is resized to the canvas."""
-    return Objective((Match(name, reference, weighted(layers), activations, resize, distance),))
+    return Objective((Match(name, reference, weighted(layers), activations, _as_canvas, distance),))
 
 
 def style(
@@ -124,7 +147,7 @@ def style(
     layers: Mapping[str, float] | Iterable[str],
     *,
     scale: float = 1.0,
-    represent: Representation = gram_matrix,
+    represent: Function = gram_matrix,
     distance: Distance = normalised_squared_error,
     name: str = "style",
 ) -> Objective:
@@ -132,16 +155,17 @@ def style(
 
     The reference keeps its proportions and is given as many pixels as the canvas, times scale²: that sets the size of
     its strokes. Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5; departs: errors are divided by
-    the target's energy, which makes layers, pictures and sizes comparable.
+    the target's energy, which makes layers, pictures and sizes comparable. `represent` may be a function of your own:
+    as `MeanOverPositions(function)` or `Pointwise(function)` if it is of that kind; any other counts as a `WholeMap`.
     """
-    frame = partial(_with_area, scale=scale)
-    return Objective((Match(name, reference, weighted(layers), represent, frame, distance),))
+    framing = partial(_with_area_of, scale=scale)
+    return Objective((Match(name, reference, weighted(layers), represented(represent), framing, distance),))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
     """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError.
 
-    `reach_px` saves memory where pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
+    `reach_px` saves memory if pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
     """
     if not math.isfinite(weight):
         raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
@@ -163,5 +187,9 @@ def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
     return weights
 
 
-def _with_area(reference: Image, size: Size, scale: float) -> Image:
-    return resize(reference, size_with_area(size_of(reference), size[0] * size[1] * scale**2))
+def _as_canvas(reference: Size, canvas: Size) -> Size:
+    return canvas
+
+
+def _with_area_of(reference: Size, canvas: Size, scale: float) -> Size:
+    return size_with_area(reference, canvas[0] * canvas[1] * scale**2)

@@ -16,7 +16,7 @@ def total_variation(image: Image, beta: float = 2.0) -> Scalar:
     across = functional.pad(image[:, :, :, 1:] - image[:, :, :, :-1], (0, 1, 0, 0))
     down = functional.pad(image[:, :, 1:, :] - image[:, :, :-1, :], (0, 0, 0, 1))
     squares = across.square() + down.square()
-    # The floor keeps the gradient finite on flat areas where β < 2: their power has none at 0.
+    # The floor keeps the gradient finite on flat areas if β < 2: their power has none at 0.
     powers = squares if beta == 2 else squares.clamp_min(1e-8).pow(beta / 2) - 1e-8 ** (beta / 2)
     return powers.sum(1).mean()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ MOST_ROUNDING = 2e-5  # of the target's energy; twice what float32 was seen to d
 class Wasserstein:
     """How far one normal distribution of features is from another, of which `mean_and_gram` gives the moments.
 
-    The squared Wasserstein-2 distance, ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₂^½ Σ₁ Σ₂^½)^½), as a share of the target's energy
-    E‖f‖²: about 1 for found = 0. Both distributions are blurred by noise with `blur` times the mean energy of a
-    channel, because directions in which features hardly vary are mostly rounding, and their roots have no slope at 0.
+    The squared Wasserstein-2 distance, ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₂^½ Σ₁ Σ₂^½)^½), as a fraction of the
+    target's energy E‖f‖²: about 1 for found = 0. Both distributions are blurred by noise with `blur` times the mean
+    energy of a channel, because directions in which features hardly vary are mostly rounding, and their roots have no
+    slope at 0.
     Source: Dowson & Landau 1982, equation 4. Departs: the blur; by eigenvalues, on the processor.
     """
 
@@ -27,35 +29,53 @@ class Wasserstein:
 
     def __call__(self, found: Tensor, target: Tensor) -> Scalar:
         """The distance of two pairs of moments."""
-        return self.aimed_at(target)(found)
+        return self.to(target)(found)
 
-    def aimed_at(self, target: Tensor) -> Callable[[Tensor], Scalar]:
-        """The distance from a target whose root is taken once, in float64.
-
-        So is what is found where channels are few. Where they are many it is in float32 like the statistics, unless
-        rounding of the eigenvalues, which is a share of the largest, would show in the roots of the smallest: where a
-        layer has fewer positions than channels.
-        """
+    def to(self, target: Tensor) -> Callable[[Tensor], Scalar]:
+        """The distance to a target whose root is taken once, in float64."""
         mean, covariance, energy = _normal(target.to("cpu", torch.float64))
         noise = self.blur * energy / len(mean)
         values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
         values = values.clamp_min(0) + noise
-        root = vectors * values.sqrt()  # R of R Rᵀ = Σ₂: Rᵀ Σ₁ R has the eigenvalues of Σ₂^½ Σ₁ Σ₂^½
-        least = max(float(noise * values[0]), torch.finfo(torch.float32).tiny)  # what these are, but for rounding
-        rounding = torch.finfo(torch.float32).eps / 2 * values[-1] ** 2 * values.reciprocal().norm() / energy
-        precise = torch.float64 if len(mean) <= FEW_CHANNELS or rounding > MOST_ROUNDING else torch.float32
+        return _Target(mean, vectors * values.sqrt(), energy, noise, values)
 
-        def distance(found: Tensor) -> Scalar:
-            here = found.to("cpu", torch.promote_types(found.dtype, precise))
-            wanted, across, total = (each.to(here.dtype) for each in (mean, root, energy))
-            average, spread, _ = _normal(here)
-            spread = spread + noise.to(here.dtype) * torch.eye(len(average), dtype=here.dtype)
-            shared: Tensor = _TraceOfRoot.apply(spread, across, least)  # type: ignore[no-untyped-call]
-            traces = spread.trace() + values.sum().to(here.dtype) - 2 * shared
-            squared: Tensor = ((average - wanted).square().sum() + traces) / total
-            return squared.to(found)
 
-        return distance
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """A normal distribution of features, blurred, all in float64."""
+
+    mean: Tensor
+    root: Tensor  # R of R Rᵀ = Σ₂: Rᵀ Σ₁ R has the eigenvalues of Σ₂^½ Σ₁ Σ₂^½
+    energy: Tensor
+    noise: Tensor
+    values: Tensor  # the eigenvalues of Σ₂, the least first
+
+    def __call__(self, found: Tensor) -> Scalar:
+        """The distance of moments from it."""
+        here = found.to("cpu", torch.promote_types(found.dtype, self._precision))
+        wanted, root, total = (each.to(here.dtype) for each in (self.mean, self.root, self.energy))
+        average, spread, _ = _normal(here)
+        spread = spread + self.noise.to(here.dtype) * torch.eye(len(average), dtype=here.dtype)
+        shared: Tensor = _TraceOfRoot.apply(spread, root, self._least)  # type: ignore[no-untyped-call]
+        traces = spread.trace() + self.values.sum().to(here.dtype) - 2 * shared
+        squared: Tensor = ((average - wanted).square().sum() + traces) / total
+        return squared.to(found)
+
+    @cached_property
+    def _least(self) -> float:
+        """What the eigenvalues of Rᵀ Σ₁ R are not below, but for rounding."""
+        return max(float(self.noise * self.values[0]), torch.finfo(torch.float32).tiny)
+
+    @cached_property
+    def _precision(self) -> torch.dtype:
+        """In which the distance is computed: float64 if channels are few, or if float32's rounding would show.
+
+        Rounding of the eigenvalues is a fraction of the largest. It shows in the roots of the smallest if a layer has
+        fewer positions than channels.
+        """
+        rounding = torch.finfo(torch.float32).eps / 2 * self.values[-1] ** 2 * self.values.reciprocal().norm()
+        shows = bool(rounding / self.energy > MOST_ROUNDING)
+        return torch.float64 if len(self.mean) <= FEW_CHANNELS or shows else torch.float32
 
 
 wasserstein_distance = Wasserstein()
@@ -69,7 +89,7 @@ def _normal(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _TraceOfRoot(torch.autograd.Function):
-    """tr((Rᵀ S R)^½) for a symmetric S, where the product's eigenvalues are not below `least`.
+    """tr((Rᵀ S R)^½) for a symmetric S, if the product's eigenvalues are not below `least`.
 
     The slope, ½ R (Rᵀ S R)^-½ Rᵀ, comes with the same eigenvectors; autograd would take twice as many products.
     """

@@ -1,4 +1,4 @@
-"""Whether a run can work, found out before anything is written, and one sentence where memory is short after all."""
+"""Whether a run can work, found out before anything is written, and one sentence if memory is short after all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,40 +8,41 @@ import torch
 from impasto.errors import ImageError, OutOfMemoryError
 from impasto.images.image import Picture
 from impasto.tasks.parts import Part
-from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
-from impasto.tiles.budget import Fit
+from impasto.tiles.budget import MemoryPlan
+
+SIZES = ("size", "smallest", "style_scale")  # settings that make pictures larger
 
 
-def check(part: Part, fit: Fit, spec: RunSpec, pictures: list[Picture]) -> None:
+def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) -> None:
     """Fail before anything is written: unknown layers, pictures too small, memory too short even for tiles."""
-    objective, network = part.composition.objective, fit.network
-    layers = objective.layers()
+    objective, network = part.composition.objective, plan.network
     for path, picture in zip(spec.pictures, pictures, strict=True):
         try:
-            network.require_size(picture.size, layers)
+            network.require_size(picture.size, objective.layers())
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from None
-    fit.require(part.composition.schedule[-1].size)
+    plan.require(part.composition.schedule[-1].size)
     first = part.composition.schedule[0]
     try:
-        fit.bind(objective, network, first.size)
+        objective.require(network, first.size)
     except ImageError as error:
         height, width = first.size
-        sizes = [name for name in ("size", "smallest", "style_scale") if name in type(spec.settings).model_fields]
-        larger = " or ".join(f"--{name.replace('_', '-')}" for name in sizes)
+        larger = " or ".join(
+            f"--{name.replace('_', '-')}" for name in SIZES if name in type(spec.settings).model_fields
+        )
         raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
 
 
 @contextmanager
-def sentence_for_memory(settings: Settings) -> Iterator[None]:
-    """Turn the several ways in which PyTorch says that memory is short into one."""
+def sentence_for_memory(size_px: int) -> Iterator[None]:
+    """Turn the several ways in which PyTorch says that memory is short into one, for a result of that long side."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
             raise
         raise OutOfMemoryError(
-            f"there is not enough memory for {settings.size} px; try --size {max(16, settings.size * 2 // 3)}, "
+            f"there is not enough memory for {size_px} px; try --size {max(16, size_px * 2 // 3)}, "
             "or a smaller --memory, which makes smaller tiles"
         ) from None

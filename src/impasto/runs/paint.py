@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
-from impasto.events import MemoryPlanned, PartBegun, RunDone
+from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.folders.checkpoints import Checkpoints
 from impasto.folders.names import FOLDER, RESULT, place_of
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
-from impasto.images.image import Image, Picture, size_of
+from impasto.images.image import Image, Picture, Size, size_of
 from impasto.machine import peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
+from impasto.runs.fitting import planned
 from impasto.runs.measures import measure, unmeasured
 from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Frames, Recording
@@ -24,7 +25,7 @@ from impasto.runs.resuming import NOTHING, Past
 from impasto.runs.watching import Watching, begun, checkpoints, recordings, watched
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.parts import Part
-from impasto.tiles.budget import Fit
+from impasto.tiles.budget import MemoryPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,12 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
     with begun(watching.recorders, about) as results:
         recorders = [curves, *recordings(part, about, watching.mp4, past.checkpoint), *watching.recorders]
         save = partial(save_result, part, place, painting.content, toml)
-        outcome = _synthesise(_Loop(part, prepared.fits[number], recorders, keeper, save, watching.stops), past)
+
+        def halved(core: Size) -> None:
+            watching.listener(TilesHalved(core))
+
+        loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching.stops, halved)
+        outcome = _synthesise(loop, past)
         summary = _summary(painting, number, outcome)
         save_summary(prepared.spec.task, part.name, place, summary, curves)
         results.append(summary)
@@ -97,7 +103,7 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
 
 def _announce(prepared: Prepared, number: int, step: int, watching: Watching) -> None:
     part = prepared.parts[number]
-    if words := prepared.fits[number].words(part.composition.schedule[-1].size):
+    if words := prepared.plans[number].words(part.composition.schedule[-1].size):
         watching.listener(MemoryPlanned(words))
     watching.listener(PartBegun(prepared.spec.task, part.name, part.composition.steps, step))
 
@@ -105,26 +111,30 @@ def _announce(prepared: Prepared, number: int, step: int, watching: Watching) ->
 def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
     """How the part ended, what it took, and how good its picture is."""
     prepared = painting.prepared
-    part, fit = prepared.parts[number], prepared.fits[number]
-    if isinstance(outcome.failure, InterruptedRunError) and fit.core(size_of(outcome.image)) is not None:
+    part, plan = prepared.parts[number], prepared.plans[number]
+    if isinstance(outcome.failure, InterruptedRunError) and plan.core(size_of(outcome.image)) is not None:
         measured = unmeasured(part)  # measuring would take as long as a step or two
     else:
-        with sentence_for_memory(prepared.spec.settings):
-            measured = measure(part, outcome.image, painting.content, replace(fit, network=prepared.precise))
-    peak, size = peak_memory_mb(fit.network.device), part.composition.schedule[-1].size
-    return {**outcome.as_summary(), "peak_memory_mb": peak, **fit.as_summary(size), **measured}
+        with sentence_for_memory(prepared.spec.settings.size):
+            measured = measure(part, outcome.image, painting.content, replace(plan, network=prepared.precise))
+    peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
+    return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
 
 @dataclass(frozen=True, eq=False)
 class _Loop:
-    """What one loop needs; `save` saves its picture, and `stops` says whether a stop has been asked for."""
+    """What one loop needs; `save` saves its picture, `stops` says whether a stop has been asked for.
+
+    `halved` is told of smaller tiles.
+    """
 
     part: Part
-    fit: Fit
+    plan: MemoryPlan
     recorders: Sequence[Recording]
     keeper: Checkpoints
     save: Callable[[Image], None]
     stops: Callable[[], bool]
+    halved: Callable[[Size], None]
 
 
 def _synthesise(loop: _Loop, past: Past) -> Outcome:
@@ -146,9 +156,9 @@ def _synthesise(loop: _Loop, past: Past) -> Outcome:
         for recorder in reversed(loop.recorders):
             closing.callback(recorder.close)
         try:
-            with sentence_for_memory(loop.fit.settings):
-                bind = partial(loop.fit.bind, between_tiles=between_tiles)
-                iterates = synthesise(composition, loop.fit.network, after, bind)
+            with sentence_for_memory(max(composition.schedule[-1].size)):
+                bind = planned(loop.plan, between_tiles, loop.halved)
+                iterates = synthesise(composition, loop.plan.network, after, bind)
                 del checkpoint, after  # large, and the loop's own from here on
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

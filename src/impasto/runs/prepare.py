@@ -4,19 +4,19 @@ from dataclasses import dataclass
 
 import torch
 
+from impasto.amounts import parse_memory
 from impasto.cluster.crew import Crew
-from impasto.cluster.fit import spread
 from impasto.errors import SpecError
 from impasto.extras import import_video
 from impasto.images.files import load_picture
 from impasto.images.image import Picture
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
-from impasto.runs.fitting import within
+from impasto.runs.fitting import plan_memory, within
 from impasto.tasks.parts import Part, compose, network_of
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
-from impasto.tiles.budget import Fit, lessened, limits
+from impasto.tiles.budget import MemoryPlan, lessened, limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,29 +28,28 @@ class Prepared:
     network: Network
     precise: Network
     parts: list[Part]
-    fits: list[Fit]
+    plans: list[MemoryPlan]
 
 
 def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) -> Prepared:
     """Pictures, network and parts of a run, checked: nothing is written yet. `share` is of the memory allowed."""
     settings = spec.settings
     pictures = [load_picture(path) for path in spec.pictures]
-    with sentence_for_memory(settings):
+    with sentence_for_memory(settings.size):
         network = network_of(settings, settings.precision)
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         parts = compose(spec, [picture.image for picture in pictures])
-        allowed = limits(settings, network.device, memory)
-        fits = [
-            spread(
-                Fit(_precise_enough(part, network, precise, settings), part.composition.objective, allowed, settings),
-                crew,
-            )
-            for part in parts
+        allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
+        readers = [_precise_enough(part, network, precise, settings) for part in parts]
+        plans = [
+            plan_memory(part.composition.objective, reader, allowed, settings, crew)
+            for part, reader in zip(parts, readers, strict=True)
         ]
-        fits = lessened(fits, [part.composition.schedule[-1].size for part in parts], share)
-        for part, fit in zip(parts, fits, strict=True):
-            check(part, fit, spec, pictures)
-    return Prepared(spec, pictures, network, precise, list(map(within, parts, fits)), fits)
+        plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
+        for part, plan in zip(parts, plans, strict=True):
+            check(part, plan, spec, pictures)
+        parts = [within(part, plan, settings) for part, plan in zip(parts, plans, strict=True)]
+    return Prepared(spec, pictures, network, precise, parts, plans)
 
 
 def require_video(settings: Settings, mp4: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from impasto.cluster.fit import crew_at
+from impasto.cluster.plan import crew_at
 from impasto.errors import RunFolderError
 from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
@@ -54,11 +54,11 @@ def run(
     watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     folder = out or default_folder(spec.task, spec.pictures)
     check_folder(folder, spec, force=force)
-    with calm(spec.settings.threads), crew_at(cluster, spec.settings) as crew:
+    with calm(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
         go_on_unless(stop)
         make_folder(folder, spec, force=force)
-        toml = as_toml(spec, prepared.network, prepared.fits[0].limits.memory, memory_share)
+        toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
             (folder / FOLDER).mkdir()
@@ -97,16 +97,16 @@ def resume(
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
     share, toml = min(memory_share, before), found.toml
-    with calm(threads), crew_at(cluster, spec.settings) as crew:
+    with calm(threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
-        with sentence_for_memory(spec.settings):
+        with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(toml), prepared.network.device, listener)
         go_on_unless(stop)
         with sentence_for_folder(folder, cluster):
             past = cut_back(folder, names, past)
             if share < before:
-                toml = with_memory(toml, prepared.fits[0].limits.memory, share)
+                toml = with_memory(toml, prepared.plans[0].limits.memory, share)
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), past)
     return folder

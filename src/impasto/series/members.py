@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from impasto.amounts import parse_memory
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
@@ -18,11 +19,12 @@ from impasto.images.image import Picture
 from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
+from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.tasks.parts import compose
 from impasto.tasks.spec import RunSpec
-from impasto.tiles.budget import Fit, limits
+from impasto.tiles.budget import limits
 
 Hashes = Mapping[Path, str]  # SHA-256 of each picture
 
@@ -112,10 +114,10 @@ def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> Non
         given = [pictures[path] for path in spec.pictures]
         model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
         key = (settings.network, settings.precision, *model.values())
-        with sentence_for_memory(settings):
+        with sentence_for_memory(settings.size):
             if key not in networks:
                 networks[key] = open_network(settings.network, precision=settings.precision, **model)
-            allowed = limits(settings, networks[key].device)
+            allowed = limits(parse_memory(settings.memory), settings.tile, networks[key].device)
             for part in compose(spec, [picture.image for picture in given]):
-                fit = Fit(networks[key], part.composition.objective, allowed, settings)
-                check(part, fit, spec, given)
+                plan = plan_memory(part.composition.objective, networks[key], allowed, settings)
+                check(part, plan, spec, given)

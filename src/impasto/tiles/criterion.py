@@ -1,10 +1,10 @@
 """The objective at one size in tiles: the losses and the gradient of the whole picture, in the memory of one tile.
 
 Two passes. The first adds up the statistics of all tiles; then each loss of statistics and its slope are known. The
-second pushes these slopes, and the errors of activations, back through each tile and adds up what comes out.
+second pushes these slopes, and the errors of maps compared in place, back through each tile and adds up what comes out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,11 +15,11 @@ from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Losses, read_out
-from impasto.objectives.distances import SquaredError, aim
+from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.objective import Match, Objective, Prior
-from impasto.objectives.representations import activations
-from impasto.tiles.passes import Statistics
-from impasto.tiles.tiler import Aim, MakeTiler, Tiler, go_on, local_tiler
+from impasto.objectives.representations import MeanOverPositions, Pointwise
+from impasto.tiles.passes import MapTerm, Statistics
+from impasto.tiles.tiler import MakeTiler, Tiler, go_on, local_tiler, unsaid
 from impasto.tiles.windows import Tile
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
@@ -32,7 +32,7 @@ class TiledCriterion:
     tiler: Tiler
     names: tuple[str, ...]  # of the losses, in the objective's order
     statistics: tuple[BoundTerm, ...]
-    aims: tuple[str, ...]  # the names that the losses of the tiler's aims have
+    errors: tuple[str, ...]  # the names that the losses of the tiler's map terms have
     priors: tuple[Prior, ...]
 
     @property
@@ -44,9 +44,9 @@ class TiledCriterion:
         """Each weighted term by name."""
         image = image.detach()
         statistics, errors = self.tiler.statistics(image, errors=True)
-        values = _by_name(self.aims, errors)
-        for part in self.statistics:
-            _add(values, part.name, part.weight * part.loss(statistics[part.layer, part.represent]))
+        values = _by_name(self.errors, errors)
+        for term in self.statistics:
+            _add(values, term.name, term.weight * term.loss(statistics[term.layer, term.represent]))
         for prior in self.priors:
             _add(values, prior.name, _in_strips(prior, image, None))
         return self._in_order(values)
@@ -55,22 +55,27 @@ class TiledCriterion:
         """Each weighted term by name, and the gradient of their sum, of the image's shape and type."""
         image = image.detach()
         statistics, _ = self.tiler.statistics(image, errors=False)
-        slopes: Statistics = {}
-        reached: list[tuple[str, Tensor]] = []
-        for key, found in statistics.items():
-            with torch.enable_grad():
-                variable = found.detach().requires_grad_()
-                parts = [part for part in self.statistics if (part.layer, part.represent) == key]
-                weighed = [part.weight * part.loss(variable) for part in parts]
-                (slopes[key],) = torch.autograd.grad(torch.stack(weighed).sum(), variable)
-            reached += [(part.name, value.detach()) for part, value in zip(parts, weighed, strict=True)]
+        slopes, reached = self._slopes(statistics)
         errors, gradient = self.tiler.gradient(image, slopes)
-        values = _by_name(self.aims, errors)
+        values = _by_name(self.errors, errors)
         for name, value in reached:
             _add(values, name, value)
         for prior in self.priors:
             _add(values, prior.name, _in_strips(prior, image, gradient))
         return self._in_order(values), gradient
+
+    def _slopes(self, statistics: Statistics) -> tuple[Statistics, list[tuple[str, Tensor]]]:
+        """The gradient of the weighted losses with respect to each statistic, and these losses by name."""
+        slopes: Statistics = {}
+        values: list[tuple[str, Tensor]] = []
+        for key, found in statistics.items():
+            terms = [term for term in self.statistics if (term.layer, term.represent) == key]
+            with torch.enable_grad():
+                variable = found.detach().requires_grad_()
+                weighed = [term.weight * term.loss(variable) for term in terms]
+                (slopes[key],) = torch.autograd.grad(torch.stack(weighed).sum(), variable)
+            values += [(term.name, value.detach()) for term, value in zip(terms, weighed, strict=True)]
+        return slopes, values
 
     def _in_order(self, values: Mapping[str, Tensor]) -> Losses:
         return read_out(self.names, [values[name] for name in self.names])
@@ -83,53 +88,76 @@ def bind_tiled(
     core: Size,
     between_tiles: Callable[[], None] = go_on,
     make: MakeTiler | None = None,
+    halved: Callable[[Size], None] = unsaid,
 ) -> TiledCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
     References are read in tiles too; `between_tiles` is called before each tile, also of these. `make` says who
-    computes them, by default this process.
-    Raises ImageError where a picture is too small for a layer; SpecError where the objective is empty, or compares
-    activations by a distance that cannot be taken in parts.
+    computes the tiles, by default this process. `halved` is told the new core if an accelerator's memory is short.
+    Raises ImageError if a picture is too small for a layer; SpecError if the objective is empty, or has a term that
+    cannot be taken tile by tile (see `require_tiles`).
     """
-    make = make or partial(local_tiler, network, core, between_tiles)
-    statistics: list[BoundTerm] = []
-    aims: list[tuple[str, Aim, Image]] = []
-    for term in objective.terms:
-        if not isinstance(term, Match):
-            continue
-        reference = term.frame(term.reference, size).to(network.device)
-        network.require_size(size_of(reference), term.layers)
-        if term.represent is activations:
-            distance = _in_parts(term)
-            for layer, weight in term.layers.items():
-                aims.append((f"{term.name}/{layer}", Aim(network.canonical(layer), weight, distance), reference))
-            continue
-        keys = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
-        found = make(size_of(reference), tuple(dict.fromkeys(keys.values())), ()).statistics(reference, errors=False)[0]
-        for layer, weight in term.layers.items():
-            loss = aim(term.distance, found[keys[layer]])
-            statistics.append(BoundTerm(f"{term.name}/{layer}", keys[layer][0], weight, term.represent, loss))
-    names = tuple(objective.weights())
-    if not names:
-        raise SpecError("the objective has no term; give at least one a weight above 0")
-    network.require_size(size, [part.layer for part in statistics] + [one.layer for _, one, _ in aims])
-    priors = tuple(term for term in objective.terms if isinstance(term, Prior))
-    wanted = tuple(dict.fromkeys((part.layer, part.represent) for part in statistics))
-    tiler = make(size, wanted, [(one, reference) for _, one, reference in aims])
-    return TiledCriterion(tiler, names, tuple(statistics), tuple(name for name, _, _ in aims), priors)
+    make = make or partial(local_tiler, network, core, between_tiles, halved=halved)
+    require_tiles(objective)
+    objective.require(network, size)
+    errors = [each for match in objective.matches(Pointwise) for each in _map_terms(match, network, size)]
+    means = objective.matches(MeanOverPositions)
+    statistics = [bound for match in means for bound in _bind_statistics(match, network, size, make)]
+    keys = tuple(dict.fromkeys((bound.layer, bound.represent) for bound in statistics))
+    return TiledCriterion(
+        tiler=make(size, keys, [(term, reference) for _, term, reference in errors]),
+        names=tuple(objective.weights()),
+        statistics=tuple(statistics),
+        errors=tuple(name for name, _, _ in errors),
+        priors=tuple(term for term in objective.terms if isinstance(term, Prior)),
+    )
 
 
-def _in_parts(term: Match) -> SquaredError:
-    if not isinstance(term.distance, SquaredError):
+def require_tiles(objective: Objective) -> None:
+    """Raise SpecError, with what to do, if a term cannot be taken tile by tile.
+
+    That is one whose representation needs the whole map, or which compares maps in place by a distance that is no sum.
+    """
+    for match in objective.matches():
+        if not isinstance(match.represent, (Pointwise, MeanOverPositions)):
+            raise SpecError(
+                f"{match.name}: this representation needs the whole feature map and cannot be taken in tiles; leave "
+                "out --tile and choose a size that fits in memory as a whole, or make it a MeanOverPositions or a "
+                "Pointwise if it is one"
+            )
+    for match in objective.matches(Pointwise):
+        _sum_of(match)
+
+
+def _sum_of(match: Match) -> SquaredError:
+    if not isinstance(match.distance, SquaredError):
         raise SpecError(
-            f"{term.name}: this distance of activations cannot be taken in tiles; use mean_squared_error or "
+            f"{match.name}: this distance of activations cannot be taken in tiles; use mean_squared_error or "
             "normalised_squared_error, or a size that fits in memory as a whole"
         )
-    return term.distance
+    return match.distance
+
+
+def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Image]]:
+    """Each layer's term by the name of its loss, and the reference as it is compared."""
+    reference, distance = match.framed(size).to(network.device), _sum_of(match)
+    for layer, weight in match.layers.items():
+        yield f"{match.name}/{layer}", MapTerm(network.canonical(layer), match.represent, weight, distance), reference
+
+
+def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler) -> Iterator[BoundTerm]:
+    """Each layer's term with the statistics of the reference, which is read in tiles."""
+    reference = match.framed(size).to(network.device)
+    keys = {layer: (network.canonical(layer), match.represent) for layer in match.layers}
+    tiler = make(size_of(reference), tuple(dict.fromkeys(keys.values())), ())
+    found, _ = tiler.statistics(reference, errors=False)
+    for layer, weight in match.layers.items():
+        loss = distance_to(match.distance, found[keys[layer]])
+        yield BoundTerm(f"{match.name}/{layer}", keys[layer][0], weight, match.represent, loss)
 
 
 def _in_strips(prior: Prior, image: Image, gradient: Image | None) -> Tensor:
-    """The weighted penalty, strip by strip, its gradient added to `gradient` where there is one.
+    """The weighted penalty, strip by strip, its gradient added to `gradient` if there is one.
 
     A strip is taken with the rows below that its own rows look at, less what these rows are alone.
     """

@@ -3,7 +3,7 @@
 What comes out depends on what goes in alone, so a tile may as well be computed in another process or machine.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,74 +13,95 @@ from impasto.images.image import Image
 from impasto.networks.network import IMAGE, FeatureMap, Network
 from impasto.networks.passes import backward, forward, read
 from impasto.objectives.distances import SquaredError
-from impasto.objectives.representations import Representation, activations, pull_back
+from impasto.objectives.representations import Representation
 from impasto.tiles.windows import Window
 
 Key = tuple[str, Representation]  # a layer, by its canonical name, and what is kept of it
 Statistics = dict[Key, Tensor]
 
 
-class Share(NamedTuple):
-    """A tile's part of one error of activations: Σ weight / scale · (maps − target)² over what the tile owns."""
+class MapTerm(NamedTuple):
+    """A summand that compares two feature maps in place: weight · distance(represent(map), represent(target's map))."""
 
-    layer: str
-    target: Tensor  # in the network's precision
+    layer: str  # by its canonical name
+    represent: Representation  # of one position
     weight: float
     distance: SquaredError
+
+    def scale(self, maps: FeatureMap) -> Tensor:
+        """By what the error is divided, if these are the target's maps; that of the whole is the sum over its tiles."""
+        return self.distance.scale(self.represent(maps))
+
+
+class TileError(NamedTuple):
+    """What a tile adds to one error of maps: weight / scale · Σ (found − target)² over what the tile owns."""
+
+    term: MapTerm
+    target: FeatureMap  # what the tile owns of the target's map, in the network's precision
     scale: Tensor  # of the whole target
 
-    def error(self, maps: FeatureMap) -> Tensor:
-        """Weighted, for the maps that the tile owns."""
-        found = activations(maps)
-        return self.weight * self.distance.share(found, self.target.to(found.dtype), self.scale)
+    def of(self, found: Tensor) -> Tensor:
+        """Weighted, for what is represented of the maps that the tile owns."""
+        target = self.term.represent(self.target)
+        return self.term.weight * self.term.distance.scaled(found, target, self.scale)
 
 
 def tile_statistics(
-    network: Network, crop: Image, inside: Window, keys: Collection[Key], shares: Sequence[Share] = ()
+    network: Network, crop: Image, inside: Window, keys: Collection[Key], errors: Sequence[TileError] = ()
 ) -> tuple[Statistics, list[Tensor]]:
-    """One pass forward: each representation's mean over the positions inside, and the shares' errors."""
+    """One pass forward: each representation's mean over the positions inside, and the value of each error."""
     statistics: Statistics = {}
-    errors: dict[int, Tensor] = {}
-    layers = {layer for layer, _ in keys} | {share.layer for share in shares}
+    values: dict[int, Tensor] = {}
+    layers = {layer for layer, _ in keys} | {error.term.layer for error in errors}
     with torch.no_grad():
-        for layer, maps in read(network, crop, layers):
-            own = inside.of(maps, network.stride(layer))
-            for key in keys:
-                if key[0] == layer:
-                    statistics[key] = key[1](own)
-            errors.update((n, share.error(own)) for n, share in enumerate(shares) if share.layer == layer)
-    return statistics, [errors[number] for number in range(len(shares))]
+        for layer, own in owned(network, crop, inside, layers):
+            statistics |= {key: key[1](own) for key in keys if key[0] == layer}
+            values |= {number: error.of(error.term.represent(own)) for number, error in _at(layer, errors)}
+    return statistics, [values[number] for number in range(len(errors))]
 
 
 def tile_gradient(
-    network: Network, crop: Image, inside: Window, slopes: Mapping[Key, Tensor], shares: Sequence[Share]
+    network: Network, crop: Image, inside: Window, slopes: Mapping[Key, Tensor], errors: Sequence[TileError]
 ) -> tuple[list[Tensor], Image]:
-    """One pass forward and back: the shares' errors, and the gradient with respect to the crop.
+    """One pass forward and back: the value of each error, and the gradient with respect to the crop.
 
-    It is that of these errors and of Σ slopes · statistics, both of the positions inside; shape and type of the crop.
+    The gradient is that of these errors and of Σ slopes · statistics, both of the positions inside; it has the crop's
+    shape and type.
     """
-    errors: dict[int, Tensor] = {}
+    values: dict[int, Tensor] = {}
 
     def visit(layer: str, maps: FeatureMap, gradient: FeatureMap | None) -> FeatureMap:
-        if gradient is None:
-            gradient = torch.zeros_like(maps)
+        gradient = torch.zeros_like(maps) if gradient is None else gradient
         stride = network.stride(layer)
         own, onto = inside.of(maps, stride), inside.of(gradient, stride)
-        for (at, represent), slope in slopes.items():
-            if at == layer:
-                pull_back(represent, own, slope, onto)
-        for number, share in enumerate(shares):
-            if share.layer == layer:
-                with torch.enable_grad():
-                    variable = activations(own).detach().requires_grad_()
-                    errors[number] = share.error(variable)
-                    (slope,) = torch.autograd.grad(errors[number], variable)
-                errors[number] = errors[number].detach()
-                pull_back(activations, own, slope, onto)
+        for key in [key for key in slopes if key[0] == layer]:
+            key[1].pull_back(own, slopes[key], onto)
+        values.update((number, _pull_back_error(error, own, onto)) for number, error in _at(layer, errors))
         return gradient
 
-    layers = {layer for layer, _ in slopes} | {share.layer for share in shares}
+    layers = {layer for layer, _ in slopes} | {error.term.layer for error in errors}
     gradient = backward(forward(network, crop, layers), visit)
     if IMAGE in layers:
         gradient = visit(IMAGE, crop, gradient)
-    return [errors[number] for number in range(len(shares))], gradient
+    return [values[number] for number in range(len(errors))], gradient
+
+
+def owned(network: Network, crop: Image, inside: Window, layers: Collection[str]) -> Iterator[tuple[str, FeatureMap]]:
+    """What a tile owns of the map of each layer, the shallowest first; it holds until the next one is asked for."""
+    for layer, maps in read(network, crop, layers):
+        yield layer, inside.of(maps, network.stride(layer))
+
+
+def _at(layer: str, errors: Sequence[TileError]) -> list[tuple[int, TileError]]:
+    """Those at a layer, each with its number."""
+    return [(number, error) for number, error in enumerate(errors) if error.term.layer == layer]
+
+
+def _pull_back_error(error: TileError, own: FeatureMap, onto: FeatureMap) -> Tensor:
+    """The error's value; its gradient is added to `onto`."""
+    with torch.enable_grad():
+        found = error.term.represent(own).detach().requires_grad_()
+        value = error.of(found)
+        (slope,) = torch.autograd.grad(value, found)
+    error.term.represent.pull_back(own, slope, onto)
+    return value.detach()

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
-from impasto.networks.network import FeatureMap, Network
-from impasto.networks.passes import read
-from impasto.tiles.passes import Key, Statistics
-from impasto.tiles.windows import Window, cut
+from impasto.networks.network import Network
+from impasto.objectives.representations import activations
+from impasto.tiles.passes import Key, Statistics, owned
+from impasto.tiles.tiler import add_statistics, fraction
+from impasto.tiles.windows import Tile, cut
 
 
-class Difference(NamedTuple):
-    """Of two feature maps: Σ (found − target)², Σ target², and how many numbers they have."""
+@dataclass(frozen=True)
+class Difference:
+    """Of what is kept of two feature maps: Σ (found − target)², Σ target², and how many numbers they have."""
 
     missed: float
     energy: float
@@ -25,6 +28,10 @@ class Difference(NamedTuple):
         """Normalised: ‖found − target‖ / ‖target‖."""
         return math.sqrt(self.missed) / max(math.sqrt(self.energy), 1e-30)
 
+    def __add__(self, other: "Difference") -> "Difference":
+        """Of both together."""
+        return Difference(self.missed + other.missed, self.energy + other.energy, self.numbers + other.numbers)
+
 
 @torch.no_grad()
 def read_once(
@@ -34,33 +41,24 @@ def read_once(
     core: Size | None = None,
     *,
     reference: Image | None = None,
-    layers: Collection[str] = (),
-) -> tuple[Statistics, dict[str, Difference]]:
-    """A picture's statistics, and at `layers` (canonical names) its differences from a reference of the same size.
+    compared: Collection[Key] = (),
+) -> tuple[Statistics, dict[Key, Difference]]:
+    """A picture's statistics at `keys`, and its differences at `compared` from a reference of the same size.
 
-    Each picture is read in one pass, in tiles that own at most `core` (height, width), by default whole.
+    Each picture is read in one pass, in tiles that own at most `core` (height, width), by default whole. What is kept
+    at `keys` are means over positions, at `compared` values of one position.
     """
-    size, every = size_of(image), {*layers, *(layer for layer, _ in keys)}
-    network.require_size(size, every)
-    whole, statistics = Window(0, size[0], 0, size[1]), Statistics()
-    sums = {layer: Difference(0.0, 0.0, 0) for layer in layers}
-    for tile in cut(size, core or size, network, every) if every else ():
-        targets: dict[str, FeatureMap] = {}
-        if reference is not None:
-            for layer, maps in read(network, tile.crop.of(reference), layers):
-                targets[layer] = tile.inside.of(maps, network.stride(layer)).clone()
-        for layer, maps in read(network, tile.crop.of(image), every):
-            stride = network.stride(layer)
-            own = tile.inside.of(maps, stride)
-            if layer in targets:
-                aim, so_far = targets.pop(layer), sums[layer]
-                missed, energy = float((own - aim).norm()) ** 2, float(aim.norm()) ** 2
-                sums[layer] = Difference(so_far.missed + missed, so_far.energy + energy, so_far.numbers + aim.numel())
-            for key in keys:
-                if key[0] == layer:
-                    share = key[1](own) * (tile.core.positions(stride) / whole.positions(stride))
-                    statistics[key] = statistics[key] + share if key in statistics else share
-    return statistics, sums
+    size, layers = size_of(image), {layer for layer, _ in [*keys, *compared]}
+    network.require_size(size, layers)
+    statistics, differences = Statistics(), {key: Difference(0.0, 0.0, 0) for key in compared}
+    for tile in cut(size, core or size, network, layers) if layers else ():
+        targets = {} if reference is None else _kept(network, reference, tile, compared)
+        for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
+            part = fraction(network, size, tile, layer)
+            add_statistics(statistics, {key: key[1](own) * part for key in keys if key[0] == layer})
+            for key in [key for key in targets if key[0] == layer]:
+                differences[key] += _difference(key[1](own), targets.pop(key))
+    return statistics, differences
 
 
 def feature_error(
@@ -71,7 +69,19 @@ def feature_error(
     Give it a float32 network. Large pictures can be read in tiles that own at most `core` (height, width).
     Source: Mahendran & Vedaldi 2016 (arXiv:1512.02017), whose figures are this square root.
     """
-    names = {layer: network.canonical(layer) for layer in layers}
-    there, aim = image.to(network.device), reference.to(network.device)
-    _, differences = read_once(network, there, (), core, reference=aim, layers=set(names.values()))
-    return {layer: differences[name].error for layer, name in names.items()}
+    keys = {layer: (network.canonical(layer), activations) for layer in layers}
+    found, target = image.to(network.device), reference.to(network.device)
+    _, differences = read_once(network, found, (), core, reference=target, compared=set(keys.values()))
+    return {layer: differences[key].error for layer, key in keys.items()}
+
+
+def _kept(network: Network, image: Image, tile: Tile, keys: Collection[Key]) -> dict[Key, Tensor]:
+    """The representations of what the tile owns, each with memory of its own."""
+    found: dict[Key, Tensor] = {}
+    for layer, own in owned(network, tile.crop.of(image), tile.inside, {layer for layer, _ in keys}):
+        found |= {key: key[1](own).clone() for key in keys if key[0] == layer}
+    return found
+
+
+def _difference(found: Tensor, target: Tensor) -> Difference:
+    return Difference(float((found - target).norm()) ** 2, float(target.norm()) ** 2, target.numel())

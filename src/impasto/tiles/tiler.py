@@ -1,6 +1,5 @@
 """Who computes the tiles of a picture: a protocol, and this process, one tile after another."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,10 +10,7 @@ from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.networks.passes import read
-from impasto.objectives.distances import SquaredError
-from impasto.objectives.representations import activations
-from impasto.tiles.passes import Key, Share, Statistics, tile_gradient, tile_statistics
+from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.windows import Tile, cut
 
 Found = TypeVar("Found")
@@ -24,12 +20,8 @@ def go_on() -> None:
     """What is done between tiles unless something else is asked for: nothing."""
 
 
-class Aim(NamedTuple):
-    """What is asked of the activations at a layer: to be those of a reference of the picture's size."""
-
-    layer: str
-    weight: float
-    distance: SquaredError
+def unsaid(core: Size) -> None:
+    """Who is told of smaller tiles unless somebody asks: nobody."""
 
 
 @runtime_checkable
@@ -41,38 +33,37 @@ class Tiler(Protocol):
         """The tiles as they are now."""
 
     def statistics(self, image: Image, *, errors: bool) -> tuple[Statistics, list[Tensor]]:
-        """One pass forward: each representation of the whole and, where asked for, each aim's weighed error."""
+        """One pass forward: each representation of the whole and, if `errors` are asked for, that of each map term."""
 
     def gradient(self, image: Image, slopes: Statistics) -> tuple[list[Tensor], Image]:
         """One pass forward and back, of the picture whose statistics were asked for last.
 
-        Each aim's weighed error, and the gradient of these errors and of Σ slopes · statistics.
+        The weighted error of each map term, and the gradient of these errors and of Σ slopes · statistics.
         """
 
 
-MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[Aim, Image]]], Tiler]
+MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[MapTerm, Image]]], Tiler]
 
 
 class Target(NamedTuple):
-    """An aim with what the activations of the whole picture should be."""
+    """A map term with the feature map that the whole picture should have."""
 
-    aim: Aim
+    term: MapTerm
     maps: Tensor  # in the network's precision
     scale: Tensor
 
-    def share(self, tile: Tile, stride: int) -> Share:
-        """A tile's."""
-        layer, weight, distance = self.aim
-        return Share(layer, tile.core.of(self.maps, stride), weight, distance, self.scale)
+    def error(self, tile: Tile, stride: int) -> TileError:
+        """What a tile adds to the term."""
+        return TileError(self.term, tile.core.of(self.maps, stride), self.scale)
 
 
 @dataclass(eq=False)
 class LocalTiler:
     """Computes one tile after another in this process.
 
-    Where an accelerator's memory turns out to be too short, tiles are halved from then on and that is said.
-    `between_tiles` is called before each tile; with large pictures one evaluation takes minutes, and it may end that
-    by raising an error.
+    If an accelerator's memory turns out to be too short, tiles are halved from then on, and `halved` is told.
+    `between_tiles` is called before each tile: an evaluation of a large picture takes minutes, and `between_tiles` may
+    end the evaluation by raising an error.
     """
 
     network: Network
@@ -81,11 +72,12 @@ class LocalTiler:
     keys: tuple[Key, ...]
     targets: tuple[Target, ...]
     between_tiles: Callable[[], None] = go_on
+    halved: Callable[[Size], None] = unsaid
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
         """The tiles as they are now."""
-        layers = {layer for layer, _ in self.keys} | {target.aim.layer for target in self.targets}
+        layers = {layer for layer, _ in self.keys} | {target.term.layer for target in self.targets}
         return cut(self.size, self.core, self.network, layers) if layers else ()
 
     def statistics(self, image: Image, *, errors: bool) -> tuple[Statistics, list[Tensor]]:
@@ -101,12 +93,10 @@ class LocalTiler:
         errors: list[Tensor] = []
         for tile in self.tiles if self.keys or targets else ():
             self.between_tiles()
-            shares = self._shares(tile, targets)
-            found, missed = tile_statistics(self.network, tile.crop.of(image), tile.inside, self.keys, shares)
-            for key, mean in found.items():
-                share = mean * share_of(self.network, self.size, tile, key[0])
-                total[key] = total[key].add_(share) if key in total else share
-            errors = _added(errors, missed)
+            asked = self._errors(tile, targets)
+            found, values = tile_statistics(self.network, tile.crop.of(image), tile.inside, self.keys, asked)
+            add_statistics(total, {key: mean * self._fraction(tile, key) for key, mean in found.items()})
+            errors = _added(errors, values)
         return total, errors
 
     def _gradient(self, image: Image, slopes: Statistics) -> tuple[list[Tensor], Image]:
@@ -114,15 +104,18 @@ class LocalTiler:
         errors: list[Tensor] = []
         for tile in self.tiles:
             self.between_tiles()
-            shares = self._shares(tile, self.targets)
-            scaled = {key: s * share_of(self.network, self.size, tile, key[0]) for key, s in slopes.items()}
-            missed, found = tile_gradient(self.network, tile.crop.of(image), tile.inside, scaled, shares)
+            asked = self._errors(tile, self.targets)
+            scaled = {key: slope * self._fraction(tile, key) for key, slope in slopes.items()}
+            values, found = tile_gradient(self.network, tile.crop.of(image), tile.inside, scaled, asked)
             tile.crop.of(gradient).add_(found)
-            errors = _added(errors, missed)
+            errors = _added(errors, values)
         return errors, gradient
 
-    def _shares(self, tile: Tile, targets: Sequence[Target]) -> list[Share]:
-        return [target.share(tile, self.network.stride(target.aim.layer)) for target in targets]
+    def _errors(self, tile: Tile, targets: Sequence[Target]) -> list[TileError]:
+        return [target.error(tile, self.network.stride(target.term.layer)) for target in targets]
+
+    def _fraction(self, tile: Tile, key: Key) -> float:
+        return fraction(self.network, self.size, tile, key[0])
 
     def _as_memory_allows(self, evaluate: Callable[[], Found]) -> Found:
         while True:
@@ -135,13 +128,19 @@ class LocalTiler:
                 if self.tiles == before:
                     self.core = core
                     raise
-            print(f"impasto: memory is short; tiles are halved to {smaller[1]} × {smaller[0]} px", file=sys.stderr)
+            self.halved(smaller)
 
 
-def share_of(network: Network, size: Size, tile: Tile, layer: str) -> float:
+def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
     """How much of the layer's positions the tile owns, in a picture of that size."""
     stride = network.stride(layer)
     return tile.core.positions(stride) / ((size[0] // stride) * (size[1] // stride))
+
+
+def add_statistics(total: Statistics, more: Statistics) -> None:
+    """Add to the total in place; a key that is new there begins with what is given, which is then owned by it."""
+    for key, found in more.items():
+        total[key] = total[key].add_(found) if key in total else found
 
 
 def local_tiler(
@@ -150,37 +149,37 @@ def local_tiler(
     between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
-    aims: Sequence[tuple[Aim, Image]],
+    terms: Sequence[tuple[MapTerm, Image]],
+    halved: Callable[[Size], None] = unsaid,
 ) -> LocalTiler:
-    """A tiler in this process; the aims' references are read here, in tiles."""
+    """A tiler in this process; the references of the map terms are read here, in tiles."""
     targets: list[Target] = []
-    for _, group in groupby(aims, key=lambda aim: id(aim[1])):  # a reference is read once for all its layers
-        found = list(group)
-        targets += _targets([aim for aim, _ in found], network, found[0][1], core, between_tiles)
-    return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles)
+    for _, group in groupby(terms, key=lambda pair: id(pair[1])):  # a reference is read once for all its layers
+        asked = list(group)
+        targets += _targets([term for term, _ in asked], network, asked[0][1], core, between_tiles)
+    return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles, halved)
 
 
 def _targets(
-    aims: Sequence[Aim], network: Network, reference: Image, core: Size, between_tiles: Callable[[], None]
+    terms: Sequence[MapTerm], network: Network, reference: Image, core: Size, between_tiles: Callable[[], None]
 ) -> list[Target]:
-    height, width = size_of(reference)
-    layers = {aim.layer for aim in aims}
-    whole: dict[str, Tensor] = {}
+    size, layers = size_of(reference), {term.layer for term in terms}
+    maps: dict[str, Tensor] = {}
     scales: dict[int, Tensor] = {}
-    for tile in cut((height, width), core, network, layers):
+    for tile in cut(size, core, network, layers):
         between_tiles()
-        for layer, maps in read(network, tile.crop.of(reference), layers):
+        for layer, own in owned(network, tile.crop.of(reference), tile.inside, layers):
             stride = network.stride(layer)
-            own = tile.inside.of(maps, stride)
-            if layer not in whole:
-                shape = (1, maps.shape[1], height // stride, width // stride)
-                whole[layer] = torch.empty(shape, dtype=maps.dtype, device=maps.device)
-            tile.core.of(whole[layer], stride).copy_(own)
-            for number, aim in enumerate(aims):
-                if aim.layer == layer:
-                    scale = aim.distance.scale(activations(own))
-                    scales[number] = scales[number] + scale if number in scales else scale
-    return [Target(aim, whole[aim.layer], scales[number]) for number, aim in enumerate(aims)]
+            if layer not in maps:
+                maps[layer] = own.new_empty((1, own.shape[1], size[0] // stride, size[1] // stride))
+            tile.core.of(maps[layer], stride).copy_(own)
+            _add_scales(scales, {n: term.scale(own) for n, term in enumerate(terms) if term.layer == layer})
+    return [Target(term, maps[term.layer], scales[number]) for number, term in enumerate(terms)]
+
+
+def _add_scales(scales: dict[int, Tensor], more: dict[int, Tensor]) -> None:
+    for number, scale in more.items():
+        scales[number] = scales[number] + scale if number in scales else scale
 
 
 def _added(sums: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:

@@ -1,0 +1,57 @@
+"""Ways to cut a picture into equal tiles, and what each way costs."""
+
+from typing import NamedTuple
+
+from impasto.images.image import Size
+from impasto.tiles.windows import crop_lengths
+
+TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
+LEAST_PX = 128  # side of the smallest core that tiles are made of unless a side is asked for
+
+
+class Tiling(NamedTuple):
+    """One way to cut a picture."""
+
+    core: Size  # the most that a tile owns, in pixels
+    largest_px: int  # pixels of the largest crop
+    all_px: int  # pixels of all crops
+    tiles: int
+
+    @property
+    def cost(self) -> int:
+        """What an evaluation takes, in pixels."""
+        return self.all_px + TILE_PX * self.tiles
+
+
+class _Division(NamedTuple):
+    """One way to divide a side, lengths in pixels."""
+
+    core: int
+    longest: int  # crop
+    all_crops: int
+    parts: int
+
+
+def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
+    """Ways to cut a picture into tiles that begin at multiples of `grid`, with crops of `margin` around each core."""
+    rows, columns = (_divisions(length, grid, margin) for length in size)
+    return [
+        Tiling(
+            (row.core, column.core),
+            row.longest * column.longest,
+            row.all_crops * column.all_crops,
+            row.parts * column.parts,
+        )
+        for row in rows
+        for column in columns
+    ]
+
+
+def _divisions(length: int, grid: int, margin: int) -> list[_Division]:
+    found, count = [], 1
+    while count == 1 or length // count >= LEAST_PX:
+        core = -(-length // count // grid) * grid
+        crops = crop_lengths(length, core, grid, margin)
+        found.append(_Division(core, max(crops), sum(crops), len(crops)))
+        count += 1 + count // 16  # many tiles differ little from a few more
+    return found
