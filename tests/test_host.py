@@ -120,7 +120,7 @@ class Onlooker(Recorder):
         self.seen.append(self._look())
 
 
-@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("grad", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_before_during_and_after(desk: Path, grad: bool) -> None:
     """In a program of its own: nothing has been imported before, and no types are checked, which takes chances."""
     code = f"import test_host; test_host.look_at_a_run(grad={grad})"
@@ -198,11 +198,13 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name", ["fourier", *(pytest.param(name, marks=pytest.mark.slow) for name in SPECS if name != "fourier")]
+)
 def test_a_run_is_the_same_in_any_host(desk: Path, name: str) -> None:
     plain = found(run(SPECS[name](), Path("plain")))
-    for kind, host in HOSTS.items():
-        with host():
+    for kind in HOSTS if name != "invert" else ("float64", "autocast"):  # which takes seconds to begin
+        with HOSTS[kind]():
             before = of_the_process() | of_this_thread()
             folder = run(SPECS[name](), Path(kind))
             assert of_the_process() | of_this_thread() == before, kind

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from impasto.batch.inputs import find_pairs
-from impasto.cli.batches import batch_view
 from impasto.cli.listeners import print_out
 from impasto.cli.options import CheckpointSeconds, chosen_in, heard, located_or_told, stoppable
 from impasto.errors import SpecError
@@ -78,6 +77,8 @@ def batch(
         Any option of the recipe, with its value (see its own --help): --style-weight 2; --cumulative true.
 
     """
+    from impasto.cli.batches import batch_view
+
     listener = heard(json, quiet, batch_view())
     with stoppable(listener) as stop:
         task, values, name = _chosen(recipe, preset, spec, settings)
