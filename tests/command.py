@@ -15,6 +15,9 @@ from PIL import Image as PillowImage
 from conftest import example
 from impasto.cli.app import main
 from impasto.images.files import save_image
+from impasto.images.image import Image
+from impasto.runs.recorders import Recorder, Watched
+from impasto.synthesis.loop import Iterate
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same numbers on every machine, also in programs that tests start
 
@@ -36,6 +39,22 @@ def call(*words: object) -> Ended:
     code = ended.value.code or 0
     assert isinstance(code, int)
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+class StopAfter(Recorder):
+    """A recorder, and the stop of the same run: asked for after a step of its n-th part."""
+
+    def __init__(self, step: int, part: int = 1) -> None:
+        self._last, self._begun, self._asked = (part, step), 0, False
+
+    def begin(self, part: Watched, first: Image) -> None:
+        self._begun += 1
+
+    def record(self, iterate: Iterate) -> None:
+        self._asked = self._asked or (self._begun, iterate.step) == self._last
+
+    def is_set(self) -> bool:
+        return self._asked
 
 
 def save_pictures(folder: Path) -> None:

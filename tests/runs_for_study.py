@@ -50,4 +50,4 @@ def make_study(desk: Path) -> None:
     if not (desk / "study").exists():
         save_pictures(desk)
     with chdir(desk):
-        run_study(STUDY, Path("study"), show="nothing")
+        run_study(STUDY, Path("study"))

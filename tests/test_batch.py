@@ -29,9 +29,11 @@ from impasto.batch import processes as engines
 from impasto.batch.inputs import find_pairs
 from impasto.batch.leases import held, leased
 from impasto.batch.processes import Again, Ended, Job
-from impasto.batch.view import JsonView, LineView, LiveView
 from impasto.batch.worker import Place
+from impasto.cli.batches import LiveBatch, batch_lines
+from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, SpecError
+from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning
 from impasto.images.files import save_image
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -428,10 +430,13 @@ def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
 
 
 def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    view = LineView(total=3, done=1)
-    view.ended(2, "a", None, 1.234)
-    view.again("b", "too little memory; it is tried again")
-    view.ended(3, "b", ImageError("b.png is no picture"), None)
+    for event in (
+        BatchBegun(tmp_path, runs=3, done=1),
+        BatchRunEnded(2, 3, "a", 1.234, None),
+        BatchRunAgain("b", "too little memory; it is tried again"),
+        BatchRunEnded(3, 3, "b", None, ImageError("b.png is no picture")),
+    ):
+        batch_lines(event)
     assert capsys.readouterr().err.splitlines() == [
         "1 of 3 runs are done already",
         "2/3 a: done, 1.2 s",
@@ -446,19 +451,20 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
         line = {"step": step, "steps": 9, "stage": 1, "size": [4, 4], "seconds": 1, "evaluations": 3, "total": 0.25}
         written = "".join(json.dumps({**line, "losses": {}, "step": each}) + "\n" for each in range(1, step + 1))
         (tmp_path / name / "metrics.jsonl").write_text(written + '{"step": 8, "st')  # it is writing just now
-    view = LiveView(tmp_path, total=3, done=1)
-    view.look(["a", "b", "c"])
+    view = LiveBatch()
+    view(BatchBegun(tmp_path, runs=3, done=1))
+    view(BatchRunning(("a", "b", "c")))
     bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
     assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
-    view.ended(2, "a", ImageError("no picture"), None)
-    view.again("b", "it is tried again")
-    view.look(["b"])
+    view(BatchRunEnded(2, 3, "a", None, ImageError("no picture")))
+    view(BatchRunAgain("b", "it is tried again"))
+    view(BatchRunning(("b",)))
     assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
-    view.close()
+    view(BatchEnded())
     said = capsys.readouterr()
     assert "a: no picture" in said.err
     assert "b: it is tried again" in said.err
-    JsonView(total=3, done=1).again("b", "it is tried again")
+    json_lines(BatchRunAgain("b", "it is tried again"))
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
         "event": "again",
         "name": "b",

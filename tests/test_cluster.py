@@ -4,19 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
-from impasto.batch.ray import _attempt_there
+from impasto.batch.processes import Ended, Job
+from impasto.batch.ray import _attempt_there, _work
 from impasto.batch.worker import Place
 from impasto.cluster.connection import connected
+from impasto.errors import InterruptedRunError
 from impasto.images.files import save_image
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -161,3 +165,38 @@ def test_workers_wait_briefly(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
     with connected(cluster.address) as ray:
         assert ray.get(ray.remote(look).remote()) == ("7", "1", False)
+
+
+def test_a_stop_before_a_task_begins_is_no_fault_of_its_node(tmp_path: Path) -> None:
+    """Ray calls the handler that a node has for SIGINT, if a stop comes while it reads a task's arguments."""
+    stop = threading.Event()
+
+    class TaskError(Exception):
+        cause = TypeError("'Handlers' object is not callable")
+
+    def wait(handed: list[object], **_: object) -> tuple[list[object], list[object]]:
+        return (handed, []) if stop.is_set() else ([], handed)
+
+    def get(_: object) -> None:
+        raise TaskError
+
+    task = SimpleNamespace(options=lambda **_: task, remote=lambda *_: object())
+    kinds = dict.fromkeys(("TaskCancelledError", "WorkerCrashedError", "OutOfMemoryError", "RayError"), KeyError)
+    ray = ModuleType("ray")
+    vars(ray).update(
+        remote=lambda _: task,
+        cluster_resources=lambda: {"CPU": 1},
+        wait=wait,
+        get=get,
+        cancel=lambda *_, **__: None,
+        exceptions=SimpleNamespace(RayTaskError=TaskError, **kinds),
+    )
+    marker = tmp_path / "batch.toml"
+    marker.touch()
+    spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings(device="cpu"))
+    ended = _work(ray, [Job("a--b", spec)], stop, Place(tmp_path, 1), marker, 1)
+    assert next(ended) is None
+    stop.set()
+    (last,) = [each for each in ended if each is not None]
+    assert isinstance(last, Ended)
+    assert isinstance(last.error, InterruptedRunError)

@@ -17,7 +17,18 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("tour", "methods", "tracking", "report", "resume", "study", "batch", "scaling", "large-pictures")
+        for name in (
+            "tour",
+            "library",
+            "methods",
+            "tracking",
+            "report",
+            "resume",
+            "study",
+            "batch",
+            "scaling",
+            "large-pictures",
+        )
     ),
 ]
 

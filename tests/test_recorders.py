@@ -12,10 +12,13 @@ from PIL import Image as PillowImage
 
 from command import pixels, read_json, read_lines
 from conftest import random_image
+from impasto.cli.listeners import Bar, Progression, json_lines
+from impasto.events import PartBegun, silent
 from impasto.files import save_json
 from impasto.folders.results import Curves
 from impasto.images.animations import ANIMATION_PX, frame_steps
-from impasto.runs.recorders import Bar, Frames, JsonLines, MetricsFile, PlainLines, Recorder, as_line
+from impasto.runs.recorders import Frames, MetricsFile, Recorder, Recording, Steps, step_of
+from impasto.runs.tracking import Tracking
 from impasto.synthesis.loop import Iterate
 
 
@@ -29,18 +32,18 @@ def iterate(step: int, steps: int = 10, image: torch.Tensor | None = None) -> It
     return Iterate(2, 3, step, steps, 2 * step, picture, losses)
 
 
-def test_all_are_recorders(tmp_path: Path) -> None:
-    recorders = [
+def test_all_are_recordings(tmp_path: Path) -> None:
+    recordings: list[object] = [
         MetricsFile(tmp_path / "metrics.jsonl", ""),
-        JsonLines(""),
+        Steps(silent, ""),
         Curves(),
         Frames(tmp_path, flat(0.0), 3, 2),
-        PlainLines("", 3),
-        Bar("", 3),
+        Recorder(),
+        Tracking(()),
     ]
-    for recorder in recorders:
-        assert isinstance(recorder, Recorder)
-        recorder.close()
+    for recording in recordings:
+        assert isinstance(recording, Recording)
+        recording.close()
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -57,8 +60,8 @@ def test_a_line() -> None:
         "total": 2.5,
         "losses": {"content/conv1_1": 2.0, "smoothness": 0.5},
     }
-    assert as_line(iterate(4), "", 1.23456) == line
-    assert as_line(iterate(4), "conv1_1", 1.23456) == {"part": "conv1_1", **line}
+    assert step_of(iterate(4), "", 1.23456).line() == line
+    assert step_of(iterate(4), "conv1_1", 1.23456).line() == {"part": "conv1_1", **line}
 
 
 def test_the_file_has_each_line_at_once(tmp_path: Path) -> None:
@@ -81,13 +84,14 @@ def test_the_file_has_each_line_at_once(tmp_path: Path) -> None:
 
 
 def test_lines_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = JsonLines("conv1_1")
+    lines = Steps(json_lines, "conv1_1")
     lines.record(iterate(3))
+    lines.close()
     out, err = capsys.readouterr()
     assert not err
     found = json.loads(out)
     assert found.pop("seconds") >= 0
-    expected = as_line(iterate(3), "conv1_1", 0.0)
+    expected = step_of(iterate(3), "conv1_1", 0.0).line()
     del expected["seconds"]
     assert found == {"event": "step", **expected}
 
@@ -102,7 +106,9 @@ def test_curves() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 99, 100, 1000])
 def test_plain_lines_are_few(steps: int, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = PlainLines("invert", steps)
+    listener = Progression()
+    listener(PartBegun("invert", "", steps))
+    lines = Steps(listener, "")
     for step in range(1, steps + 1):
         lines.record(iterate(step, steps, flat(0.5)))
     lines.close()
@@ -115,13 +121,13 @@ def test_plain_lines_are_few(steps: int, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_bar_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar("invert", 10)
+    bar = Bar(PartBegun("invert", "conv1_1", 10))
     for step in range(1, 11):
-        bar.record(iterate(step))
-    bar.close()
+        bar.step(step_of(iterate(step), "conv1_1", 0.0))
+    bar.end()
     out, err = capsys.readouterr()
     assert not out
-    assert "invert" in err
+    assert "invert conv1_1" in err
     assert "10/10" in err
     assert "loss 1.3" in err
 

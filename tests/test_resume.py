@@ -21,9 +21,10 @@ import pytest
 import torch
 
 import impasto.runs.paint
-from command import Ended, call, pixels, read_json, read_lines, save_pictures
+from command import Ended, StopAfter, call, pixels, read_json, read_lines, save_pictures
 from conftest import make_tiny, random_image
 from impasto.errors import DivergedError, InterruptedRunError, RunFolderError
+from impasto.events import Listener
 from impasto.folders.checkpoints import (
     KEPT,
     Checkpoint,
@@ -300,22 +301,7 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Wholes:
     save_pictures(desk)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
-        return {name: desk / run(spec, Path(name), show="nothing") for name, spec in SPECS.items()}
-
-
-def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, part: int = 1) -> None:
-    """Ask the run to stop after a step of its n-th part, as a signal would; the next ones go on undisturbed."""
-    begun = 0
-
-    def stopping(composition: Composition, *more: Any) -> Iterator[Iterate]:
-        nonlocal begun
-        begun += 1
-        for iterate in synthesise(composition, *more):
-            if iterate.step == step and begun == part:
-                signal.raise_signal(signal.SIGTERM)
-            yield iterate
-
-    monkeypatch.setattr(impasto.runs.paint, "synthesise", stopping)
+        return {name: desk / run(spec, Path(name)) for name, spec in SPECS.items()}
 
 
 def lines_without_times(folder: Path) -> list[dict[str, object]]:
@@ -356,10 +342,10 @@ def test_seconds_never_go_back(desk: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     with monkeypatch.context() as patch:
         patch.setattr(Frames, "__init__", slowly)
-        stop_after(2, monkeypatch)
+        stop = StopAfter(2)
         with pytest.raises(InterruptedRunError):
-            run(SPECS["fourier"], desk / "broken", show="nothing")
-    resume(desk / "broken", show="nothing")
+            run(SPECS["fourier"], desk / "broken", recorders=[stop], stop=stop)
+    resume(desk / "broken")
     times = [line["seconds"] for line in read_lines(desk / "broken" / "metrics.jsonl")]
     assert times == sorted(times)
 
@@ -380,13 +366,13 @@ def test_a_run_goes_on(
     desk: Path, wholes: Wholes, monkeypatch: pytest.MonkeyPatch, name: str, step: int, part: int
 ) -> None:
     spec, whole = SPECS[name], wholes[name]
-    stop_after(step, monkeypatch, part)
+    stop = StopAfter(step, part)
     with pytest.raises(InterruptedRunError, match=r"go on with: impasto resume .*broken$"):
-        run(spec, desk / "broken", show="nothing")
+        run(spec, desk / "broken", recorders=[stop], stop=stop)
     assert read_run(desk / "broken").status == "interrupted"
     before = read_lines(desk / "broken" / "metrics.jsonl")
     toml = (desk / "broken" / "run.toml").read_text("utf-8")
-    assert resume(desk / "broken", show="nothing") == desk / "broken"
+    assert resume(desk / "broken") == desk / "broken"
     assert_the_same(desk / "broken", whole)
     after = read_lines(desk / "broken" / "metrics.jsonl")
     assert after[: len(before)] == before
@@ -397,13 +383,13 @@ def test_a_run_goes_on(
 
 
 @pytest.mark.slow
-def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_after(2, monkeypatch)
+def test_seconds_are_summed(desk: Path) -> None:
+    stop = StopAfter(2)
     with pytest.raises(InterruptedRunError):
-        run(SPECS["fourier"], desk / "run", show="nothing")
+        run(SPECS["fourier"], desk / "run", recorders=[stop], stop=stop)
     path = checkpoint_files(desk / "run" / "checkpoints")[0]
     write_checkpoint(replace(read_checkpoint(path), seconds=1000.0), path)
-    resume(desk / "run", show="nothing")
+    resume(desk / "run")
     assert 1000 < read_json(desk / "run" / "summary.json")["seconds"] < 1900  # not summed twice
     assert [line["seconds"] > 1000 for line in read_lines(desk / "run" / "metrics.jsonl")] == [False] * 2 + [True] * 4
 
@@ -413,10 +399,9 @@ def test_seconds_are_summed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """After as many steps as L-BFGS remembers nothing is left of a checkpoint: nobody holds it beside the loop."""
     spec = SPECS[name].model_copy(update={"settings": SPECS[name].settings.model_copy(update={"history": 2})})
-    with monkeypatch.context() as patch:
-        stop_after(2, patch)
-        with pytest.raises(InterruptedRunError):
-            run(spec, desk / "run", show="nothing")
+    stop = StopAfter(2)
+    with pytest.raises(InterruptedRunError):
+        run(spec, desk / "run", recorders=[stop], stop=stop)
     loaded: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
 
@@ -432,7 +417,7 @@ def test_what_was_loaded_is_let_go_of(desk: Path, monkeypatch: pytest.MonkeyPatc
             yield iterate
 
     monkeypatch.setattr(impasto.runs.paint, "synthesise", watched)
-    resume(desk / "run", show="nothing")
+    resume(desk / "run")
     assert len(loaded) >= 4
     assert alive[0] < len(loaded)
     assert alive[3:] == [0] * len(alive[3:]) != []
@@ -454,9 +439,9 @@ def _gather(value: Any, into: list[torch.Tensor]) -> None:
 @pytest.fixture
 def broken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was stopped after its third step, with checkpoints of the second and third."""
-    stop_after(3, monkeypatch)
+    stop = StopAfter(3)
     with pytest.raises(InterruptedRunError):
-        run(SPECS["transfer"], Path("run"), show="nothing", checkpoint_seconds=1e-9)
+        run(SPECS["transfer"], Path("run"), checkpoint_seconds=1e-9, recorders=[stop], stop=stop)
     monkeypatch.undo()
     monkeypatch.chdir(desk)
     return Path("run")
@@ -485,29 +470,30 @@ def test_all_checkpoints_are_damaged(broken: Path) -> None:
 
 def test_without_a_checkpoint_it_starts_at_its_beginning(broken: Path, wholes: Wholes) -> None:
     shutil.rmtree(broken / "checkpoints")
-    ended = call("resume", broken, "--quiet")
-    assert ended == Ended(0, "run\n", "impasto: run has no checkpoint yet and starts at its beginning\n")
+    ended = call("resume", broken)
+    assert (ended.code, ended.out) == (0, "run\n")
+    assert ended.err.startswith("impasto: run has no checkpoint yet and starts at its beginning\n")
     assert_the_same(broken, wholes["transfer"])
 
 
 def test_a_run_that_is_done_is_left_alone(desk: Path) -> None:
-    folder = run(SPECS["fourier"], Path("run"), show="nothing")
+    folder = run(SPECS["fourier"], Path("run"))
     held = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
     assert call("resume", "run") == Ended(0, "run\n", "impasto: run is done; nothing is left to do\n")
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()} == held
 
 
 def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(folder: Path) -> None:
+    def killed(folder: Path, listener: Listener) -> None:
         raise KeyboardInterrupt
 
     for name in ("fourier", "parts"):
         with monkeypatch.context() as patch:
             patch.setattr(impasto.runs.paint, "add_page", killed)
             with pytest.raises(KeyboardInterrupt):
-                run(SPECS[name], Path(name), show="nothing")
+                run(SPECS[name], Path(name))
         assert not (desk / name / "report.html").exists()
-        resume(Path(name), show="nothing")
+        resume(Path(name))
         assert_the_same(desk / name, wholes[name])
 
 
@@ -515,7 +501,7 @@ def test_killed_just_before_the_page(desk: Path, wholes: Wholes, monkeypatch: py
 def test_a_run_that_has_diverged_would_again(desk: Path) -> None:
     settings = InvertSettings(size=32, optimiser="adam", learning_rate=1e30, parameterisation="fourier")
     with pytest.raises(DivergedError):
-        run(RunSpec(task="invert", pictures=(Path("photo.png"),), settings=settings), Path("run"), show="nothing")
+        run(RunSpec(task="invert", pictures=(Path("photo.png"),), settings=settings), Path("run"))
     ended = call("resume", "run")
     assert ended.code == 4
     assert ended.err.startswith("impasto: run has diverged and would again: content/conv4_1")
@@ -542,9 +528,10 @@ def test_other_weights_and_versions(broken: Path) -> None:
     assert ended.code == 1
     assert "cannot go on, for it read other files: the weights changed; start again" in ended.err
     toml.write_text(whole.replace(f'torch = "{torch.__version__}"', 'torch = "1.0"'), "utf-8")
-    ended = call("resume", broken, "--quiet")
+    ended = call("resume", broken)
     assert ended.code == 0
-    assert ended.err == (f"impasto: the result may differ from that of one go: torch is {torch.__version__}, was 1.0\n")
+    changed = f"torch is {torch.__version__}, was 1.0"
+    assert ended.err.startswith(f"impasto: the result may differ from that of one go: {changed}\n")
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ import impasto.runs.prepare
 import impasto.runs.recorders
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
+from impasto.cli.listeners import json_lines
 from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
 from impasto.folders.results import Curves
 from impasto.images.colours import from_pillow
@@ -350,9 +351,7 @@ def test_losses_of_the_summary_are_those_of_the_saved_picture(done: Run) -> None
 @pytest.mark.slow
 def test_a_perfect_result_has_no_finite_psnr(desk: Path) -> None:
     settings = ReconstructSettings(layers="image", init="content", size=64, steps=1, frames=0)
-    folder = run(
-        RunSpec(task="reconstruct", pictures=(Path("photo.png"),), settings=settings), desk / "run", show="nothing"
-    )
+    folder = run(RunSpec(task="reconstruct", pictures=(Path("photo.png"),), settings=settings), desk / "run")
     assert read_json(folder / "summary.json")["metrics"] == {"feature_error": {"image": 0}, "psnr": None}
 
 
@@ -361,7 +360,7 @@ def test_measured_is_what_is_saved(desk: Path) -> None:
     """A step of 0.001 is lost in a file of 8 bits: what is measured is the photo itself."""
     settings = TransferSettings(size=64, steps=1, frames=0, optimiser="adam", learning_rate=0.001)
     spec = RunSpec(task="transfer", pictures=(Path("photo.png"), Path("painting.png")), settings=settings)
-    folder = run(spec, show="nothing")
+    folder = run(spec)
     assert np.array_equal(pixels(folder / "result.png"), pixels(desk / "photo.png"))
     assert read_json(folder / "summary.json")["metrics"] == {"feature_error": {"relu4_2": 0}, "psnr": None}
 
@@ -378,7 +377,7 @@ def transfer(*styles: str, **values: object) -> RunSpec:
 @pytest.mark.parametrize("init", ["content", "style", "other.png", "noise"])
 def test_first_pictures(desk: Path, init: str) -> None:
     save_image(random_image(30, 30, 3, torch.float32), desk / "other.png")
-    folder = run(transfer("painting.png", init=init, seed=4), show="nothing")
+    folder = run(transfer("painting.png", init=init, seed=4))
     first = torch.from_numpy(pixels(folder / "frames" / "000000.jpg") / 255).permute(2, 0, 1)[None].float()
     assert first.shape == (1, 3, 24, 32)
     file = {"content": "photo.png", "style": "painting.png", "other.png": "other.png"}.get(init)
@@ -390,9 +389,7 @@ def test_first_pictures(desk: Path, init: str) -> None:
 def test_several_styles(desk: Path) -> None:
     for number, seed in enumerate((3, 4)):
         save_image(random_image(30, 30, seed, torch.float32), desk / f"{number}.png")
-    folder = run(
-        transfer("painting.png", "0.png", "1.png", style_weights="3,1,0", style_layers="relu1_1"), show="nothing"
-    )
+    folder = run(transfer("painting.png", "0.png", "1.png", style_weights="3,1,0", style_layers="relu1_1"))
     assert folder == Path("runs/transfer-photo-painting-0")
     names = read_json(folder / "summary.json")["losses"]
     assert list(names) == ["content/relu4_2", "style 1/relu1_1", "style 2/relu1_1", "smoothness"]
@@ -434,7 +431,7 @@ def test_the_content_s_transparency_is_put_back(desk: Path, task: str) -> None:
 @pytest.mark.slow
 def test_a_style_s_transparency_is_its_own(desk: Path) -> None:
     save_image(random_image(48, 64, 1, torch.float32), desk / "logo.png", alpha=torch.full((1, 1, 48, 64), 0.5))
-    folder = run(transfer("logo.png"), show="nothing")
+    folder = run(transfer("logo.png"))
     assert pixels(folder / "result.png").shape == (24, 32, 3)
 
 
@@ -442,9 +439,9 @@ def test_a_style_s_transparency_is_its_own(desk: Path) -> None:
 @pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
 def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
     """Bit for bit, whatever is watched on the way."""
-    one = run(invert(4, seed=1, optimiser=optimiser), desk / "one", show="nothing")
-    two = run(invert(4, seed=1, optimiser=optimiser, frames=0), desk / "two", show="json")
-    other = run(invert(4, seed=2, optimiser=optimiser), desk / "other", show="nothing")
+    one = run(invert(4, seed=1, optimiser=optimiser), desk / "one")
+    two = run(invert(4, seed=1, optimiser=optimiser, frames=0), desk / "two", listener=json_lines)
+    other = run(invert(4, seed=2, optimiser=optimiser), desk / "other")
     assert np.array_equal(pixels(one / "result.png"), pixels(two / "result.png"))
     assert not np.array_equal(pixels(one / "result.png"), pixels(other / "result.png"))
     losses = [[line["losses"] for line in read_lines(folder / "metrics.jsonl")] for folder in (one, two, other)]
@@ -453,7 +450,7 @@ def test_same_seed_same_picture(desk: Path, optimiser: str) -> None:
 
 @pytest.mark.slow
 def test_no_frames(desk: Path) -> None:
-    folder = run(invert(frames=0), show="nothing")
+    folder = run(invert(frames=0))
     assert {path.name for path in folder.iterdir()} == {
         "run.toml",
         "metrics.jsonl",
@@ -468,10 +465,10 @@ def test_no_frames(desk: Path) -> None:
 def test_weights_and_means_of_one_s_own_are_recorded(desk: Path) -> None:
     means = desk / "means.safetensors"
     assert call("normalise", desk, "--out", means, "--quiet").code == 0
-    folder = run(invert(network="vgg16", means=means, layer="conv1_1"), show="nothing")
+    folder = run(invert(network="vgg16", means=means, layer="conv1_1"))
     provenance = tomllib.loads((folder / "run.toml").read_text("utf-8"))["provenance"]
     assert provenance["means_sha256"] == hashlib.sha256(means.read_bytes()).hexdigest()
-    other = run(invert(network="vgg16", layer="conv1_1"), show="nothing")
+    other = run(invert(network="vgg16", layer="conv1_1"))
     assert "means_sha256" not in tomllib.loads((other / "run.toml").read_text("utf-8"))["provenance"]
     assert not np.array_equal(pixels(folder / "result.png"), pixels(other / "result.png"))
 
@@ -549,21 +546,11 @@ def test_a_second_ctrl_c_stops_at_once(desk: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_signal_at_the_last_step_changes_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(3, lambda: signal.raise_signal(signal.SIGINT)))
-    folder = run(invert(3), show="nothing")
-    assert read_json(folder / "summary.json")["status"] == "done"
-
-
-@pytest.mark.slow
-def test_a_run_in_a_thread_leaves_signals_alone(desk: Path) -> None:
-    folders: list[Path] = []
-    before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=lambda: folders.append(run(invert(2), show="nothing")))
-    thread.start()
-    thread.join()
-    assert read_json(folders[0] / "summary.json")["status"] == "done"
-    assert signal.getsignal(signal.SIGINT) is before
+    assert call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run").code == 0
+    assert read_json(desk / "run" / "summary.json")["status"] == "done"
 
 
 OUT_OF_MEMORY = [
@@ -637,7 +624,7 @@ def test_memory_is_short_from_the_start(
 def test_other_errors_are_not_taken_for_memory(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(RuntimeError("a mistake of ours"))))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
-        run(invert(), show="nothing")
+        run(invert())
 
 
 @pytest.mark.slow
@@ -666,7 +653,7 @@ def test_divergence_keeps_the_last_good_picture(desk: Path) -> None:
 @pytest.mark.slow
 def test_an_animation_as_video(desk: Path) -> None:
     spec = invert(3, frames=3)
-    folder = run(spec, show="nothing", mp4=True)
+    folder = run(spec, mp4=True)
     assert (folder / "progress.mp4").read_bytes()[4:8] == b"ftyp"
     ended = call("invert", "photo.png", "--frames", 0, "--mp4")
     assert (ended.code, ended.err) == (2, "impasto: --mp4 needs pictures on the way, and --frames is 0\n")
@@ -774,7 +761,7 @@ def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytes
     monkeypatch.setattr(Curves, "close", fail)
     monkeypatch.setattr(MetricsFile, "close", close)
     with pytest.raises(ImpastoError, match="run cannot be written any more: Input/output error"):
-        run(invert(), Path("run"), show="nothing")
+        run(invert(), Path("run"))
     assert closed == ["curves", "metrics"]
 
 
@@ -783,11 +770,11 @@ def test_errors_for_programs(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Called from Python, a run that fails raises what happened, and its text names the folder."""
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(MemoryError())))
     with pytest.raises(OutOfMemoryError, match=r"the picture so far is in runs/invert-photo$"):
-        run(invert(), show="nothing")
+        run(invert())
     error = DivergedError("it grew", torch.zeros(1, 3, 24, 32))
     monkeypatch.setattr(impasto.runs.paint, "synthesise", breaking_at(2, raising(error)))
     with pytest.raises(DivergedError, match=r"it grew; the picture so far is in runs/invert-photo-2$") as caught:
-        run(invert(), show="nothing")
+        run(invert())
     assert caught.value.image is not None
     assert not pixels(Path("runs/invert-photo-2/result.png")).any()
 

@@ -111,7 +111,7 @@ def test_what_is_finished_is_not_made_again(study_desk: Path, monkeypatch: pytes
     page = page_of(study_desk / "study")
     for module, name in ((impasto.study.run, "make"), (impasto.series.members, "resume")):
         monkeypatch.setattr(module, name, lambda *arguments, **words: pytest.fail("a part was made again"))
-    run_study(STUDY, Path("study"), show="nothing")
+    run_study(STUDY, Path("study"))
     assert stamps(study_desk / "study") == before
     assert page_of(study_desk / "study") == page
 
@@ -170,7 +170,7 @@ def test_a_killed_study_goes_on(study_desk: Path) -> None:
     running.kill()
     assert running.wait() == -signal.SIGKILL
     before = stamps(study_desk / "killed")
-    run_study(study, Path("killed"), show="nothing")
+    run_study(study, Path("killed"))
     after = stamps(study_desk / "killed")
     assert {name: after[name] for name in names[:2]} == {name: before[name] for name in names[:2]}
     assert set(after) == set(names)
@@ -185,14 +185,14 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
         shutil.rmtree(folder / name)
     start = impasto.study.run.make
 
-    def stop_at_the_last(spec: RunSpec, place: Path, *others: Any) -> None:
+    def stop_at_the_last(spec: RunSpec, place: Path, *others: Any, **more: Any) -> None:
         if place.name == NAMES[-1]:
             raise error
-        start(spec, place, *others)
+        start(spec, place, *others, **more)
 
     monkeypatch.setattr(impasto.study.run, "make", stop_at_the_last)
     with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
-        run_study(STUDY, Path("study"), show="nothing")
+        run_study(STUDY, Path("study"))
     page = page_of(folder)
     Outline(page)
     assert "11 of 12 parts are made" in page
@@ -200,7 +200,7 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     monkeypatch.chdir(study_desk)
     before = stamps(folder)
-    run_study(STUDY, Path("study"), show="nothing")
+    run_study(STUDY, Path("study"))
     after = stamps(folder)
     assert {name: after[name] for name in before} == before
     assert set(after) == set(NAMES)
@@ -215,13 +215,13 @@ def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkey
 
     monkeypatch.setattr(impasto.study.run, "make", diverge)
     with pytest.raises(DivergedError, match=r"^style became nan at step 2$"):
-        run_study(STUDY, Path("study"), show="nothing")
+        run_study(STUDY, Path("study"))
 
 
 def test_a_changed_picture_is_another_study(study_desk: Path) -> None:
     shutil.copy(study_desk / "painting.png", study_desk / "photo.png")
     with pytest.raises(OutputError, match="study of other pictures or with other settings"):
-        run_study(STUDY, Path("study"), show="nothing")
+        run_study(STUDY, Path("study"))
 
 
 def test_where_the_pictures_lie_does_not_matter(study_desk: Path) -> None:
@@ -229,7 +229,7 @@ def test_where_the_pictures_lie_does_not_matter(study_desk: Path) -> None:
     (study_desk / "elsewhere").mkdir()
     (study_desk / "photo.png").rename("elsewhere/photo.png")
     moved = Study(Path("elsewhere/photo.png"), STUDY.style, STUDY.settings, STUDY.extent)
-    run_study(moved, Path("study"), show="nothing")
+    run_study(moved, Path("study"))
     assert stamps(study_desk / "study") == before
 
 
@@ -346,7 +346,7 @@ def test_every_part_has_its_command(studied: Path) -> None:
 
 def test_names_of_pictures_are_escaped(study_desk: Path) -> None:
     (study_desk / "photo.png").rename("a<b>'&.png")
-    run_study(Study(Path("a<b>'&.png"), STUDY.style, STUDY.settings, STUDY.extent), Path("study"), show="nothing")
+    run_study(Study(Path("a<b>'&.png"), STUDY.style, STUDY.settings, STUDY.extent), Path("study"))
     page = page_of(study_desk / "study")
     Outline(page)
     assert "a<b>" not in page

@@ -20,7 +20,7 @@ from command import call, read_json, read_lines, save_pictures
 from impasto.errors import SpecError
 from impasto.extras import import_extra, import_tracker
 from impasto.images.animations import frame_steps
-from impasto.runs.recorders import Recorder
+from impasto.runs.recorders import Recording, Watched
 from impasto.runs.trackers import Tracked, Tracker, flat
 from impasto.runs.tracking import Tracking
 from impasto.synthesis.loop import Iterate
@@ -350,10 +350,13 @@ def test_what_trackers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     about = Tracked(tmp_path / "paint", "conv1_1", {})
     assert (about.run, about.name, about.place) == ("paint", "paint/conv1_1", tmp_path / "paint" / "tracking")
     assert Tracked(tmp_path / "paint", "", {}).name == "paint"
-    with Tracking(["mlflow", "mlflow"], about, image, 3, 1) as tracking:
-        assert isinstance(tracking, Recorder)
-        for step in (1, 2, 3):
-            tracking.record(Iterate(2, 2, step, 3, 2 * step, image, {"content/conv1_1": 1.5, "smoothness": 0.5}))
+    tracking = Tracking(["mlflow", "mlflow"])
+    assert isinstance(tracking, Recording)
+    tracking.begin(watched(tmp_path / "paint", image, frames=1))
+    for step in (1, 2, 3):
+        tracking.record(Iterate(2, 2, step, 3, 2 * step, image, {"content/conv1_1": 1.5, "smoothness": 0.5}))
+    tracking.close()
+    tracking.results(tmp_path, None)
     (fake,) = started["mlflow"]
     assert fake.told[0] == (
         "numbers",
@@ -370,9 +373,14 @@ def test_what_trackers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         ),
     )
     assert [what for what, _ in fake.told] == ["numbers"] * 3 + ["picture", "end"]
-    with Tracking(["mlflow"], about, image, 3, 0) as tracking:
-        tracking.record(Iterate(1, 1, 3, 3, 3, image, {"contrast": 0.0}))
+    tracking.begin(watched(tmp_path / "paint", image, frames=0))
+    tracking.record(Iterate(1, 1, 3, 3, 3, image, {"contrast": 0.0}))
+    tracking.results(tmp_path, None)
     assert [what for what, _ in started["mlflow"][1].told] == ["numbers", "end"]
+
+
+def watched(folder: Path, image: torch.Tensor, frames: int) -> Watched:
+    return Watched(folder, folder, "invert", "conv1_1", {}, frames=frames, steps=3, first=lambda: image)
 
 
 def test_nested_keys_are_joined() -> None:

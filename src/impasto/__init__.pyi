@@ -6,6 +6,9 @@ from .batch.run import (
 from .errors import (
     ImpastoError as ImpastoError,
 )
+from .errors import (
+    InterruptedRunError as InterruptedRunError,
+)
 from .folders.records import (
     read_run as read_run,
 )
@@ -120,11 +123,17 @@ from .pages.comparison import (
 from .pages.run_page import (
     write_report as write_report,
 )
+from .runs.recorders import (
+    Recorder as Recorder,
+)
 from .runs.start import (
     resume as resume,
 )
 from .runs.start import (
     run as run,
+)
+from .runs.tracking import (
+    Tracking as Tracking,
 )
 from .study.plan import (
     plan_study as plan_study,

@@ -1,17 +1,259 @@
-"""What a program says on the way, and to whom."""
+"""What a program says on the way: each event is frozen data, and goes to whichever listener the caller hands in.
 
-import json
-import os
-import sys
-from typing import Literal
+The library itself prints nothing: a listener is any function of one event, and by default events are dropped. An event
+whose `words` are not empty is a sentence for people.
+"""
 
-
-def print_json(line: dict[str, object]) -> None:
-    """One line on standard output, at once; a reader that has gone away does not end the run."""
-    try:
-        print(json.dumps(line), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
 
 
-Show = Literal["progress", "json", "nothing"]
+@dataclass(frozen=True)
+class Event:
+    """Something that happens in a run, a series of runs or a batch."""
+
+    @property
+    def words(self) -> str:
+        """A sentence for people; empty if there is none."""
+        return ""
+
+
+Listener: TypeAlias = Callable[[Event], object]
+"""Told of every event, in the thread of the run."""
+
+
+def silent(event: Event) -> None:
+    """The listener that drops every event."""
+
+
+@dataclass(frozen=True)
+class Trouble(Event):
+    """Something that was asked for and has failed, although the run goes on: said even if little else is."""
+
+
+# One run -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something that a user should know, although the run goes on."""
+
+    text: str
+
+    @property
+    def words(self) -> str:
+        """The text."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class MemoryPlanned(Event):
+    """How a picture is fitted into memory, if a run of unbounded memory would do otherwise."""
+
+    plan: str
+
+    @property
+    def words(self) -> str:
+        """The plan."""
+        return self.plan
+
+
+@dataclass(frozen=True)
+class TilesHalved(Event):
+    """The accelerator's memory turned out to be short: from here on tiles have cores of this (height, width)."""
+
+    core: tuple[int, int]
+
+    @property
+    def words(self) -> str:
+        """Width × height, as elsewhere."""
+        return f"memory is short; tiles are halved to {self.core[1]} × {self.core[0]} px"
+
+
+@dataclass(frozen=True)
+class TrackerDropped(Trouble):
+    """A tracker has failed and is told nothing more."""
+
+    name: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Which one, and why."""
+        return f"tracking with {self.name} ends here, the run goes on: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PageFailed(Trouble):
+    """A page could not be made; the pictures are there all the same."""
+
+    path: Path
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Which page, and why."""
+        return f"{self.path} is not written: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PartBegun(Event):
+    """A part of a run begins, or goes on after `step` of `steps`; `part` is "" in a run of one part."""
+
+    task: str
+    part: str
+    steps: int
+    step: int = 0
+
+    @property
+    def title(self) -> str:
+        """The task, and the part if there are several."""
+        return f"{self.task} {self.part}".strip()
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """A step: where the run stands, what the step cost, and each weighted loss of the picture before the step.
+
+    `size` is (height, width). `seconds` counts from the part's beginning, earlier goes of a resumed run included.
+    """
+
+    part: str
+    step: int
+    steps: int
+    stage: int
+    size: tuple[int, int]
+    seconds: float
+    evaluations: int
+    losses: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """The sum of all losses."""
+        return sum(self.losses.values())
+
+    def line(self) -> dict[str, object]:
+        """The same as plain data: a line of metrics.jsonl."""
+        return {
+            **({"part": self.part} if self.part else {}),
+            "step": self.step,
+            "steps": self.steps,
+            "stage": self.stage,
+            "size": list(self.size),
+            "seconds": round(self.seconds, 3),
+            "evaluations": self.evaluations,
+            "total": self.total,
+            "losses": dict(self.losses),
+        }
+
+
+@dataclass(frozen=True)
+class PartEnded(Event):
+    """The steps of a part have ended, early or not."""
+
+    part: str
+
+
+@dataclass(frozen=True)
+class RunDone(Event):
+    """A run is done: its folder, its result, and the summary of each part by name."""
+
+    folder: Path
+    result: Path
+    parts: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class StopAsked(Event):
+    """The first signal has asked the run to stop."""
+
+    @property
+    def words(self) -> str:
+        """What comes now, and what another signal would do."""
+        return "stopping after this step at the latest; once more to stop at once"
+
+
+# Several runs --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MemberBegun(Event):
+    """Run `number` of `count` in a sweep or a study begins."""
+
+    number: int
+    count: int
+    name: str
+    about: str
+
+    @property
+    def words(self) -> str:
+        """Which one, and what about."""
+        return f"part {self.number} of {self.count}: {self.about}"
+
+
+@dataclass(frozen=True)
+class SeriesDone(Event):
+    """All runs of a sweep, a study or a batch are done; `grid` is the figure of a sweep."""
+
+    folder: Path
+    page: Path
+    grid: Path | None = None
+
+
+@dataclass(frozen=True)
+class BatchBegun(Event):
+    """A batch of so many runs begins; some may be done already."""
+
+    folder: Path
+    runs: int
+    done: int
+
+
+@dataclass(frozen=True)
+class BatchRunning(Event):
+    """Some time has passed; these runs of a batch are under way."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BatchRunEnded(Event):
+    """A run of a batch has ended, the `number`th of `runs`: after so many seconds, or with an error."""
+
+    number: int
+    runs: int
+    name: str
+    seconds: float | None
+    error: Exception | None
+
+
+@dataclass(frozen=True)
+class BatchRunAgain(Event):
+    """A run of a batch has failed and is tried again."""
+
+    name: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """Which one, and why."""
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class RunsFailed(Trouble):
+    """At the end of a batch: a run that failed, with its error, or how many more there are."""
+
+    text: str
+
+    @property
+    def words(self) -> str:
+        """The text."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class BatchEnded(Event):
+    """No run of a batch is under way any more."""

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-import tempfile
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
+from uuid import uuid4
 
 from impasto.errors import OutputError
 
@@ -14,26 +15,18 @@ HALF = ".half.impasto"  # the end of a file's name while it is written
 
 def write_bytes(path: Path, *content: bytes | memoryview) -> None:
     """Write a file whole or not at all: a neighbour is written first and then takes the name."""
-    name = None
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}{HALF}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=HALF, delete=False) as file:
-            name = file.name
+        with beside.open("xb") as file:  # with the permissions that the process's umask leaves
             for part in content:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
+        beside.replace(path)
     except OSError as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save_json(content: object, path: Path) -> None:

@@ -1,11 +1,16 @@
-"""What the machine has: its device, its precision, and how much memory is free, in use, and was used at most."""
+"""What the machine has: its device, its precision, its threads, and how much memory is free, in use, and was used."""
 
 import ctypes
 import math
 import re
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import psutil
 import torch
@@ -94,3 +99,45 @@ def unfolds(precision: torch.dtype, device: torch.device) -> bool:
         return False
     known = precision == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+Found = TypeVar("Found")
+_SETTING = threading.Lock()  # PyTorch's number for threads to come belongs to the process: one at a time changes it
+
+
+@contextmanager
+def calm(threads: int | None) -> Iterator[None]:
+    """Compute in this thread as in a new program, with so many of PyTorch's threads (None: as many as it has).
+
+    A host's inference mode, autocast and default device do not reach in, and nothing here reaches out: other threads,
+    present and to come, keep their number of PyTorch's threads (see docs/decisions/0020).
+    """
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():  # its tensors have no gradients
+            stack.enter_context(torch.inference_mode(mode=False))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if threads not in (None, torch.get_num_threads()):
+            stack.callback(_set_threads_here, torch.get_num_threads())
+            _set_threads_here(threads)
+        yield
+
+
+def _set_threads_here(count: int) -> None:
+    """Set the number for this thread alone.
+
+    `torch.set_num_threads` sets the calling thread's number, which OpenMP and MKL keep for each thread, and the one
+    that threads to come begin with. The latter is put back by a thread of its own.
+    """
+    with _SETTING:
+        others = _in_new_thread(torch.get_num_threads)
+        torch.set_num_threads(count)
+        _in_new_thread(partial(torch.set_num_threads, others))
+
+
+def _in_new_thread(function: Callable[[], Found]) -> Found:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()

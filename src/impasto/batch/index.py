@@ -60,7 +60,7 @@ class Index:
     """The page and what it shows: `done` and `failed` add to it, `save` writes it."""
 
     def __init__(self, out: Path, title: str, names: list[str]) -> None:
-        self._out, self._title = out, title
+        self.out, self._title = out, title
         self._order = {name: number for number, name in enumerate(names)}
         self._cards: dict[str, Card] = {}
         self._failures: dict[str, str] = {}
@@ -69,7 +69,7 @@ class Index:
 
     def done(self, job: Job) -> Card:
         """A run is done."""
-        self._cards[job.name] = made = card(self._out, job)
+        self._cards[job.name] = made = card(self.out, job)
         self._changed = True
         return made
 
@@ -77,6 +77,11 @@ class Index:
         """A run has failed, and why."""
         self._failures[name] = sentence
         self._changed = True
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are, done or not."""
+        return len(self._order)
 
     @property
     def count(self) -> int:
@@ -98,6 +103,6 @@ class Index:
         page = render(
             "batch.html", title=self._title, cards=cards, failures=failures, left=left, seconds=round(seconds, 1)
         )
-        save_page(page, self._out / INDEX)
+        save_page(page, self.out / INDEX)
         now = time.monotonic()
         self._next, self._changed = now + max(1.0, SHARE * (now - start)), False

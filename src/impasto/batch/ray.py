@@ -76,7 +76,7 @@ def _work(
             yield None
         for reference in done:
             this, error = handed.pop(reference), _error(ray, reference)
-            if stop.is_set() and isinstance(error, (KilledError, _LostError)):
+            if stop.is_set() and isinstance(error, (KilledError, _LostError, _UnfitError)):
                 error = InterruptedRunError("stopped")
             if isinstance(error, _LostError) and lost.get(this.job.name, 0) < RETRIES:
                 lost[this.job.name] = lost.get(this.job.name, 0) + 1
@@ -90,6 +90,14 @@ def _work(
 
 class _LostError(ImpastoError):
     """The node of a run is lost."""
+
+
+class _UnfitError(OutputError):
+    """A run was not even begun on its node.
+
+    A stop may do that too: if it comes while Ray reads a task's arguments, Ray calls the handler of SIGINT, which in
+    nodes that a script has begun in its background is no function.
+    """
 
 
 def _resources(ray: ModuleType, jobs: Sequence[Job], place: Place) -> dict[str, Any]:
@@ -111,7 +119,7 @@ def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:
     except ray.exceptions.TaskCancelledError:
         return InterruptedRunError("stopped")
     except ray.exceptions.RayTaskError as error:  # not even begun: `attempt` lets no exception out
-        return OutputError(
+        return _UnfitError(
             f"a node cannot run impasto ({' '.join(str(error.cause).split())[:300]}); install it on all nodes"
         )
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):

@@ -1,6 +1,5 @@
 """Many runs in one folder: each an ordinary run, what is done left alone, one that fails no harm to the others."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
@@ -13,13 +12,22 @@ from impasto.batch.inputs import Pair
 from impasto.batch.leases import held
 from impasto.batch.processes import Again, Ended, Engine, Job
 from impasto.batch.thumbnails import of_result
-from impasto.batch.view import View, view
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
-from impasto.events import Show, print_json
+from impasto.events import (
+    BatchBegun,
+    BatchEnded,
+    BatchRunAgain,
+    BatchRunEnded,
+    BatchRunning,
+    Listener,
+    RunsFailed,
+    SeriesDone,
+    silent,
+)
 from impasto.files import sha256
 from impasto.folders.places import giving_way
 from impasto.images.files import load_picture
-from impasto.runs.stopping import stop_signal
+from impasto.runs.stopping import Stop, question
 from impasto.series.members import check_all, standing
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
@@ -96,8 +104,30 @@ def _check_some(jobs: Sequence[Job], device: str | None) -> None:
             return
 
 
-def run_batch(jobs: Sequence[Job], left: Sequence[Job], out: Path, engine: Engine, *, show: Show = "progress") -> Path:
+class _Halt(Event):
+    """An event that is set as well once the caller asks for a stop."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self._asked = question(stop)
+
+    def is_set(self) -> bool:
+        """Whether either has asked."""
+        return super().is_set() or self._asked()
+
+
+def run_batch(
+    jobs: Sequence[Job],
+    left: Sequence[Job],
+    out: Path,
+    engine: Engine,
+    *,
+    stop: Stop = None,
+    listener: Listener = silent,
+) -> Path:
     """Do the jobs that are left, and return the page of all, which is made anew as they end.
+
+    `stop` and `listener` are as for `run`.
 
     Raises at the end: InterruptedRunError where it was stopped, OutputError where the folder cannot be written any
     more, ImpastoError where some runs have failed. The same call goes on after each of them.
@@ -109,12 +139,13 @@ def run_batch(jobs: Sequence[Job], left: Sequence[Job], out: Path, engine: Engin
     for job in jobs:
         if job.name not in to_do:
             index.done(job)
-    shown = view(show, out, len(jobs), len(jobs) - len(left))
+    listener(BatchBegun(out, len(jobs), len(jobs) - len(left)))
+    halt = _Halt(stop)
     try:
-        with giving_way(out), stop_signal() as stop:
-            failures, trouble = _follow(engine(left, stop), stop, index, shown, out)
+        with giving_way(out):
+            failures, trouble = _follow(engine(left, halt), halt, index, listener)
     finally:
-        shown.close()
+        listener(BatchEnded())
     further = f"; {index.count} of {len(jobs)} runs are done, and the same command goes on with {out}"
     try:
         index.save()
@@ -125,16 +156,15 @@ def run_batch(jobs: Sequence[Job], left: Sequence[Job], out: Path, engine: Engin
     if index.count + len(failures) < len(jobs):
         raise InterruptedRunError(f"stopped{further}")
     if failures:
-        _say(failures)
+        _say(failures, listener)
         words = "the run" if len(jobs) == 1 else f"{len(failures)} of {len(jobs)} runs"
         raise ImpastoError(f"{words} failed; the same command tries again, and {out / INDEX} has the others")
-    if show == "json":
-        print_json({"event": "done", "folder": str(out), "page": str(out / INDEX)})
+    listener(SeriesDone(out, out / INDEX))
     return out / INDEX
 
 
 def _follow(
-    events: Iterator[Ended | Again | None], stop: Event, index: Index, shown: View, out: Path
+    events: Iterator[Ended | Again | None], stop: Event, index: Index, listener: Listener
 ) -> tuple[dict[str, ImpastoError], OutputError | None]:
     """Take note of what the engine yields: the failures, and what makes all further runs useless."""
     failures: dict[str, ImpastoError] = {}
@@ -142,13 +172,13 @@ def _follow(
     for ended in events:
         try:
             if ended is None:
-                shown.look(held(out))
+                listener(BatchRunning(tuple(held(index.out))))
             elif isinstance(ended, Again):
-                shown.again(ended.job.name, ended.words)
+                listener(BatchRunAgain(ended.job.name, ended.words))
             elif isinstance(ended.error, OutputError):
                 raise ended.error
             elif not isinstance(ended.error, InterruptedRunError):
-                _note(ended, failures, index, shown)
+                _note(ended, failures, index, listener)
             index.save_in_time()
         except OutputError as error:  # the next would find the same: a full disk, a folder that is gone
             trouble = trouble or error
@@ -156,18 +186,18 @@ def _follow(
     return failures, trouble
 
 
-def _note(ended: Ended, failures: dict[str, ImpastoError], index: Index, shown: View) -> None:
+def _note(ended: Ended, failures: dict[str, ImpastoError], index: Index, listener: Listener) -> None:
     name, seconds = ended.job.name, None
     if ended.error is None:
         seconds = index.done(ended.job).seconds
     else:
         failures[name] = ended.error
         index.failed(name, str(ended.error))
-    shown.ended(index.count + len(failures), name, ended.error, seconds)
+    listener(BatchRunEnded(index.count + len(failures), index.runs, name, seconds, ended.error))
 
 
-def _say(failures: Mapping[str, ImpastoError]) -> None:
+def _say(failures: Mapping[str, ImpastoError], listener: Listener) -> None:
     for name, error in list(failures.items())[:MOST_SENTENCES]:
-        print(f"impasto: {name}: {error}", file=sys.stderr)
+        listener(RunsFailed(f"{name}: {error}"))
     if len(failures) > MOST_SENTENCES:
-        print(f"impasto: and {len(failures) - MOST_SENTENCES} more", file=sys.stderr)
+        listener(RunsFailed(f"and {len(failures) - MOST_SENTENCES} more"))

@@ -20,7 +20,9 @@ from impasto import errors
 from impasto.batch.leases import leased
 from impasto.batch.thumbnails import save_thumbnails
 from impasto.errors import ImageError, ImpastoError
+from impasto.events import silent
 from impasto.files import sha256
+from impasto.runs.stopping import stop_signal
 from impasto.series.members import Hashes, make, standing
 from impasto.tasks.spec import RunSpec
 
@@ -57,14 +59,22 @@ def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
     """Make the run `name`, on from its last checkpoint where there is one. Returns why it failed, if it has."""
     folder = place.out / name
     try:
-        torch.set_num_threads(place.threads)
-        with leased(place.out, name):
+        torch.set_num_threads(place.threads)  # this process has nothing else to do
+        with leased(place.out, name), stop_signal(silent) as stop:
             hashes = picture_hashes(spec)
             stands = standing(spec, folder, hashes)
             if stands == "other":
                 return Failure("OutputError", f"{folder} holds something else than this run")
             if stands != "done":  # another may have done it, while it was waited for
-                make(spec, folder, hashes, "nothing", place.checkpoint_seconds, place.memory_share)
+                make(
+                    spec,
+                    folder,
+                    hashes,
+                    stop=stop,
+                    listener=silent,
+                    checkpoint_seconds=place.checkpoint_seconds,
+                    memory_share=place.memory_share,
+                )
             save_thumbnails(place.out, name, spec.pictures)
     except ImpastoError as error:
         return Failure(type(error).__name__, str(error))

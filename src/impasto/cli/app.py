@@ -10,6 +10,7 @@ from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.cli.batch import batch
+from impasto.cli.listeners import bar_over, print_err, print_out
 from impasto.cli.options import Output, located_or_told, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
@@ -174,7 +175,7 @@ def report(
         out = Path("comparison.html")
     if out is not None and out.exists() and not force:
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
-    print(write_comparison([run, *runs], out) if out is not None and runs else write_report(run, out))
+    print_out(write_comparison([run, *runs], out) if out is not None and runs else write_report(run, out))
 
 
 @app.command
@@ -215,7 +216,14 @@ def normalise(
     from impasto.networks.calibration import calibrate
 
     found = calibrate(
-        folder, out, weights=weights, pooling=pooling, padding=padding, device=device, force=force, quiet=quiet
+        folder,
+        out,
+        weights=weights,
+        pooling=pooling,
+        padding=padding,
+        device=device,
+        force=force,
+        watch=iter if quiet or not sys.stderr.isatty() else bar_over,
     )
     for path in found.unreadable:
         _say(f"skipped {path}: not a picture that can be read", quiet)
@@ -224,7 +232,7 @@ def normalise(
         indices = [str(index) for where, index in dead if where == layer]
         _say(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
     _say(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
-    print(out)
+    print_out(out)
 
 
 @app.command
@@ -233,15 +241,15 @@ def networks() -> None:
     from impasto.networks.catalogue import NETWORKS
 
     for name, entry in NETWORKS.items():
-        print(f"{name}: {entry.about}")
+        print_out(f"{name}: {entry.about}")
     for architecture in dict.fromkeys(entry.architecture for entry in NETWORKS.values()):
-        print(f"layers: {', '.join(architecture.layers)}")
-        print(architecture.note)
+        print_out(f"layers: {', '.join(architecture.layers)}")
+        print_out(architecture.note)
 
 
 def _say(words: str, quiet: bool) -> None:
     if not quiet:
-        print(words, file=sys.stderr)
+        print_err(words)
 
 
 def _sentence(error: CycloptsError) -> str:
@@ -280,5 +288,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"impasto: {sentence}", file=sys.stderr)
+    print_err(f"impasto: {sentence}")
     return code

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from impasto.batch.inputs import find_pairs
-from impasto.cli.options import CheckpointSeconds, chosen_in, located_or_told, shown, told
+from impasto.cli.listeners import print_out
+from impasto.cli.options import CheckpointSeconds, chosen_in, heard, located_or_told, stoppable
 from impasto.errors import SpecError
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.presets import DEFAULT
@@ -77,7 +78,10 @@ def batch(
         Any option of the recipe, with its value (see its own --help): --style-weight 2; --cumulative true.
 
     """
-    with told(json):
+    from impasto.cli.batches import batch_view
+
+    listener = heard(json, quiet, batch_view())
+    with stoppable(listener) as stop:
         task, values, name = _chosen(recipe, preset, spec, settings)
         pairs = find_pairs(contents, styles, task)
         folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
@@ -88,9 +92,9 @@ def batch(
         planned = plan(pairs, task, values, name)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
-            page = run_batch(planned, left, folder, engine, show=shown(json, quiet))
+            page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)
     if not json:
-        print(page)
+        print_out(page)
 
 
 def _chosen(

@@ -1,19 +1,23 @@
 """What the commands share: options for the output, and how settings and pictures are taken from words."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from threading import Event
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from impasto.cli import listeners
+from impasto.cli.listeners import json_lines, print_err, print_failure
 from impasto.errors import ImpastoError
+from impasto.events import Listener
 from impasto.extras import TrackerName, own_version
 from impasto.folders.specfiles import SpecFile, located
+from impasto.runs.stopping import stop_signal
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
@@ -64,7 +68,7 @@ def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec
         if _public(str(found.provenance.get(name, now))) != now
     ]
     for sentence in [*changed, *other]:
-        print(f"impasto: {sentence}; the result may differ", file=sys.stderr)
+        print_err(f"impasto: {sentence}; the result may differ")
     return spec
 
 
@@ -78,19 +82,18 @@ def chosen_in(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def shown(json: bool, quiet: bool) -> Literal["json", "nothing", "progress"]:
-    """What two options together ask for."""
-    return "json" if json else "nothing" if quiet else "progress"
+def heard(json: bool, quiet: bool, otherwise: Listener) -> Listener:
+    """The listener that two options together ask for, or the command's own."""
+    return json_lines if json else listeners.quiet if quiet else otherwise
 
 
 @contextmanager
-def told(json: bool) -> Iterator[None]:
-    """Where programs watch, a failure is an event too."""
+def stoppable(listener: Listener) -> Iterator[Event]:
+    """The first Ctrl-C or SIGTERM sets the event; if programs watch, what ends the command is said to them too."""
     try:
-        yield
+        with stop_signal(listener) as stop:
+            yield stop
     except ImpastoError as error:
-        if json:
-            from impasto.events import print_json
-
-            print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
+        if listener is json_lines:
+            print_failure(error)
         raise

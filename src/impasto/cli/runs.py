@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from impasto.cli.options import CheckpointSeconds, Output, chosen_in, located_or_told, shown, told
+from impasto.cli.listeners import Progression, print_out, series
+from impasto.cli.options import CheckpointSeconds, Output, chosen_in, heard, located_or_told, stoppable
 from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
@@ -23,23 +24,26 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
     if output.save_spec is not None:
         _save_spec(spec, output.save_spec, force=output.force)
-        print(output.save_spec)
+        print_out(output.save_spec)
         return
     from impasto.runs.start import run
+    from impasto.runs.tracking import Tracking
 
-    with told(output.json):
+    listener = heard(output.json, output.quiet, Progression())
+    with stoppable(listener) as stop:
         folder = run(
             spec,
             output.out,
             force=output.force,
-            show=shown(output.json, output.quiet),
-            track=output.track,
+            recorders=[Tracking(output.track, quiet=output.json or output.quiet)],
+            stop=stop,
+            listener=listener,
             mp4=output.mp4,
             checkpoint_seconds=output.checkpoint,
             cluster=output.cluster,
         )
     if not output.json:
-        print(folder)
+        print_out(folder)
 
 
 def resume(
@@ -72,10 +76,11 @@ def resume(
     """
     from impasto.runs import start as runs
 
-    with told(json):
-        folder = runs.resume(run, show=shown(json, quiet), mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
+    listener = heard(json, quiet, Progression())
+    with stoppable(listener) as stop:
+        folder = runs.resume(run, stop=stop, listener=listener, mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
     if not json:
-        print(folder)
+        print_out(folder)
 
 
 def sweep(
@@ -117,10 +122,11 @@ def sweep(
         if name in variations:
             raise SpecError(f"{name} varies twice; give all its values at once")
         variations[name] = values
-    with told(json):
-        folder = run_sweep(located_or_told(found), variations, out, force=force, show=shown(json, quiet))
+    listener = heard(json, quiet, series())
+    with stoppable(listener) as stop:
+        folder = run_sweep(located_or_told(found), variations, out, force=force, stop=stop, listener=listener)
     if not json:
-        print(folder)
+        print_out(folder)
 
 
 def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
@@ -139,7 +145,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
 
     found = read_spec(file)
     if toml:
-        print(found.toml.rstrip())
+        print_out(found.toml.rstrip())
         return
     table = Table("", "value", "default", box=None, pad_edge=False, header_style="dim")
     usual = TASKS[found.spec.task].settings()

@@ -1,11 +1,12 @@
 """`impasto study`: the command's words; `impasto.study` does the rest."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.errors import ImpastoError
+from impasto.cli.listeners import print_out, series
+from impasto.cli.options import heard, stoppable
 from impasto.study.plan import StudySettings, plan_study
 
 
@@ -42,16 +43,11 @@ def study(
         Print a line of JSON for each part and step, and one with the page at the end.
 
     """
-    from impasto.events import print_json
     from impasto.study.page import STUDY_PAGE
     from impasto.study.run import run_study
 
-    show: Literal["json", "nothing", "progress"] = "json" if json else "nothing" if quiet else "progress"
-    try:
-        folder = run_study(plan_study(content, style, settings), out, force=force, show=show)
-    except ImpastoError as error:
-        if json:
-            print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
-        raise
+    listener = heard(json, quiet, series())
+    with stoppable(listener) as stop:
+        folder = run_study(plan_study(content, style, settings), out, force=force, stop=stop, listener=listener)
     if not json:
-        print(folder / STUDY_PAGE)
+        print_out(folder / STUDY_PAGE)

@@ -2,7 +2,6 @@
 
 import platform
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import torch
 
 from impasto.cluster.worker import About, Equipment, TileWorker, identity
 from impasto.errors import ClusterError, ImpastoError, OutOfMemoryError
+from impasto.events import Listener, Notice, silent
 
 PLACE_SECONDS = 120.0  # for a first worker, or another one if none is left
 GATHER_SECONDS = 30.0  # for all that the cluster has room for, at the beginning
@@ -53,12 +53,14 @@ class Crew:
     Raises ClusterError if none can be had, or if one differs from this machine.
     """
 
-    def __init__(self, ray: ModuleType, equipment: Equipment, threads: int, most: int) -> None:
+    def __init__(
+        self, ray: ModuleType, equipment: Equipment, threads: int, most: int, listener: Listener = silent
+    ) -> None:
         self.workers: list[Worker] = []
         self.turns = count()
         self.threads = threads
         self.lost = 0
-        self._ray, self._most = ray, most
+        self._ray, self._most, self._listener = ray, most, listener
         self._identity = identity(equipment)
         self._accelerated = equipment.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
         self._there = replace(
@@ -148,7 +150,7 @@ class Crew:
             with suppress(Exception):  # it may only be out of reach: it must not go on
                 self._ray.kill(worker.actor)
             self.lost, self._in_a_row, self._why = self.lost + 1, self._in_a_row + 1, _why_lost(error)
-            print(f"impasto: a worker on {worker.about.machine} is lost; others take its tiles", file=sys.stderr)
+            self._say(f"a worker on {worker.about.machine} is lost; others take its tiles")
             if self._in_a_row > max(LOSSES, self._largest):
                 raise ClusterError(f"{self._in_a_row} workers were lost in one evaluation ({self._why})")
         self.muster()
@@ -156,8 +158,11 @@ class Crew:
             self._wait_for_one()
             self._require_some()
 
+    def _say(self, words: str) -> None:
+        self._listener(Notice(words))
+
     def _wait_for_one(self) -> None:
-        print("impasto: waiting for the cluster to begin a worker", file=sys.stderr)
+        self._say("waiting for the cluster to begin a worker")
         self.muster(PLACE_SECONDS, one=True)
 
     def _require_some(self) -> None:
@@ -203,7 +208,7 @@ class Crew:
         self._failed, self._why = self._failed + 1, str(error)
         with suppress(Exception):
             self._ray.kill(actor)
-        print(f"impasto: a worker is left out: {error}", file=sys.stderr)
+        self._say(f"a worker is left out: {error}")
 
 
 def shared_out(tiles: int, workers: Sequence[Worker], before: Mapping[int, Worker]) -> dict[int, Worker]:

@@ -13,6 +13,7 @@ from impasto.cluster.connection import connected
 from impasto.cluster.crew import Crew
 from impasto.cluster.tiler import AHEAD, Traffic, cluster_tiler
 from impasto.cluster.worker import Equipment
+from impasto.events import Listener
 from impasto.images.image import Size
 from impasto.tasks.settings import Settings
 from impasto.tiles.budget import VECTOR, MemoryPlan
@@ -23,7 +24,7 @@ PASSES = 1.4  # what an evaluation in tiles takes, with its second pass forward,
 
 
 @contextmanager
-def crew_at(address: str | None, settings: Settings) -> Iterator[Crew | None]:
+def crew_at(address: str | None, settings: Settings, listener: Listener) -> Iterator[Crew | None]:
     """A crew on the cluster at an address, "auto" for the one of this machine; none without an address.
 
     Raises SpecError without the package or for what is no address, OutputError if no cluster is there, ClusterError if
@@ -34,7 +35,7 @@ def crew_at(address: str | None, settings: Settings) -> Iterator[Crew | None]:
         return
     across = math.ceil(settings.size / (settings.tile or LEAST_PX))
     with connected(address) as ray:
-        yield Crew(ray, equipment(settings), settings.threads or 1, most=max(1, across**2 // 2))
+        yield Crew(ray, equipment(settings), settings.threads or 1, most=max(1, across**2 // 2), listener=listener)
 
 
 def equipment(settings: Settings) -> Equipment:

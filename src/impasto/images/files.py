@@ -129,7 +129,7 @@ def to_pillow(image: Image) -> PillowImage.Image:
 
 def _colour_transparent_pixels(image: Image, alpha: Alpha) -> Image:
     total = alpha.sum()
-    mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else torch.ones_like(image[:, :, :1, :1])
+    mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else image.new_ones(1, 3, 1, 1)
     return torch.where(alpha > 0, image, mean)
 
 

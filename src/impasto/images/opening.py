@@ -1,12 +1,13 @@
 """Opening pictures as Pillow does, without its limit: which frame is the picture, and which way is up."""
 
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError
@@ -25,23 +26,37 @@ _HOST = threading.RLock()  # whoever changes what belongs to the whole process d
 
 
 def open_picture(path: str | Path) -> PillowImage.Image:
-    """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead."""
-    with _no_limit():
-        return PillowImage.open(path)
+    """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead.
+
+    The limit is the process's, so it is left alone: each format that Pillow knows is tried here, as `PIL.Image.open`
+    does, common formats first. Raises UnidentifiedImageError if none fits.
+    """
+    name = str(path)
+    with open(name, "rb") as file:  # noqa: PTH123
+        start = file.read(16)
+    tried = set[str]()
+    for know_more_formats in (PillowImage.preinit, PillowImage.init):
+        know_more_formats()
+        for form in [each for each in PillowImage.ID if each not in tried]:
+            tried.add(form)
+            factory, accept = PillowImage.OPEN[form]
+            try:
+                accepted = accept is None or accept(start)
+                if accepted and not isinstance(accepted, str):  # a sentence says which decoder is missing
+                    return factory(name, "")  # type: ignore[arg-type]  # its base class opens and closes a file's name
+            except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
+                continue
+    raise UnidentifiedImageError(f"cannot identify image file {name!r}")
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Neither Pillow's limit nor a warning that the host has made an error ends what is done here, in one thread."""
-    with _no_limit(), warnings.catch_warnings():
+    """Neither Pillow's limit nor a warning that the host has made an error ends what is done here, in one thread.
+
+    Both belong to the process: they are as before when this ends.
+    """
+    with _HOST, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _no_limit() -> Iterator[None]:
-    """The host's limit comes back, however many threads read at once."""
-    with _HOST:
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
         try:
             yield

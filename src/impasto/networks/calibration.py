@@ -1,13 +1,9 @@
 """From a folder of pictures to a file of mean activations: what `impasto normalise` does."""
 
 import hashlib
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import track
 
 from impasto.errors import ImageError, OutputError
 from impasto.images.files import load_image
@@ -35,9 +31,11 @@ def calibrate(
     padding: Padding = "zero",
     device: str = "auto",
     force: bool = False,
-    quiet: bool = False,
+    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Calibration:
     """Average the plain VGG-16's activations over all pictures below `folder`, each squashed to 224 × 224.
+
+    `watch` is handed the files and yields them in their order as they are read: a progress bar, for instance.
 
     Writes float32 vectors for `open_network(means=…)`. Raises ImageError where no picture can be read, OutputError
     where `out` exists (without `force`) or cannot be written.
@@ -53,8 +51,7 @@ def calibrate(
     digest = hashlib.sha256()
 
     def watched() -> Iterator[Path]:
-        shown = not quiet and sys.stderr.isatty()
-        for path in track(files, "pictures", console=Console(stderr=True), disable=not shown):
+        for path in watch(files):
             digest.update(path.read_bytes())
             yield path
 

@@ -1,6 +1,5 @@
 """The page of one run."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError, RunFolderError
+from impasto.events import Listener, PageFailed
 from impasto.folders.names import PAGE
 from impasto.folders.records import PictureRecord, RunRecord, read_run
 from impasto.images.opening import open_picture
@@ -38,12 +38,12 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     return save_page(run_page(read_run(folder)), out or folder / PAGE)
 
 
-def add_page(folder: Path) -> None:
-    """What a run does at its end: a page that cannot be made is said in a sentence and costs nothing else."""
+def add_page(folder: Path, listener: Listener) -> None:
+    """What a run does at its end: a page that cannot be made is said to the listener and costs nothing else."""
     try:
         write_report(folder)
     except Exception as error:  # whatever it is, the pictures are worth more
-        print(f"{folder / PAGE} is not written: {error or type(error).__name__}", file=sys.stderr)
+        listener(PageFailed(folder / PAGE, str(error) or type(error).__name__))
 
 
 def run_page(record: RunRecord) -> str:

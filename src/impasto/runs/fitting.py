@@ -31,10 +31,12 @@ def within(part: Part, plan: MemoryPlan) -> Part:
     return replace(part, composition=replace(part.composition, schedule=schedule))
 
 
-def planned(plan: MemoryPlan, between_tiles: Callable[[], None]) -> Callable[[Objective, Network, Size], Criterion]:
+def planned(
+    plan: MemoryPlan, between_tiles: Callable[[], None], halved: Callable[[Size], None]
+) -> Callable[[Objective, Network, Size], Criterion]:
     """How `synthesise` binds the objective of the plan: whole or in tiles, as the plan says."""
 
     def bind(objective: Objective, network: Network, size: Size) -> Criterion:
-        return plan.bind(size, between_tiles)
+        return plan.bind(size, between_tiles, halved)
 
     return bind

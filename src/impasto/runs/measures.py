@@ -1,18 +1,20 @@
 """How good a part's picture is: losses and metrics of the picture as it is saved, read as few times as can be."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from impasto.folders.results import Summary
 from impasto.images.image import Image, Picture, Size, psnr, quantise, resize, size_of
+from impasto.networks.network import Network
 from impasto.objectives.criterion import Losses
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Match, Objective
 from impasto.objectives.representations import MeanOverPositions, Pointwise, activations
 from impasto.tasks.parts import Part
 from impasto.tiles.budget import MemoryPlan
-from impasto.tiles.passes import Key
+from impasto.tiles.passes import Key, Statistics
 from impasto.tiles.reading import Difference, read_once
 
 
@@ -22,42 +24,74 @@ def measure(part: Part, image: Image, content: Picture | None, plan: MemoryPlan)
     `feature_error` also has the rectified layer beside each convolution asked for: published figures are often of that.
     Large pictures take long to read, so this one, the content and each style are read once.
     """
-    network, size, core = plan.network, size_of(image), plan.core(size_of(image), history=0)
-    saved, objective = quantise(image).to(network.device), part.composition.objective
-    matches = [term for term in objective.terms if isinstance(term, Match)]
-    compared = [term for term in matches if content is not None and _compares(term, content, size)]
-    kinds = [term for term in matches if isinstance(term.represent, MeanOverPositions)]
-    others = Objective(tuple(term for term in objective.terms if term not in [*compared, *kinds]))
-    target, shown = None, list[str]()
-    if content is not None:
-        target = resize(content.image, size).to(network.device)
-        rectified = map(network.rectified, part.content_layers)
-        shown = [*part.content_layers, *(layer for layer in rectified if layer is not None)]
-    places: set[Key] = {(network.canonical(layer), activations) for layer in shown}
-    places |= {(network.canonical(layer), term.represent) for term in compared for layer in term.layers}
-    keys = {(network.canonical(layer), term.represent) for term in kinds for layer in term.layers}
-    found, differences = read_once(network, saved, keys, core, reference=target, compared=places)
-
-    losses = replace(plan, objective=others).bind(size).losses(saved) if others.terms else {}
-    for term in compared:
-        for layer, weight in term.layers.items():
-            _add(
-                losses,
-                f"{term.name}/{layer}",
-                weight * _loss(term, differences[network.canonical(layer), term.represent]),
-            )
-    for term in kinds:
-        at = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
-        targets, _ = read_once(network, term.framed(size).to(network.device), set(at.values()), core)
-        for layer, weight in term.layers.items():
-            _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[at[layer]], targets[at[layer]])))
+    size, objective = size_of(image), part.composition.objective
+    saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size)
+    target = None if content is None else resize(content.image, size).to(plan.network.device)
+    shown = [] if content is None else _shown(part, plan.network)
+    found, differences = _read(plan, saved, target, shown, terms)
+    losses = replace(plan, objective=terms.others).bind(size).losses(saved) if terms.others.terms else {}
+    _add_compared(losses, terms.compared, differences, plan.network)
+    for term in terms.means:
+        _add_means(losses, term, found, plan, size)
     metrics: dict[str, Any] = {}
     if target is not None:
-        errors = {layer: differences[network.canonical(layer), activations].error for layer in shown}
+        errors = {layer: differences[plan.network.canonical(layer), activations].error for layer in shown}
         metrics["feature_error"] = {layer: _finite(error) for layer, error in errors.items()}
         metrics["psnr"] = _finite(psnr(saved, target))
     weights = objective.weights()
     return {"losses": {name: _finite(losses[name]) for name in weights}, "weights": weights, "metrics": metrics}
+
+
+class _Terms(NamedTuple):
+    """An objective's terms, by how they are measured: by the difference from the content, by means, or bound whole."""
+
+    compared: list[Match]
+    means: list[Match]
+    others: Objective
+
+
+def _sorted(objective: Objective, content: Picture | None, size: Size) -> _Terms:
+    matches = [term for term in objective.terms if isinstance(term, Match)]
+    compared = [term for term in matches if content is not None and _compares(term, content, size)]
+    means = [term for term in matches if isinstance(term.represent, MeanOverPositions)]
+    return _Terms(compared, means, Objective(tuple(t for t in objective.terms if t not in [*compared, *means])))
+
+
+def _shown(part: Part, network: Network) -> list[str]:
+    """The layers whose error is shown: those of the content, and the rectified one beside each convolution."""
+    names = [network.canonical(layer) for layer in part.content_layers]
+    return [*part.content_layers, *(f"relu{name[4:]}" for name in names if name.startswith("conv"))]
+
+
+def _read(
+    plan: MemoryPlan, saved: Image, target: Image | None, shown: Sequence[str], terms: _Terms
+) -> tuple[Statistics, dict[Key, Difference]]:
+    """The one reading: means of the picture for the terms of means, and its difference from the target."""
+    canonical = plan.network.canonical
+    places: set[Key] = {(canonical(layer), activations) for layer in shown}
+    places |= {(canonical(layer), term.represent) for term in terms.compared for layer in term.layers}
+    keys = {(canonical(layer), term.represent) for term in terms.means for layer in term.layers}
+    core = plan.core(size_of(saved), history=0)
+    return read_once(plan.network, saved, keys, core, reference=target, compared=places)
+
+
+def _add_compared(
+    losses: Losses, terms: Sequence[Match], differences: Mapping[Key, Difference], network: Network
+) -> None:
+    for term in terms:
+        for layer, weight in term.layers.items():
+            loss = _loss(term, differences[network.canonical(layer), term.represent])
+            _add(losses, f"{term.name}/{layer}", weight * loss)
+
+
+def _add_means(losses: Losses, term: Match, found: Statistics, plan: MemoryPlan, size: Size) -> None:
+    """Read the term's reference, and add how far what was found of the picture is from that of the reference."""
+    network = plan.network
+    at = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
+    core = plan.core(size, history=0)
+    targets, _ = read_once(network, term.framed(size).to(network.device), set(at.values()), core)
+    for layer, weight in term.layers.items():
+        _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[at[layer]], targets[at[layer]])))
 
 
 def unmeasured(part: Part) -> Summary:

@@ -31,11 +31,9 @@ class Prepared:
     plans: list[MemoryPlan]
 
 
-def prepare(spec: RunSpec, threads: int | None, memory: int | None, share: float, crew: Crew | None) -> Prepared:
+def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) -> Prepared:
     """Pictures, network and parts of a run, checked: nothing is written yet. `share` is of the memory allowed."""
     settings = spec.settings
-    if threads is not None:
-        torch.set_num_threads(threads)
     with sentence_for_memory(settings.size):
         network = network_of(settings, settings.precision)
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")

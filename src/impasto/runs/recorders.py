@@ -1,21 +1,20 @@
-"""What watches a run: each recorder is told of every iterate and turns some into lines, files or frames."""
+"""What watches a run: each recorder is told of every iterate and turns some into lines, events or frames."""
 
 import io
 import json
-import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-from impasto.events import print_json
+from impasto.events import Listener, PartEnded, Step, silent
 from impasto.files import write_bytes
 from impasto.folders.names import frame_files
+from impasto.folders.results import Summary
 from impasto.images.animations import animation_frame, frame_steps, save_animation
 from impasto.images.files import to_pillow
 from impasto.images.image import Image, size_of
@@ -23,15 +22,53 @@ from impasto.images.opening import open_picture
 from impasto.synthesis.loop import Iterate
 
 
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """The part of a run that begins, or goes on after `step` of `steps`, as recorders are told of it.
+
+    `folder` is the run's and `place` the part's, where its files will be: they are the same in a run of one part, whose
+    name is "". `settings` is what run.toml says.
+    """
+
+    folder: Path
+    place: Path
+    task: str
+    part: str
+    settings: Mapping[str, Any]
+    frames: int
+    steps: int
+    step: int = 0
+    listener: Listener = silent
+
+
 @runtime_checkable
-class Recorder(Protocol):
-    """Told of every iterate of one synthesis; `close` is called once, however it ended."""
+class Recording(Protocol):
+    """Told of every iterate of one part; `close` is called once, however the part ended."""
 
     def record(self, iterate: Iterate) -> None:
         """Take note of an iterate."""
 
     def close(self) -> None:
         """Finish what was begun."""
+
+
+class Recorder:
+    """Watches a run, part after part: a base class whose methods do nothing until they are overridden.
+
+    All methods are called in the run's own thread, and the run waits for each. What they raise ends the run.
+    """
+
+    def begin(self, part: Watched, first: Image) -> None:
+        """A part begins with its first picture (1 3 h w), which is not to be kept or changed."""
+
+    def record(self, iterate: Iterate) -> None:
+        """A step is done. `iterate.image` (1 3 h w, about 0 … 1) is on the run's device and not to be changed."""
+
+    def close(self) -> None:
+        """No more steps of this part come: it is done, or has ended early."""
+
+    def results(self, place: Path, summary: Summary | None) -> None:
+        """The part's files are in `place`, and `summary` is what summary.json says; None if the part has failed."""
 
 
 class MetricsFile:
@@ -44,7 +81,7 @@ class MetricsFile:
 
     def record(self, iterate: Iterate) -> None:
         """Append and hand over to the system, so that a killed run keeps its lines."""
-        self._file.write(json.dumps(as_line(iterate, self._part, time.monotonic() - self._start)) + "\n")
+        self._file.write(json.dumps(step_of(iterate, self._part, time.monotonic() - self._start).line()) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -52,36 +89,34 @@ class MetricsFile:
         self._file.close()
 
 
-class JsonLines:
-    """The same lines on standard output, for programs that watch."""
+class Steps:
+    """Hands a step's event to a listener; `before` is the seconds that a resumed part had taken already."""
 
-    def __init__(self, part: str, before: float = 0.0) -> None:
-        self._part = part
+    def __init__(self, listener: Listener, part: str, before: float = 0.0) -> None:
+        self._listener, self._part = listener, part
         self._start = time.monotonic() - before
 
     def record(self, iterate: Iterate) -> None:
-        """Print at once."""
-        line = {"event": "step", **as_line(iterate, self._part, time.monotonic() - self._start)}
-        print_json(line)
+        """Say it at once."""
+        self._listener(step_of(iterate, self._part, time.monotonic() - self._start))
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Say that no more steps come."""
+        self._listener(PartEnded(self._part))
 
 
-def as_line(iterate: Iterate, part: str, seconds: float) -> dict[str, object]:
-    """One step as plain data: where it stands, what it cost, the total and each weighted term by name."""
-    height, width = size_of(iterate.image)
-    return {
-        **({"part": part} if part else {}),
-        "step": iterate.step,
-        "steps": iterate.steps,
-        "stage": iterate.stage,
-        "size": [height, width],
-        "seconds": round(seconds, 3),
-        "evaluations": iterate.evaluations,
-        "total": iterate.loss,
-        "losses": iterate.losses,
-    }
+def step_of(iterate: Iterate, part: str, seconds: float) -> Step:
+    """The event of an iterate, without its picture."""
+    return Step(
+        part=part,
+        step=iterate.step,
+        steps=iterate.steps,
+        stage=iterate.stage,
+        size=size_of(iterate.image),
+        seconds=seconds,
+        evaluations=iterate.evaluations,
+        losses=iterate.losses,
+    )
 
 
 class Frames:
@@ -162,62 +197,3 @@ class Frames:
 
     def _file(self, step: int) -> Path:
         return self._folder / "frames" / f"{step:06}.jpg"
-
-
-class _Speed(ProgressColumn):
-    """Steps a second, or seconds a step."""
-
-    def render(self, task: Task) -> Text:
-        """The speed of the last steps."""
-        if not task.speed:
-            return Text("")
-        return Text(f"{task.speed:.1f} steps/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/step", style="dim")
-
-
-class Bar:
-    """A live progress bar on standard error: step, loss, speed and time left."""
-
-    def __init__(self, title: str, steps: int, after: int = 0) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("loss {task.fields[loss]}"),
-            _Speed(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._progress.start()
-        self._task = self._progress.add_task(title, total=steps, completed=after, loss="–")
-
-    def record(self, iterate: Iterate) -> None:
-        """Move on."""
-        self._progress.update(self._task, completed=iterate.step, loss=f"{iterate.loss:.4g}")
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._progress.stop()
-
-
-class PlainLines:
-    """About ten lines in all on standard error, where that is no terminal."""
-
-    def __init__(self, title: str, steps: int, stream: TextIO | None = None, before: float = 0.0) -> None:
-        self._title, self._every = title, max(1, steps // 10)
-        self._start = time.monotonic() - before
-        self._stream = stream or sys.stderr
-
-    def record(self, iterate: Iterate) -> None:
-        """Print every tenth of the way."""
-        if iterate.step % self._every == 0 or iterate.step == iterate.steps:
-            seconds = time.monotonic() - self._start
-            left = seconds / iterate.step * (iterate.steps - iterate.step)
-            print(
-                f"{self._title}: step {iterate.step}/{iterate.steps}, loss {iterate.loss:.4g}, "
-                f"{iterate.step / max(seconds, 1e-9):.1f} steps/s, {left:.0f} s left",
-                file=self._stream,
-                flush=True,
-            )
-
-    def close(self) -> None:
-        """Nothing is left to do."""

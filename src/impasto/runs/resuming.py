@@ -1,7 +1,6 @@
 """Going on with a run that was ended: what its folder holds, whether it is still the same run, and a clean cut."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from impasto.errors import DivergedError, RunFolderError, SpecError
+from impasto.events import Listener, Notice
 from impasto.files import HALF, write_bytes
 from impasto.folders.checkpoints import Checkpoint, checkpoint_files, newest_checkpoint
 from impasto.folders.names import FOLDER, FRAMES, METRICS, SETTINGS_FILE, SUMMARY, place_of, remove_part
@@ -65,8 +65,8 @@ def finished(folder: Path, names: Sequence[str]) -> bool:
     return done and not (folder / FOLDER).exists()
 
 
-def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise RunFolderError where what the run reads has changed; only say so where versions or the machine have."""
+def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], listener: Listener) -> None:
+    """Raise RunFolderError where what the run reads has changed; tell the listener if versions or the machine have."""
     names = {"weights_sha256": "the weights", "means_sha256": "the means", "pictures_sha256": "the pictures"}
     names["init_sha256"] = "the first picture"
     files = [words for key, words in names.items() if key in then and then[key] != now.get(key)]
@@ -75,10 +75,10 @@ def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) 
         raise RunFolderError(f"{folder} cannot go on, for it read other files: {', '.join(files)} changed; {again}")
     others = [f"{key} is {now[key]}, was {then[key]}" for key in EXACT if key in then and then[key] != now.get(key)]
     if others:
-        print(f"impasto: the result may differ from that of one go: {'; '.join(others)}", file=sys.stderr)
+        listener(Notice(f"the result may differ from that of one go: {'; '.join(others)}"))
 
 
-def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torch.device) -> Past:
+def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torch.device, listener: Listener) -> Past:
     """What the run has done so far; damaged checkpoints are named.
 
     Raises RunFolderError where all checkpoints are damaged or of other settings, or something finished is missing.
@@ -93,7 +93,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
     checkpoint, damaged = newest_checkpoint(folder, part, device)
     for path in damaged:
         before = "" if checkpoint is None else f"; the one before it, of step {checkpoint.step}, is used"
-        print(f"impasto: {path} is damaged{before}", file=sys.stderr)
+        listener(Notice(f"{path} is damaged{before}"))
     if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
         raise RunFolderError(f"{folder} is damaged: {names[part]} was finished and has no {SUMMARY}")
     again = f"start again with impasto run {folder / SETTINGS_FILE}"
@@ -103,7 +103,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
         raise RunFolderError(f"{folder} cannot go on: {SETTINGS_FILE} has been edited since it was begun; {again}")
     if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
         place = place_of(folder, names, names[part])
-        print(f"impasto: {place} has no checkpoint yet and starts at its beginning", file=sys.stderr)
+        listener(Notice(f"{place} has no checkpoint yet and starts at its beginning"))
     return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
 
 

@@ -1,23 +1,24 @@
 """From a spec to a folder of results: begin a run, or resume one."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from impasto.cluster.plan import crew_at
 from impasto.errors import RunFolderError
-from impasto.events import Show
-from impasto.extras import TrackerName, import_tracker
+from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
 from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.places import check_folder, default_folder, giving_way, make_folder
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
 from impasto.folders.specfiles import fingerprint, located
+from impasto.machine import calm
 from impasto.runs.checks import sentence_for_memory
-from impasto.runs.paint import run_parts
+from impasto.runs.paint import Painting, paint
 from impasto.runs.prepare import prepare, require_video
+from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
+from impasto.runs.stopping import Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
 
@@ -27,8 +28,9 @@ def run(
     out: Path | None = None,
     *,
     force: bool = False,
-    show: Show = "progress",
-    track: Sequence[TrackerName] = (),
+    recorders: Sequence[Recorder] = (),
+    stop: Stop = None,
+    listener: Listener = silent,
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
@@ -36,31 +38,37 @@ def run(
 ) -> Path:
     """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
 
-    `track` names the trackers that are told of it (see docs/tracking.md), `mp4` adds a video to the animations.
-    Every `checkpoint_seconds` (0 for never) and where it is interrupted the run keeps where it stands, for `resume`.
+    `recorders` are told of every step and of what was measured (see `Recorder`; `Tracking` is one), `listener` of all
+    that there is to say (see `impasto.events`). `stop` is an object with `is_set()`, such as `threading.Event`, or a
+    function: once it says true the run ends after the step, of large pictures after the tile.
+    `mp4` adds a video to the animations.
+    Every `checkpoint_seconds` (0 for never) and if it is stopped the run keeps where it stands, for `resume`.
     It takes a `memory_share` of what it may, though never less than it needs: for another try where that was too much.
     `cluster` is the address of a Ray cluster, or "auto", whose workers compute the tiles of large pictures.
-    Nothing is written before pictures, layers and sizes are known to serve. A run that is interrupted (Ctrl-C,
-    SIGTERM), diverges or runs out of memory keeps its last good picture and raises the ImpastoError that says so.
+    Nothing is written before pictures, layers and sizes are known to serve. A run that is stopped, diverges or runs out
+    of memory keeps its last good picture and raises the ImpastoError that says so.
+    Any thread may call this function, and several at once. The process is left as it is: see docs/library.md.
     """
-    for name in track:
-        import_tracker(name)
     require_video(spec.settings, mp4)
+    watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
-    with crew_at(cluster, spec.settings) as crew:
-        prepared = prepare(spec, spec.settings.threads, None, memory_share, crew)
+    with calm(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
+        prepared = prepare(spec, None, memory_share, crew)
+        go_on_unless(stop)
         folder = make_folder(out, spec, force=force)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with giving_way(folder), sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
-            run_parts(prepared, folder, toml, Watching(show, tuple(track), mp4, checkpoint_seconds), NOTHING)
+            paint(Painting(prepared, folder, toml, watching), NOTHING)
     return folder
 
 
 def resume(
     folder: Path,
     *,
-    show: Show = "progress",
+    recorders: Sequence[Recorder] = (),
+    stop: Stop = None,
+    listener: Listener = silent,
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
@@ -71,13 +79,13 @@ def resume(
     On the same machine it ends as a run in one go does, bit for bit. One that is done is left as it is. With a smaller
     `memory_share` than it had so far its tiles are smaller from here on, and the last digits may differ.
     Raises RunFolderError where the folder is no run, its pictures or weights have changed, or no checkpoint can be
-    read; DivergedError where the run has diverged; else as `run`.
+    read; DivergedError where the run has diverged; else as `run`, which explains the other parameters.
     """
     found = open_run(folder)
     names = part_names(found.spec)
+    watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     if finished(folder, names):
-        if show != "nothing":
-            print(f"impasto: {folder} is done; nothing is left to do", file=sys.stderr)
+        listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
     spec, changed = located(found)
@@ -86,15 +94,16 @@ def resume(
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
     share, toml = min(memory_share, before), found.toml
-    with crew_at(cluster, spec.settings) as crew:
-        prepared = prepare(spec, threads, found.provenance.get("memory_bytes"), share / before, crew)
-        require_same(folder, found.provenance, provenance(spec, prepared.network))
+    with calm(threads), crew_at(cluster, spec.settings, listener) as crew:
+        prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
+        require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
-            past = look_back(folder, names, fingerprint(toml), prepared.network.device)
+            past = look_back(folder, names, fingerprint(toml), prepared.network.device, listener)
+        go_on_unless(stop)
         with giving_way(folder), sentence_for_folder(folder, cluster):
             past = cut_back(folder, names, past)
             if share < before:
                 toml = with_memory(toml, prepared.plans[0].limits.memory, share)
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
-            run_parts(prepared, folder, toml, Watching(show, (), mp4, checkpoint_seconds), past)
+            paint(Painting(prepared, folder, toml, watching), past)
     return folder

@@ -1,19 +1,57 @@
-"""Ctrl-C and SIGTERM: the first asks, the second insists."""
+"""How a run is asked to stop: by any object that can say so, or by Ctrl-C and SIGTERM if a program wishes."""
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from impasto.errors import InterruptedRunError
+from impasto.events import Listener, StopAsked
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
+@runtime_checkable
+class Settable(Protocol):
+    """What can say whether a stop has been asked for, as `threading.Event` does."""
+
+    def is_set(self) -> bool:
+        """Whether a stop has been asked for."""
+
+
+Stop: TypeAlias = Settable | Callable[[], bool] | None
+"""Asked between steps and tiles; None never stops."""
+
+
+def question(stop: Stop) -> Callable[[], bool]:
+    """The function that says whether a stop has been asked for. Raises TypeError if `stop` can say nothing."""
+    if stop is None:
+        return _never
+    if isinstance(stop, Settable):
+        return stop.is_set
+    if not callable(stop):
+        raise TypeError(f"stop is {stop!r}; hand in an object with is_set(), such as threading.Event, or a function")
+    return stop
+
+
+def _never() -> bool:
+    return False
+
+
+def go_on_unless(stop: Stop) -> None:
+    """Raise InterruptedRunError if a stop has been asked for before anything was done."""
+    if question(stop)():
+        raise InterruptedRunError("stopped before the first step")
+
+
 @contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; a second one ends the program in the usual way."""
+def stop_signal(listener: Listener) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; a second one ends the program in the usual way.
+
+    For programs only, in their main thread: a signal's handlers are the process's. An ignored signal stays ignored.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -23,7 +61,7 @@ def stop_signal() -> Iterator[threading.Event]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
-        print("stopping after this step at the latest; once more to stop at once", file=sys.stderr)
+        listener(StopAsked())
         _restore(before)
 
     for number in before:

@@ -1,51 +1,47 @@
-"""What joins a run and its trackers: they are told of it, each only where `--track` names it, and cannot spoil it."""
+"""What joins a run and its trackers: they are told of the run, each only if it is named, and cannot spoil the run."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
-from impasto.extras import TrackerName
+from impasto.events import Listener, TrackerDropped, silent
+from impasto.extras import TrackerName, import_tracker
 from impasto.folders.results import Summary
 from impasto.images.animations import animation_frame, frame_steps
 from impasto.images.files import to_pillow
 from impasto.images.image import Image, size_of
+from impasto.runs.recorders import Recorder, Watched
 from impasto.runs.trackers import Tracked, Tracker, flat, start_tracker
 from impasto.synthesis.loop import Iterate
 
 
-class Tracking:
-    """All trackers of one synthesis as one recorder, ended by `with`; one that fails is dropped with a warning.
+class Tracking(Recorder):
+    """A recorder for a run's trackers; one that fails is dropped, for the parts to come too, and the listener is told.
 
-    `count` pictures of `steps` are shown, as in the animation (see `frame_steps`), `first` among them.
+    `quiet` keeps trackers from writing on the terminal. As many pictures are shown as the animation has (see
+    `frame_steps`), the first among them. Raises SpecError if a tracker's package is missing.
     """
 
-    def __init__(
-        self, names: Sequence[TrackerName], about: Tracked, first: Image, steps: int, count: int, *, quiet: bool = False
-    ) -> None:
-        self._wanted = frame_steps(steps, count) if count else set()
-        self._step, self._status = 0, "failed"
+    def __init__(self, names: Sequence[TrackerName], *, quiet: bool = True) -> None:
+        for name in names:
+            import_tracker(name)
+        self._names, self._quiet = tuple(dict.fromkeys(names)), quiet
         self._trackers: dict[TrackerName, Tracker] = {}
-        for name in dict.fromkeys(names):
+        self._listener: Listener = silent
+        self._wanted: set[int] = set()
+        self._step = 0
+
+    def begin(self, part: Watched, first: Image) -> None:
+        """Start those that have not failed, and show the first picture."""
+        self._listener, self._step = part.listener, 0
+        self._wanted = frame_steps(part.steps, part.frames) if part.frames else set()
+        about = Tracked(part.folder, part.part, part.settings)
+        for name in self._names:
             try:
-                self._trackers[name] = start_tracker(name, about, quiet=quiet)
+                self._trackers[name] = start_tracker(name, about, quiet=self._quiet)
             except Exception as error:
                 self._drop(name, error)
-        if count > 1:
+        if part.frames > 1:
             self._show(0, first)
-
-    def __enter__(self) -> "Tracking":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tell(lambda tracker: tracker.end(self._status))
-
-    @property
-    def names(self) -> tuple[TrackerName, ...]:
-        """Trackers that have not failed: the only ones worth another try."""
-        return tuple(self._trackers)
 
     def record(self, iterate: Iterate) -> None:
         """Losses of every step, pictures of some."""
@@ -61,14 +57,15 @@ class Tracking:
         if iterate.step in self._wanted:
             self._show(iterate.step, iterate.image)
 
-    def close(self) -> None:
-        """Nothing: what is measured of the result is still to come."""
-
-    def results(self, place: Path, summary: Summary) -> None:
-        """Hand over what the synthesis has left in `place`."""
-        self._status = str(summary["status"])
-        measured = {key: float(value) for key, value in flat(summary).items() if isinstance(value, (int, float))}
-        self._tell(lambda tracker: tracker.results(self._step, place, measured))
+    def results(self, place: Path, summary: Summary | None) -> None:
+        """Hand over what the part has left in `place`, and end."""
+        status = "failed"
+        if summary is not None:
+            status = str(summary["status"])
+            measured = {key: float(value) for key, value in flat(summary).items() if isinstance(value, (int, float))}
+            self._tell(lambda tracker: tracker.results(self._step, place, measured))
+        self._tell(lambda tracker: tracker.end(status))
+        self._trackers.clear()
 
     def _show(self, step: int, image: Image) -> None:
         if self._trackers:
@@ -84,5 +81,6 @@ class Tracking:
 
     def _drop(self, name: TrackerName, error: Exception) -> None:
         self._trackers.pop(name, None)
+        self._names = tuple(each for each in self._names if each != name)
         words = " ".join(str(error).split())[:200] or type(error).__name__
-        print(f"impasto: tracking with {name} ends here, the run goes on: {words}", file=sys.stderr)
+        self._listener(TrackerDropped(name, words))

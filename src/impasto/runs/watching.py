@@ -1,70 +1,78 @@
-"""What watches the synthesis of a part: the choice of recorders and trackers, and where each of them goes on."""
+"""How a run is watched and stopped: who is told of what, and where each of them goes on."""
 
-import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from impasto.events import Show
-from impasto.extras import TrackerName
+from impasto.events import Listener, silent
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import METRICS
+from impasto.folders.results import Summary
 from impasto.folders.specfiles import fingerprint
 from impasto.images.image import Image
-from impasto.runs.recorders import Bar, Frames, JsonLines, MetricsFile, PlainLines, Recorder
-from impasto.runs.trackers import Tracked
-from impasto.runs.tracking import Tracking
+from impasto.runs.recorders import Frames, MetricsFile, Recorder, Recording, Steps, Watched
 from impasto.tasks.parts import Part
-from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Watching:
-    """How a run is watched; none of it changes the result."""
+    """How a run is watched and stopped; none of it changes the result."""
 
-    show: Show = "progress"
-    track: tuple[TrackerName, ...] = ()
+    listener: Listener = silent
+    recorders: tuple[Recorder, ...] = ()
+    stops: Callable[[], bool] = bool  # whether a stop has been asked for: never
     mp4: bool = False
     checkpoint_seconds: float = 30.0
 
 
-def trackers(
-    names: Sequence[TrackerName], part: Part, first: Image, folder: Path, toml: str, settings: Settings, show: Show
-) -> Tracking:
-    """Start those that are named, with the first picture."""
-    about = Tracked(folder, part.name, tomllib.loads(toml))
-    return Tracking(names, about, first, part.composition.steps, settings.frames, quiet=show != "progress")
+def watched(
+    part: Part, folder: Path, place: Path, spec: RunSpec, toml: str, listener: Listener, checkpoint: Checkpoint | None
+) -> Watched:
+    """What recorders are told of a part."""
+    composition = part.composition
+    return Watched(
+        folder=folder,
+        place=place,
+        task=spec.task,
+        part=part.name,
+        settings=tomllib.loads(toml),
+        frames=spec.settings.frames,
+        steps=composition.steps,
+        step=0 if checkpoint is None else checkpoint.step,
+        listener=listener,
+    )
 
 
-def recorders(
-    part: Part,
-    first: Image,
-    folder: Path,
-    place: Path,
-    spec: RunSpec,
-    watching: Watching,
-    checkpoint: Checkpoint | None,
-) -> list[Recorder]:
-    """Lines, frames and a bar of a part whose results are in `place`, on from a checkpoint if there is one."""
-    steps = part.composition.steps
-    title = f"{spec.task} {part.name}".strip()
-    step, before = (0, 0.0) if checkpoint is None else (checkpoint.step, checkpoint.seconds)
-    chosen: list[Recorder] = [MetricsFile(folder / METRICS, part.name, before)]
-    if spec.settings.frames:
-        after = None if checkpoint is None else (step, checkpoint.state.image(part.composition))
-        chosen.append(Frames(place, first, steps, spec.settings.frames, mp4=watching.mp4, after=after))
-    if watching.show == "json":
-        chosen.append(JsonLines(part.name, before))
-    elif watching.show == "progress":
-        lines = PlainLines(title, steps, before=before)
-        chosen.append(Bar(title, steps, step) if sys.stderr.isatty() else lines)
-    return chosen
+@contextmanager
+def begun(recorders: Sequence[Recorder], part: Watched, first: Image) -> Iterator[list[Summary]]:
+    """Recorders that a part begins for. Each has its `results`: the summary if one is put into the list, else None."""
+    found: list[Summary] = []
+
+    def tell(recorder: Recorder) -> None:
+        recorder.results(part.place, found[0] if found else None)
+
+    with ExitStack() as ending:
+        for recorder in recorders:
+            recorder.begin(part, first)
+            ending.callback(partial(tell, recorder))
+        yield found
 
 
-def checkpoints(folder: Path, toml: str, number: int, watching: Watching, checkpoint: Checkpoint | None) -> Checkpoints:
+def recordings(part: Part, about: Watched, first: Image, mp4: bool, checkpoint: Checkpoint | None) -> list[Recording]:
+    """What each run has: the file of lines, frames if they are wanted, and the events of its steps."""
+    before = 0.0 if checkpoint is None else checkpoint.seconds
+    chosen: list[Recording] = [MetricsFile(about.folder / METRICS, about.part, before)]
+    if about.frames:
+        after = None if checkpoint is None else (checkpoint.step, checkpoint.state.image(part.composition))
+        chosen.append(Frames(about.place, first, about.steps, about.frames, mp4=mp4, after=after))
+    return [*chosen, Steps(about.listener, about.part, before)]
+
+
+def checkpoints(folder: Path, toml: str, number: int, every: float, checkpoint: Checkpoint | None) -> Checkpoints:
     """The recorder that keeps where part `number` stands, never ahead of the lines."""
     before = 0.0 if checkpoint is None else checkpoint.seconds
-    every = watching.checkpoint_seconds
     return Checkpoints(folder, fingerprint(toml), number, every, before=before, files=[folder / METRICS])

@@ -5,14 +5,13 @@ The folder is all the memory there is, so the same call goes on where the last o
 
 import json
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from impasto.amounts import parse_memory
 from impasto.errors import RunFolderError, SpecError
-from impasto.events import Show, print_json
+from impasto.events import Listener
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
 from impasto.folders.records import RunRecord, read_run
 from impasto.folders.specfiles import read_spec
@@ -22,6 +21,7 @@ from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
+from impasto.runs.stopping import Stop, go_on_unless
 from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import limits
 
@@ -63,7 +63,9 @@ def make(
     spec: RunSpec,
     folder: Path,
     hashes: Hashes,
-    show: Show,
+    *,
+    stop: Stop,
+    listener: Listener,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
 ) -> None:
@@ -71,18 +73,30 @@ def make(
 
     Raises the ImpastoError of the run.
     """
-    quiet = show == "progress" and not sys.stderr.isatty()  # for a log, a line for each run is enough
-    shown: Show = "nothing" if quiet else show
+    go_on_unless(stop)
     try:
         found = read_spec(folder)
         if _is_same(spec, found.spec, found.provenance, hashes):
-            resume(folder, show=shown, checkpoint_seconds=checkpoint_seconds, memory_share=memory_share)
+            resume(
+                folder,
+                stop=stop,
+                listener=listener,
+                checkpoint_seconds=checkpoint_seconds,
+                memory_share=memory_share,
+            )
             return
     except (SpecError, RunFolderError):
         pass  # not begun, or not to be gone on with
     if folder.exists():
         shutil.rmtree(folder)
-    run(spec, folder, show=shown, checkpoint_seconds=checkpoint_seconds, memory_share=memory_share)
+    run(
+        spec,
+        folder,
+        stop=stop,
+        listener=listener,
+        checkpoint_seconds=checkpoint_seconds,
+        memory_share=memory_share,
+    )
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
@@ -106,11 +120,3 @@ def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> Non
             for part in compose(spec, [picture.image for picture in given]):
                 plan = plan_memory(part.composition.objective, networks[key], allowed, settings)
                 check(part, plan, spec, given)
-
-
-def announce(number: int, count: int, name: str, words: str, show: Show) -> None:
-    """Say which run begins."""
-    if show == "json":
-        print_json({"event": "part", "part": number, "parts": count, "name": name, "words": words})
-    elif show == "progress":
-        print(f"part {number} of {count}: {words}", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, SpecError, nearest
-from impasto.events import Show, print_json
+from impasto.events import Listener, MemberBegun, SeriesDone, silent
 from impasto.files import sha256
 from impasto.folders.names import RESULT
 from impasto.folders.places import folder_name, giving_way
@@ -16,7 +16,8 @@ from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
-from impasto.series.members import announce, check_all, finished, make
+from impasto.runs.stopping import Stop, go_on_unless
+from impasto.series.members import check_all, finished, make
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
@@ -80,13 +81,20 @@ def plan(spec: RunSpec, variations: Variations) -> list[Cell]:
 
 
 def run_sweep(
-    spec: RunSpec, variations: Variations, out: Path | None = None, *, force: bool = False, show: Show = "progress"
+    spec: RunSpec,
+    variations: Variations,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    stop: Stop = None,
+    listener: Listener = silent,
 ) -> Path:
     """Do the runs that are missing and return the folder, by default runs/sweep-TASK-PICTURES.
 
     A run that is done is not done again, also when values are added later; grid.png and comparison.html show those
     that are asked for. One that diverges is left out, the others are made, and its error is raised at the end; an
-    interruption stops, and the same call goes on. With `force` the folder of a sweep is made afresh.
+    stop ends the sweep, and the same call goes on. With `force` the folder of a sweep is made afresh. `stop` and
+    `listener` are as for `run`.
     """
     cells = plan(spec, variations)
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
@@ -102,9 +110,10 @@ def run_sweep(
         for number, cell in enumerate(cells, start=1):
             if cell not in left:
                 continue
-            announce(number, len(cells), cell.name, cell.words, show)
             try:
-                make(cell.spec, folder / cell.name, hashes, show)
+                go_on_unless(stop)
+                listener(MemberBegun(number, len(cells), cell.name, cell.words))
+                make(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
             except DivergedError as error:
                 failures.append(error)
             except (ImpastoError, KeyboardInterrupt) as error:
@@ -116,9 +125,7 @@ def run_sweep(
         _show_together(done, variations, folder)
     if failures:
         raise failures[0]
-    if show == "json":
-        pages = {"grid": str(folder / GRID), "page": str(folder / COMPARISON)}
-        print_json({"event": "done", "folder": str(folder), **pages})
+    listener(SeriesDone(folder, folder / COMPARISON, folder / GRID))
     return folder
 
 

@@ -4,7 +4,6 @@ The folder is all the memory there is. A run whose folder says that it is done, 
 not made again; so the same command goes on where the last one stopped, however that ended.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import InterruptedRunError
-from impasto.events import Show, print_json
+from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
 from impasto.files import sha256, write_bytes
 from impasto.folders.places import folder_name, giving_way
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
-from impasto.series.members import announce, check_all, finished, make
+from impasto.runs.stopping import Stop, go_on_unless
+from impasto.series.members import check_all, finished, make
 from impasto.series.places import is_free, take_folder
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
@@ -28,12 +28,19 @@ from impasto.study.profile import Profile, measure_profile
 STUDY_FILE, ACTIVATIONS = "study.toml", "activations.json"
 
 
-def run_study(study: Study, out: Path | None = None, *, force: bool = False, show: Show = "progress") -> Path:
+def run_study(
+    study: Study,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    stop: Stop = None,
+    listener: Listener = silent,
+) -> Path:
     """Make what is missing of a study and return its folder, by default runs/study-CONTENT-STYLE.
 
     Its page is written anew after each run. Nothing is written before pictures, layers and sizes are known to serve.
     With `force` a folder that holds another study is replaced, and nothing in it is used again. A run that fails or is
-    interrupted raises its ImpastoError; the same call goes on from there.
+    stopped raises its ImpastoError; the same call goes on from there. `stop` and `listener` are as for `run`.
     """
     folder = out or default_folder(study)
     pictures = {path: load_picture(path) for path in (study.content, study.style)}
@@ -46,11 +53,10 @@ def run_study(study: Study, out: Path | None = None, *, force: bool = False, sho
     try:
         with giving_way(folder):
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-            _make_parts(study, folder, records, profile, hashes, show)
+            _make_parts(study, folder, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command goes on with {folder}") from None
-    if show == "json":
-        print_json({"event": "done", "folder": str(folder), "page": str(folder / STUDY_PAGE)})
+    listener(SeriesDone(folder, folder / STUDY_PAGE))
     return folder
 
 
@@ -66,25 +72,29 @@ def _make_parts(
     records: dict[str, RunRecord],
     profile: Profile,
     hashes: Mapping[Path, str],
-    show: Show,
+    stop: Stop,
+    listener: Listener,
 ) -> None:
     count = len(study.parts)
     for number, part in enumerate(study.parts, start=1):
         if part.name in records:
             continue
-        announce(number, count, part.name, part.words, show)
-        make(part.spec, folder / part.name, hashes, show)
+        go_on_unless(stop)
+        listener(MemberBegun(number, count, part.name, part.words))
+        make(part.spec, folder / part.name, hashes, stop=stop, listener=listener)
         records[part.name] = read_run(folder / part.name)
-        _write_page(study, folder, records, profile)
+        _write_page(study, folder, records, profile, listener)
     write_study_page(study, folder, records, profile)
 
 
-def _write_page(study: Study, folder: Path, records: Mapping[str, RunRecord], profile: Profile) -> None:
+def _write_page(
+    study: Study, folder: Path, records: Mapping[str, RunRecord], profile: Profile, listener: Listener
+) -> None:
     """A page that cannot be made on the way is said in a sentence; the pictures are worth more."""
     try:
         write_study_page(study, folder, records, profile)
     except Exception as error:  # whatever it is
-        print(f"{folder / STUDY_PAGE} is not written: {error or type(error).__name__}", file=sys.stderr)
+        listener(PageFailed(folder / STUDY_PAGE, str(error) or type(error).__name__))
 
 
 def _about(study: Study) -> str:

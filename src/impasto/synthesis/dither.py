@@ -62,7 +62,7 @@ def alikeness(network: Network, image: Image, layer: str, probes: int, seed: int
     generator = torch.Generator().manual_seed(seed)
 
     def noise(_: str, maps: FeatureMap, __: FeatureMap | None) -> FeatureMap:
-        drawn = torch.randn(maps.shape, generator=generator)
+        drawn = torch.randn(maps.shape, generator=generator, dtype=torch.float32)
         return drawn.to(maps).contiguous(memory_format=torch.channels_last)
 
     height, width = size_of(middle)
@@ -105,7 +105,7 @@ def diffuse(image: Image, way: Diffusion) -> Image:
     """
     height, width = size_of(image)
     wide = width + 2 * REACH
-    values, rounded = _padded(image, wide), torch.zeros(3, height * width)
+    values, rounded = _padded(image, wide), torch.zeros(3, height * width, dtype=torch.float32)
     steps = torch.tensor([y * wide + x for y, x in way.offsets[1:]])
     for rows, columns in _lines(height, width):
         here = rows * wide + columns + REACH
@@ -118,7 +118,7 @@ def diffuse(image: Image, way: Diffusion) -> Image:
 def _padded(image: Image, wide: int) -> Float[Tensor, "3 _count"]:
     """The picture's values in levels, rows of `wide` one after the other, with room for errors beyond its sides."""
     height, width = size_of(image)
-    values = torch.zeros(3, height + REACH, wide)
+    values = torch.zeros(3, height + REACH, wide, dtype=torch.float32)
     values[:, :height, REACH : REACH + width] = image[0].to("cpu", torch.float32) * LEVELS
     return values.flatten(1)
 

@@ -17,7 +17,7 @@ def noise(seed: int = 0, deviation: float = 0.02) -> Init:
 
     def init(size: Size) -> Image:
         generator = torch.Generator().manual_seed(seed)
-        return (0.5 + deviation * torch.randn(1, 3, *size, generator=generator)).clamp(0, 1)
+        return (0.5 + deviation * torch.randn(1, 3, *size, generator=generator, dtype=torch.float32)).clamp(0, 1)
 
     return init
 

@@ -76,7 +76,7 @@ def ways_back(network: Network, layer: str, pictures: int, seed: int = 0) -> Ite
     unknowns, values = channels * kernel**2, 3 * network.stride(layer) ** 2
     alike, crossed = _covariances(_samples(network, layer, kernel, pictures, seed), unknowns, values)
     for ridge in RIDGES:
-        energy = alike + ridge * alike.diagonal().mean() * torch.eye(unknowns)
+        energy = alike + ridge * alike.diagonal().mean() * torch.eye(unknowns, dtype=alike.dtype)
         way = torch.linalg.solve(energy, crossed)
         yield way.T.reshape(-1, channels, kernel, kernel).to(network.device)
 
@@ -94,13 +94,17 @@ def _samples(network: Network, layer: str, kernel: int, pictures: int, seed: int
 
 def _covariances(samples: Iterator[tuple[Tensor, Tensor]], unknowns: int, values: int) -> tuple[Tensor, Tensor]:
     """Of so many unknowns with one another, and with the values of pixels, over all samples."""
-    count, mean_seen, mean_pixels = 0, torch.zeros(unknowns), torch.zeros(values)
-    alike, crossed = torch.zeros(unknowns, unknowns), torch.zeros(unknowns, values)
+    count, mean_seen, mean_pixels = 0, _zeros(unknowns), _zeros(values)
+    alike, crossed = _zeros(unknowns, unknowns), _zeros(unknowns, values)
     for seen, pixels in samples:
         count, mean_seen, mean_pixels = count + len(seen), mean_seen + seen.sum(0), mean_pixels + pixels.sum(0)
         alike, crossed = alike.addmm_(seen.T, seen), crossed.addmm_(seen.T, pixels)
     alike = alike / count - torch.outer(mean_seen, mean_seen) / count**2
     return alike, crossed / count - torch.outer(mean_seen, mean_pixels) / count**2
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float32)  # whatever the host's default is
 
 
 def moved(difference: FeatureMap, way: Way, size: Size) -> Image:

@@ -20,7 +20,7 @@ from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap
 from impasto.tiles.criterion import bind_tiled, require_tiles
-from impasto.tiles.tiler import MakeTiler, go_on
+from impasto.tiles.tiler import MakeTiler, go_on, unsaid
 from impasto.tiles.tilings import Tiling, tilings
 from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
 
@@ -122,15 +122,17 @@ class MemoryPlan:
             return pixels * (self.bytes_per_pixel + VECTOR * self.vectors(history))
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
-    def bind(self, size: Size, between_tiles: Callable[[], None] = go_on) -> Criterion:
-        """The objective at that size, whole or in tiles, with something to be done before each tile."""
+    def bind(
+        self, size: Size, between_tiles: Callable[[], None] = go_on, halved: Callable[[Size], None] = unsaid
+    ) -> Criterion:
+        """The objective at that size, whole or in tiles; see `bind_tiled` for what is called on the way."""
         if self.helper is not None and (theirs := self.helper.core(self, size)) is not None:
             make = self.helper.make_tiler(self, size, theirs, between_tiles)
             return bind_tiled(self.objective, self.network, size, theirs, between_tiles, make)
         core = self.core(size)
         if core is None:
             return self.objective.bind(self.network, size)
-        return bind_tiled(self.objective, self.network, size, core, between_tiles)
+        return bind_tiled(self.objective, self.network, size, core, between_tiles, halved=halved)
 
     def needed_within(self, size: Size) -> float:
         """Bytes at the peak as it is read within these limits, or with the smallest tiles if they are too tight."""

@@ -19,7 +19,7 @@ from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
 from impasto.tiles.passes import MapTerm, Statistics
-from impasto.tiles.tiler import MakeTiler, Tiler, go_on, local_tiler
+from impasto.tiles.tiler import MakeTiler, Tiler, go_on, local_tiler, unsaid
 from impasto.tiles.windows import Tile
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
@@ -88,15 +88,16 @@ def bind_tiled(
     core: Size,
     between_tiles: Callable[[], None] = go_on,
     make: MakeTiler | None = None,
+    halved: Callable[[Size], None] = unsaid,
 ) -> TiledCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
     References are read in tiles too; `between_tiles` is called before each tile, also of these. `make` says who
-    computes the tiles, by default this process.
+    computes the tiles, by default this process. `halved` is told the new core if an accelerator's memory is short.
     Raises ImageError if a picture is too small for a layer; SpecError if the objective is empty, or has a term that
     cannot be taken tile by tile (see `require_tiles`).
     """
-    make = make or partial(local_tiler, network, core, between_tiles)
+    make = make or partial(local_tiler, network, core, between_tiles, halved=halved)
     require_tiles(objective)
     objective.require(network, size)
     errors = [each for match in objective.matches(Pointwise) for each in _map_terms(match, network, size)]

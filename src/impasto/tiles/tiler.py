@@ -1,6 +1,5 @@
 """Who computes the tiles of a picture: a protocol, and this process, one tile after another."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +18,10 @@ Found = TypeVar("Found")
 
 def go_on() -> None:
     """What is done between tiles unless something else is asked for: nothing."""
+
+
+def unsaid(core: Size) -> None:
+    """Who is told of smaller tiles unless somebody asks: nobody."""
 
 
 @runtime_checkable
@@ -58,7 +61,7 @@ class Target(NamedTuple):
 class LocalTiler:
     """Computes one tile after another in this process.
 
-    If an accelerator's memory turns out to be too short, tiles are halved from then on, with a message.
+    If an accelerator's memory turns out to be too short, tiles are halved from then on, and `halved` is told.
     `between_tiles` is called before each tile: an evaluation of a large picture takes minutes, and `between_tiles` may
     end the evaluation by raising an error.
     """
@@ -69,6 +72,7 @@ class LocalTiler:
     keys: tuple[Key, ...]
     targets: tuple[Target, ...]
     between_tiles: Callable[[], None] = go_on
+    halved: Callable[[Size], None] = unsaid
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -124,7 +128,7 @@ class LocalTiler:
                 if self.tiles == before:
                     self.core = core
                     raise
-            print(f"impasto: memory is short; tiles are halved to {smaller[1]} × {smaller[0]} px", file=sys.stderr)
+            self.halved(smaller)
 
 
 def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
@@ -146,13 +150,14 @@ def local_tiler(
     size: Size,
     keys: Sequence[Key],
     terms: Sequence[tuple[MapTerm, Image]],
+    halved: Callable[[Size], None] = unsaid,
 ) -> LocalTiler:
     """A tiler in this process; the references of the map terms are read here, in tiles."""
     targets: list[Target] = []
     for _, group in groupby(terms, key=lambda pair: id(pair[1])):  # a reference is read once for all its layers
         asked = list(group)
         targets += _targets([term for term, _ in asked], network, asked[0][1], core, between_tiles)
-    return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles)
+    return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles, halved)
 
 
 def _targets(

@@ -1,0 +1,206 @@
+"""The command line's ears: listeners that print what a run says, for a person, for a program, or only what went wrong.
+
+Nothing else in the package prints. A reader that has gone away does not end the run.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn, track
+from rich.text import Text
+
+from impasto.errors import ImpastoError
+from impasto.events import (
+    BatchBegun,
+    BatchRunAgain,
+    BatchRunEnded,
+    Event,
+    Listener,
+    MemberBegun,
+    MemoryPlanned,
+    PartBegun,
+    PartEnded,
+    RunDone,
+    SeriesDone,
+    Step,
+    StopAsked,
+    Trouble,
+)
+
+
+def print_out(words: object) -> None:
+    """A line on standard output, at once."""
+    _print(str(words), sys.stdout.fileno, sys.stdout)
+
+
+def print_err(words: object) -> None:
+    """A line on standard error, at once."""
+    _print(str(words), sys.stderr.fileno, sys.stderr)
+
+
+def _print(words: str, number: Callable[[], int], stream: Any) -> None:
+    try:
+        print(words, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number())
+
+
+# For people ----------------------------------------------------------------------------------------------------------
+
+
+def quiet(event: Event) -> None:
+    """Says only what went wrong, and answers a signal."""
+    match event:
+        case StopAsked():
+            print_err(event.words)
+        case Trouble():
+            print_err(f"impasto: {event.words}")
+
+
+def sentences(event: Event) -> None:
+    """Says every sentence, on standard error."""
+    match event:
+        case StopAsked() | MemberBegun():
+            print_err(event.words)
+        case _ if event.words:
+            print_err(f"impasto: {event.words}")
+
+
+class Progression:
+    """A live bar for each part on a terminal, about ten lines for each elsewhere; and every sentence."""
+
+    def __init__(self) -> None:
+        self._steps: Bar | PlainLines | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show the event."""
+        match event:
+            case PartBegun():
+                self._steps = (Bar if sys.stderr.isatty() else PlainLines)(event)
+            case Step() if self._steps is not None:
+                self._steps.step(event)
+            case PartEnded() if self._steps is not None:
+                self._steps.end()
+                self._steps = None
+            case _:
+                sentences(event)
+
+
+class _Speed(ProgressColumn):
+    """Steps a second, or seconds a step."""
+
+    def render(self, task: Task) -> Text:
+        """The speed of the last steps."""
+        if not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.1f} steps/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/step", style="dim")
+
+
+class Bar:
+    """A live progress bar on standard error: step, loss, speed and time left."""
+
+    def __init__(self, begun: PartBegun) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("loss {task.fields[loss]}"),
+            _Speed(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(begun.title, total=begun.steps, completed=begun.step, loss="–")
+
+    def step(self, step: Step) -> None:
+        """Move on."""
+        self._progress.update(self._task, completed=step.step, loss=f"{step.total:.4g}")
+
+    def end(self) -> None:
+        """Leave the bar as it stands."""
+        self._progress.stop()
+
+
+class PlainLines:
+    """About ten lines in all on standard error, where that is no terminal."""
+
+    def __init__(self, begun: PartBegun) -> None:
+        self._title, self._every = begun.title, max(1, begun.steps // 10)
+
+    def step(self, step: Step) -> None:
+        """Print every tenth of the way."""
+        if step.step % self._every == 0 or step.step == step.steps:
+            left = step.seconds / step.step * (step.steps - step.step)
+            print_err(
+                f"{self._title}: step {step.step}/{step.steps}, loss {step.total:.4g}, "
+                f"{step.step / max(step.seconds, 1e-9):.1f} steps/s, {left:.0f} s left"
+            )
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
+def bar_over(files: Sequence[Path]) -> Iterable[Path]:
+    """The files one after the other, with a bar on standard error."""
+    return track(files, "pictures", console=Console(stderr=True))
+
+
+def series() -> Listener:
+    """For a sweep or a study: as for one run on a terminal; in a log a line for each run is enough."""
+    return Progression() if sys.stderr.isatty() else _without_steps
+
+
+def _without_steps(event: Event) -> None:
+    if not isinstance(event, MemoryPlanned):
+        sentences(event)
+
+
+# For programs --------------------------------------------------------------------------------------------------------
+
+
+def json_lines(event: Event) -> None:
+    """A line of JSON on standard output for what a program may wait for; other sentences on standard error."""
+    line = _line(event)
+    if line is not None:
+        print_json(line)
+    elif not isinstance(event, MemoryPlanned):
+        sentences(event)
+
+
+def print_json(line: dict[str, object]) -> None:
+    """One line on standard output, at once."""
+    print_out(json.dumps(line))
+
+
+def print_failure(error: ImpastoError) -> None:
+    """What ends a command is an event too."""
+    print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
+
+
+def _line(event: Event) -> dict[str, object] | None:
+    match event:
+        case Step():
+            return {"event": "step", **event.line()}
+        case RunDone():
+            return {"event": "done", "folder": str(event.folder), "result": str(event.result), "parts": event.parts}
+        case MemberBegun():
+            named = {"part": event.number, "parts": event.count, "name": event.name}
+            return {"event": "part", **named, "words": event.about}
+        case SeriesDone():
+            grid = {} if event.grid is None else {"grid": str(event.grid)}
+            return {"event": "done", "folder": str(event.folder), **grid, "page": str(event.page)}
+        case BatchBegun():
+            return {"event": "batch", "runs": event.runs, "done": event.done}
+        case BatchRunEnded():
+            error = event.error
+            failed = {} if error is None else {"error": str(error), "exit_code": getattr(error, "exit_code", 1)}
+            line = {"event": "run", "run": event.number, "runs": event.runs, "name": event.name}
+            return {**line, "status": "failed" if failed else "done", "seconds": event.seconds, **failed}
+        case BatchRunAgain():
+            return {"event": "again", "name": event.name, "words": event.reason}
+    return None
