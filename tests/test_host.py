@@ -39,8 +39,8 @@ from impasto.events import (
     TilesHalved,
     TrackerDropped,
 )
-from impasto.machine import calm
 from impasto.images.image import Image
+from impasto.machine import calm
 from impasto.runs.recorders import Recorder, Watched
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import question
