@@ -21,6 +21,7 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 import impasto.runs.paint
+import impasto.runs.prepare
 import impasto.runs.recorders
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
@@ -596,16 +597,26 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     return synthesise(part.composition, network)
 
 
-def test_memory_is_short_from_the_start(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the targets do not fit, nothing is written."""
-    monkeypatch.setattr(Network, "__call__", lambda *_: raising(OUT_OF_MEMORY[0])())
+@pytest.mark.parametrize(
+    ("owner", "name", "kept"),
+    [
+        (impasto.runs.prepare, "compose", ""),
+        (Network, "__call__", "; the picture so far is in runs/invert-photo"),
+    ],
+    ids=["pictures", "targets"],
+)
+def test_memory_is_short_from_the_start(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, kept: str
+) -> None:
+    """If pictures and network do not fit, nothing is written; if only the targets do not, the first picture is kept."""
+    monkeypatch.setattr(owner, name, lambda *_: raising(OUT_OF_MEMORY[0])())
     ended = call("invert", "photo.png", "--size", 60)
     assert ended.code == 3
     assert (
         ended.err == "impasto: there is not enough memory for 60 px; try --size 40, "
-        "or a smaller --memory, which makes smaller tiles\n"
+        f"or a smaller --memory, which makes smaller tiles{kept}\n"
     )
-    assert not (desk / "runs").exists()
+    assert (desk / "runs").exists() == bool(kept)
 
 
 @pytest.mark.slow
