@@ -210,7 +210,7 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
 def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(study_desk / "study" / NAMES[-1])
 
-    def diverge(*arguments: object) -> None:
+    def diverge(*arguments: object, **more: object) -> None:
         raise DivergedError("style became nan at step 2")
 
     monkeypatch.setattr(impasto.study.run, "make", diverge)
