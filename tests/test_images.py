@@ -29,6 +29,7 @@ from colour import (
 )
 from impasto.errors import ImageError
 from impasto.images.files import load_image, load_picture, save_image
+from impasto.images.gathering import pictures_below, words_about
 
 Array = np.ndarray
 LEVEL = 1 / 255
@@ -456,6 +457,27 @@ def test_every_format_that_pillow_writes(tmp_path: Path) -> None:
         assert sampled == pytest.approx(stored[8::16, 8::16] / 255, abs=0.1), kind
         read.add(kind)
     assert len(read) >= 12
+
+
+def test_which_files_of_a_folder_are_pictures(tmp_path: Path, saved: Saver) -> None:
+    """By their endings, else by what is in them; what is neither is named, without reading 80 GB of nothing."""
+    content = saved(PillowImage.new("RGB", (4, 3))).read_bytes()
+    folder = tmp_path / "folder"
+    for name in ["out", ".git", "below"]:
+        (folder / name).mkdir(parents=True)
+    pictures = ["a.jfif", "b.JPE", "c.psd", "d.png", "below/e.avif", "no ending", "odd.dat"]
+    others = ["below/notes.txt", "photo.heic", "sparse.bin", "table.h5"]
+    for name in [*pictures, ".hidden.png", ".git/x.png", "out/result.png"]:
+        (folder / name).write_bytes(content)
+    for name in [*others, "out/run.toml"]:
+        (folder / name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40) if name == "table.h5" else b"words")
+    os.truncate(folder / "sparse.bin", 80 * 2**30)
+    found, left_out = pictures_below(folder)
+    assert [str(path.relative_to(folder)) for path in found] == sorted(pictures, key=Path)
+    assert [str(path.relative_to(folder)) for path in left_out] == others
+    assert words_about(folder, left_out).endswith(": below/notes.txt, photo.heic, sparse.bin, table.h5")
+    assert words_about(folder, [*left_out, *left_out]).endswith(", below/notes.txt and 3 more")
+    assert words_about(folder, []) == ""
 
 
 def odd_exif(*entries: bytes) -> bytes:

@@ -12,6 +12,7 @@ from rich.progress import track
 from impasto.errors import ImageError, OutputError
 from impasto.files import sha256
 from impasto.images.files import load_image
+from impasto.images.gathering import pictures_below
 from impasto.images.image import Image, Size, resize
 from impasto.networks.catalogue import open_network
 from impasto.networks.means import SQUASHED, Means, mean_activations, save_means
@@ -50,15 +51,16 @@ def calibrate(
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
     if not out.parent.is_dir():
         raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    unreadable: list[Path] = []
+    files, left_out = pictures_below(folder)
+    unreadable = list(left_out)
     digest = hashlib.sha256()
 
     def watched() -> Iterator[Path]:
         shown = not quiet and sys.stderr.isatty()
         for path in track(files, "pictures", console=Console(stderr=True), disable=not shown):
-            digest.update(path.read_bytes())
             yield path
+            if path not in unreadable:  # by now it has been read
+                digest.update(path.read_bytes())
 
     network = open_network(
         "vgg16", weights=weights, pooling=pooling, padding=padding, precision="float32", device=device
@@ -73,7 +75,7 @@ def calibrate(
     }
     means = Means(means.by_layer, about)
     save_means(means, out)
-    return Calibration(means, len(files) - len(unreadable), tuple(unreadable))
+    return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable))
 
 
 def squashed_pictures(paths: Iterable[Path], unreadable: list[Path], size: Size = SQUASHED) -> Iterator[Image]:
