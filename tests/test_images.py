@@ -30,6 +30,8 @@ from colour import (
 from impasto.errors import ImageError
 from impasto.images.files import load_image, load_picture, save_image
 from impasto.images.gathering import pictures_below, words_about
+from impasto.images.noise import noise_picture
+from impasto.synthesis import inits
 
 Array = np.ndarray
 LEVEL = 1 / 255
@@ -530,11 +532,12 @@ def test_the_hosts_default_types_have_no_part(saved: Saver) -> None:
     try:
         picture = load_picture(path)
         save_image(picture.image, path, alpha=picture.alpha)
+        noises = [inits.noise()((8, 8)), noise_picture(8, torch.Generator().manual_seed(0), leaves=True)]
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-    assert picture.image.dtype == torch.float32
-    assert picture.image.device.type == "cpu"
+    for image in (picture.image, *noises):
+        assert (image.dtype, image.device.type) == (torch.float32, "cpu")
 
 
 def test_threads_leave_the_hosts_limit(saved: Saver) -> None:
