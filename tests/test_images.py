@@ -29,6 +29,9 @@ from colour import (
 )
 from impasto.errors import ImageError
 from impasto.images.files import load_image, load_picture, save_image
+from impasto.images.gathering import pictures_below, words_about
+from impasto.images.noise import noise_picture
+from impasto.synthesis import inits
 
 Array = np.ndarray
 LEVEL = 1 / 255
@@ -458,6 +461,27 @@ def test_every_format_that_pillow_writes(tmp_path: Path) -> None:
     assert len(read) >= 12
 
 
+def test_which_files_of_a_folder_are_pictures(tmp_path: Path, saved: Saver) -> None:
+    """By their endings, else by what is in them; what is neither is named, without reading 80 GB of nothing."""
+    content = saved(PillowImage.new("RGB", (4, 3))).read_bytes()
+    folder = tmp_path / "folder"
+    for name in ["out", ".git", "below"]:
+        (folder / name).mkdir(parents=True)
+    pictures = ["a.jfif", "b.JPE", "c.psd", "d.png", "below/e.avif", "no ending", "odd.dat"]
+    others = ["below/notes.txt", "photo.heic", "sparse.bin", "table.h5"]
+    for name in [*pictures, ".hidden.png", ".git/x.png", "out/result.png"]:
+        (folder / name).write_bytes(content)
+    for name in [*others, "out/run.toml"]:
+        (folder / name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40) if name == "table.h5" else b"words")
+    os.truncate(folder / "sparse.bin", 80 * 2**30)
+    found, left_out = pictures_below(folder)
+    assert [str(path.relative_to(folder)) for path in found] == sorted(pictures, key=Path)
+    assert [str(path.relative_to(folder)) for path in left_out] == others
+    assert words_about(folder, left_out).endswith(": below/notes.txt, photo.heic, sparse.bin, table.h5")
+    assert words_about(folder, [*left_out, *left_out]).endswith(", below/notes.txt and 3 more")
+    assert words_about(folder, []) == ""
+
+
 def odd_exif(*entries: bytes) -> bytes:
     """EXIF in little endian: orientation 6, and the entries, whose values lie where they say."""
     orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
@@ -508,11 +532,12 @@ def test_the_hosts_default_types_have_no_part(saved: Saver) -> None:
     try:
         picture = load_picture(path)
         save_image(picture.image, path, alpha=picture.alpha)
+        noises = [inits.noise()((8, 8)), noise_picture(8, torch.Generator().manual_seed(0), leaves=True)]
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-    assert picture.image.dtype == torch.float32
-    assert picture.image.device.type == "cpu"
+    for image in (picture.image, *noises):
+        assert (image.dtype, image.device.type) == (torch.float32, "cpu")
 
 
 def test_threads_leave_the_hosts_limit(saved: Saver) -> None:

@@ -190,7 +190,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
     def short(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("impasto.images.files._to_srgb", short)
+    monkeypatch.setattr("impasto.images.files.to_srgb", short)
     refused(3, "there is not enough memory to read photo.png; scale it down first", "invert", "photo.png")
 
 

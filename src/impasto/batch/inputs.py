@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
+from impasto.images.gathering import pictures_below
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # what a batch's folder has besides its runs
-ENDINGS = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp")
 LISTS = (".csv", ".toml")
-RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder that has one of these holds results
 MOST_BYTES = 120  # of a name: file systems take 255, and files beside the folder have longer names
 
 
@@ -140,25 +138,13 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
     return Pair(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Files whose ending is a picture's, in folders below it too, without hidden ones and impasto's own results."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        if Path(place) != folder and not RESULTS.isdisjoint(files):
-            folders.clear()
-            continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in files if not name.startswith(".") and name.lower().endswith(ENDINGS)]
-    return sorted(found)
-
-
 def _labelled(given: Path) -> dict[Path, str]:
     """Pictures and how they are called: the file's name without its ending; with it where another is called so."""
     if given.is_file():
         return {given: _plain(given.stem)}
     if not given.is_dir():
         raise ImageError(f"there is no folder {given}")
-    found = pictures_below(given)
+    found, _ = pictures_below(given)
     if not found:
         raise ImageError(f"there is no picture in {given}")
     labels: dict[Path, str] = {}

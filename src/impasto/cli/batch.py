@@ -1,5 +1,6 @@
 """`impasto batch`: the command's words; `impasto.batch` does the rest."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -89,12 +90,22 @@ def batch(
             folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
         from impasto.batch.run import open_batch, plan, run_batch
 
+        if shown(json, quiet) == "progress":
+            _say_left_out([path for path in (contents, styles) if path is not None and path.is_dir()])
         planned = plan(pairs, task, values, name)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
             page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)
     if not json:
         print_out(page)
+
+
+def _say_left_out(folders: "Sequence[Path]") -> None:
+    from impasto.images.gathering import pictures_below, words_about
+
+    for folder in folders:
+        if words := words_about(folder, pictures_below(folder)[1]):
+            print(f"impasto: {words}", file=sys.stderr)
 
 
 def _chosen(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from impasto.errors import RunFolderError
-from impasto.files import sha256
+from impasto.folders.finding import file_of_hash
 from impasto.folders.names import FRAMES, METRICS, RESULT, SETTINGS_FILE, SUMMARY
 from impasto.tasks.spec import RunSpec, part_names
 from impasto.tasks.table import TASKS
@@ -246,14 +246,11 @@ def _pictures(folder: Path, spec: RunSpec, provenance: Mapping[str, Any]) -> tup
 
 
 def _picture(role: str, given: Path, sha: str | None, folder: Path) -> PictureRecord:
-    """Where the picture lies now: as given, or in a folder above the run's if its hash says that it is the one."""
+    """Where the picture lies now: as given, or wherever it may have been moved if its hash says that it is the one."""
     there = given.is_file()
-    for path in dict.fromkeys([given, *(above / given for above in folder.resolve().parents if sha)]):
-        try:
-            if path.is_file() and (sha is None or sha256(path) == sha):
-                return PictureRecord(role, given, path)
-        except OSError:
-            continue
+    path = (given if there else None) if sha is None else file_of_hash(given, folder, sha)
+    if path is not None:
+        return PictureRecord(role, given, path)
     return PictureRecord(role, given, None, "has changed since the run" if there else "is not there any more")
 
 

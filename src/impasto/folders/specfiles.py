@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
+from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import INITS, explain
@@ -20,6 +21,7 @@ from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
 
 KEYS = ("task", "pictures", "preset", "settings", "provenance")
+FILES = ("weights", "means", "init")  # settings that may name a file
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -103,8 +105,16 @@ def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
 
 
 def fingerprint(toml: str) -> str:
-    """SHA-256 of what a spec's text says, without where it came about; the same however it is laid out."""
-    said = {key: value for key, value in tomllib.loads(toml).items() if key != "provenance"}
+    """SHA-256 of what a spec's text says, without where it came about; the same however it is laid out.
+
+    Files whose hashes are known count by these, so that their paths can be corrected once they have been moved.
+    """
+    said = tomllib.loads(toml)
+    known = said.pop("provenance", {})
+    if len(known.get("pictures_sha256", ())) == len(said.get("pictures", ())):
+        said["pictures"] = known.get("pictures_sha256", [])
+    settings = said.get("settings", {})
+    settings |= {key: known[f"{key}_sha256"] for key in FILES if key in settings and f"{key}_sha256" in known}
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -121,7 +131,7 @@ def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
     """The spec with its files where they are now, and a sentence for each that has changed since the run it is from.
 
     A relative file is looked for beside the spec, then in the working directory; where its hash is known, one that has
-    it is preferred, and also looked for in the folders above the spec's.
+    it is preferred, and also looked for wherever it may have been moved: see `file_of_hash`.
     Raises ImageError or WeightsError where there is none.
     """
     changed: list[str] = []
@@ -129,13 +139,9 @@ def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
 
     def find(given: Path) -> Path:
         there = [path for path in dict.fromkeys([found.path.parent / given, given]) if path.is_file()]
-        if sha := hashes.get(given):
-            from impasto.files import sha256
-
-            above = (folder / given for folder in found.path.resolve().parents)
-            places = dict.fromkeys([*there, *(path for path in above if path.is_file())])
-            if same := next((path for path in places if sha256(path) == sha), None):
-                return same
+        sha = hashes.get(given)
+        if sha and (same := file_of_hash(given, found.path.parent, sha)):
+            return same
         if not there and given == Path(found.spec.settings.init):
             return given  # perhaps a word for another task: the recipe knows what to say
         if not there:

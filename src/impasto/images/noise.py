@@ -1,8 +1,13 @@
 """Pictures of chance: pink noise and dead leaves, whose statistics are like those of photographs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from impasto.images.image import Image
+
+PLAIN: Mapping[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the host's defaults are
 
 
 def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Image:
@@ -10,15 +15,12 @@ def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Ima
 
     Dead leaves are discs that cover one another, of all sizes alike (Lee, Mumford & Huang 2001): they have edges.
     """
-    frequency = (
-        torch.fft.fftfreq(side, dtype=torch.float32)[:, None].square()
-        + torch.fft.rfftfreq(side, dtype=torch.float32).square()
-    )
+    frequency = torch.fft.fftfreq(side, **PLAIN)[:, None].square() + torch.fft.rfftfreq(side, **PLAIN).square()
     frequency[0, 0] = 1 / side**2
-    white = torch.randn(1, 3, side, side, generator=generator, dtype=torch.float32)
+    white = torch.randn(1, 3, side, side, generator=generator, **PLAIN)
     pink: Image = torch.fft.irfft2(torch.fft.rfft2(white) / frequency.sqrt(), s=(side, side))
     pink = pink / pink.std()
-    alike = torch.rand(1, generator=generator, dtype=torch.float32)
+    alike = torch.rand(1, generator=generator, **PLAIN)
     pink = (1 - alike) * pink + alike * 1.4 * pink.mean(1, keepdim=True)
     if leaves:
         return (dead_leaves(side, generator) + 0.05 * pink).clamp(0, 1)
@@ -27,10 +29,10 @@ def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Ima
 
 def dead_leaves(side: int, generator: torch.Generator, discs: int = 600, largest_px: float = 90.0) -> Image:
     """Discs in random colours, each over those before it; how many have radius r falls with its cube, from 2 px on."""
-    picture = torch.rand(3, 1, 1, generator=generator, dtype=torch.float32).expand(3, side, side).clone()
-    drawn = torch.rand(discs, 6, generator=generator, dtype=torch.float32)
+    picture = torch.rand(3, 1, 1, generator=generator, **PLAIN).expand(3, side, side).clone()
+    drawn = torch.rand(discs, 6, generator=generator, **PLAIN)
     radii = (0.25 + drawn[:, 0] * (largest_px**-2 - 0.25)).rsqrt()
-    ys = xs = torch.arange(side, dtype=torch.float32)
+    ys = xs = torch.arange(side, **PLAIN)
     for radius, (y, x), colour in zip(radii.tolist(), (drawn[:, 1:3] * side).tolist(), drawn[:, 3:], strict=True):
         top, left = max(0, int(y - radius)), max(0, int(x - radius))
         part = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]

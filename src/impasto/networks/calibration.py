@@ -7,6 +7,7 @@ from pathlib import Path
 
 from impasto.errors import ImageError, OutputError
 from impasto.images.files import load_image
+from impasto.images.gathering import pictures_below
 from impasto.images.image import Image, Size, resize
 from impasto.networks.catalogue import PLAIN, entry, open_network
 from impasto.networks.means import SQUASHED, Means, mean_activations, save_means
@@ -46,14 +47,15 @@ def calibrate(
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
     if not out.parent.is_dir():
         raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    unreadable: list[Path] = []
+    files, left_out = pictures_below(folder)
+    unreadable = list(left_out)
     digest = hashlib.sha256()
 
     def watched() -> Iterator[Path]:
         for path in watch(files):
-            digest.update(path.read_bytes())
             yield path
+            if path not in unreadable:  # by now it has been read
+                digest.update(path.read_bytes())
 
     network = open_network(PLAIN, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device)
     means = mean_activations(network, squashed_pictures(watched(), unreadable))
@@ -66,7 +68,7 @@ def calibrate(
     }
     means = Means(means.by_layer, about)
     save_means(means, out)
-    return Calibration(means, len(files) - len(unreadable), tuple(unreadable))
+    return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable))
 
 
 def squashed_pictures(paths: Iterable[Path], unreadable: list[Path], size: Size = SQUASHED) -> Iterator[Image]:

@@ -59,8 +59,8 @@ def _sorted(objective: Objective, content: Picture | None, size: Size) -> _Terms
 
 def _shown(part: Part, network: Network) -> list[str]:
     """The layers whose error is shown: those of the content, and the rectified one beside each convolution."""
-    names = [network.canonical(layer) for layer in part.content_layers]
-    return [*part.content_layers, *(f"relu{name[4:]}" for name in names if name.startswith("conv"))]
+    rectified = map(network.rectified, part.content_layers)
+    return [*part.content_layers, *(layer for layer in rectified if layer is not None)]
 
 
 def _read(

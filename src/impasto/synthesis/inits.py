@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import torch
 
-from impasto.images.image import Image, Size, fit, resize
+from impasto.images.image import Image, Size, fit, resize, size_of
 
 Init = Callable[[Size], Image]
+LEVEL = 1 / 255
+SHARE = 0.95  # of neighbours that differ by less than half a level: more are a picture of next to nothing
 
 
 def noise(seed: int = 0, deviation: float = 0.02) -> Init:
@@ -17,16 +19,28 @@ def noise(seed: int = 0, deviation: float = 0.02) -> Init:
 
     def init(size: Size) -> Image:
         generator = torch.Generator().manual_seed(seed)
-        return (0.5 + deviation * torch.randn(1, 3, *size, generator=generator, dtype=torch.float32)).clamp(0, 1)
+        white = torch.randn(1, 3, *size, generator=generator, dtype=torch.float32, device="cpu")
+        return (0.5 + deviation * white).clamp(0, 1)
 
     return init
 
 
-def from_image(image: Image) -> Init:
-    """A picture resized to the canvas."""
-    return lambda size: resize(image, size)
+def from_image(image: Image, seed: int = 0) -> Init:
+    """A picture resized to the canvas; see `uneven`."""
+    return lambda size: uneven(resize(image, size), seed)
 
 
-def covering(image: Image) -> Init:
-    """A picture that covers the canvas in its own proportions, cut if they differ from the canvas."""
-    return lambda size: fit(image, size)
+def covering(image: Image, seed: int = 0) -> Init:
+    """A picture that covers the canvas in its own proportions, cut where they differ; see `uneven`."""
+    return lambda size: uneven(fit(image, size), seed)
+
+
+def uneven(image: Image, seed: int) -> Image:
+    """The picture, with a little noise if neighbours hardly differ, along columns or along rows.
+
+    A plain colour has the same gradient everywhere: steps down make a lattice of it, or nothing.
+    """
+    steps = (image.diff(dim=axis).abs() for axis in (2, 3))
+    if not any(step.numel() and (step < LEVEL / 2).float().mean() > SHARE for step in steps):
+        return image
+    return (image + noise(seed)(size_of(image)).to(image) - 0.5).clamp(0, 1)

@@ -192,13 +192,13 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
     if settings.init == "noise":
         return noise(settings.seed, settings.noise)
     if settings.init == "content" and "content" in pictures:
-        return from_image(pictures["content"])
+        return from_image(pictures["content"], settings.seed)
     if settings.init == "style" and "style" in pictures:
-        return covering(pictures["style"])
+        return covering(pictures["style"], settings.seed)
     if settings.init in ("content", "style"):
         raise SpecError(f"init {settings.init!r} is not for this task; use noise, {', '.join(pictures)} or a file")
     try:
-        return covering(load_image(settings.init))
+        return covering(load_image(settings.init), settings.seed)
     except ImageError as error:
         raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
 
