@@ -1,9 +1,10 @@
-"""Seconds for an evaluation of the default transfer in this checkout against another checkout, in turns.
+"""Seconds for losses and gradient of the default transfer in this checkout against another checkout, in turns.
 
     python benchmarks/step_against.py ../older
 
-Each checkout has its own process, which waits while the other one computes. Wall time is what a user sees; processor
-time changes less if the machine has other work. Nothing is kept: the figures are for whoever changes the passes.
+Each checkout has its own process, which waits while the other one computes. Wall time is what a user sees. If the
+machine has other work, ask for --threads 1 and look at processor time: threads that wait for each other take some too.
+Nothing is kept: the figures are for whoever changes the passes.
 """
 
 import argparse
@@ -12,39 +13,37 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from common import EXAMPLES, ROOT, THREADS
 
-from impasto import TransferSettings, load_image, open_network, resize, single, synthesise, transfer
+from impasto import TransferSettings, load_image, open_network, resize, transfer
 
-WARM_UP = 25  # steps until L-BFGS remembers all it will
+WARM_UP = 2
 
 
-def answer(size_px: int) -> None:
-    """For each line read, one step: writes wall and processor seconds for an evaluation."""
-    torch.set_num_threads(THREADS)
+def answer(size_px: int, threads: int) -> None:
+    """For each line read, one evaluation: writes its wall and processor seconds."""
+    torch.set_num_threads(threads)
     size = (size_px, size_px)
     photo = resize(load_image(EXAMPLES / "schwerin-palace.webp"), size)
     painting = load_image(EXAMPLES / "church-at-auvers.webp")
-    composition = replace(transfer(photo, [painting], TransferSettings(size=size_px)), schedule=single(size, 10**6))
-    steps = synthesise(composition, open_network(padding="replicate"))
-    counted = [next(steps).evaluations for _ in range(WARM_UP)][-1]
+    objective = transfer(photo, [painting], TransferSettings(size=size_px)).objective
+    criterion = objective.bind(open_network(padding="replicate"), size)
+    for _ in range(WARM_UP):
+        criterion.losses_and_gradient(photo)
     print("ready", flush=True)
     for _ in sys.stdin:
         begin = time.perf_counter(), time.process_time()
-        iterate = next(steps)
-        took = time.perf_counter() - begin[0], time.process_time() - begin[1]
-        evaluations, counted = iterate.evaluations - counted, iterate.evaluations
-        print(took[0] / evaluations, took[1] / evaluations, flush=True)
+        criterion.losses_and_gradient(photo)
+        print(time.perf_counter() - begin[0], time.process_time() - begin[1], flush=True)
 
 
-def start(checkout: Path, size_px: int) -> subprocess.Popen[str]:
+def start(checkout: Path, size_px: int, threads: int) -> subprocess.Popen[str]:
     """A process that answers with the code of that checkout."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
-    command = [sys.executable, __file__, str(checkout), "--answer", str(size_px)]
+    command = [sys.executable, __file__, str(checkout), "--answer", str(size_px), "--threads", str(threads)]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -52,7 +51,7 @@ def start(checkout: Path, size_px: int) -> subprocess.Popen[str]:
 
 
 def ask(process: subprocess.Popen[str]) -> tuple[float, float]:
-    """Wall and processor seconds of one step."""
+    """Wall and processor seconds of one evaluation."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
@@ -61,9 +60,9 @@ def ask(process: subprocess.Popen[str]) -> tuple[float, float]:
     return wall, processor
 
 
-def compare(checkout: Path, size_px: int, rounds: int) -> None:
+def compare(checkout: Path, size_px: int, rounds: int, threads: int) -> None:
     """Print medians of both, and the median of the ratios taken pair by pair."""
-    processes = start(checkout, size_px), start(ROOT, size_px)
+    processes = start(checkout, size_px, threads), start(ROOT, size_px, threads)
     pairs = []
     for number in range(rounds):
         order = (0, 1) if number % 2 else (1, 0)
@@ -83,10 +82,11 @@ if __name__ == "__main__":
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--answer", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.answer:
-        answer(asked.answer)
+        answer(asked.answer, asked.threads)
     else:
         for side in asked.sizes:
-            compare(asked.checkout.resolve(), side, asked.rounds)
+            compare(asked.checkout.resolve(), side, asked.rounds, asked.threads)
