@@ -45,8 +45,8 @@ from impasto.runs.recorders import Recorder, Watched
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import question
 from impasto.synthesis.loop import Iterate
-from impasto.tasks.settings import make_settings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import make_settings
 
 SOURCE = Path(impasto.__file__).parent
 SMALL: dict[str, Any] = {"device": "cpu", "size": 48, "steps": 3, "frames": 2, "threads": 1, "precision": "float32"}

@@ -15,6 +15,7 @@ from conftest import example, random_image
 from impasto.images.image import Picture, psnr, quantise
 from impasto.machine import peak_memory_mb
 from impasto.networks.network import Network
+from impasto.networks.steps import Convolution
 from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
 from impasto.tasks.settings import ReconstructSettings, Settings, TextureSettings, TransferSettings
@@ -97,16 +98,16 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
     image = random_image(*size, 3, torch.float32)
     truth = part.composition.objective.bind(plain, size).losses(quantise(image))
     read = list[str]()
-    apply = Network.apply
+    forward = Convolution.forward
 
-    def counted(network: Network, layer: str, *more: Any, **named: Any) -> torch.Tensor:
-        read.append(layer)
-        return apply(network, layer, *more, **named)
+    def counted(step: Convolution, *inputs: Any) -> torch.Tensor:
+        read.append("picture" if step.weight.shape[1] == 3 else "map")
+        return forward(step, *inputs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Network, "apply", counted)
+        patch.setattr(Convolution, "forward", counted)
         found = measure(part, image, None if task == "texture" else pictures[0], plan)
-    count = read.count("conv1_1")
+    count = read.count("picture")
     if memory == 1e12:
         assert count == passes
     else:

@@ -14,6 +14,7 @@ from conftest import random_image
 from impasto.errors import ImageError, LayerError, OutOfMemoryError, SpecError
 from impasto.images.image import Size
 from impasto.networks.network import Network
+from impasto.networks.steps import Convolution
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Match, Objective, content, prior, style
 from impasto.objectives.priors import total_variation
@@ -212,7 +213,7 @@ def test_requiring_computes_nothing(tiny: Network, monkeypatch: pytest.MonkeyPat
     def fails(*_: object, **__: object) -> Tensor:
         raise AssertionError("a layer was computed")
 
-    monkeypatch.setattr(Network, "apply", fails)
+    monkeypatch.setattr(Convolution, "forward", fails)
     objective = style(random_image(40, 40), ["pool2"]) + prior("smoothness", 1.0, total_variation)
     objective.require(tiny, (40, 40))
     with pytest.raises(OutOfMemoryError, match=r"--size \d+ would fit"):

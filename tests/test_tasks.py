@@ -210,7 +210,7 @@ def test_unknown_layers_are_said_before_a_picture_is_opened(task: str) -> None:
         prepare(spec_of(task, **{name: "conv9_1"}), *PREPARED)
 
 
-PREPARED = (None, None, 1.0, None)  # threads, memory, share, crew
+PREPARED = (None, 1.0, None)  # memory, share, crew
 
 
 def test_old_files_are_read() -> None:

@@ -352,7 +352,7 @@ def test_what_trackers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert Tracked(tmp_path / "paint", "", {}).name == "paint"
     tracking = Tracking(["mlflow", "mlflow"])
     assert isinstance(tracking, Recording)
-    tracking.begin(watched(tmp_path / "paint", image, frames=1))
+    tracking.begin(watched(tmp_path / "paint", frames=1), image)
     for step in (1, 2, 3):
         tracking.record(Iterate(2, 2, step, 3, 2 * step, image, {"content/conv1_1": 1.5, "smoothness": 0.5}))
     tracking.close()
@@ -373,14 +373,14 @@ def test_what_trackers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         ),
     )
     assert [what for what, _ in fake.told] == ["numbers"] * 3 + ["picture", "end"]
-    tracking.begin(watched(tmp_path / "paint", image, frames=0))
+    tracking.begin(watched(tmp_path / "paint", frames=0), image)
     tracking.record(Iterate(1, 1, 3, 3, 3, image, {"contrast": 0.0}))
     tracking.results(tmp_path, None)
     assert [what for what, _ in started["mlflow"][1].told] == ["numbers", "end"]
 
 
-def watched(folder: Path, image: torch.Tensor, frames: int) -> Watched:
-    return Watched(folder, folder, "invert", "conv1_1", {}, frames=frames, steps=3, first=lambda: image)
+def watched(folder: Path, frames: int) -> Watched:
+    return Watched(folder, folder, "invert", "conv1_1", {}, frames=frames, steps=3)
 
 
 def test_nested_keys_are_joined() -> None:

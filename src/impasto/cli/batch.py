@@ -1,6 +1,5 @@
 """`impasto batch`: the command's words; `impasto.batch` does the rest."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +12,7 @@ from impasto.batch.inputs import find_pairs
 from impasto.cli.listeners import print_out
 from impasto.cli.options import CheckpointSeconds, chosen_in, heard, located_or_told, stoppable
 from impasto.errors import SpecError
+from impasto.events import Notice
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
@@ -21,6 +21,7 @@ from impasto.tasks.table import make_settings
 
 if TYPE_CHECKING:
     from impasto.batch.processes import Engine, Job
+    from impasto.events import Listener
 
 Count = Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=10000))]
 RECIPE = "transfer"
@@ -90,8 +91,7 @@ def batch(
             folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
         from impasto.batch.run import open_batch, plan, run_batch
 
-        if shown(json, quiet) == "progress":
-            _say_left_out([path for path in (contents, styles) if path is not None and path.is_dir()])
+        _say_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
         planned = plan(pairs, task, values, name)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
@@ -100,12 +100,12 @@ def batch(
         print_out(page)
 
 
-def _say_left_out(folders: "Sequence[Path]") -> None:
+def _say_left_out(folders: "Sequence[Path]", listener: Listener) -> None:
     from impasto.images.gathering import pictures_below, words_about
 
     for folder in folders:
         if words := words_about(folder, pictures_below(folder)[1]):
-            print(f"impasto: {words}", file=sys.stderr)
+            listener(Notice(words))
 
 
 def _chosen(
