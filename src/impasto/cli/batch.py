@@ -12,7 +12,7 @@ from impasto.batch.inputs import find_pairs
 from impasto.cli.listeners import print_out
 from impasto.cli.options import CheckpointSeconds, chosen_in, heard, located_or_told, stoppable
 from impasto.errors import SpecError
-from impasto.events import Notice
+from impasto.events import Listener, Notice
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
@@ -21,7 +21,6 @@ from impasto.tasks.table import make_settings
 
 if TYPE_CHECKING:
     from impasto.batch.processes import Engine, Job
-    from impasto.events import Listener
 
 Count = Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=10000))]
 RECIPE = "transfer"
@@ -100,7 +99,7 @@ def batch(
         print_out(page)
 
 
-def _say_left_out(folders: "Sequence[Path]", listener: Listener) -> None:
+def _say_left_out(folders: Sequence[Path], listener: Listener) -> None:
     from impasto.images.gathering import pictures_below, words_about
 
     for folder in folders:
