@@ -344,7 +344,7 @@ def test_a_page_that_cannot_be_written_costs_nothing_else(made_desk: Path, monke
     monkeypatch.setattr(impasto.pages.run_page, "read_run", fail)
     ended = call("invert", "photo.png", "--layer", "conv1_1", "--size", 32, "--steps", 2, "--quiet", "--out", "run")
     assert (ended.code, ended.out) == (0, "run\n")
-    assert ended.err == "run/report.html is not written: a mistake of ours\n"
+    assert ended.err == "impasto: run/report.html is not written: a mistake of ours\n"
     assert read_json(made_desk / "run" / "summary.json")["status"] == "done"
     assert (made_desk / "run" / "result.png").is_file()
 

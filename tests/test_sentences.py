@@ -109,8 +109,8 @@ PICTURES = {
     "empty.png": "empty.png is not a picture in a format that can be read",
     "text.jpg": "text.jpg is not a picture in a format that can be read",
     "huge.png": "huge.png has 20000 × 20000 pixels; at most 268 megapixels are read, so scale it down first",
-    "a" * 300: " cannot be read as a picture: ",
-    os.devnull: f"{os.devnull} is not a picture in a format that can be read",
+    "a" * 300: " cannot be read: File name too long",
+    os.devnull: f"{os.devnull} is a pipe or a device, and a picture is read more than once",
 }
 
 

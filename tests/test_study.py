@@ -22,6 +22,7 @@ import impasto.study.run
 from command import call, pixels, save_pictures
 from impasto.cli.app import app
 from impasto.errors import DivergedError, InterruptedRunError, OutputError
+from impasto.events import Event, MemberBegun
 from impasto.files import bundled
 from impasto.networks.catalogue import NETWORKS
 from impasto.networks.means import load_means
@@ -116,9 +117,7 @@ def test_what_is_finished_is_not_made_again(study_desk: Path, monkeypatch: pytes
     assert page_of(study_desk / "study") == page
 
 
-def test_what_is_unfinished_or_missing_is_made(
-    study_desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_unfinished_or_missing_is_made(study_desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the middle: a part without summary, an empty folder, one never begun, one without run.toml."""
     folder, names = study_desk / "study", NAMES[-4:]
     before = stamps(folder)
@@ -132,11 +131,10 @@ def test_what_is_unfinished_or_missing_is_made(
     monkeypatch.setattr(
         impasto.series.members, "resume", lambda place, **words: resumed.append(place) or resume(place, **words)
     )
-    run_study(STUDY, Path("study"))
+    said = list[Event]()
+    run_study(STUDY, Path("study"), listener=said.append)
     assert resumed == [Path("study") / names[0]]
-    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("part ")] == [
-        f"part {number} of 12" for number in (9, 10, 11, 12)
-    ]
+    assert [event.number for event in said if isinstance(event, MemberBegun)] == [9, 10, 11, 12]
     after = stamps(folder)
     assert {name for name in NAMES if after[name] != before[name]} == set(names)
     for name in names:

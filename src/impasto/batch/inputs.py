@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
-from impasto.images.gathering import pictures_below
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
@@ -140,6 +139,8 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
 
 def _labelled(given: Path) -> dict[Path, str]:
     """Pictures and how they are called: the file's name without its ending; with it where another is called so."""
+    from impasto.images.gathering import pictures_below  # the command's help needs no Pillow
+
     if given.is_file():
         return {given: _plain(given.stem)}
     if not given.is_dir():

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -25,13 +27,14 @@ def connected(address: str) -> Iterator[ModuleType]:
     ray = import_extra("ray", "--cluster", "ray")
     _require_answer(address)
     try:
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": for_workers()},  # before a worker loads PyTorch, which reads them
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        with _signals_kept():
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": for_workers()},  # before a worker loads PyTorch, which reads them
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
         said = " ".join(str(error).split())[:300]
         where = "" if address == "auto" else f" at {address}"
@@ -40,6 +43,21 @@ def connected(address: str) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Hand SIGINT and SIGTERM back to whoever handled them: Ray's own handlers end the program at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # else a handler in C, which Python cannot set
+                signal.signal(number, handler)
 
 
 def _require_answer(address: str) -> None:

@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from impasto.files import write_bytes
+from impasto.images.opening import whatever_the_host_has
 
 WIDTH, HEIGHT = 880, 495
 LEFT, TOP, BOTTOM = 84.0, 44.0, 54.0  # margins of the axes; the one on the right is as wide as the names
@@ -49,11 +50,20 @@ def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str
     Values that a logarithm does not have are left out. Raises OutputError if the file cannot be written.
     """
     points = {name: _drawable(values) for name, values in curves.items()}
-    small, large = ImageFont.load_default(14), ImageFont.load_default(18)
+    small = ImageFont.load_default(14)
     names = list(points)[:MOST_NAMES]
     axes = _axes(points, WIDTH - 60.0 - min(300, max(map(small.getlength, names), default=0.0)))
     figure = _lines(points, axes)
+    whatever_the_host_has(lambda: _write_words(figure, axes, names, title))
+    buffer = io.BytesIO()
+    figure.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def _write_words(figure: PillowImage.Image, axes: Axes, names: Sequence[str], title: str) -> None:
+    """Numbers along the axes, a title, and a legend."""
     draw = ImageDraw.Draw(figure)
+    small, large = ImageFont.load_default(14), ImageFont.load_default(18)
     for step in _steps_marked(axes.steps):
         draw.text((axes.x(step), HEIGHT - BOTTOM + 6), str(step), INK, small, anchor="ma")
     for value in _values_marked(axes):
@@ -64,9 +74,6 @@ def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str
         middle = TOP + ROW * number + ROW // 2
         draw.line((axes.right + 12, middle, axes.right + 32, middle), COLOURS[number % len(COLOURS)], 3)
         draw.text((axes.right + 40, middle), name, INK, small, anchor="lm")
-    buffer = io.BytesIO()
-    figure.save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())
 
 
 def _drawable(values: Sequence[float]) -> list[Point]:

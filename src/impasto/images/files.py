@@ -14,7 +14,7 @@ from impasto.errors import ImageError, OutOfMemoryError, OutputError
 from impasto.files import write_bytes
 from impasto.images.colours import BAND, SRGB, to_srgb
 from impasto.images.image import Alpha, Image, Picture
-from impasto.images.opening import open_picture, require_file, to_first_frame, undisturbed, upright
+from impasto.images.opening import open_picture, require_file, to_first_frame, upright, whatever_the_host_has
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -37,11 +37,7 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     path = Path(path)
     try:
         require_file(path)
-        try:
-            rgb, alpha = _read(path, least_px)
-        except (Warning, PillowImage.DecompressionBombError):  # of the host's making
-            with undisturbed():
-                rgb, alpha = _read(path, least_px)
+        rgb, alpha = whatever_the_host_has(lambda: _read(path, least_px))
     except ImageError:
         raise
     except UnidentifiedImageError:

@@ -3,9 +3,10 @@
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
@@ -22,6 +23,7 @@ UPRIGHT = {
     7: PillowImage.Transpose.TRANSVERSE,
     8: PillowImage.Transpose.ROTATE_90,
 }
+Done = TypeVar("Done")
 _HOST = threading.RLock()  # whoever changes what belongs to the whole process does so alone
 
 
@@ -49,8 +51,17 @@ def open_picture(path: str | Path) -> PillowImage.Image:
     raise UnidentifiedImageError(f"cannot identify image file {name!r}")
 
 
+def whatever_the_host_has(work: Callable[[], Done]) -> Done:
+    """What `work` returns. If a limit or a warning of the host ends the work, it is done once more without."""
+    try:
+        return work()
+    except (Warning, PillowImage.DecompressionBombError):
+        with _undisturbed():
+            return work()
+
+
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
     """Neither Pillow's limit nor a warning that the host has made an error ends what is done here, in one thread.
 
     Both belong to the process: they are as before when this ends.

@@ -6,6 +6,8 @@ from math import ceil
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from impasto.images.opening import whatever_the_host_has
+
 PAPER, INK, MUTED = "#ffffff", "#1b1b1b", "#6b6b6b"
 
 
@@ -27,13 +29,18 @@ def contact_sheet(
     top = 52 if title else gap
     cell = height_px + lines * line + gap
     sheet = PillowImage.new("RGB", (min(columns, len(scaled)) * (width + gap) + gap, top + rows * cell + gap), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((gap, 14), title, INK, large)
+    words_at = [((gap, 14), title, INK, large)]
     for index, (caption, picture) in enumerate(scaled):
         left, upper = gap + index % columns * (width + gap), top + index // columns * cell
         sheet.paste(picture, (left, upper))
         for number, words in enumerate(caption.split("\n")):
-            draw.text((left, upper + height_px + 4 + number * line), words, MUTED if number else INK, font)
+            words_at.append(((left, upper + height_px + 4 + number * line), words, MUTED if number else INK, font))
+
+    def write() -> None:
+        for each in words_at:
+            ImageDraw.Draw(sheet).text(*each)
+
+    whatever_the_host_has(write)
     return sheet
 
 
