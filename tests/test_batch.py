@@ -26,10 +26,10 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch import leases
 from impasto.batch import processes as engines
-from impasto.batch.inputs import find_pairs
-from impasto.batch.leases import held, leased
+from impasto.batch.inputs import find_entries
+from impasto.batch.leases import leased, leases_held
 from impasto.batch.processes import Again, Ended, Job
-from impasto.batch.worker import Place
+from impasto.batch.worker import Workplace
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, SpecError
@@ -156,19 +156,19 @@ def touch(folder: Path, *names: str) -> None:
 def test_all_pairs_with_names_of_their_own(tmp_path: Path) -> None:
     touch(tmp_path, "c/a.jpg", "c/a.png", "c/A.webp", "c/below/ü b.png", "c/notes.txt", "c/.hidden.png", "c/.git/x.png")
     touch(tmp_path, "s/one.jpg", "s/two.jpg", "c/out/run.toml", "c/out/result.png")
-    pairs = find_pairs(tmp_path / "c", tmp_path / "s", "transfer")
+    pairs = find_entries(tmp_path / "c", tmp_path / "s", "transfer")
     assert len(pairs) == 4 * 2
     assert len({pair.name.casefold() for pair in pairs}) == 8
     by_name = {pair.name: [path.name for path in pair.pictures] for pair in pairs}
     assert by_name["below-ü-b--two"] == ["ü b.png", "two.jpg"]
     assert {"A--one", "a.jpg--one", "a.png--one"} < set(by_name)
-    lone = find_pairs(tmp_path / "s", None, "texture")
+    lone = find_entries(tmp_path / "s", None, "texture")
     assert [(pair.name, len(pair.pictures)) for pair in lone] == [("one", 1), ("two", 1)]
 
 
 def test_names_that_would_not_do(tmp_path: Path) -> None:
     touch(tmp_path, f"{'x' * 200}.png", f"{'x' * 201}.png", "thumbnails.png", "-.png")
-    names = [pair.name for pair in find_pairs(tmp_path, None, "invert")]
+    names = [pair.name for pair in find_entries(tmp_path, None, "invert")]
     assert len(set(names)) == 4
     assert all(len(name.encode()) <= 120 for name in names)
     assert not {"thumbnails", "index.html"} & set(names)
@@ -181,7 +181,7 @@ def test_lists(tmp_path: Path) -> None:
         'a.png, s.png,,2,\n\nb.png,s.png;t.png,mine,,"relu1_1,relu2_1"\n',
         "utf-8",
     )
-    first, second = find_pairs(tmp_path / "list.csv", None, "transfer")
+    first, second = find_entries(tmp_path / "list.csv", None, "transfer")
     assert (first.name, first.pictures, first.values) == (
         "a--s",
         (tmp_path / "a.png", tmp_path / "s.png"),
@@ -194,7 +194,7 @@ def test_lists(tmp_path: Path) -> None:
         '[[run]]\ncontent = "a.png"\nstyle = "s.png"\ninit = "first.png"\n',
         "utf-8",
     )
-    one, two = find_pairs(tmp_path / "list.toml", None, "transfer")
+    one, two = find_entries(tmp_path / "list.toml", None, "transfer")
     assert (one.name, one.values, len(one.pictures)) == ("a--s--t", {"seed": 3}, 3)
     assert two.values == {"init": str(tmp_path / "first.png")}
 
@@ -214,7 +214,7 @@ def test_lists(tmp_path: Path) -> None:
 def test_lists_that_are_wrong(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "list.csv").write_text(text, "utf-8")
     with pytest.raises(SpecError) as raised:
-        find_pairs(tmp_path / "list.csv", None, "transfer")
+        find_entries(tmp_path / "list.csv", None, "transfer")
     assert sentence in str(raised.value)
 
 
@@ -222,10 +222,10 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     touch(tmp_path, "c/a.png", "none/notes.txt")
     for task, styles in (("transfer", None), ("invert", tmp_path / "c"), ("painting", None)):
         with pytest.raises(SpecError):
-            find_pairs(tmp_path / "c", styles, task)
+            find_entries(tmp_path / "c", styles, task)
     for empty in ("none", "missing"):
         with pytest.raises(ImageError, match=empty):
-            find_pairs(tmp_path / empty, None, "invert")
+            find_entries(tmp_path / empty, None, "invert")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver],
     after = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
-    assert held(desk / "out") == []
+    assert leases_held(desk / "out") == []
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def job(name: str) -> Job:
 @pytest.mark.slow
 def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "serve", dying.killed)
-    events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(tmp_path, 1), workers=2))
+    events = list(engines.on_this_machine([job("a"), job("b")], Event(), workplace=Workplace(tmp_path, 1), workers=2))
     killed = "its process was ended by SIGKILL, perhaps because memory was short"
     ended = [event for event in events if isinstance(event, Ended)]
     assert sorted(each.job.name for each in ended) == ["a", "b"]
@@ -334,7 +334,9 @@ def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.Mon
     for workers, errors in ((2, [None, None]), (1, ["too little memory"] * 2)):
         out = tmp_path / str(workers)
         out.mkdir()
-        events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(out, 1), workers=workers))
+        events = list(
+            engines.on_this_machine([job("a"), job("b")], Event(), workplace=Workplace(out, 1), workers=workers)
+        )
         assert [event.error and str(event.error) for event in events if isinstance(event, Ended)] == errors
         again = ["too little memory; it is tried again, alone,"] * (2 if workers == 2 else 0)
         assert [event.words for event in events if isinstance(event, Again)] == again
@@ -483,7 +485,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    assert held(tmp_path) == ["a"]
+    assert leases_held(tmp_path) == ["a"]
     os.kill(holder.pid, signal.SIGSTOP)  # like a node that is cut off: its beat is not heard, but it is not dead
     start = time.monotonic()
     with leased(tmp_path, "a"):
@@ -491,7 +493,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         os.kill(holder.pid, signal.SIGCONT)
         assert holder.wait(timeout=600) == 1  # it finds that it has lost the folder, and ends at once
     holder.stdout.close()
-    assert held(tmp_path) == []
+    assert leases_held(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -499,7 +501,7 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path, monkeypatch: pytes
     code = "import os, sys, pathlib\nfrom impasto.batch import leases\n"
     code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    os._exit(0)\n"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert held(tmp_path) == ["a"]
+    assert leases_held(tmp_path) == ["a"]
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for one that is gone"))
     with leased(tmp_path, "a"):
-        assert held(tmp_path) == ["a"]
+        assert leases_held(tmp_path) == ["a"]

@@ -18,7 +18,7 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch.processes import Ended, Job
 from impasto.batch.ray import _attempt_there, _work
-from impasto.batch.worker import Place
+from impasto.batch.worker import Workplace
 from impasto.cluster.connection import connected
 from impasto.errors import InterruptedRunError
 from impasto.images.files import save_image
@@ -126,7 +126,7 @@ def test_a_folder_that_a_node_does_not_see(tmp_path: Path) -> None:
     spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings())
     (tmp_path / "batch.toml").write_bytes(b"another")
     for out in (tmp_path, tmp_path / "nowhere"):
-        failure = _attempt_there(spec, "a", Place(out, 1), b"this", "batch.toml")
+        failure = _attempt_there(spec, "a", Workplace(out, 1), b"this", "batch.toml")
         assert failure is not None
         assert failure.kind == "OutputError"
         assert f"does not see {out}; a batch on a cluster needs a folder that all nodes share" in failure.sentence
@@ -194,7 +194,7 @@ def test_a_stop_before_a_task_begins_is_no_fault_of_its_node(tmp_path: Path) -> 
     marker = tmp_path / "batch.toml"
     marker.touch()
     spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings(device="cpu"))
-    ended = _work(ray, [Job("a--b", spec)], stop, Place(tmp_path, 1), marker, 1)
+    ended = _work(ray, [Job("a--b", spec)], stop, Workplace(tmp_path, 1), marker, 1)
     assert next(ended) is None
     stop.set()
     (last,) = [each for each in ended if each is not None]

@@ -32,7 +32,7 @@ from impasto.tasks.spec import RunSpec
 from outline import Outline, decoded
 from runs_for_study import STUDY, TINIEST, TINY
 
-NAMES = [part.name for part in STUDY.parts]
+NAMES = [member.name for member in STUDY.members]
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -51,24 +51,26 @@ def page_of(folder: Path) -> str:
 def test_the_plan(quick: bool, extent: object, count: int) -> None:
     study = plan_study(Path("a.jpg"), Path("b.jpg"), StudySettings(quick=quick, seed=5, threads=2))
     assert study.extent is extent
-    assert len(study.parts) == count
-    assert len({part.name for part in study.parts}) == count
-    for part in study.parts:
-        assert (part.spec.settings.seed, part.spec.settings.threads) == (5, 2)
-        assert all(letter.isalnum() or letter in "-_." for letter in part.name)
+    assert len(study.members) == count
+    assert len({member.name for member in study.members}) == count
+    for member in study.members:
+        assert (member.spec.settings.seed, member.spec.settings.threads) == (5, 2)
+        assert all(letter.isalnum() or letter in "-_." for letter in member.name)
 
 
 def test_only_the_layer_differs_between_content_representations() -> None:
-    parts = [part for part in STUDY.parts if part.section == "layers"]
-    settings = [part.spec.settings.model_dump(exclude={"layers"}) for part in parts]
-    assert [part.layer for part in parts] == ["conv1_1", "conv2_1"]
+    members = [member for member in STUDY.members if member.section == "layers"]
+    settings = [member.spec.settings.model_dump(exclude={"layers"}) for member in members]
+    assert [member.layer for member in members] == ["conv1_1", "conv2_1"]
     assert settings[0] == settings[1]
     assert settings[0]["init"] == "noise"
 
 
 def test_priors_are_all_that_differs_from_the_inversion_without() -> None:
-    (invert,) = [part.spec.settings.model_dump() for part in STUDY.parts if part.section == "priors"]
-    without = next(part.spec.settings for part in STUDY.parts if part.name == "reconstruct-conv2_1").model_dump()
+    (invert,) = [member.spec.settings.model_dump() for member in STUDY.members if member.section == "priors"]
+    without = next(
+        member.spec.settings for member in STUDY.members if member.name == "reconstruct-conv2_1"
+    ).model_dump()
     assert invert["smoothness"] > 0
     assert invert["contrast"] > 0
     shared = invert.keys() & without.keys() - {"frames"}
@@ -76,12 +78,12 @@ def test_priors_are_all_that_differs_from_the_inversion_without() -> None:
 
 
 def test_styles_are_cumulative() -> None:
-    layers = [part.spec.settings.model_dump()["layers"] for part in STUDY.parts if part.section == "style"]
+    layers = [member.spec.settings.model_dump()["layers"] for member in STUDY.members if member.section == "style"]
     assert layers == ["relu1_1", "relu1_1,relu2_1"]
 
 
 def test_the_matrix() -> None:
-    cells = [part.spec.settings.model_dump() for part in STUDY.parts if part.section == "matrix"]
+    cells = [member.spec.settings.model_dump() for member in STUDY.members if member.section == "matrix"]
     assert [(cell["content_layers"], cell["style_weight"]) for cell in cells] == [
         *(("relu1_1", 0.1), ("relu1_1", 10.0), ("relu2_1", 0.1), ("relu2_1", 10.0))
     ]
@@ -154,7 +156,7 @@ main(["study", "photo.png", "painting.png", "--quick", "--threads", "1", "--out"
 def test_a_killed_study_goes_on(study_desk: Path) -> None:
     """Killed by the system after some parts: they are kept, and the rest is made."""
     study = Study(STUDY.content, STUDY.style, STUDY.settings, TINIEST)
-    names = [part.name for part in study.parts]
+    names = [member.name for member in study.members]
     running = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         env={

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 import impasto.runs.paint
 from command import call, read_json, save_pictures
 from impasto.errors import SpecError
-from impasto.series.sweep import parse_variation, plan
+from impasto.series.sweep import make_cells, parse_variation
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.settings import InvertSettings, ReconstructSettings
@@ -54,7 +54,7 @@ def test_values() -> None:
 
 def test_every_combination_once() -> None:
     spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
-    cells = plan(spec, {"smoothness": ("0.5", "1"), "layer": ("conv3_1", "conv4_1", "conv5_1")})
+    cells = make_cells(spec, {"smoothness": ("0.5", "1"), "layer": ("conv3_1", "conv4_1", "conv5_1")})
     assert [cell.name for cell in cells][:2] == ["smoothness=0.5,layer=conv3_1", "smoothness=0.5,layer=conv4_1"]
     assert len({cell.name for cell in cells}) == 6
     for cell in cells:
@@ -63,13 +63,13 @@ def test_every_combination_once() -> None:
         assert (str(settings.smoothness).removesuffix(".0"), settings.layer) == tuple(value for _, value in cell.values)
         assert settings.size == 64
         assert cell.spec.pictures == spec.pictures
-    odd = plan(
+    odd = make_cells(
         RunSpec(task="reconstruct", pictures=(Path("a.png"),), settings=ReconstructSettings()),
         {"init": ("../a b.png",)},
     )
     assert odd[0].name == "init=..-a-b.png"
     with pytest.raises(SpecError, match="1001 runs"):
-        plan(spec, {"seed": tuple(map(str, range(1001)))})
+        make_cells(spec, {"seed": tuple(map(str, range(1001)))})
 
 
 @pytest.mark.slow

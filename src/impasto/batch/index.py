@@ -8,13 +8,15 @@ from typing import Any
 from urllib.parse import quote
 
 from impasto.batch.processes import Job
-from impasto.batch.thumbnails import of_picture, of_result
+from impasto.batch.thumbnails import picture_thumbnail, result_thumbnail
 from impasto.folders.names import METRICS, PAGE, SUMMARY
 from impasto.folders.records import last_line
 from impasto.pages.rendering import render, save_page
 
 INDEX = "index.html"
-SHARE = 20  # a page that took so long is made again after this many times that, so that thousands of runs cost little
+PAUSE_RATIO = (
+    20  # a page that took so long is made again after this many times that, so that thousands of runs cost little
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ def card(out: Path, job: Job) -> Card:
     seconds = summary.get("seconds")
     said = [f"loss {line.total:.4g}"] if line is not None and not line.part else []
     said += [f"{seconds:.1f} s"] if isinstance(seconds, (int, float)) else []
-    inputs = tuple(Input(path.name, quote(of_picture(path))) for path in job.spec.pictures)
+    inputs = tuple(Input(path.name, quote(picture_thumbnail(path))) for path in job.spec.pictures)
     name = quote(job.name)
-    return Card(job.name, f"{name}/{PAGE}", quote(of_result(job.name)), inputs, ", ".join(said), seconds)
+    return Card(job.name, f"{name}/{PAGE}", quote(result_thumbnail(job.name)), inputs, ", ".join(said), seconds)
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -105,4 +107,4 @@ class Index:
         )
         save_page(page, self.out / INDEX)
         now = time.monotonic()
-        self._next, self._changed = now + max(1.0, SHARE * (now - start)), False
+        self._next, self._changed = now + max(1.0, PAUSE_RATIO * (now - start)), False

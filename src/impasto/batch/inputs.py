@@ -22,7 +22,7 @@ MOST_BYTES = 120  # of a name: file systems take 255, and files beside the folde
 
 
 @dataclass(frozen=True)
-class Pair:
+class Entry:
     """One run of a batch: its name, its pictures (content before styles), and the settings that are its own.
 
     `where` begins a sentence about it: the line of a list, or nothing.
@@ -33,12 +33,12 @@ class Pair:
     values: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
 
-    def absolute(self) -> "Pair":
+    def absolute(self) -> "Entry":
         """The same, found from any working directory."""
         return replace(self, pictures=tuple(path.absolute() for path in self.pictures))
 
 
-def find_pairs(contents: Path, styles: Path | None, task: str) -> list[Pair]:
+def find_entries(contents: Path, styles: Path | None, task: str) -> list[Entry]:
     """The runs of a list (CSV or TOML), or each picture of `contents` with each of `styles`: folders or one picture.
 
     Raises SpecError where the two do not go with the task or a list is none, ImageError where there is no picture.
@@ -54,13 +54,13 @@ def find_pairs(contents: Path, styles: Path | None, task: str) -> list[Pair]:
         raise SpecError(f"{task} {words}")
     first = _labelled(contents)
     if styles is None:
-        return _unique([Pair(name, (path,)) for path, name in first.items()])
+        return _unique([Entry(name, (path,)) for path, name in first.items()])
     second = _labelled(styles)
     pairs = product(first.items(), second.items())
-    return _unique([Pair(f"{one}--{other}", (content, style)) for (content, one), (style, other) in pairs])
+    return _unique([Entry(f"{one}--{other}", (content, style)) for (content, one), (style, other) in pairs])
 
 
-def read_list(file: Path, task: str) -> list[Pair]:
+def read_list(file: Path, task: str) -> list[Entry]:
     """The rows of a CSV file with a header, or the [[run]] tables of a TOML file: content, style, name, any setting.
 
     Files are relative to the list's folder. Several styles of one picture are separated by semicolons, or a TOML list.
@@ -112,7 +112,7 @@ def _toml_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{file} run {number}", run) for number, run in enumerate(runs, start=1)]
 
 
-def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
+def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     values = {key.replace("-", "_"): value for key, value in row.items()}
     wanted, most = [role.name for role in TASKS[task].roles], TASKS[task].most
     known = [*wanted, "name", *TASKS[task].settings.model_fields]
@@ -135,7 +135,7 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
     name = values.pop("name", None)
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
         raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits, and . , = + - _ inside")
-    return Pair(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
+    return Entry(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
 
 
 def _labelled(given: Path) -> dict[Path, str]:
@@ -167,7 +167,7 @@ def _plain(name: str) -> str:
     )
 
 
-def _unique(pairs: Iterable[Pair]) -> list[Pair]:
+def _unique(pairs: Iterable[Entry]) -> list[Entry]:
     """The same, numbered from 2 where a name comes again; names that differ in case alone count as the same."""
     taken = set(OWN)
     found = []

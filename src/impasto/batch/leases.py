@@ -26,7 +26,7 @@ def leased(out: Path, name: str) -> Iterator[None]:
     file = out / LEASES / name
     file.parent.mkdir(exist_ok=True)
     _wait(file)
-    owner = f"{_place()} {os.getpid()} {uuid.uuid4().hex}"
+    owner = f"{_machine_id()} {os.getpid()} {uuid.uuid4().hex}"
     _write(file, owner, 0)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(file, owner, ended), daemon=True)
@@ -40,7 +40,7 @@ def leased(out: Path, name: str) -> Iterator[None]:
             file.unlink(missing_ok=True)
 
 
-def held(out: Path) -> list[str]:
+def leases_held(out: Path) -> list[str]:
     """The names of the folders that some process holds, or held until it was killed."""
     try:
         return sorted(path.name for path in (out / LEASES).iterdir() if not path.name.startswith("."))
@@ -53,7 +53,7 @@ def _wait(file: Path) -> None:
     seen, since = _read(file), time.monotonic()
     while seen is not None:
         words = seen.split()
-        if len(words) == 4 and words[0] == _place() and not _runs(int(words[1])):
+        if len(words) == 4 and words[0] == _machine_id() and not _runs(int(words[1])):
             return
         if time.monotonic() - since > STALE_SECONDS:
             return
@@ -97,7 +97,7 @@ def _write(file: Path, owner: str, count: int) -> None:
     neighbour.replace(file)
 
 
-def _place() -> str:
+def _machine_id() -> str:
     """Where numbers of processes mean the same: this machine since it was started, and the container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Event
 
-from impasto.batch.worker import Failure, Place, serve
+from impasto.batch.worker import Failure, Workplace, serve
 from impasto.errors import ImpastoError, InterruptedRunError, OutOfMemoryError
 from impasto.tasks.spec import RunSpec
 from impasto.waiting import for_children
@@ -65,7 +65,7 @@ class Try:
     """A job, which of its tries this is, and where and how it is made."""
 
     job: Job
-    place: Place
+    workplace: Workplace
     number: int = 1
 
     def next(self, error: ImpastoError | None, *, beside_others: bool = False) -> "Try | None":
@@ -75,12 +75,12 @@ class Try:
         ending.
         """
         short, killed = isinstance(error, OutOfMemoryError), isinstance(error, KilledError)
-        refused = short and not (self.place.out / self.job.name).exists()
+        refused = short and not (self.workplace.out / self.job.name).exists()
         if self.number >= TRIES or not (short or killed) or (refused and not beside_others):
             return None
         short = error.short if isinstance(error, KilledError) else not refused
-        share = self.place.memory_share / 2 if short else self.place.memory_share
-        return replace(self, place=replace(self.place, memory_share=share), number=self.number + 1)
+        share = self.workplace.memory_share / 2 if short else self.workplace.memory_share
+        return replace(self, workplace=replace(self.workplace, memory_share=share), number=self.number + 1)
 
     def again(self, error: ImpastoError | None, how: str) -> Again:
         """What is said of this try, begun because the one before ended so."""
@@ -94,20 +94,22 @@ class Try:
 
     def _with(self, word: str) -> str:
         shares = {0.5: "half", 0.25: "a quarter"}
-        return f"{word} {shares[share]} of the memory" if (share := self.place.memory_share) in shares else ""
+        return f"{word} {shares[share]} of the memory" if (share := self.workplace.memory_share) in shares else ""
 
 
-def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: int) -> Iterator[Ended | Again | None]:
+def on_this_machine(
+    jobs: Sequence[Job], stop: Event, *, workplace: Workplace, workers: int
+) -> Iterator[Ended | Again | None]:
     """Each job in one of so many processes. `stop` lets each keep where it stands and end.
 
     A job whose process is killed, or that finds too little memory, is tried again after all the others, alone, on from
     its last checkpoint: twice at most, each time with half of the memory if that was or may have been short.
     """
     again: list[tuple[Try, ImpastoError | None]] = []
-    for ended in _work(jobs, stop, place, workers):
+    for ended in _work(jobs, stop, workplace, workers):
         further = None
         if ended is not None and not stop.is_set():
-            further = Try(ended.job, place).next(ended.error, beside_others=workers > 1)
+            further = Try(ended.job, workplace).next(ended.error, beside_others=workers > 1)
         if ended is None or further is None:
             yield ended
         else:
@@ -119,7 +121,7 @@ def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: 
 def _alone(this: Try, error: ImpastoError | None, stop: Event) -> Iterator[Ended | Again | None]:
     while not stop.is_set():
         yield this.again(error, ", alone,")
-        for ended in _work([this.job], stop, this.place, 1):
+        for ended in _work([this.job], stop, this.workplace, 1):
             if ended is None:
                 yield None
                 continue
@@ -137,7 +139,7 @@ class _Worker:
     job: Job | None = None
 
 
-def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Iterator[Ended | None]:
+def _work(jobs: Sequence[Job], stop: Event, workplace: Workplace, workers: int) -> Iterator[Ended | None]:
     waiting, crew, begun = deque(jobs), list[_Worker](), 0
     asked = False
     try:
@@ -145,7 +147,7 @@ def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Itera
             while waiting and not stop.is_set():
                 idle = next((worker for worker in crew if worker.job is None), None)
                 if idle is None and len(crew) < workers:
-                    idle = _begin(place, begun)
+                    idle = _begin(workplace, begun)
                     begun += 1
                     crew.append(idle)
                 if idle is None:
@@ -171,10 +173,10 @@ def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Itera
         _dismiss(crew)
 
 
-def _begin(place: Place, number: int) -> _Worker:
+def _begin(workplace: Workplace, number: int) -> _Worker:
     context = get_context("spawn")  # a fork would inherit PyTorch's threads
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, place, number))
+    process = context.Process(target=serve, args=(theirs, workplace, number))
     with for_children():
         process.start()
     theirs.close()

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from impasto.batch.processes import LOOK_SECONDS, Again, Ended, Engine, Job, KilledError, Try
-from impasto.batch.worker import Failure, Place, attempt
+from impasto.batch.worker import Failure, Workplace, attempt
 from impasto.cluster.connection import connected
 from impasto.errors import ImpastoError, InterruptedRunError, OutputError
 from impasto.tasks.spec import RunSpec
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
 
 
 @contextmanager
-def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
+def on_cluster(address: str, workplace: Workplace, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
     """An engine on the Ray cluster at an address, "auto" for the one of this machine; disconnected at the end.
 
     `marker` is a file in the batch's folder by which a node knows that it sees the same folder. A run takes as many
@@ -35,34 +35,34 @@ def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | Non
     OutputError where there is no cluster.
     """
     with connected(address) as ray:
-        yield lambda jobs, stop: _work(ray, jobs, stop, place, marker, jobs_at_once)
+        yield lambda jobs, stop: _work(ray, jobs, stop, workplace, marker, jobs_at_once)
 
 
-def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:
+def _attempt_there(spec: RunSpec, name: str, workplace: Workplace, marker: bytes, file: str) -> Failure | None:
     """The same as `attempt`, on a node that has to see the batch's folder first."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nodes begun by a script in its background: `ray.cancel`
         signal.signal(signal.SIGINT, signal.default_int_handler)  # raises SIGINT, and would not be heard
     try:
-        seen = (place.out / file).read_bytes()
+        seen = (workplace.out / file).read_bytes()
     except OSError:
         seen = b""
     if seen != marker:
         needed = "a batch on a cluster needs a folder that all nodes share"
-        return Failure("OutputError", f"the node {platform.node()} does not see {place.out}; {needed}")
-    return attempt(spec, name, place)
+        return Failure("OutputError", f"the node {platform.node()} does not see {workplace.out}; {needed}")
+    return attempt(spec, name, workplace)
 
 
 def _work(
-    ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: Path, jobs_at_once: int | None
+    ray: ModuleType, jobs: Sequence[Job], stop: Event, workplace: Workplace, marker: Path, jobs_at_once: int | None
 ) -> Iterator[Ended | Again | None]:
-    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=0)
-    waiting, handed, mark = deque(Try(job, place) for job in jobs), dict[Any, Try](), marker.read_bytes()
+    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, workplace), max_retries=0)
+    waiting, handed, mark = deque(Try(job, workplace) for job in jobs), dict[Any, Try](), marker.read_bytes()
     lost = dict[str, int]()  # how often each run's node was
     asked_at = None
     while waiting or handed:
-        while waiting and not stop.is_set() and len(handed) < _most(ray, place, jobs_at_once):
+        while waiting and not stop.is_set() and len(handed) < _most(ray, workplace, jobs_at_once):
             this = waiting.popleft()
-            handed[task.remote(this.job.spec, this.job.name, this.place, mark, marker.name)] = this
+            handed[task.remote(this.job.spec, this.job.name, this.workplace, mark, marker.name)] = this
         if stop.is_set():
             waiting.clear()
             late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
@@ -100,16 +100,16 @@ class _UnfitError(OutputError):
     """
 
 
-def _resources(ray: ModuleType, jobs: Sequence[Job], place: Place) -> dict[str, Any]:
+def _resources(ray: ModuleType, jobs: Sequence[Job], workplace: Workplace) -> dict[str, Any]:
     wants = any(job.spec.settings.device != "cpu" for job in jobs)
-    return {"num_cpus": place.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
+    return {"num_cpus": workplace.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
 
 
-def _most(ray: ModuleType, place: Place, jobs_at_once: int | None) -> int:
+def _most(ray: ModuleType, workplace: Workplace, jobs_at_once: int | None) -> int:
     """How many tasks to have handed over; the cluster may have grown meanwhile."""
     if jobs_at_once is not None:
         return jobs_at_once
-    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // place.threads))
+    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // workplace.threads))
 
 
 def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:

@@ -8,10 +8,10 @@ from typing import Any
 import tomli_w
 
 from impasto.batch.index import INDEX, Index
-from impasto.batch.inputs import Pair
-from impasto.batch.leases import held
+from impasto.batch.inputs import Entry
+from impasto.batch.leases import leases_held
 from impasto.batch.processes import Again, Ended, Engine, Job
-from impasto.batch.thumbnails import of_result
+from impasto.batch.thumbnails import result_thumbnail
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
 from impasto.events import (
     BatchBegun,
@@ -28,7 +28,7 @@ from impasto.files import sha256
 from impasto.folders.places import giving_way
 from impasto.images.files import load_picture
 from impasto.runs.stopping import Stop, question
-from impasto.series.members import check_all, standing
+from impasto.series.members import check_all, folder_state
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
@@ -38,7 +38,7 @@ MOST_SENTENCES = 20
 MOST_CHECKED = 8  # kinds of settings that are tried on a picture before anything is written
 
 
-def plan(pairs: Sequence[Pair], task: str, chosen: Mapping[str, Any], preset: str = "default") -> list[Job]:
+def make_jobs(pairs: Sequence[Entry], task: str, chosen: Mapping[str, Any], preset: str = "default") -> list[Job]:
     """A job for each pair: the settings chosen for all, and the pair's own over them. Raises SpecError."""
     usual, jobs = make_settings(task, **chosen), []
     for pair in pairs:
@@ -76,13 +76,13 @@ def _left(jobs: Sequence[Job], out: Path) -> Iterator[Job]:
         folder = out / job.name
         if folder.exists():  # only then is it worth reading the pictures
             hashes |= {path: sha256(path) for path in job.spec.pictures if path not in hashes and path.is_file()}
-        stands = standing(job.spec, folder, hashes)
-        if stands == "other" and all(path in hashes for path in job.spec.pictures):
+        state = folder_state(job.spec, folder, hashes)
+        if state == "other" and all(path in hashes for path in job.spec.pictures):
             raise OutputError(
                 f"{folder} holds a run of other pictures or with other settings; "
                 "remove it, name another folder with --out, or make everything anew with --force"
             )
-        if stands != "done" or not (out / of_result(job.name)).exists():
+        if state != "done" or not (out / result_thumbnail(job.name)).exists():
             yield job
 
 
@@ -172,7 +172,7 @@ def _follow(
     for ended in events:
         try:
             if ended is None:
-                listener(BatchRunning(tuple(held(index.out))))
+                listener(BatchRunning(tuple(leases_held(index.out))))
             elif isinstance(ended, Again):
                 listener(BatchRunAgain(ended.job.name, ended.words))
             elif isinstance(ended.error, OutputError):

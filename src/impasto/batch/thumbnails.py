@@ -12,26 +12,26 @@ from impasto.files import write_bytes
 from impasto.folders.names import RESULT
 from impasto.images.files import load_picture, to_pillow
 
-FOLDER = "thumbnails"
-PICTURES = f"{FOLDER}/pictures"
+THUMBNAILS = "thumbnails"
+PICTURES = f"{THUMBNAILS}/pictures"
 RESULT_PX, INPUT_PX, QUALITY = 320, 96, 82
 
 
 def save_thumbnails(out: Path, name: str, pictures: Sequence[Path]) -> None:
     """Those of a run's result, and of its pictures where they are not there yet. Raises OSError, OutputError."""
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
-    _save(out / name / RESULT, out / of_result(name), RESULT_PX)
+    _save(out / name / RESULT, out / result_thumbnail(name), RESULT_PX)
     for picture in pictures:
-        if not (out / of_picture(picture)).exists():
-            _save(picture, out / of_picture(picture), INPUT_PX)
+        if not (out / picture_thumbnail(picture)).exists():
+            _save(picture, out / picture_thumbnail(picture), INPUT_PX)
 
 
-def of_result(name: str) -> str:
+def result_thumbnail(name: str) -> str:
     """Where that of a run's result is, below the batch's folder."""
-    return f"{FOLDER}/{name}.webp"
+    return f"{THUMBNAILS}/{name}.webp"
 
 
-def of_picture(path: Path) -> str:
+def picture_thumbnail(path: Path) -> str:
     """Where that of a picture is, by its path: a name of its own without reading the file."""
     return f"{PICTURES}/{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.webp"
 

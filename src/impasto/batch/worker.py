@@ -23,14 +23,14 @@ from impasto.errors import ImageError, ImpastoError
 from impasto.events import silent
 from impasto.files import sha256
 from impasto.runs.stopping import stop_signal
-from impasto.series.members import Hashes, make, standing
+from impasto.series.members import Hashes, folder_state, make_run
 from impasto.tasks.spec import RunSpec
 
 LOG = "workers.log"
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Where runs are made and how: the batch's folder, threads of a run, seconds between its checkpoints.
 
     A run takes a `memory_share` of what it may: less than 1 where it is tried again because that was too much.
@@ -55,27 +55,27 @@ class Failure:
         return made
 
 
-def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
+def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
     """Make the run `name`, on from its last checkpoint where there is one. Returns why it failed, if it has."""
-    folder = place.out / name
+    folder = workplace.out / name
     try:
-        torch.set_num_threads(place.threads)  # this process has nothing else to do
-        with leased(place.out, name), stop_signal(silent) as stop:
+        torch.set_num_threads(workplace.threads)  # this process has nothing else to do
+        with leased(workplace.out, name), stop_signal(silent) as stop:
             hashes = picture_hashes(spec)
-            stands = standing(spec, folder, hashes)
-            if stands == "other":
+            state = folder_state(spec, folder, hashes)
+            if state == "other":
                 return Failure("OutputError", f"{folder} holds something else than this run")
-            if stands != "done":  # another may have done it, while it was waited for
-                make(
+            if state != "done":  # another may have done it, while it was waited for
+                make_run(
                     spec,
                     folder,
                     hashes,
                     stop=stop,
                     listener=silent,
-                    checkpoint_seconds=place.checkpoint_seconds,
-                    memory_share=place.memory_share,
+                    checkpoint_seconds=workplace.checkpoint_seconds,
+                    memory_share=workplace.memory_share,
                 )
-            save_thumbnails(place.out, name, spec.pictures)
+            save_thumbnails(workplace.out, name, spec.pictures)
     except ImpastoError as error:
         return Failure(type(error).__name__, str(error))
     except OSError as error:
@@ -104,7 +104,7 @@ def picture_hashes(spec: RunSpec) -> Hashes:
     return hashes
 
 
-def serve(connection: Connection, place: Place, number: int) -> None:
+def serve(connection: Connection, workplace: Workplace, number: int) -> None:
     """The life of a worker process: runs as they come over the connection, until it is closed.
 
     SIGTERM stops a run after its step, with a checkpoint; so does the end of the process that began this one. Words go
@@ -114,7 +114,7 @@ def serve(connection: Connection, place: Place, number: int) -> None:
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     try:
-        log = os.open(place.out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(workplace.out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:  # the run will say so
         log = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
@@ -125,7 +125,7 @@ def serve(connection: Connection, place: Place, number: int) -> None:
     try:
         while True:
             spec, name = connection.recv()
-            connection.send(attempt(spec, name, place))
+            connection.send(attempt(spec, name, workplace))
     except (EOFError, OSError):
         return
 

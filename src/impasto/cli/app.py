@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.listeners import bar_over, print_err, print_out
-from impasto.cli.options import Output, located_or_told, split_pictures
+from impasto.cli.options import Output, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutputError, SpecError
@@ -124,7 +124,7 @@ def run(
 
     """
     pictures, options = split_pictures(changes)
-    given = located_or_told(read_spec(spec), other_pictures=bool(pictures))
+    given = locate_spec(read_spec(spec), other_pictures=bool(pictures))
     words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}

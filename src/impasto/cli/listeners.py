@@ -150,7 +150,7 @@ def bar_over(files: Sequence[Path]) -> Iterable[Path]:
     return track(files, "pictures", console=Console(stderr=True))
 
 
-def series() -> Listener:
+def series_view() -> Listener:
     """For a sweep or a study: as for one run on a terminal; in a log a line for each run is enough."""
     return Progression() if sys.stderr.isatty() else _without_steps
 

@@ -56,7 +56,7 @@ def split_pictures(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return pictures, list(words[len(pictures) :])
 
 
-def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
+def locate_spec(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
     """The spec with its files where they are now; what is not as it was in that run is said on standard error."""
     if other_pictures:
         return located(replace(found, spec=found.spec.model_copy(update={"pictures": ()})))[0]
@@ -77,12 +77,12 @@ def _public(number: str) -> str:
     return number.partition("+")[0]
 
 
-def chosen_in(settings: Settings) -> dict[str, Any]:
+def explicit_settings(settings: Settings) -> dict[str, Any]:
     """What settings say that is not left to their defaults."""
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def heard(json: bool, quiet: bool, otherwise: Listener) -> Listener:
+def choose_listener(json: bool, quiet: bool, otherwise: Listener) -> Listener:
     """The listener that two options together ask for, or the command's own."""
     return json_lines if json else listeners.quiet if quiet else otherwise
 

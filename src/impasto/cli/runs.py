@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import Progression, print_out, series
-from impasto.cli.options import CheckpointSeconds, Output, chosen_in, heard, located_or_told, stoppable
+from impasto.cli.listeners import Progression, print_out, series_view
+from impasto.cli.options import CheckpointSeconds, Output, choose_listener, explicit_settings, locate_spec, stoppable
 from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
@@ -18,8 +18,8 @@ from impasto.tasks.table import TASKS, make_settings
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
     """Run a task, or only write its spec: a preset wins over a given spec, and what is asked for over both."""
-    values: dict[str, Any] = {} if given is None else chosen_in(given.settings)
-    values |= chosen_in(preset(task, output.preset)) | chosen_in(asked)
+    values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
+    values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
     if output.save_spec is not None:
@@ -29,7 +29,7 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
     from impasto.runs.start import run
     from impasto.runs.tracking import Tracking
 
-    listener = heard(output.json, output.quiet, Progression())
+    listener = choose_listener(output.json, output.quiet, Progression())
     with stoppable(listener) as stop:
         folder = run(
             spec,
@@ -76,7 +76,7 @@ def resume(
     """
     from impasto.runs import start as runs
 
-    listener = heard(json, quiet, Progression())
+    listener = choose_listener(json, quiet, Progression())
     with stoppable(listener) as stop:
         folder = runs.resume(run, stop=stop, listener=listener, mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
     if not json:
@@ -122,9 +122,9 @@ def sweep(
         if name in variations:
             raise SpecError(f"{name} varies twice; give all its values at once")
         variations[name] = values
-    listener = heard(json, quiet, series())
+    listener = choose_listener(json, quiet, series_view())
     with stoppable(listener) as stop:
-        folder = run_sweep(located_or_told(found), variations, out, force=force, stop=stop, listener=listener)
+        folder = run_sweep(locate_spec(found), variations, out, force=force, stop=stop, listener=listener)
     if not json:
         print_out(folder)
 

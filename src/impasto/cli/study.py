@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import print_out, series
-from impasto.cli.options import heard, stoppable
+from impasto.cli.listeners import print_out, series_view
+from impasto.cli.options import choose_listener, stoppable
 from impasto.study.plan import StudySettings, plan_study
 
 
@@ -46,7 +46,7 @@ def study(
     from impasto.study.page import STUDY_PAGE
     from impasto.study.run import run_study
 
-    listener = heard(json, quiet, series())
+    listener = choose_listener(json, quiet, series_view())
     with stoppable(listener) as stop:
         folder = run_study(plan_study(content, style, settings), out, force=force, stop=stop, listener=listener)
     if not json:

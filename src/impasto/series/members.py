@@ -38,11 +38,11 @@ def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
     return record if ended and _is_same(spec, record.spec, record.provenance, hashes) else None
 
 
-Standing = Literal["done", "begun", "missing", "other"]
+FolderState = Literal["done", "begun", "missing", "other"]
 
 
-def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
-    """How a folder stands to a spec, by its settings and summary alone; `other` holds what is not the spec's run."""
+def folder_state(spec: RunSpec, folder: Path, hashes: Hashes) -> FolderState:
+    """How a folder state to a spec, by its settings and summary alone; `other` holds what is not the spec's run."""
     if not folder.exists():
         return "missing"
     try:
@@ -59,7 +59,7 @@ def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
     return "done" if status == "done" and (folder / RESULT).is_file() and not (folder / FOLDER).exists() else "begun"
 
 
-def make(
+def make_run(
     spec: RunSpec,
     folder: Path,
     hashes: Hashes,

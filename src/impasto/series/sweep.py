@@ -17,7 +17,7 @@ from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make
+from impasto.series.members import check_all, finished, make_run
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
@@ -65,7 +65,7 @@ def parse_variation(text: str, task: str) -> tuple[str, tuple[str, ...]]:
     return name, values
 
 
-def plan(spec: RunSpec, variations: Variations) -> list[Cell]:
+def make_cells(spec: RunSpec, variations: Variations) -> list[Cell]:
     """All combinations, the last setting varying fastest. Raises SpecError for a value that a setting cannot take."""
     if not variations:
         raise SpecError("nothing varies; say --vary SETTING=VALUE,VALUE")
@@ -96,7 +96,7 @@ def run_sweep(
     stop ends the sweep, and the same call goes on. With `force` the folder of a sweep is made afresh. `stop` and
     `listener` are as for `run`.
     """
-    cells = plan(spec, variations)
+    cells = make_cells(spec, variations)
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
     pictures = {path: load_picture(path) for path in spec.pictures}
     hashes = {path: sha256(path) for path in spec.pictures}
@@ -113,7 +113,7 @@ def run_sweep(
             try:
                 go_on_unless(stop)
                 listener(MemberBegun(number, len(cells), cell.name, cell.words))
-                make(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
+                make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
             except DivergedError as error:
                 failures.append(error)
             except (ImpastoError, KeyboardInterrupt) as error:

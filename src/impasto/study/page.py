@@ -27,7 +27,7 @@ from impasto.pages.sections import (
     terms_table,
 )
 from impasto.pages.words import duration, number, repeat_command
-from impasto.study.plan import Section, Study, StudyPart
+from impasto.study.plan import Member, Section, Study
 from impasto.study.profile import Profile
 
 STUDY_PAGE = "report.html"
@@ -44,9 +44,9 @@ HEADINGS: dict[Section, str] = {
 
 @dataclass(frozen=True)
 class Done:
-    """A part that is done, and what its folder holds."""
+    """A member that is done, and what its folder holds."""
 
-    part: StudyPart
+    member: Member
     record: RunRecord
 
 
@@ -57,8 +57,8 @@ def write_study_page(study: Study, folder: Path, records: Mapping[str, RunRecord
 
 def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile, command: str) -> str:
     """The whole page of the parts in `records`; `command` is the one that makes the study."""
-    done = [Done(part, records[part.name]) for part in study.parts if part.name in records]
-    by_section = {section: [each for each in done if each.part.section == section] for section in HEADINGS}
+    done = [Done(member, records[member.name]) for member in study.members if member.name in records]
+    by_section = {section: [each for each in done if each.member.section == section] for section in HEADINGS}
     pictures = [
         PictureRecord("content", study.content, study.content),
         PictureRecord("style", study.style, study.style),
@@ -83,7 +83,7 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             final=_final(by_section["final"], inputs),
             command=command,
             repeat=_repeat(by_section),
-            parts=_parts(done),
+            parts=_members(done),
             shared=_shared(study),
             provenance=_provenance(done),
             facts=_facts(study, done),
@@ -99,8 +99,8 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
 
 def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, list[str]]:
     """What each section still lacks, in words."""
-    left = [part for part in study.parts if part.name not in records]
-    return {section: [part.words for part in left if part.section == section] for section in HEADINGS}
+    left = [member for member in study.members if member.name not in records]
+    return {section: [member.words for member in left if member.section == section] for section in HEADINGS}
 
 
 def _network(profile: Profile) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _activations(profile: Profile) -> Table:
 def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
     """A row of pictures for each layer, all moved through together, their losses on the same axes, their measures."""
     records = [each.record for each in done]
-    lines = {each.part.layer: each.record.parts[0].lines for each in done}
+    lines = {each.member.layer: each.record.parts[0].lines for each in done}
     return {
         "grid": [grid_row(record.parts[0]) for record in records],
         "scrubber": scrubber(records, MEDIUM_PX, [""] * len(records), FRAMES) if records else None,
@@ -165,15 +165,17 @@ def _priors(study: Study, records: Mapping[str, RunRecord], inputs: Inputs) -> l
     """For each layer the photo, and its inversions without and with priors."""
     rows = []
     without = {
-        part.layer: records[part.name] for part in study.parts if part.section == "layers" and part.name in records
+        member.layer: records[member.name]
+        for member in study.members
+        if member.section == "layers" and member.name in records
     }
-    for part in study.parts:
-        if part.section != "priors" or part.name not in records or part.layer not in without:
+    for member in study.members:
+        if member.section != "priors" or member.name not in records or member.layer not in without:
             continue
-        shown = input_figures(records[part.name].pictures, inputs, MEDIUM_PX)
-        for words, record in (("without priors", without[part.layer]), ("with priors", records[part.name])):
-            shown += _results(record, words, f"{part.layer} {words}")
-        rows.append(Row(part.layer, "", tuple(shown)))
+        shown = input_figures(records[member.name].pictures, inputs, MEDIUM_PX)
+        for words, record in (("without priors", without[member.layer]), ("with priors", records[member.name])):
+            shown += _results(record, words, f"{member.layer} {words}")
+        rows.append(Row(member.layer, "", tuple(shown)))
     return rows
 
 
@@ -183,18 +185,18 @@ def _styles(done: Sequence[Done], inputs: Inputs) -> list[Figure]:
         return []
     shown = input_figures(done[0].record.pictures, inputs, MEDIUM_PX)
     for each in done:
-        shown += _results(each.record, f"up to {each.part.layer}", f"texture up to {each.part.layer}")
+        shown += _results(each.record, f"up to {each.member.layer}", f"texture up to {each.member.layer}")
     return shown
 
 
 def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
     """A row for each content layer, a column for each style weight; None where a cell is not made yet."""
     cells = {}
-    for part in study.parts:
-        if part.section == "matrix":
-            weight = part.spec.settings.model_dump()["style_weight"]
-            made = _results(records[part.name], "", part.words) if part.name in records else []
-            cells[part.layer, weight] = made[0] if made else None
+    for member in study.members:
+        if member.section == "matrix":
+            weight = member.spec.settings.model_dump()["style_weight"]
+            made = _results(records[member.name], "", member.words) if member.name in records else []
+            cells[member.layer, weight] = made[0] if made else None
     layers, weights = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(weight for _, weight in cells)
     return {
         "weights": [number(weight) for weight in weights],
@@ -239,19 +241,19 @@ def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str
     ]
 
 
-def _parts(done: Sequence[Done]) -> Table:
-    """What each part was given and what it took."""
+def _members(done: Sequence[Done]) -> Table:
+    """What each member was given and what it took."""
     rows = []
     for each in done:
-        settings, summary = each.part.spec.settings, each.record.parts[0].summary
+        settings, summary = each.member.spec.settings, each.record.parts[0].summary
         took = ("–", "–") if summary is None else (str(summary.evaluations), duration(summary.seconds))
-        rows.append((each.part.words, f"{settings.size} px", str(settings.steps), *took, each.part.name))
+        rows.append((each.member.words, f"{settings.size} px", str(settings.steps), *took, each.member.name))
     return text_table(("part", "long side", "steps at full size", "evaluations", "time", "folder"), rows)
 
 
 def _shared(study: Study) -> Table:
     """The settings that are the same in all parts."""
-    all_settings = [part.spec.settings.model_dump(mode="json", exclude_none=True) for part in study.parts]
+    all_settings = [member.spec.settings.model_dump(mode="json", exclude_none=True) for member in study.members]
     same = {
         key: value for key, value in all_settings[0].items() if all(each.get(key) == value for each in all_settings)
     }
@@ -267,7 +269,7 @@ def _facts(study: Study, done: Sequence[Done]) -> list[tuple[str, str]]:
     """What the study took, in numbers."""
     summaries = [part.summary for each in done for part in each.record.parts if part.summary is not None]
     return [
-        ("parts", f"{len(done)} of {len(study.parts)}"),
+        ("parts", f"{len(done)} of {len(study.members)}"),
         ("time", duration(sum(each.seconds for each in summaries))),
         ("evaluations", str(sum(each.evaluations for each in summaries))),
         ("peak memory", f"{max((each.peak_memory_mb for each in summaries), default=0):.0f} MB"),

@@ -87,7 +87,7 @@ FULL = Extent(
 
 
 @dataclass(frozen=True)
-class StudyPart:
+class Member:
     """One run of a study: the section it is for, its folder's name in the study's, what it does in words."""
 
     section: Section
@@ -112,7 +112,7 @@ class Study:
     extent: Extent
 
     @property
-    def parts(self) -> tuple[StudyPart, ...]:
+    def members(self) -> tuple[Member, ...]:
         """All runs, in the order in which they are made and shown."""
         return (*_layers(self), *_priors(self), *_amalgamations(self), *_styles(self), *_matrix(self), _final(self))
 
@@ -130,7 +130,7 @@ class Study:
 def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
     """The study of two pictures.
 
-    >>> len(plan_study(Path("photo.jpg"), Path("painting.jpg"), StudySettings(quick=True)).parts)
+    >>> len(plan_study(Path("photo.jpg"), Path("painting.jpg"), StudySettings(quick=True)).members)
     28
     """
     return Study(content, style, settings, QUICK if settings.quick else FULL)
@@ -143,35 +143,35 @@ def statistics(layer: str) -> str:
     return outline(NORMALISED).rectified(layer) or layer
 
 
-def _layers(study: Study) -> list[StudyPart]:
+def _layers(study: Study) -> list[Member]:
     size, steps = study.extent.content_px, study.extent.content_steps
     return [
-        _part(study, "layers", "reconstruct", f"reconstruct-{layer}", layer, layers=layer, size=size, steps=steps)
+        _member(study, "layers", "reconstruct", f"reconstruct-{layer}", layer, layers=layer, size=size, steps=steps)
         for layer in study.extent.layers
     ]
 
 
-def _priors(study: Study) -> list[StudyPart]:
+def _priors(study: Study) -> list[Member]:
     """From the same noise and with as many steps as without priors, so that the two compare."""
     size, steps = study.extent.content_px, study.extent.content_steps
     return [
-        _part(study, "priors", "invert", f"invert-{layer}", layer, layer=layer, size=size, steps=steps, frames=0)
+        _member(study, "priors", "invert", f"invert-{layer}", layer, layer=layer, size=size, steps=steps, frames=0)
         for layer in study.extent.prior_layers
     ]
 
 
-def _amalgamations(study: Study) -> list[StudyPart]:
+def _amalgamations(study: Study) -> list[Member]:
     size, steps = study.extent.content_px, study.extent.amalgamate_steps
     return [
-        _part(study, "amalgamation", "amalgamate", f"amalgamate-{layer}", layer, layers=layer, size=size, steps=steps)
+        _member(study, "amalgamation", "amalgamate", f"amalgamate-{layer}", layer, layers=layer, size=size, steps=steps)
         for layer in study.extent.layers
     ]
 
 
-def _styles(study: Study) -> list[StudyPart]:
+def _styles(study: Study) -> list[Member]:
     extent, names = study.extent, [statistics(layer) for layer in study.extent.layers]
     return [
-        _part(
+        _member(
             *(study, "style", "texture", f"texture-to-{name}", f"up to {name}"),
             layers=",".join(names[:end]),
             size=extent.texture_px,
@@ -183,10 +183,10 @@ def _styles(study: Study) -> list[StudyPart]:
     ]
 
 
-def _matrix(study: Study) -> list[StudyPart]:
+def _matrix(study: Study) -> list[Member]:
     extent = study.extent
     return [
-        _part(
+        _member(
             *(study, "matrix", "transfer", f"transfer-{layer}-weight-{weight:g}", f"{layer}, style weight {weight:g}"),
             content_layers=layer,
             style_weight=weight,
@@ -200,16 +200,16 @@ def _matrix(study: Study) -> list[StudyPart]:
     ]
 
 
-def _final(study: Study) -> StudyPart:
+def _final(study: Study) -> Member:
     extent = study.extent
     smallest = min(extent.smallest_px, extent.final_px)
     sizes = {"size": extent.final_px, "steps": extent.final_steps, "smallest": smallest}
-    return _part(study, "final", "transfer", "transfer", "the final picture", **sizes)
+    return _member(study, "final", "transfer", "transfer", "the final picture", **sizes)
 
 
-def _part(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> StudyPart:
+def _member(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> Member:
     pictures = {"content": study.content, "style": study.style}
     chosen = tuple(pictures[role.name] for role in TASKS[task].roles)
     given = study.settings.model_dump(exclude={"quick"})
     settings = make_settings(task, **{"frames": study.extent.frames, **given, **values})
-    return StudyPart(section, name, f"{task} {words}", RunSpec(task=task, pictures=chosen, settings=settings))
+    return Member(section, name, f"{task} {words}", RunSpec(task=task, pictures=chosen, settings=settings))

@@ -19,7 +19,7 @@ from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make
+from impasto.series.members import check_all, finished, make_run
 from impasto.series.places import is_free, take_folder
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
@@ -48,12 +48,12 @@ def run_study(
     fresh = is_free(folder, STUDY_FILE, about, list(pictures), force=force)
     hashes = {path: sha256(path) for path in pictures}
     records = {} if fresh else _finished(study, folder, hashes)
-    check_all([part.spec for part in study.parts if part.name not in records], pictures)
+    check_all([member.spec for member in study.members if member.name not in records], pictures)
     take_folder(folder, STUDY_FILE, about, fresh=fresh)
     try:
         with giving_way(folder):
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-            _make_parts(study, folder, records, profile, hashes, stop, listener)
+            _make_members(study, folder, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command goes on with {folder}") from None
     listener(SeriesDone(folder, folder / STUDY_PAGE))
@@ -66,7 +66,7 @@ def default_folder(study: Study) -> Path:
     return Path("runs") / folder_name(name, (study.content, study.style))
 
 
-def _make_parts(
+def _make_members(
     study: Study,
     folder: Path,
     records: dict[str, RunRecord],
@@ -75,14 +75,14 @@ def _make_parts(
     stop: Stop,
     listener: Listener,
 ) -> None:
-    count = len(study.parts)
-    for number, part in enumerate(study.parts, start=1):
-        if part.name in records:
+    count = len(study.members)
+    for number, member in enumerate(study.members, start=1):
+        if member.name in records:
             continue
         go_on_unless(stop)
-        listener(MemberBegun(number, count, part.name, part.words))
-        make(part.spec, folder / part.name, hashes, stop=stop, listener=listener)
-        records[part.name] = read_run(folder / part.name)
+        listener(MemberBegun(number, count, member.name, member.words))
+        make_run(member.spec, folder / member.name, hashes, stop=stop, listener=listener)
+        records[member.name] = read_run(folder / member.name)
         _write_page(study, folder, records, profile, listener)
     write_study_page(study, folder, records, profile)
 
@@ -109,7 +109,7 @@ def _about(study: Study) -> str:
 
 def _finished(study: Study, folder: Path, hashes: Mapping[Path, str]) -> dict[str, RunRecord]:
     """The runs that need not be made again, by name."""
-    found = {part.name: finished(part.spec, folder / part.name, hashes) for part in study.parts}
+    found = {member.name: finished(member.spec, folder / member.name, hashes) for member in study.members}
     return {name: record for name, record in found.items() if record is not None}
 
 
