@@ -203,12 +203,12 @@ def test_lists(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("content,stlye\na,b", "line 2: there is no column 'stlye'; did you mean 'style'?"),
-        ("content,style\na,", "line 2 names no style"),
-        ("content,style\na,b,c", "line 2 has more values than there are columns"),
-        ("content,style,content\na,b,c", "a column is there twice"),
-        ("content,style\n", "names no runs"),
+        ("content,style\na,", "line 2 has no style; name a picture file"),
+        ("content,style\na,b,c", "line 2 has more values than columns; quote values that contain commas"),
+        ("content,style,content\na,b,c", "has a column twice; give each column once"),
+        ("content,style\n", "has no runs; give one row for each run"),
         ("content,style,name\na,b,../c", "line 2: '../c' cannot name a folder"),
-        ('content,style\n"a,b\n', "is no CSV"),
+        ('content,style\n"a,b\n', "is not valid CSV"),
     ],
 )
 def test_lists_that_are_wrong(tmp_path: Path, text: str, sentence: str) -> None:
@@ -317,11 +317,11 @@ def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.M
     ended = [event for event in events if isinstance(event, Ended)]
     assert sorted(each.job.name for each in ended) == ["a", "b"]
     assert {str(each.error) for each in ended} == {
-        f"{killed}; it was tried 3 times, at last with a quarter of the memory"
+        f"{killed}; the run was tried 3 times, the last time with a quarter of the memory"
     }
     assert [event.words for event in events if isinstance(event, Again)] == 2 * [
-        f"{killed}; it is tried again, alone, with half of the memory",
-        f"{killed}; it is tried again, alone, with a quarter of the memory",
+        f"{killed}; the run is tried again, alone, with half of the memory",
+        f"{killed}; the run is tried again, alone, with a quarter of the memory",
     ]
     shares = ["1.0", "0.5", "0.25"]
     assert [(tmp_path / name).read_text().split() for name in "ab"] == [shares, shares]
@@ -338,7 +338,7 @@ def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.Mon
             engines.on_this_machine([job("a"), job("b")], Event(), workplace=Workplace(out, 1), workers=workers)
         )
         assert [event.error and str(event.error) for event in events if isinstance(event, Ended)] == errors
-        again = ["too little memory; it is tried again, alone,"] * (2 if workers == 2 else 0)
+        again = ["too little memory; the run is tried again, alone,"] * (2 if workers == 2 else 0)
         assert [event.words for event in events if isinstance(event, Again)] == again
 
 
@@ -365,7 +365,7 @@ def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
     assert code == 0, err
     assert re.match(
         r"photo: there is not enough memory for 640 px; .*; the picture so far is in out/photo; "
-        r"it is tried again, alone, with half of the memory\n",
+        r"the run is tried again, alone, with half of the memory\n",
         err,
     )
     summary = read_json(Path("out/photo/summary.json"))
@@ -383,7 +383,7 @@ def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -
     driver.process.terminate()
     code, _, err = driver.end()
     assert code == 130
-    assert "of 2 runs are done, and the same command goes on with out" in err
+    assert "of 2 runs are done, and the same command continues in out" in err
     assert not any(worker.is_running() for worker in workers)
     stopped = [read_json(path) for path in Path("out").glob("*/summary.json")]
     assert "interrupted" in [summary["status"] for summary in stopped]
@@ -414,7 +414,7 @@ def test_a_folder_that_is_gone(start: Callable[..., Driver], desk: Path) -> None
     code, _, err = driver.end()
     assert code == 1
     assert "cannot be written" in err
-    assert "the same command goes on with out" in err
+    assert "the same command continues in out" in err
     assert not any(worker.is_running() for worker in workers)
     assert not (desk / "out").exists()
 
@@ -425,7 +425,7 @@ def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
     code, _, err = driver.end()
     assert code == 1
     assert "File too large" in err
-    assert "0 of 2 runs are done, and the same command goes on with out" in err
+    assert "0 of 2 runs are done, and the same command continues in out" in err
 
 
 # What is said --------------------------------------------------------------------------------------------------------
@@ -435,14 +435,14 @@ def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFix
     for event in (
         BatchBegun(tmp_path, runs=3, done=1),
         BatchRunEnded(2, 3, "a", 1.234, None),
-        BatchRunAgain("b", "too little memory; it is tried again"),
+        BatchRunAgain("b", "too little memory; the run is tried again"),
         BatchRunEnded(3, 3, "b", None, ImageError("b.png is no picture")),
     ):
         batch_lines(event)
     assert capsys.readouterr().err.splitlines() == [
         "1 of 3 runs are done already",
         "2/3 a: done, 1.2 s",
-        "b: too little memory; it is tried again",
+        "b: too little memory; the run is tried again",
         "3/3 b: not done: b.png is no picture",
     ]
 
@@ -459,18 +459,18 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
     bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
     assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
     view(BatchRunEnded(2, 3, "a", None, ImageError("no picture")))
-    view(BatchRunAgain("b", "it is tried again"))
+    view(BatchRunAgain("b", "the run is tried again"))
     view(BatchRunning(("b",)))
     assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
     view(BatchEnded())
     said = capsys.readouterr()
     assert "a: no picture" in said.err
-    assert "b: it is tried again" in said.err
-    json_lines(BatchRunAgain("b", "it is tried again"))
+    assert "b: the run is tried again" in said.err
+    json_lines(BatchRunAgain("b", "the run is tried again"))
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
         "event": "again",
         "name": "b",
-        "words": "it is tried again",
+        "words": "the run is tried again",
     }
 
 

@@ -85,7 +85,7 @@ def test_a_stop_keeps_what_there_is(desk: Path, cluster: Any) -> None:
     process.terminate()
     _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
-    assert f"the same command goes on with {out}" in err
+    assert f"the same command continues in {out}" in err
     assert "interrupted" in [read_json(path)["status"] for path in out.glob("*/summary.json")]
     assert begun(out)
 
@@ -114,7 +114,7 @@ def test_a_killed_process_goes_on_with_less_memory(desk: Path, cluster: Any) -> 
     _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     why = "its process was ended, perhaps because memory was short"
-    assert f"{killed.name}: {why}; it is tried again with half of the memory\n" in err
+    assert f"{killed.name}: {why}; the run is tried again with half of the memory\n" in err
     known = {name: tomllib.loads((out / name / "run.toml").read_text("utf-8"))["provenance"] for name in NAMES}
     assert {name: values.get("memory_share", 1.0) for name, values in known.items()} == {
         name: 0.5 if name == killed.name else 1.0 for name in NAMES

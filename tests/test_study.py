@@ -193,7 +193,7 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
         start(spec, place, *others, **more)
 
     monkeypatch.setattr(impasto.study.run, "make", stop_at_the_last)
-    with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
+    with pytest.raises(InterruptedRunError, match=r"the same command continues in study$"):
         run_study(STUDY, Path("study"))
     page = page_of(folder)
     Outline(page)
@@ -283,7 +283,11 @@ def test_the_command(desk: Path) -> None:
         (("none.png", "painting.png"), 1, "there is no file none.png"),
         (("photo.png",), 2, "STYLE"),
         (("photo.png", "painting.png", "--out", "photo.png"), 1, "photo.png is a file; name a folder with --out"),
-        (("photo.png", "painting.png", "--out", "."), 1, ". is not the folder of a study; name another with --out"),
+        (
+            ("photo.png", "painting.png", "--out", "."),
+            1,
+            ". is not the folder of a study; name another folder with --out",
+        ),
         (("photo.png", "painting.png", "--out", ".", "--force"), 1, ". is not the folder of a study"),
         (("photo.png", "painting.png", "--out", "a" * 300), 1, "cannot be used: File name too long"),
         (("photo.png", "painting.png", "--seed", "-1"), 2, "seed is '-1'"),

@@ -114,7 +114,7 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     words = ("sweep", "spec.toml", "--vary", "seed=1,2,3", "-o", "out")
     ended = call(*words)
     assert ended.code == 130
-    assert ended.err.endswith("the same command goes on with out\n")
+    assert ended.err.endswith("the same command continues in out\n")
     first = times(desk / "out")
     assert not (desk / "out" / "seed=3").exists()
     assert call(*words).code == 0
@@ -127,9 +127,9 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("vary", "sentence"),
     [
         ("stepps=3,4", "there is no setting 'stepps' to vary; did you mean 'steps'?"),
-        ("seed", "'seed' says no values; write for instance seed=1,3,10"),
-        ("seed=", "'seed=' says no values; write for instance seed=1,3,10"),
-        ("seed=1,1", "'seed=1,1' says a value twice"),
+        ("seed", "'seed' has no values; write for instance seed=1,3,10"),
+        ("seed=", "'seed=' has no values; write for instance seed=1,3,10"),
+        ("seed=1,1", "'seed=1,1' has a value twice; give each value once"),
         ("steps=0,1", "steps is '0'; input should be greater than or equal to 1"),
         ("layer=conv1_1,conv9_1", "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv5_1'?"),
     ],

@@ -1,7 +1,7 @@
-"""The runs of a batch on a Ray cluster: a task for each, begun again elsewhere where its node is lost.
+"""The runs of a batch on a Ray cluster: a task for each, begun again on another node if its node is lost.
 
-A task is handed a RunSpec and the name of a folder that all nodes see; where it begins again it finds the last
-checkpoint there. Ray does not do that by itself, since it would not take less memory where that was short.
+A task gets a RunSpec and the name of a folder that all nodes see; a task begun again finds the last checkpoint there.
+Ray's own retries are off, since they would not use less memory after memory ran out.
 """
 
 import platform
@@ -21,27 +21,27 @@ from impasto.cluster.connection import connected
 from impasto.errors import ImpastoError, InterruptedRunError, OutputError
 from impasto.tasks.spec import RunSpec
 
-RETRIES = 5  # of one run, after its node was lost
-AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
-PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
+RETRIES = 5  # of one run, each after its node was lost
+AHEAD = 2  # tasks handed over for each that the cluster can run at once, so that no core waits
+PATIENCE_SECONDS = 60.0  # until tasks that were asked to stop are killed
 
 
 @contextmanager
 def on_cluster(address: str, workplace: Workplace, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
-    """An engine on the Ray cluster at an address, "auto" for the one of this machine; disconnected at the end.
+    """An engine on the Ray cluster at an address ("auto": this machine's cluster), disconnected at the end.
 
-    `marker` is a file in the batch's folder by which a node knows that it sees the same folder. A run takes as many
-    cores as it has threads, and a graphics processor where the cluster has some. Raises SpecError without the package,
-    OutputError where there is no cluster.
+    `marker` is a file in the batch's folder, by which a node verifies that it sees that folder. A run uses as many
+    cores as threads, and a graphics processor if the cluster has one. Raises SpecError if Ray is not installed,
+    OutputError if there is no cluster.
     """
     with connected(address) as ray:
         yield lambda jobs, stop: _work(ray, jobs, stop, workplace, marker, jobs_at_once)
 
 
 def _attempt_there(spec: RunSpec, name: str, workplace: Workplace, marker: bytes, file: str) -> Failure | None:
-    """The same as `attempt`, on a node that has to see the batch's folder first."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nodes begun by a script in its background: `ray.cancel`
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # raises SIGINT, and would not be heard
+    """`attempt` on a node, which must see the batch's folder."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in nodes that a script started in its background, SIGINT
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # is ignored, but `ray.cancel` sends SIGINT
     try:
         seen = (workplace.out / file).read_bytes()
     except OSError:
@@ -57,7 +57,7 @@ def _work(
 ) -> Iterator[Ended | Again | None]:
     task = ray.remote(_attempt_there).options(**_resources(ray, jobs, workplace), max_retries=0)
     waiting, handed, mark = deque(Try(job, workplace) for job in jobs), dict[Any, Try](), marker.read_bytes()
-    lost = dict[str, int]()  # how often each run's node was
+    lost = dict[str, int]()  # how many nodes each run has lost
     asked_at = None
     while waiting or handed:
         while waiting and not stop.is_set() and len(handed) < _most(ray, workplace, jobs_at_once):
@@ -69,7 +69,7 @@ def _work(
             if asked_at is None or late:
                 asked_at = time.monotonic()
                 for reference in handed:
-                    with suppress(Exception):  # it may have just ended
+                    with suppress(Exception):  # the task may have just ended
                         ray.cancel(reference, force=late)
         done, _ = ray.wait(list(handed), num_returns=1, timeout=LOOK_SECONDS) if handed else ((), ())
         if not done:
@@ -89,14 +89,14 @@ def _work(
 
 
 class _LostError(ImpastoError):
-    """The node of a run is lost."""
+    """The node of a run was lost."""
 
 
 class _UnfitError(OutputError):
-    """A run was not even begun on its node.
+    """A run could not begin on its node.
 
-    A stop may do that too: if it comes while Ray reads a task's arguments, Ray calls the handler of SIGINT, which in
-    nodes that a script has begun in its background is no function.
+    A stop can cause this too: if it comes while Ray reads a task's arguments, Ray calls the handler of SIGINT, which is
+    not a function in nodes that a script started in its background.
     """
 
 
@@ -106,19 +106,19 @@ def _resources(ray: ModuleType, jobs: Sequence[Job], workplace: Workplace) -> di
 
 
 def _most(ray: ModuleType, workplace: Workplace, jobs_at_once: int | None) -> int:
-    """How many tasks to have handed over; the cluster may have grown meanwhile."""
+    """How many tasks to hand over at once, for the cluster's present size."""
     if jobs_at_once is not None:
         return jobs_at_once
     return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // workplace.threads))
 
 
 def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:
-    """What a task came to."""
+    """The error of a task that ended, if it failed."""
     try:
         failure: Failure | None = ray.get(reference)
     except ray.exceptions.TaskCancelledError:
         return InterruptedRunError("stopped")
-    except ray.exceptions.RayTaskError as error:  # not even begun: `attempt` lets no exception out
+    except ray.exceptions.RayTaskError as error:  # before the run began: `attempt` raises nothing
         return _UnfitError(
             f"a node cannot run impasto ({' '.join(str(error.cause).split())[:300]}); install it on all nodes"
         )

@@ -1,4 +1,4 @@
-"""Small files of pictures, for pages that show thousands: made by whoever finishes a run, read when they are seen."""
+"""Small copies of pictures for pages that show thousands: each is made as its run ends, and loaded when in view."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ RESULT_PX, INPUT_PX, QUALITY = 320, 96, 82
 
 
 def save_thumbnails(out: Path, name: str, pictures: Sequence[Path]) -> None:
-    """Those of a run's result, and of its pictures where they are not there yet. Raises OSError, OutputError."""
+    """Save thumbnails of a run's result, and of its pictures if they are missing. Raises OSError, OutputError."""
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
     _save(out / name / RESULT, out / result_thumbnail(name), RESULT_PX)
     for picture in pictures:
@@ -27,19 +27,19 @@ def save_thumbnails(out: Path, name: str, pictures: Sequence[Path]) -> None:
 
 
 def result_thumbnail(name: str) -> str:
-    """Where that of a run's result is, below the batch's folder."""
+    """The path of a result's thumbnail, relative to the batch's folder."""
     return f"{THUMBNAILS}/{name}.webp"
 
 
 def picture_thumbnail(path: Path) -> str:
-    """Where that of a picture is, by its path: a name of its own without reading the file."""
+    """The path of a picture's thumbnail, relative to the batch's folder: a hash of the picture's own path."""
     return f"{PICTURES}/{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.webp"
 
 
 def _save(source: Path, file: Path, most_px: int) -> None:
     try:
         picture = to_pillow(load_picture(source, least_px=most_px).image)
-    except ImageError:  # gone or damaged since: the page does without
+    except ImageError:  # the picture is gone or damaged by now: the page does without its thumbnail
         return
     picture.thumbnail((most_px, most_px), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()

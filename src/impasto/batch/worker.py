@@ -1,7 +1,6 @@
-"""One run of a batch, in whichever process does it, and a process that does one after another.
+"""One run of a batch, in any process, and the worker process that makes one run after another.
 
-Into a process go a RunSpec and where its folder is; out of it comes nothing, or why the run failed, in a sentence. All
-else is in the folder.
+A process gets a RunSpec and the name of a folder; it returns None, or why the run failed. All else is in the folder.
 """
 
 import os
@@ -31,9 +30,9 @@ LOG = "workers.log"
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where runs are made and how: the batch's folder, threads of a run, seconds between its checkpoints.
+    """Where and how runs are made: the batch's folder, threads per run, seconds between checkpoints.
 
-    A run takes a `memory_share` of what it may: less than 1 where it is tried again because that was too much.
+    A run uses a `memory_share` of the memory it is allowed: less than 1 if it is tried again after memory ran out.
     """
 
     out: Path
@@ -44,19 +43,19 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Failure:
-    """An ImpastoError as it crosses a process border: the name of its class, and its sentence."""
+    """An ImpastoError to send between processes: the name of its class, and its sentence."""
 
     kind: str
     sentence: str
 
     def error(self) -> ImpastoError:
-        """The error that it was."""
-        made: ImpastoError = getattr(errors, self.kind)(self.sentence)
-        return made
+        """The ImpastoError itself."""
+        error: ImpastoError = getattr(errors, self.kind)(self.sentence)
+        return error
 
 
 def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
-    """Make the run `name`, on from its last checkpoint where there is one. Returns why it failed, if it has."""
+    """Make the run `name`, from its last checkpoint if there is one. Returns None, or the failure."""
     folder = workplace.out / name
     try:
         torch.set_num_threads(workplace.threads)  # this process has nothing else to do
@@ -64,8 +63,11 @@ def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
             hashes = picture_hashes(spec)
             state = folder_state(spec, folder, hashes)
             if state == "other":
-                return Failure("OutputError", f"{folder} holds something else than this run")
-            if state != "done":  # another may have done it, while it was waited for
+                return Failure(
+                    "OutputError",
+                    f"{folder} holds something other than this run; remove it, or make all runs again with --force",
+                )
+            if state != "done":  # another process may have finished the run during the wait
                 make_run(
                     spec,
                     folder,
@@ -84,7 +86,7 @@ def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
         return Failure("InterruptedRunError", "stopped at once")
     except MemoryError:
         return Failure("OutOfMemoryError", f"there is not enough memory for {spec.settings.size} px")
-    except Exception as error:  # not one run's fault may end the others
+    except Exception as error:  # a fault in one run may not end the others
         traceback.print_exc()
         return Failure(
             "ImpastoError", f"impasto itself failed ({type(error).__name__}: {' '.join(str(error).split())})"
@@ -93,7 +95,7 @@ def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
 
 
 def picture_hashes(spec: RunSpec) -> Hashes:
-    """SHA-256 of each picture. Raises ImageError where one cannot be read."""
+    """SHA-256 of each picture. Raises ImageError if one cannot be read."""
     hashes = {}
     for path in spec.pictures:
         try:
@@ -105,17 +107,17 @@ def picture_hashes(spec: RunSpec) -> Hashes:
 
 
 def serve(connection: Connection, workplace: Workplace, number: int) -> None:
-    """The life of a worker process: runs as they come over the connection, until it is closed.
+    """The main loop of a worker process: make the runs that come over the connection, until it is closed.
 
-    SIGTERM stops a run after its step, with a checkpoint; so does the end of the process that began this one. Words go
-    to a log in the batch's folder.
+    SIGTERM stops a run after its step, with a checkpoint; so does the end of the parent process. Output goes to a log
+    in the batch's folder.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent handles it
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     try:
         log = os.open(workplace.out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError:  # the run will say so
+    except OSError:  # the run reports the same fault
         log = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())

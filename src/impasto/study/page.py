@@ -1,4 +1,4 @@
-"""The page of a study, as far as it has come: each section from the runs that are done, and what is still missing."""
+"""The page of a study, finished or not: a section from each kind of run, and a list of the missing runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from impasto.study.plan import Member, Section, Study
 from impasto.study.profile import Profile
 
 STUDY_PAGE = "report.html"
-FRAMES = 80  # of a scrubber's films together
+FRAMES = 80  # in all the films of one scrubber
 HEADINGS: dict[Section, str] = {
     "layers": "What each layer keeps",
     "priors": "Natural pictures",
@@ -44,14 +44,14 @@ HEADINGS: dict[Section, str] = {
 
 @dataclass(frozen=True)
 class Done:
-    """A member that is done, and what its folder holds."""
+    """A finished run of the study, and what its folder holds."""
 
     member: Member
     record: RunRecord
 
 
 def write_study_page(study: Study, folder: Path, records: Mapping[str, RunRecord], profile: Profile) -> Path:
-    """Write report.html into the study's folder. Raises RunFolderError where a picture of a run is damaged."""
+    """Write report.html into the study's folder. Raises RunFolderError if a picture of a run is damaged."""
     return save_page(study_page(study, records, profile, study.command(folder)), folder / STUDY_PAGE)
 
 
@@ -98,13 +98,13 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
 
 
 def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, list[str]]:
-    """What each section still lacks, in words."""
+    """The missing runs of each section, in words."""
     left = [member for member in study.members if member.name not in records]
     return {section: [member.words for member in left if member.section == section] for section in HEADINGS}
 
 
 def _network(profile: Profile) -> dict[str, Any]:
-    """Profiles of the five layers that the study reads, of all others, and in numbers."""
+    """Profiles of the five layers that the study reads, profiles of all others, and a table of both."""
     curves = {layer: _profile(layer, profile) for layer in profile.layers}
     first = [layer for layer in curves if layer in entry(NORMALISED).showcase]
     return {
@@ -136,7 +136,7 @@ def _overview(profile: Profile) -> Curves:
 
 
 def _activations(profile: Profile) -> Table:
-    """Per layer the weakest, middle and strongest filter over photographs, and on the two pictures."""
+    """For each layer the weakest, middle and strongest filter, over photographs and on the two pictures."""
     rows = []
     for layer, each in profile.layers.items():
         cells = [layer, str(len(each.photographs))]
@@ -150,7 +150,7 @@ def _activations(profile: Profile) -> Table:
 
 
 def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
-    """A row of pictures for each layer, all moved through together, their losses on the same axes, their measures."""
+    """A grid of the runs' frames, one scrubber for all, their losses on the same axes, and their measures."""
     records = [each.record for each in done]
     lines = {each.member.layer: each.record.parts[0].lines for each in done}
     return {
@@ -162,7 +162,7 @@ def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
 
 
 def _priors(study: Study, records: Mapping[str, RunRecord], inputs: Inputs) -> list[Row]:
-    """For each layer the photo, and its inversions without and with priors."""
+    """For each layer, the photo and its inversions without and with priors."""
     rows = []
     without = {
         member.layer: records[member.name]
@@ -190,7 +190,7 @@ def _styles(done: Sequence[Done], inputs: Inputs) -> list[Figure]:
 
 
 def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
-    """A row for each content layer, a column for each style weight; None where a cell is not made yet."""
+    """A row for each content layer, a column for each style weight; None for a run that is missing."""
     cells = {}
     for member in study.members:
         if member.section == "matrix":
@@ -211,7 +211,7 @@ def _results(record: RunRecord, caption: str, alt: str) -> list[Figure]:
 
 
 def _nearness(record: RunRecord) -> str:
-    """Feature error at the layer asked for and PSNR, a line each; of a texture its loss."""
+    """Feature error at the run's layer and PSNR, a line each; for a texture, its loss."""
     summary = record.parts[0].summary
     if summary is None or not summary.metrics.feature_error:
         return measured(record.parts[0])
@@ -233,7 +233,7 @@ def _final(done: Sequence[Done], inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str]]:
-    """For each section the commands that make its runs again."""
+    """The commands that repeat each section's runs."""
     return [
         (HEADINGS[section], "\n".join(repeat_command(each.record) for each in done))
         for section, done in by_section.items()
@@ -242,7 +242,7 @@ def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str
 
 
 def _members(done: Sequence[Done]) -> Table:
-    """What each member was given and what it took."""
+    """The size and steps of each run, and its evaluations and time."""
     rows = []
     for each in done:
         settings, summary = each.member.spec.settings, each.record.parts[0].summary
@@ -252,7 +252,7 @@ def _members(done: Sequence[Done]) -> Table:
 
 
 def _shared(study: Study) -> Table:
-    """The settings that are the same in all parts."""
+    """The settings that all runs share."""
     all_settings = [member.spec.settings.model_dump(mode="json", exclude_none=True) for member in study.members]
     same = {
         key: value for key, value in all_settings[0].items() if all(each.get(key) == value for each in all_settings)
@@ -261,12 +261,12 @@ def _shared(study: Study) -> Table:
 
 
 def _provenance(done: Sequence[Done]) -> Table | None:
-    """Versions, machine and hashes of the run that was made last; its settings are in its own page."""
+    """Versions, machine and hashes of the last run."""
     return about_run(done[-1].record)["provenance"] if done else None
 
 
 def _facts(study: Study, done: Sequence[Done]) -> list[tuple[str, str]]:
-    """What the study took, in numbers."""
+    """Runs, time, evaluations, memory and seed of the study."""
     summaries = [part.summary for each in done for part in each.record.parts if part.summary is not None]
     return [
         ("parts", f"{len(done)} of {len(study.members)}"),

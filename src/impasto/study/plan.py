@@ -15,25 +15,25 @@ Section = Literal["layers", "priors", "amalgamation", "style", "matrix", "final"
 
 
 class StudySettings(BaseModel):
-    """What a study can be told."""
+    """The settings of a study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     quick: bool = False
     "Previews of everything: smaller pictures, fewer steps, a smaller matrix."
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    "Number that settles the noise; the same seed gives the same pictures."
+    "Seed of the noise; the same seed gives the same pictures."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    "Precision of the convolutions; auto is bfloat16 where the hardware has it and layers beyond block 2 are read."
+    "Precision of the convolutions; auto is bfloat16 if the hardware has it and layers beyond block 2 are read."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    "Processor threads; by default as many as PyTorch takes."
+    "Processor threads; by default as many as PyTorch uses."
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How large the pictures of a study are and how many steps each takes: what a study costs."""
+    """The layers, sizes and steps of a study's runs, which determine its cost."""
 
     layers: tuple[str, ...]
     content_px: int
@@ -88,7 +88,7 @@ FULL = Extent(
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a study: the section it is for, its folder's name in the study's, what it does in words."""
+    """One run of a study: its section of the page, its folder's name, and what it does in words."""
 
     section: Section
     name: str
@@ -97,14 +97,14 @@ class Member:
 
     @property
     def layer(self) -> str:
-        """The layer it is about; of a style the deepest of its layers."""
+        """The layer that the run shows; for a style, the deepest of its layers."""
         settings = self.spec.settings.model_dump()
         return str(settings.get("layer") or settings.get("content_layers") or settings["layers"].split(",")[-1])
 
 
 @dataclass(frozen=True)
 class Study:
-    """Two pictures, the settings, and what is done with them."""
+    """Two pictures, the settings, and the extent of the runs."""
 
     content: Path
     style: Path
@@ -117,7 +117,7 @@ class Study:
         return (*_layers(self), *_priors(self), *_amalgamations(self), *_styles(self), *_matrix(self), _final(self))
 
     def command(self, folder: Path) -> str:
-        """What makes this study in that folder, for a shell; given again, it goes on."""
+        """The shell command that makes this study in that folder, or continues it."""
         words = ["impasto", "study"]
         words += [f"./{path}" if str(path).startswith("-") else str(path) for path in (self.content, self.style)]
         for name, value in self.settings.model_dump(exclude_defaults=True).items():
@@ -137,8 +137,8 @@ def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
 
 
 def statistics(layer: str) -> str:
-    """The rectified layer of a convolution, whose statistics stand for a style."""
-    from impasto.networks.catalogue import NORMALISED, outline  # PyTorch takes seconds
+    """The ReLU after a convolution: the layer whose statistics describe a style."""
+    from impasto.networks.catalogue import NORMALISED, outline  # importing PyTorch takes seconds
 
     return outline(NORMALISED).rectified(layer) or layer
 
@@ -152,7 +152,7 @@ def _layers(study: Study) -> list[Member]:
 
 
 def _priors(study: Study) -> list[Member]:
-    """From the same noise and with as many steps as without priors, so that the two compare."""
+    """The same noise and number of steps as without priors, so that the two can be compared."""
     size, steps = study.extent.content_px, study.extent.content_steps
     return [
         _member(study, "priors", "invert", f"invert-{layer}", layer, layer=layer, size=size, steps=steps, frames=0)
