@@ -195,7 +195,7 @@ def test_another_version(desk: Path) -> None:
     (desk / "spec.toml").write_text(f'{BY_HAND}\n[provenance]\nimpasto = "0.0.1"\n', "utf-8")
     ended = call("run", "spec.toml", "--quiet")
     assert ended.code == 0
-    assert ended.err.startswith("impasto: that run was by impasto 0.0.1, this is ")
+    assert ended.err.startswith("impasto: that run was made with impasto 0.0.1, this is ")
 
 
 @pytest.mark.slow

@@ -156,5 +156,5 @@ def test_folders_that_are_taken(desk: Path) -> None:
     assert call(*words[:-1], "two", "--force").code == 0
     assert read_json(desk / "two" / "seed=1" / "summary.json")["steps"] == 5
     assert call("sweep", "spec.toml", "--vary", "seed=1", "--vary", "seed=2").err == (
-        "impasto: seed varies twice; give all its values at once\n"
+        "impasto: seed is varied twice; give all its values in one --vary\n"
     )

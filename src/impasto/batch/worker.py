@@ -65,7 +65,7 @@ def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
             if state == "other":
                 return Failure(
                     "OutputError",
-                    f"{folder} holds something other than this run; remove it, or make all runs again with --force",
+                    f"{folder} holds another run; remove it, or make all runs again with --force",
                 )
             if state != "done":  # another process may have finished the run during the wait
                 make_run(

@@ -1,4 +1,4 @@
-"""`impasto batch`: the command's words; `impasto.batch` does the rest."""
+"""`impasto batch`: options and help of the command; `impasto.batch` does the work."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,40 +43,40 @@ def batch(
     json: Annotated[bool, Parameter(negative="")] = False,
     **settings: str,
 ) -> None:
-    """Do a recipe for every picture in CONTENTS with every picture in STYLES, or for every row of a list.
+    """Run a recipe for every picture in CONTENTS with every picture in STYLES, or for every row of a list.
 
     impasto batch photos/ --styles paintings/ --size 384 --jobs 2 -o painted
 
-    The same command given again goes on where it stopped, however that was; finished runs are not made again.
+    The same command continues a batch that was stopped or killed; finished runs are not repeated.
 
     Parameters
     ----------
     contents
-        Folder of pictures (with those below it), a picture, or a list: CSV or TOML, see docs/batch.md.
+        Folder of pictures (with its subfolders), a picture, or a list: CSV or TOML, see docs/batch.md.
     styles
-        Folder of style pictures, or one; for recipes of two pictures.
+        Folder of style pictures, or one picture; for recipes that take two pictures.
     recipe
         transfer, amalgamate, texture, invert or reconstruct; by default the spec's, or transfer.
     preset
-        Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md.
+        Named settings: default, fast, best, accurate, or those of a paper; see docs/presets.md.
     spec
         Recipe and settings from a spec in TOML, a result of impasto (PNG), or the folder of a run.
     out
         Folder for the runs, by default runs/batch-RECIPE-CONTENTS.
     jobs
-        Runs at once, each in a process with its share of the threads; by default 1, on a cluster as many as it takes.
+        Runs at once, each in a process, which divide the threads; by default 1, on a cluster as many as it can run.
     cluster
-        Make the runs on a Ray cluster: auto for the one of this machine, or an address (needs the extra ray).
+        Make the runs on a Ray cluster: auto for this machine's, or an address (needs the extra ray).
     checkpoint
-        Seconds between a run's checkpoints; 0 for one only where it is stopped.
+        Seconds between a run's checkpoints; 0 writes one only when the run is stopped.
     force
-        Make all of it anew, in place of whatever batch the folder holds.
+        Make all runs again, and replace the batch that the folder holds.
     quiet
-        Say nothing but errors and the page's name.
+        Print only errors and the page's name.
     json
         Print a line of JSON for each run that ends, and one with the page at the end.
     settings
-        Any option of the recipe, with its value (see its own --help): --style-weight 2; --cumulative true.
+        Any option of the recipe, with its value (see the recipe's --help): --style-weight 2; --cumulative true.
 
     """
     from impasto.cli.batches import batch_view
@@ -84,14 +84,14 @@ def batch(
     listener = choose_listener(json, quiet, batch_view())
     with stoppable(listener) as stop:
         task, values, name = _chosen(recipe, preset, spec, settings)
-        pairs = find_entries(contents, styles, task)
+        entries = find_entries(contents, styles, task)
         folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
-        if cluster is not None:  # nodes have working directories of their own
-            folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
+        if cluster is not None:  # nodes have other working directories
+            folder, entries = folder.absolute(), [entry.absolute() for entry in entries]
         from impasto.batch.run import make_jobs, open_batch, run_batch
 
         _name_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
-        planned = make_jobs(pairs, task, values, name)
+        planned = make_jobs(entries, task, values, name)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
             page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)
@@ -110,13 +110,13 @@ def _name_left_out(folders: Sequence[Path], listener: Listener) -> None:
 def _chosen(
     recipe: str | None, preset: str, spec: Path | None, options: dict[str, str]
 ) -> tuple[str, dict[str, Any], str]:
-    """The task, the settings that are not left to its defaults, and the preset's name."""
+    """The task, the settings that were given explicitly, and the preset's name."""
     values: dict[str, Any] = {}
     task, name = recipe or RECIPE, preset
     if spec is not None:
         given = locate_spec(read_spec(spec), other_pictures=True)
         if recipe not in (None, given.task):
-            raise SpecError(f"{spec} is of {given.task}, not of {recipe}; leave --recipe out")
+            raise SpecError(f"{spec} is a spec for {given.task}, not for {recipe}; leave --recipe out")
         task, values = given.task, explicit_settings(given.settings)
         name = given.preset if preset == DEFAULT else preset
     values |= explicit_settings(settings_of(task, preset))

@@ -1,4 +1,4 @@
-"""The commands that begin with what a run has left, and what all tasks' commands end in. PyTorch is imported late."""
+"""The commands that take a spec or a folder, and `start`, which runs any task. PyTorch is imported late."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from impasto.tasks.table import TASKS, make_settings
 
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
-    """Run a task, or only write its spec: a preset wins over a given spec, and what is asked for over both."""
+    """Run a task, or only write its spec: a preset overrides a given spec, and options override both."""
     values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
     values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
@@ -56,20 +56,20 @@ def resume(
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Go on with a run that was interrupted or killed; on the same machine it ends as if nothing had been.
+    """Continue a run that was interrupted or killed; on the same machine the result is the same, bit for bit.
 
     Parameters
     ----------
     run
-        Folder of the run. One that is done is left as it is.
+        Folder of the run. A finished run is left as it is.
     mp4
         Write the animation as MP4 too (needs the extra video).
     checkpoint
-        Seconds between checkpoints; 0 for one only where the run is interrupted.
+        Seconds between checkpoints; 0 writes one only when the run is interrupted.
     cluster
-        Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray).
+        Compute large pictures on a Ray cluster: auto for this machine's, or an address (needs the extra ray).
     quiet
-        Say nothing but errors and the folder's name.
+        Print only errors and the folder's name.
     json
         Print a line of JSON for each step, and one with the results at the end.
 
@@ -93,7 +93,7 @@ def sweep(
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Do SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
+    """Run SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
 
     impasto sweep spec.toml --vary style_weight=1,3,10 --vary content_layers=relu3_1,relu4_1
 
@@ -102,13 +102,13 @@ def sweep(
     spec
         A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
     vary
-        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that have commas in them.
+        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that contain commas.
     out
-        Folder for the runs; where it holds the same sweep, finished runs are not done again. By default under runs/.
+        Folder for the runs, by default under runs/; if it holds the same sweep, finished runs are not repeated.
     force
-        Make all of it anew, in place of whatever sweep the folder holds.
+        Make all runs again, and replace the sweep that the folder holds.
     quiet
-        Say nothing but errors and the folder's name.
+        Print only errors and the folder's name.
     json
         Print lines of JSON for each run, and one with the results at the end.
 
@@ -120,7 +120,7 @@ def sweep(
     for text in vary:
         name, values = parse_variation(text, found.spec.task)
         if name in variations:
-            raise SpecError(f"{name} varies twice; give all its values at once")
+            raise SpecError(f"{name} is varied twice; give all its values in one --vary")
         variations[name] = values
     listener = choose_listener(json, quiet, series_view())
     with stoppable(listener) as stop:
@@ -137,7 +137,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
     file
         A result of impasto (PNG), the folder of a run, or a spec in TOML.
     toml
-        Print them as TOML, a spec for `impasto run`.
+        Print the settings as TOML, a spec for `impasto run`.
 
     """
     from rich.console import Console
