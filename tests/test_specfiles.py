@@ -81,7 +81,7 @@ def test_what_is_said_after_the_spec_wins(desk: Path) -> None:
     [
         (("spec.toml", "--sede", 3), "--sede"),
         (("spec.toml", "--style-weight", 3), "--style-weight"),
-        (("spec.toml", "photo.png", "painting.png"), "this command takes fewer pictures"),
+        (("spec.toml", "photo.png", "painting.png"), "this command takes fewer arguments"),
         (("spec.toml", "--steps", 0), "steps is "),
         (("nowhere.toml",), "impasto: there is no file nowhere.toml\n"),
         ((".",), "impasto: . is not the folder of a run\n"),

@@ -374,4 +374,4 @@ def test_mean_activations_are_measured(studied: Path) -> None:
 def test_help_speaks_of_it() -> None:
     assert "study" in list(app)
     text = call("study", "--help").out
-    assert "goes on where it stopped" in " ".join(text.split())
+    assert "The same command continues a study" in " ".join(text.split())

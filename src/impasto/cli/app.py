@@ -111,7 +111,7 @@ def run(
     /,
     *changes: Annotated[str, Parameter(allow_leading_hyphen=True)],
 ) -> None:
-    """Do the run that SPEC describes, with CHANGES: other pictures, or any options of its task.
+    """Run SPEC, with CHANGES: other pictures, or any options of its task.
 
     impasto run result.png photo.jpg --seed 3
 

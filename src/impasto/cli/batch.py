@@ -58,13 +58,13 @@ def batch(
     recipe
         transfer, amalgamate, texture, invert or reconstruct; by default the spec's, or transfer.
     preset
-        Named settings: default, fast, best, accurate, or those of a paper; see docs/presets.md.
+        Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md.
     spec
         Recipe and settings from a spec in TOML, a result of impasto (PNG), or the folder of a run.
     out
         Folder for the runs, by default runs/batch-RECIPE-CONTENTS.
     jobs
-        Runs at once, each in a process, which divide the threads; by default 1, on a cluster as many as it can run.
+        Runs at once, each in a process with part of the threads; by default 1, on a cluster as many as it can run.
     cluster
         Make the runs on a Ray cluster: auto for this machine's, or an address (needs the extra ray).
     checkpoint

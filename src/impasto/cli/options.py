@@ -35,7 +35,7 @@ class Output:
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
     "Print only errors and the folder's name."
     preset: str = "default"
-    "Named settings: default, fast, best, accurate, or those of a paper; see docs/presets.md. Other options win."
+    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options override it."
     json: Annotated[bool, Parameter(negative="")] = False
     "Print a line of JSON for each step, and one with the results at the end."
     mp4: Annotated[bool, Parameter(negative="")] = False

@@ -56,7 +56,7 @@ def resume(
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Continue a run that was interrupted or killed; on the same machine the result is the same, bit for bit.
+    """Continue a run that was interrupted or killed; the result is the same, bit for bit, on the same machine.
 
     Parameters
     ----------
