@@ -1,4 +1,4 @@
-"""Worker processes that fail, each in its own way; nothing slow is imported, so they begin quickly."""
+"""Worker processes that fail, each in its own way; they import nothing slow, so that they start quickly."""
 
 import os
 import signal

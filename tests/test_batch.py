@@ -1,4 +1,4 @@
-"""Batches: what they consist of, finished runs left alone, and nothing lost however a process ends."""
+"""Batches: their entries, finished runs that are kept, and nothing lost however a process ends."""
 
 import json
 import os

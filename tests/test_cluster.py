@@ -1,4 +1,4 @@
-"""Batches on a Ray cluster of several nodes, all on this machine: a lost node costs nothing."""
+"""Batches on a Ray cluster of several nodes on this machine: a lost node loses no results."""
 
 import os
 import signal

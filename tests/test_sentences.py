@@ -1,4 +1,4 @@
-"""Mistakes of the user's: each is answered with one sentence and the right exit code, and nothing is written."""
+"""A user's mistakes: each gets one sentence and the right exit code, and nothing is written."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""A study: its plan, its folder, how it goes on after an interruption, and what its page says."""
+"""Studies: the plan, the folder, continuing after an interruption, and the page."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Sweeps: every combination once, finished runs left alone, and what is wrong said before anything is written."""
+"""Sweeps: every combination once, finished runs kept, and mistakes reported before anything is written."""
 
 import os
 import signal

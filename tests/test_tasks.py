@@ -1,4 +1,4 @@
-"""The table of tasks: each row is complete, and one more row is one more task for everything that reads the table."""
+"""The table of tasks: each row is complete, and a new row is a new task for all readers of the table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

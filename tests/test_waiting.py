@@ -1,4 +1,4 @@
-"""PyTorch's threads wait briefly in impasto's programs, and as their host likes everywhere else."""
+"""PyTorch's threads wait briefly in impasto's programs, and as the host chooses everywhere else."""
 
 import os
 import subprocess
