@@ -14,9 +14,7 @@ from impasto.folders.records import last_line
 from impasto.pages.rendering import render, save_page
 
 INDEX = "index.html"
-PAUSE_RATIO = (
-    20  # a page that took so long is made again after this many times that, so that thousands of runs cost little
-)
+PAUSE_RATIO = 20  # the page is written again after 20 times the seconds of the last writing: 5 % of the time at most
 
 
 @dataclass(frozen=True)

@@ -114,19 +114,12 @@ def _toml_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     values = {key.replace("-", "_"): value for key, value in row.items()}
-    wanted, most = [role.name for role in TASKS[task].roles], TASKS[task].most
-    known = [*wanted, "name", *TASKS[task].settings.model_fields]
+    roles, most = [role.name for role in TASKS[task].roles], TASKS[task].most
+    known = [*roles, "name", *TASKS[task].settings.model_fields]
     for key in values:
         if key not in known:
             raise SpecError(f"{where}: there is no column {key!r}; {nearest(key, known)}")
-    pictures: list[Path] = []
-    for key in wanted:
-        given = values.pop(key, None)
-        words = given.split(";") if isinstance(given, str) and key == "style" else given
-        paths = [words] if isinstance(words, str) else words
-        if not isinstance(paths, list) or not all(isinstance(path, str) and path.strip() for path in paths):
-            raise SpecError(f"{where} has no {key}; name a picture file")
-        pictures += [folder / path.strip() for path in paths]
+    pictures = [folder / path for role in roles for path in _paths(where, role, values.pop(role, None))]
     if len(pictures) > most:
         raise SpecError(f"{where}: {task} takes {most} pictures at most, not {len(pictures)}")
     for key in ("weights", "means", "init"):
@@ -136,6 +129,15 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
         raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits and , = + _ (. and - inside)")
     return Entry(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
+
+
+def _paths(where: str, role: str, given: Any) -> list[str]:
+    """The paths in the column of a role. Raises SpecError if there are none."""
+    separated = given.split(";") if isinstance(given, str) and role == "style" else given
+    paths = [separated] if isinstance(separated, str) else separated
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path.strip() for path in paths):
+        raise SpecError(f"{where} has no {role}; name a picture file")
+    return [path.strip() for path in paths]
 
 
 def _labelled(given: Path) -> dict[Path, str]:

@@ -7,8 +7,8 @@ Ray's own retries are off, since they would not use less memory after memory ran
 import platform
 import signal
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -57,20 +57,15 @@ def _work(
 ) -> Iterator[Ended | Again | None]:
     task = ray.remote(_attempt_there).options(**_resources(ray, jobs, workplace), max_retries=0)
     waiting, handed, mark = deque(Try(job, workplace) for job in jobs), dict[Any, Try](), marker.read_bytes()
-    lost = dict[str, int]()  # how many nodes each run has lost
-    asked_at = None
+    lost = Counter[str]()  # how many nodes each run has lost
+    cancel = _Cancelling(ray)
     while waiting or handed:
         while waiting and not stop.is_set() and len(handed) < _most(ray, workplace, jobs_at_once):
             this = waiting.popleft()
             handed[task.remote(this.job.spec, this.job.name, this.workplace, mark, marker.name)] = this
         if stop.is_set():
             waiting.clear()
-            late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
-            if asked_at is None or late:
-                asked_at = time.monotonic()
-                for reference in handed:
-                    with suppress(Exception):  # the task may have just ended
-                        ray.cancel(reference, force=late)
+            cancel(handed)
         done, _ = ray.wait(list(handed), num_returns=1, timeout=LOOK_SECONDS) if handed else ((), ())
         if not done:
             yield None
@@ -78,14 +73,33 @@ def _work(
             this, error = handed.pop(reference), _error(ray, reference)
             if stop.is_set() and isinstance(error, (KilledError, _LostError, _UnfitError)):
                 error = InterruptedRunError("stopped")
-            if isinstance(error, _LostError) and lost.get(this.job.name, 0) < RETRIES:
-                lost[this.job.name] = lost.get(this.job.name, 0) + 1
+            if isinstance(error, _LostError) and lost[this.job.name] < RETRIES:
+                lost[this.job.name] += 1
                 waiting.appendleft(this)
             elif not stop.is_set() and (further := this.next(error, beside_others=True)):
                 waiting.append(further)
                 yield further.again(error, "")
             else:
                 yield this.ended(error)
+
+
+class _Cancelling:
+    """Asks tasks to stop, and kills those that have not stopped after PATIENCE_SECONDS."""
+
+    def __init__(self, ray: ModuleType) -> None:
+        self._ray = ray
+        self._asked_at: float | None = None
+
+    def __call__(self, references: Iterable[Any]) -> None:
+        """Cancel the tasks, unless they were asked a short time ago."""
+        now = time.monotonic()
+        late = self._asked_at is not None and now - self._asked_at > PATIENCE_SECONDS
+        if self._asked_at is not None and not late:
+            return
+        self._asked_at = now
+        for reference in references:
+            with suppress(Exception):  # the task may have just ended
+                self._ray.cancel(reference, force=late)
 
 
 class _LostError(ImpastoError):

@@ -132,13 +132,7 @@ def run_batch(
     Raises at the end: InterruptedRunError if the batch was stopped, OutputError if the folder can no longer be
     written, ImpastoError if some runs failed. The same call continues the batch after each of these.
     """
-    index = Index(
-        out, f"{jobs[0].spec.task}, {len(jobs)} {'run' if len(jobs) == 1 else 'runs'}", [job.name for job in jobs]
-    )
-    to_do = {job.name for job in left}
-    for job in jobs:
-        if job.name not in to_do:
-            index.done(job)
+    index = _open_index(jobs, left, out)
     listener(BatchBegun(out, len(jobs), len(jobs) - len(left)))
     halt = _Halt(stop)
     try:
@@ -161,6 +155,17 @@ def run_batch(
         raise ImpastoError(f"{words} failed; the same command tries again, and {out / INDEX} shows the others")
     listener(SeriesDone(out, out / INDEX))
     return out / INDEX
+
+
+def _open_index(jobs: Sequence[Job], left: Sequence[Job], out: Path) -> Index:
+    """The index of all jobs, with those that are done already."""
+    title = f"{jobs[0].spec.task}, {len(jobs)} {'run' if len(jobs) == 1 else 'runs'}"
+    index = Index(out, title, [job.name for job in jobs])
+    names_left = {job.name for job in left}
+    for job in jobs:
+        if job.name not in names_left:
+            index.done(job)
+    return index
 
 
 def _follow(

@@ -17,7 +17,7 @@ from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make_run
+from impasto.series.members import Hashes, check_all, finished, make_run
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
@@ -104,36 +104,44 @@ def run_sweep(
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
     check_all([cell.spec for cell in left], pictures)
     take_folder(folder, SWEEP_FILE, about, fresh=fresh)
-    failures: list[ImpastoError] = []
     with giving_way(folder):
-        for number, cell in enumerate(cells, start=1):
-            if cell not in left:
-                continue
-            try:
-                go_on_unless(stop)
-                listener(MemberBegun(number, len(cells), cell.name, cell.words))
-                make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
-            except DivergedError as error:
-                failures.append(error)
-            except (ImpastoError, KeyboardInterrupt) as error:
-                words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
-                kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
-                raise kind(f"{words}; the same command continues in {folder}") from None
+        diverged = _make_left(cells, left, folder, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
-        _show_together(done, variations, folder)
-    if failures:
-        raise failures[0]
+        _save_overview(done, variations, folder)
+    if diverged:
+        raise diverged[0]
     listener(SeriesDone(folder, folder / COMPARISON, folder / GRID))
     return folder
 
 
-def _show_together(cells: Sequence[Cell], variations: Variations, folder: Path) -> None:
+def _make_left(
+    cells: Sequence[Cell], left: Sequence[Cell], folder: Path, hashes: Hashes, stop: Stop, listener: Listener
+) -> list[DivergedError]:
+    """Make the runs that are left, and return the errors of those that diverge. Raises any other ImpastoError."""
+    diverged: list[DivergedError] = []
+    for number, cell in enumerate(cells, start=1):
+        if cell not in left:
+            continue
+        try:
+            go_on_unless(stop)
+            listener(MemberBegun(number, len(cells), cell.name, cell.words))
+            make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
+        except DivergedError as error:
+            diverged.append(error)
+        except (ImpastoError, KeyboardInterrupt) as error:
+            words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
+            kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
+            raise kind(f"{words}; the same command continues in {folder}") from None
+    return diverged
+
+
+def _save_overview(cells: Sequence[Cell], variations: Variations, folder: Path) -> None:
     """Write the grid, whose columns are the values of the last setting, and the page that compares the runs."""
-    shown = [(cell.words.replace(", ", "\n"), to_pillow(load_image(folder / cell.name / RESULT))) for cell in cells]
+    pictures = [(cell.words.replace(", ", "\n"), to_pillow(load_image(folder / cell.name / RESULT))) for cell in cells]
     columns = len(list(variations.values())[-1])
     sheet = contact_sheet(
-        shown, columns=min(columns, len(shown)), title=f"{cells[0].spec.task}: {', '.join(variations)}"
+        pictures, columns=min(columns, len(pictures)), title=f"{cells[0].spec.task}: {', '.join(variations)}"
     )
     save_image(from_pillow(sheet), folder / GRID)
     if len(cells) > 1:

@@ -172,10 +172,10 @@ def _priors(study: Study, records: Mapping[str, RunRecord], inputs: Inputs) -> l
     for member in study.members:
         if member.section != "priors" or member.name not in records or member.layer not in without:
             continue
-        shown = input_figures(records[member.name].pictures, inputs, MEDIUM_PX)
+        figures = input_figures(records[member.name].pictures, inputs, MEDIUM_PX)
         for words, record in (("without priors", without[member.layer]), ("with priors", records[member.name])):
-            shown += _results(record, words, f"{member.layer} {words}")
-        rows.append(Row(member.layer, "", tuple(shown)))
+            figures += _results(record, words, f"{member.layer} {words}")
+        rows.append(Row(member.layer, "", tuple(figures)))
     return rows
 
 
@@ -183,10 +183,10 @@ def _styles(done: Sequence[Done], inputs: Inputs) -> list[Figure]:
     """The painting, and the textures of its layers."""
     if not done:
         return []
-    shown = input_figures(done[0].record.pictures, inputs, MEDIUM_PX)
+    figures = input_figures(done[0].record.pictures, inputs, MEDIUM_PX)
     for each in done:
-        shown += _results(each.record, f"up to {each.member.layer}", f"texture up to {each.member.layer}")
-    return shown
+        figures += _results(each.record, f"up to {each.member.layer}", f"texture up to {each.member.layer}")
+    return figures
 
 
 def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
@@ -195,8 +195,8 @@ def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
     for member in study.members:
         if member.section == "matrix":
             weight = member.spec.settings.model_dump()["style_weight"]
-            made = _results(records[member.name], "", member.words) if member.name in records else []
-            cells[member.layer, weight] = made[0] if made else None
+            found = _results(records[member.name], "", member.words) if member.name in records else []
+            cells[member.layer, weight] = found[0] if found else None
     layers, weights = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(weight for _, weight in cells)
     return {
         "weights": [number(weight) for weight in weights],
@@ -206,8 +206,8 @@ def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
 
 
 def _results(record: RunRecord, caption: str, alt: str) -> list[Figure]:
-    made = result_figure(record.parts[0], MEDIUM_PX, caption, _nearness(record), alt)
-    return [made] if made is not None else []
+    figure = result_figure(record.parts[0], MEDIUM_PX, caption, _nearness(record), alt)
+    return [figure] if figure is not None else []
 
 
 def _nearness(record: RunRecord) -> str:
