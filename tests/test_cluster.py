@@ -17,7 +17,7 @@ import pytest
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch.processes import Ended, Job
-from impasto.batch.ray import _attempt_there, _work
+from impasto.batch.ray import PATIENCE_SECONDS, _attempt_there, _Cancelling, _work
 from impasto.batch.worker import Workplace
 from impasto.cluster.connection import connected
 from impasto.errors import InterruptedRunError
@@ -200,3 +200,15 @@ def test_a_stop_before_a_task_begins_is_no_fault_of_its_node(tmp_path: Path) -> 
     (last,) = [each for each in ended if each is not None]
     assert isinstance(last, Ended)
     assert isinstance(last.error, InterruptedRunError)
+
+
+def test_tasks_that_do_not_stop_in_time_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+    now = [0.0]
+    monkeypatch.setattr("impasto.batch.ray.time.monotonic", lambda: now[0])
+    ray = ModuleType("ray")
+    vars(ray).update(cancel=lambda reference, *, force: asked.append((reference, force)))
+    cancel = _Cancelling(ray)
+    for now[0] in (0.0, 1.0, PATIENCE_SECONDS, PATIENCE_SECONDS + 1):
+        cancel(["a", "b"])
+    assert asked == [("a", False), ("b", False), ("a", True), ("b", True)]
