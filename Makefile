@@ -1,10 +1,10 @@
-# make demo: set up and paint three pictures.  make test: set up and check everything.  make help: all targets.
+# make demo: install and paint three pictures.  make test: install and check everything.  make help: all targets.
 PYTHON ?= python3
 VENV ?= .venv
 CHROMIUM ?= chromium
 BIN := $(VENV)/bin
 
-# PyTorch's threads wait briefly (src/impasto/waiting.py), unless you have decided otherwise.
+# PyTorch's threads wait briefly (src/impasto/waiting.py), unless you have set these variables.
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 1000
 ifndef KMP_LIBRARY
@@ -21,38 +21,38 @@ demo: $(SET_UP) ## a style transfer, an inversion and an amalgamation of the exa
 
 test: browser lint types tests ## all checks
 
-lint: $(SET_UP) ## style of the code
+lint: $(SET_UP) ## check the style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(SET_UP) ## types of the package, strictly
+types: $(SET_UP) ## check the types of the package, strictly
 	$(BIN)/mypy
 
 tests: browser $(SET_UP) ## the test suite, with coverage
 	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2 --dist loadfile --cov=impasto --cov-report=term:skip-covered
 
-quick: $(SET_UP) ## the tests that take no second each: something of every part in under a minute, without a browser
+quick: $(SET_UP) ## the tests that take less than a second each: some of every folder in under a minute, without a browser
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 browser:
-	@command -v $(CHROMIUM) >/dev/null || { echo "make test looks at pages in a browser: install Chromium (Debian: apt install chromium) or name one, make $(MAKECMDGOALS) CHROMIUM=/path/to/it"; exit 1; }
+	@command -v $(CHROMIUM) >/dev/null || { echo "make test opens pages in a browser: install Chromium (Debian: apt install chromium) or give its path, make $(MAKECMDGOALS) CHROMIUM=/path/to/chromium"; exit 1; }
 
-golden: $(SET_UP) ## compare what every task gives, to the last bit, with tests/golden.json; WRITE=--write puts it there
+golden: $(SET_UP) ## compare the results of every task, bit for bit, with tests/golden.json; WRITE=--write replaces them
 	$(BIN)/python tests/golden.py $(WRITE)
 
-format: $(SET_UP) ## put the code in order
+format: $(SET_UP) ## fix the style of the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(SET_UP) ## measure (hours on two cores), and write docs/benchmarks.md
 	for each in step_cost memory tiles same_loss inversion style_quality batch busy cluster_tiles make_page; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
-docs: $(SET_UP) ## docs/architecture.md, cli.md and presets.md from the code itself
+docs: $(SET_UP) ## write docs/architecture.md, cli.md and presets.md from the code
 	$(BIN)/python docs/make_architecture_page.py
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python docs/make_presets_page.py
 
-clean: ## remove what the targets made
+clean: ## remove all that the targets made
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* dist
 
 help: ## this list

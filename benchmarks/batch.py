@@ -19,7 +19,7 @@ STORE_BYTES = 80 * 2**20
 
 
 def seconds(desk: Path, out: str, *words: str, contents: str = "contents") -> tuple[float, float]:
-    """By the clock, and of processors by the command and its workers; nodes of a cluster are not its workers."""
+    """Wall seconds, and processor seconds of the command and its workers, without the nodes of a cluster."""
     command = [sys.executable, "-m", "impasto", "batch", contents, "--styles", "styles", "-q", "-o", out, *words]
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=desk, check=True, capture_output=True)

@@ -1,6 +1,6 @@
-"""A transfer on a quiet and on a busy machine, with the bound on waiting (impasto.waiting) and without, in turns.
+"""A transfer on a quiet and on a busy machine, with the limit on waiting (impasto.waiting) and without it, in turns.
 
-Busy means that as many programs as there are cores compute all the while.
+Busy means that as many other programs as cores compute all the time.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BUSY_AT_MOST = 2.3  # bounded, busy / quiet
 
 
 def seconds(desk: Path, size_px: int, steps: int, *, bounded: bool) -> float:
-    """Of the whole command, by the clock."""
+    """Wall seconds of the whole command."""
     pictures = [str(EXAMPLES / f"{name}.webp") for name in ("schwerin-palace", "church-at-auvers")]
     command = [sys.executable, "-m", "impasto", "transfer", *pictures, "--size", str(size_px), "--steps", str(steps),
                "--threads", str(THREADS), "--quiet", "--force", "--out", str(desk / "run")]  # fmt: skip
@@ -40,7 +40,7 @@ def seconds(desk: Path, size_px: int, steps: int, *, bounded: bool) -> float:
 
 @contextmanager
 def others(programs: int) -> Iterator[None]:
-    """So many programs that only compute."""
+    """The given number of programs that only compute."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(programs)]
     try:
         yield

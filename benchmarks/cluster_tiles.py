@@ -1,7 +1,7 @@
-"""One picture's evaluations on the workers of a Ray cluster, against the same tiles in this process.
+"""Evaluations of one picture on the workers of a Ray cluster, against the same tiles in this process.
 
-Without an address the nodes are processes of this machine, of one core each: what is measured then is what the workers
-cost besides computing, and the bytes. With --cluster ADDRESS it is a real cluster's speed.
+Without an address the nodes are processes of this machine, of one core each: the figures show the overhead of the
+workers and the bytes sent. With --cluster ADDRESS they show the speed of a real cluster.
 """
 
 import argparse
@@ -32,7 +32,7 @@ STORE_BYTES = 512 * 2**20
 
 @contextmanager
 def nodes(count: int) -> Iterator[str]:
-    """A cluster on this machine: a head that does no work, and so many nodes of one core."""
+    """A cluster on this machine: a head that does no work, and nodes of one core each."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
@@ -102,8 +102,8 @@ def main(asked: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 2048])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="at most so many, one row for each")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of workers, a row for each")
     parser.add_argument("--evaluations", type=int, default=3)
-    parser.add_argument("--cluster", help="address of a cluster, in place of nodes on this machine")
+    parser.add_argument("--cluster", help="address of a cluster to use in place of nodes on this machine")
     torch.set_num_threads(1)
     main(parser.parse_args())

@@ -1,4 +1,4 @@
-"""What the benchmarks share: where pictures are, what machine this is, and how results are kept."""
+"""Shared by the benchmarks: the pictures' folder, a description of the machine, and how results are kept."""
 
 import json
 import os
@@ -17,7 +17,7 @@ THREADS = min(2, os.cpu_count() or 1)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The machine and the versions on which figures depend."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -42,6 +42,6 @@ def keep(name: str, about: str, rows: list[dict[str, Any]], **more: Any) -> None
 
 
 def kept(name: str) -> dict[str, Any]:
-    """What `keep` wrote last, with no rows where it never did."""
+    """What `keep` wrote last, or no rows if it never did."""
     path = RESULTS / f"{name}.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {"rows": []}

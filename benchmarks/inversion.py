@@ -1,12 +1,12 @@
-"""Inversion panel: eight photographs, five layers, 350 evaluations, impasto against the field's recipes.
+"""Inversion panel: eight photographs, five layers, 350 evaluations, impasto against published recipes.
 
 Each photograph is squashed to 224 × 224. e = ‖Φ(x) − Φ₀‖ / ‖Φ₀‖ of the saved 8-bit picture in float32, on the
 normalised network, before and after the layer's ReLU; PSNR of the same picture. Every recipe sees the same network,
-in float32 for conv1_1 and conv2_1, else in bfloat16 where it is native. impasto's rows are `--preset accurate`, which
-asks for float32 at all layers, and the default of `reconstruct`.
+in float32 for conv1_1 and conv2_1, else in bfloat16 if the hardware has it. impasto's rows are `--preset accurate`,
+which asks for float32 at all layers, and the default of `reconstruct`.
 
-What is already in the results is kept, recipe by recipe, so that the panel can be measured in several sittings. With
-`--seconds` only the seconds are measured again, on the first photograph, nothing else running.
+Recipes that are already in the results are kept, so that the panel can be measured in several sittings. With
+`--seconds` only the seconds are measured again, on the first photograph, with nothing else running.
 """
 
 import argparse
@@ -96,7 +96,9 @@ def main(pictures: list[Path], evaluations: int, names: list[str], layers: list[
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=EXAMPLES, help="photographs; eight are taken, evenly by name")
+    parser.add_argument(
+        "--folder", type=Path, default=EXAMPLES, help="folder of photographs, of which eight are taken, evenly by name"
+    )
     parser.add_argument("--evaluations", type=int, default=350)
     parser.add_argument("--recipes", nargs="+", default=["impasto accurate", "impasto default", *RECIPES])
     parser.add_argument("--layers", nargs="+", default=LAYERS, choices=LAYERS)

@@ -1,7 +1,7 @@
-"""The field's recipes of inversion, each written from its published constants, to compare with.
+"""Published recipes of inversion, each written from its published constants, for comparison.
 
-All minimise the distance of one layer's activations to a target, from noise, for so many evaluations, on one network.
-Pixels are in [0, 1] here; grey levels of the papers (0 … 255) are written as 255 times that.
+All minimise the distance of one layer's activations to a target, from noise, for a number of evaluations, on one
+network. Pixels are in [0, 1] here; a grey level of the papers (0 … 255) is 255 times a pixel.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def _adam(rate: float) -> Recipe:
 
 
 def lbfgs(loss: Loss, size: tuple[int, int], evaluations: int, stride: int) -> Tensor:
-    """PyTorch's, strong Wolfe, history 50, unbounded; the result is clipped when it is saved."""
+    """PyTorch's L-BFGS, strong Wolfe, history 50, unbounded; the result is clipped when it is saved."""
     image = _noise(size, 0.1).requires_grad_()
     optimiser = torch.optim.LBFGS(
         [image],

@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md from benchmarks/results/*.json: `make bench` runs the programs and then this."""
+"""Write docs/benchmarks.md from benchmarks/results/*.json: the last step of `make bench`."""
 
 import json
 from typing import Any
@@ -8,17 +8,16 @@ from common import RESULTS, ROOT
 PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
-Made by `make bench` from what its programs in `benchmarks/` measured. Times drift on shared machines, so every
-comparison is of programs that took turns in one run, and what counts are ratios. The reference is
-`benchmarks/reference.py`: the standard Gram objective with PyTorch's L-BFGS and strong Wolfe line search, in float32,
-as the field writes it.
+Made by `make bench` from the measurements of the programs in `benchmarks/`. Times drift on shared machines: programs
+are compared in turns within one run, and only ratios count. The reference is `benchmarks/reference.py`, the usual
+implementation: the standard Gram objective with PyTorch's L-BFGS and strong Wolfe line search, in float32.
 """
 TITLES = {
     "same_loss": (
         "Seconds to the reference's loss",
-        "On exactly the reference's objective. The loss is the reference's own function, in float32, of the picture as "
-        "it is saved: clipped, 8 bits. The goal is the lowest such loss that the reference has reached after so many "
-        "evaluations.",
+        "On exactly the reference's objective. The loss is the reference's own function, in float32, of the saved "
+        "picture: clipped, 8 bits. The target is the lowest such loss that the reference reaches within the "
+        "evaluations of the row.",
     ),
     "step_cost": (
         "Cost of an evaluation",
@@ -29,41 +28,41 @@ TITLES = {
     "batch": (
         "Batches",
         "The whole command, from its start to its page, with pictures, pages and animations of every run; the nodes of "
-        "the cluster are processes of the same machine. A run of one step says what a run costs besides its steps.",
+        "the cluster are processes of the same machine. A run of one step shows the cost of a run besides its steps.",
     ),
     "busy": (
         "A busy machine",
         "The whole command on a quiet machine and beside as many busy programs as there are cores, in turns, with the "
-        "bound on how long PyTorch's threads spin while they wait, and with the runtimes' own values (unbounded). "
-        "To be held: quiet, bounded at most 1.03 of unbounded; bounded, busy at most 2.3 times quiet.",
+        "limit on how long PyTorch's threads spin while they wait (bounded), and with the runtimes' own values "
+        "(unbounded). Requirements: quiet, bounded at most 1.03 of unbounded; bounded, busy at most 2.3 times quiet.",
     ),
     "tiles_cost": (
         "Cost of tiles",
-        "Evaluations of the default style transfer's objective, in tiles against the whole picture. A second pass "
-        "forward and the margins are what tiles cost.",
+        "Evaluations of the default style transfer's objective, in tiles against the whole picture. Tiles cost a "
+        "second forward pass and their margins.",
     ),
     "tiles_memory": (
         "Memory of tiles",
-        "Peak of the whole process over three evaluations of the default style transfer at one size: `whole` without "
-        "any bound, else with that `--memory`; `history` is how many steps L-BFGS remembers.",
+        "Peak of the whole process over three evaluations of the default style transfer at one size: `whole` is "
+        "without a limit, other rows with that `--memory`; `history` is the number of steps that L-BFGS remembers.",
     ),
     "cluster_tiles": (
         "One picture on a cluster",
-        "Evaluations of the default style transfer's objective in the same tiles, on so many workers of one core each, "
-        "and in one process on one core, in turns. Bytes are those of one evaluation: crops and slopes are sent, "
+        "Evaluations of the default style transfer's objective in the same tiles, on workers of one core each and in "
+        "one process on one core, in turns. MB are those of one evaluation: crops and slopes are sent, "
         "gradients and sums of statistics returned.",
     ),
     "inversion": (
         "Inversion",
-        "Mean over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "
-        "before and after the layer's ReLU, of the saved 8-bit picture.",
+        "Means over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "
+        "is the feature error of the saved 8-bit picture, before and after the layer's ReLU.",
     ),
     "style_quality": (
         "Style quality",
         "Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, "
         "whose statistics no recipe optimises, relative to the spread of the style's own features. Content: feature "
-        "error at relu4_2, which all recipes read. Lower is better for both; each recipe's own weight of the style is "
-        "multiplied by the factor. Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
+        "error at relu4_2, which all recipes read. Lower is better for both; the factor multiplies each recipe's "
+        "own style weight. Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
         "`benchmarks/style_quality.py`). Seconds are of runs side by side on the two cores, one thread each, "
         "so they are only a rough guide.\n\n![Style against content](style-quality.png)",
     ),

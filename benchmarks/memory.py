@@ -32,7 +32,7 @@ def use_impasto(size_px: int) -> None:
 
 
 def use_nothing(size_px: int) -> None:
-    """What Python and PyTorch take before there is a picture."""
+    """Memory of Python and PyTorch before a picture is loaded."""
 
 
 USES = {"reference": use_reference, "impasto": use_impasto, "nothing": use_nothing}

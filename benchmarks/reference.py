@@ -1,11 +1,11 @@
-"""The reference: neural style transfer as the field writes it, for comparison only.
+"""The reference: neural style transfer as usually implemented, for comparison only.
 
 The standard Gram objective (Gatys et al. 2016 with Johnson's weights): content relu4_2, weight 5; style relu1_1 …
 relu5_1, weight 100 each; Gram matrices divided by channels · positions; mean squared errors; no smoothness; plain
 VGG-16; pixels in 0 … 255 minus mean; from the content picture; everything float32. It is optimised by PyTorch's own
-L-BFGS with a strong Wolfe line search on pixels divided by 100: without a line search its start is chaotic.
+L-BFGS with a strong Wolfe line search on pixels divided by 100: without a line search the first steps are chaotic.
 
-It shares nothing with impasto but the file of weights, and nothing here is made slow on purpose.
+The reference shares only the file of weights with impasto, and nothing here is slow on purpose.
 """
 
 import time
@@ -95,13 +95,13 @@ def read(network: nn.ModuleDict, picture: Tensor) -> dict[str, Tensor]:
 
 
 def saved(picture: Tensor) -> Tensor:
-    """As it comes back from an 8-bit file."""
+    """The picture as read back from an 8-bit file."""
     return picture.detach().clamp(0, 255).round()
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """After so many evaluations and seconds: the loss of the variable, and the picture."""
+    """Evaluations and seconds so far, the loss of the variable, and the picture."""
 
     evaluations: int
     seconds: float
@@ -110,7 +110,7 @@ class Point:
 
 
 def optimise(objective: Objective, start: Tensor, evaluations: int) -> Iterator[Point]:
-    """One point for each evaluation."""
+    """Yield a point for each evaluation."""
     variable = (start / 100).requires_grad_()
     optimiser = torch.optim.LBFGS(
         [variable],

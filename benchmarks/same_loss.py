@@ -1,8 +1,8 @@
 """Seconds to the same loss: impasto against the reference, on exactly the reference's objective and picture sizes.
 
-Both are judged by the reference's own float32 function on the picture as it is saved (clipped, 8 bits). They run in
-turn, several pairs; the seconds are of the descent alone, with impasto's targets included. The goal at N evaluations
-is the lowest saved loss of the reference up to there, looked at every 10 evaluations.
+Both are judged by the reference's own float32 function on the saved picture (clipped, 8 bits). They run in turns,
+several pairs; the seconds are of the descent alone, with impasto's targets included. The target at N evaluations is the
+lowest saved loss that the reference has reached by then, measured every 10 evaluations.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CHANNELS = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu
 
 
 def in_proportion(picture: Size, canvas: Size, full: Size) -> Size:
-    """The style picture's size, at the canvas' fraction of its full size."""
+    """The style picture's size, scaled like the canvas."""
     fraction = canvas[0] / full[0]
     return (round(picture[0] * fraction), round(picture[1] * fraction))
 
@@ -60,7 +60,7 @@ def run_reference(judge: reference.Objective, photo: torch.Tensor, most: int) ->
 def run_impasto(
     judge: reference.Objective, photo: Image, painting: Image, steps: int
 ) -> list[tuple[int, float, float]]:
-    """The same for impasto."""
+    """(evaluations, seconds, loss of the saved picture) of impasto."""
     network = open_network("vgg16")
     composition = Composition(
         from_image(photo), objective(photo, painting), schedule(size_of(photo), steps), optimiser=lbfgs()

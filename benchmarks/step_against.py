@@ -3,8 +3,8 @@
     python benchmarks/step_against.py ../older
 
 Each checkout has its own process, which waits while the other one computes. Wall time is what a user sees. If the
-machine has other work, ask for --threads 1 and look at processor time: threads that wait for each other take some too.
-Nothing is kept: the figures are for whoever changes the passes.
+machine is busy, use --threads 1 and processor time: threads that wait for each other use processor time too. Results
+are not kept: they are for whoever changes the passes.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def answer(size_px: int, threads: int) -> None:
 
 
 def start(checkout: Path, size_px: int, threads: int) -> subprocess.Popen[str]:
-    """A process that answers with the code of that checkout."""
+    """A process that measures the code of a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     command = [sys.executable, __file__, str(checkout), "--answer", str(size_px), "--threads", str(threads)]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

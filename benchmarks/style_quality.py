@@ -1,4 +1,4 @@
-"""Style quality: statistics that nobody optimised against what is kept of the content, swept over five weights.
+"""Style quality: statistics that no recipe optimises against the error of the content, at five weights.
 
 Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, which no
 recipe reads for its style, each relative to the spread of the style's own features; mean of the layers. Content:
@@ -8,8 +8,8 @@ style picture at as many pixels as the result. Lower is better for both.
 Recipes: impasto's default; the plain Gram recipe (the reference's objective, its optimiser, 500 evaluations); and
 style-transfer-pytorch's, rebuilt on VGG-16: means and covariances under the Wasserstein-2 distance, layer weights
 256 : 64 : 16 : 4 : 1, content 0.015, smoothness 2, Adam 0.02 with averaged iterates, scales 128 … by √2, 1000 steps
-and then 500 each. Departs from it: feature maps are divided by 57.4, about what its network's differ by from this
-one's; Adam starts afresh at each scale; its evaluations run on impasto's network in bfloat16, at impasto's cost.
+and then 500 each. Departures: feature maps are divided by 57.4, about the ratio of this network's features to the
+original network's; Adam starts afresh at each scale; evaluations run on impasto's network in bfloat16, at its cost.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def sliced_wasserstein(found: Tensor, target: Tensor, directions: int = 128) -> 
 
 
 def judge(network: Network, image: Image, photo: Image, painting: Image) -> dict[str, float]:
-    """The two figures of a picture, as it is saved."""
+    """The two figures of a saved picture."""
     image = quantise(image)
     size = size_of(image)
     target = resize(painting, size_with_area(size_of(painting), size[0] * size[1]))

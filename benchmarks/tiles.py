@@ -1,4 +1,4 @@
-"""Tiles against the whole picture: what a pixel costs where both fit, and the peak of memory over size.
+"""Tiles against the whole picture: the cost per pixel if both fit, and the peak of memory over size.
 
 Cost: evaluations of the default style transfer's objective, whole and in tiles in turns, in one process. Memory: the
 default style transfer at one size, a few evaluations, each in a process of its own.

@@ -7,10 +7,10 @@ PAGE = Path(__file__).with_name("architecture.md")
 SOURCE = Path(__file__).parents[1] / "src" / "impasto"
 INTRODUCTION = """# Architecture
 
-Made by `make docs` from the code: folders, sentences and arrows are what `src/impasto` has.
+Made by `make docs` from the code in `src/impasto`: its folders, docstrings and imports.
 
-A folder imports only from folders that stand before it here, and every folder may import from the ground modules.
-`tests/test_architecture.py` keeps this order. The [tour](tour.md) shows how the pieces are used.
+A folder imports only from folders before it on this page, and every folder may import the ground modules.
+`tests/test_architecture.py` checks this order. The [tour](tour.md) shows how the pieces are used.
 """
 
 
@@ -28,7 +28,7 @@ def folders() -> list[str]:
 
 
 def modules(folder: Path) -> list[Path]:
-    """The modules of a folder, without `__init__` and its like."""
+    """The modules of a folder, without `__init__` and `__main__`."""
     return sorted(path for path in folder.glob("*.py") if not path.name.startswith("__"))
 
 
@@ -52,13 +52,13 @@ def in_order(arrows: dict[str, set[str]]) -> list[str]:
 
 
 def needed(folder: str, arrows: dict[str, set[str]]) -> set[str]:
-    """The folders that a folder names itself and does not reach through another one: the arrows worth drawing."""
+    """The folders that a folder imports and does not reach through another one: the arrows to draw."""
     through = {far for near in arrows[folder] for far in reached(near, arrows)}
     return arrows[folder] - through
 
 
 def reached(folder: str, arrows: dict[str, set[str]]) -> set[str]:
-    """All folders on which a folder rests, near or far."""
+    """All folders that a folder imports, directly or through others."""
     return {far for near in arrows[folder] for far in {near} | reached(near, arrows)}
 
 
@@ -69,12 +69,12 @@ def diagram(order: list[str], arrows: dict[str, set[str]]) -> str:
 
 
 def ground() -> str:
-    """The modules on which every folder may rest."""
+    """The section of the modules that every folder may import."""
     return "\n".join(["## The ground", "", *table(modules(SOURCE))])
 
 
 def section(folder: str, arrows: set[str]) -> str:
-    """A folder's sentence, the folders it imports from, and a line for each of its modules."""
+    """The section of a folder: its sentence, the folders it imports from, and a line for each module."""
     rests = ", ".join(f"`{name}`" for name in sorted(arrows)) or "the ground alone"
     sentence = first_line(SOURCE / folder / "__init__.py")
     return "\n".join([f"## {folder}", "", sentence, "", f"Imports from {rests}.", "", *table(modules(SOURCE / folder))])

@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the live help of every command; `make docs` runs it, a test fails where the page is stale."""
+"""Write docs/cli.md from the live help of every command; `make docs` runs it, a test fails if the page is stale."""
 
 import contextlib
 import io
@@ -10,9 +10,9 @@ INTRODUCTION = """# The command line
 
 Made by `make docs` from the commands themselves.
 
-Paths go to standard output, words to standard error. Exit codes: 0 done, 1 failed (a picture, a file, a folder), 2
-wrong command (an option, a layer, a value), 3 out of memory, 4 diverged, 130 interrupted; after 3, 4 and 130 the last
-good picture is saved. Sizes are of the long side, in pixels.
+Paths go to standard output, messages to standard error. Exit codes: 0 done, 1 failed (a picture, a file, a folder), 2
+wrong command (an option, a layer, a value), 3 out of memory, 4 diverged, 130 interrupted. After 3, 4 and 130 the last
+good picture is saved. Sizes are long sides in pixels.
 """
 
 

@@ -1,4 +1,4 @@
-"""Write docs/presets.md from the presets themselves; `make docs` runs it, a test fails where the page is stale."""
+"""Write docs/presets.md from the presets themselves; `make docs` runs it, a test fails if the page is stale."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ INTRODUCTION = """# Presets
 
 Made by `make docs` from `src/impasto/data/presets.toml`.
 
-`--preset NAME` sets some options of a task; what else you ask for on the command line wins over it. From Python:
-`impasto.preset("transfer", "gatys2016", size=512)`. `default` is the tasks' own defaults, which aim at pictures to look
-at: `invert` has priors for natural pictures there and trades feature error for looks; `accurate` does the opposite.
+`--preset NAME` sets some options of a task; other options on the command line override it. From Python:
+`impasto.preset("transfer", "gatys2016", size=512)`. `default` stands for the tasks' own defaults, which favour looks:
+`invert` has priors for natural pictures there, at the cost of feature error. `accurate` does the opposite.
 """
 
 

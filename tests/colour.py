@@ -1,4 +1,4 @@
-"""Colour by the book, for checking: ICC version 2 profiles built by hand, and conversions written out in numpy."""
+"""Reference colour conversions for checking: ICC version 2 profiles built by hand, and the formulas in NumPy."""
 
 import struct
 

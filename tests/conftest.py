@@ -1,4 +1,4 @@
-"""What all tests share: a small seeded network, the bundled one, and pictures from the examples folder."""
+"""Fixtures of all tests: a small seeded network, the bundled network, and pictures from the examples folder."""
 
 import os
 import shutil

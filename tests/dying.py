@@ -1,4 +1,4 @@
-"""Worker processes that fail, each in its own way; nothing slow is imported, so they begin quickly."""
+"""Worker processes that fail, each in its own way; they import nothing slow, so that they start quickly."""
 
 import os
 import signal
@@ -15,21 +15,21 @@ class Refusal:
         return OutOfMemoryError("too little memory")
 
 
-def killed(connection: Connection, place: Any, number: int) -> None:
+def killed(connection: Connection, workplace: Any, number: int) -> None:
     _, name = connection.recv()
-    with open(place.out / name, "a") as file:  # noqa: PTH123
-        file.write(f"{place.memory_share}\n")
+    with open(workplace.out / name, "a") as file:  # noqa: PTH123
+        file.write(f"{workplace.memory_share}\n")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def short_of_memory_at_first(connection: Connection, place: Any, number: int) -> None:
+def short_of_memory_at_first(connection: Connection, workplace: Any, number: int) -> None:
     """Refuses the first of each name, by a mark beside the folder of the run, which is not begun."""
     while True:
         try:
             _, name = connection.recv()
         except EOFError:
             return
-        mark = place.out / f"{name}.refused"
+        mark = workplace.out / f"{name}.refused"
         again = mark.exists()
         mark.touch()
         connection.send(None if again else Refusal())

@@ -1,8 +1,8 @@
-"""Golden traces: what every task gives, to the last bit, so that a change of structure can show it changed nothing.
+"""Golden traces: the losses and pictures of every task, bit for bit, to show that a refactoring changes no result.
 
-`make golden` compares this machine's traces with tests/golden.json. Losses agree on every machine but for rounding;
-pictures agree, bit for bit, only between machines whose processors compute alike. `make golden WRITE=--write` puts new
-ones in the file: only for a change that means to alter pictures, which its commit says.
+`make golden` compares this machine's traces with tests/golden.json. Losses agree on every machine except for rounding;
+pictures agree bit for bit only between machines whose processors compute alike. `make golden WRITE=--write` replaces
+the traces: only for a change that is meant to alter pictures, and whose commit says this.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Pages as tests read them: their elements, and the pictures within them."""
+"""Pages parsed for tests: their elements and the pictures in them."""
 
 import base64
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Studies so small that tests can make them: the same parts with few layers, pixels and steps; see conftest.py."""
+"""Studies small enough for tests: the same runs with few layers, pixels and steps; see conftest.py."""
 
 from contextlib import chdir
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The folders in their order: each imports only from those that stand before it, and none is too full."""
+"""The order of the folders: each imports only from folders before it, and none has too many modules."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Batches: what they consist of, finished runs left alone, and nothing lost however a process ends."""
+"""Batches: their entries, finished runs that are kept, and nothing lost however a process ends."""
 
 import json
 import os
@@ -26,10 +26,10 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch import leases
 from impasto.batch import processes as engines
-from impasto.batch.inputs import find_pairs
-from impasto.batch.leases import held, leased
+from impasto.batch.inputs import find_entries
+from impasto.batch.leases import leased, leases_held
 from impasto.batch.processes import Again, Ended, Job
-from impasto.batch.worker import Place
+from impasto.batch.worker import Workplace
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, SpecError
@@ -156,19 +156,19 @@ def touch(folder: Path, *names: str) -> None:
 def test_all_pairs_with_names_of_their_own(tmp_path: Path) -> None:
     touch(tmp_path, "c/a.jpg", "c/a.png", "c/A.webp", "c/below/ü b.png", "c/notes.txt", "c/.hidden.png", "c/.git/x.png")
     touch(tmp_path, "s/one.jpg", "s/two.jpg", "c/out/run.toml", "c/out/result.png")
-    pairs = find_pairs(tmp_path / "c", tmp_path / "s", "transfer")
+    pairs = find_entries(tmp_path / "c", tmp_path / "s", "transfer")
     assert len(pairs) == 4 * 2
     assert len({pair.name.casefold() for pair in pairs}) == 8
     by_name = {pair.name: [path.name for path in pair.pictures] for pair in pairs}
     assert by_name["below-ü-b--two"] == ["ü b.png", "two.jpg"]
     assert {"A--one", "a.jpg--one", "a.png--one"} < set(by_name)
-    lone = find_pairs(tmp_path / "s", None, "texture")
+    lone = find_entries(tmp_path / "s", None, "texture")
     assert [(pair.name, len(pair.pictures)) for pair in lone] == [("one", 1), ("two", 1)]
 
 
 def test_names_that_would_not_do(tmp_path: Path) -> None:
     touch(tmp_path, f"{'x' * 200}.png", f"{'x' * 201}.png", "thumbnails.png", "-.png")
-    names = [pair.name for pair in find_pairs(tmp_path, None, "invert")]
+    names = [pair.name for pair in find_entries(tmp_path, None, "invert")]
     assert len(set(names)) == 4
     assert all(len(name.encode()) <= 120 for name in names)
     assert not {"thumbnails", "index.html"} & set(names)
@@ -181,7 +181,7 @@ def test_lists(tmp_path: Path) -> None:
         'a.png, s.png,,2,\n\nb.png,s.png;t.png,mine,,"relu1_1,relu2_1"\n',
         "utf-8",
     )
-    first, second = find_pairs(tmp_path / "list.csv", None, "transfer")
+    first, second = find_entries(tmp_path / "list.csv", None, "transfer")
     assert (first.name, first.pictures, first.values) == (
         "a--s",
         (tmp_path / "a.png", tmp_path / "s.png"),
@@ -194,7 +194,7 @@ def test_lists(tmp_path: Path) -> None:
         '[[run]]\ncontent = "a.png"\nstyle = "s.png"\ninit = "first.png"\n',
         "utf-8",
     )
-    one, two = find_pairs(tmp_path / "list.toml", None, "transfer")
+    one, two = find_entries(tmp_path / "list.toml", None, "transfer")
     assert (one.name, one.values, len(one.pictures)) == ("a--s--t", {"seed": 3}, 3)
     assert two.values == {"init": str(tmp_path / "first.png")}
 
@@ -203,18 +203,18 @@ def test_lists(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("content,stlye\na,b", "line 2: there is no column 'stlye'; did you mean 'style'?"),
-        ("content,style\na,", "line 2 names no style"),
-        ("content,style\na,b,c", "line 2 has more values than there are columns"),
-        ("content,style,content\na,b,c", "a column is there twice"),
-        ("content,style\n", "names no runs"),
+        ("content,style\na,", "line 2 has no style; name a picture file"),
+        ("content,style\na,b,c", "line 2 has more values than columns; quote values that contain commas"),
+        ("content,style,content\na,b,c", "has a column twice; give each column once"),
+        ("content,style\n", "has no runs; give one row for each run"),
         ("content,style,name\na,b,../c", "line 2: '../c' cannot name a folder"),
-        ('content,style\n"a,b\n', "is no CSV"),
+        ('content,style\n"a,b\n', "is not valid CSV"),
     ],
 )
 def test_lists_that_are_wrong(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "list.csv").write_text(text, "utf-8")
     with pytest.raises(SpecError) as raised:
-        find_pairs(tmp_path / "list.csv", None, "transfer")
+        find_entries(tmp_path / "list.csv", None, "transfer")
     assert sentence in str(raised.value)
 
 
@@ -222,10 +222,10 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     touch(tmp_path, "c/a.png", "none/notes.txt")
     for task, styles in (("transfer", None), ("invert", tmp_path / "c"), ("painting", None)):
         with pytest.raises(SpecError):
-            find_pairs(tmp_path / "c", styles, task)
+            find_entries(tmp_path / "c", styles, task)
     for empty in ("none", "missing"):
         with pytest.raises(ImageError, match=empty):
-            find_pairs(tmp_path / empty, None, "invert")
+            find_entries(tmp_path / empty, None, "invert")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver],
     after = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
-    assert held(desk / "out") == []
+    assert leases_held(desk / "out") == []
 
 
 @pytest.mark.slow
@@ -312,16 +312,16 @@ def job(name: str) -> Job:
 @pytest.mark.slow
 def test_a_worker_that_is_killed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "serve", dying.killed)
-    events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(tmp_path, 1), workers=2))
+    events = list(engines.on_this_machine([job("a"), job("b")], Event(), workplace=Workplace(tmp_path, 1), workers=2))
     killed = "its process was ended by SIGKILL, perhaps because memory was short"
     ended = [event for event in events if isinstance(event, Ended)]
     assert sorted(each.job.name for each in ended) == ["a", "b"]
     assert {str(each.error) for each in ended} == {
-        f"{killed}; it was tried 3 times, at last with a quarter of the memory"
+        f"{killed}; the run was tried 3 times, the last time with a quarter of the memory"
     }
     assert [event.words for event in events if isinstance(event, Again)] == 2 * [
-        f"{killed}; it is tried again, alone, with half of the memory",
-        f"{killed}; it is tried again, alone, with a quarter of the memory",
+        f"{killed}; the run is tried again, alone, with half of the memory",
+        f"{killed}; the run is tried again, alone, with a quarter of the memory",
     ]
     shares = ["1.0", "0.5", "0.25"]
     assert [(tmp_path / name).read_text().split() for name in "ab"] == [shares, shares]
@@ -334,9 +334,11 @@ def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.Mon
     for workers, errors in ((2, [None, None]), (1, ["too little memory"] * 2)):
         out = tmp_path / str(workers)
         out.mkdir()
-        events = list(engines.on_this_machine([job("a"), job("b")], Event(), place=Place(out, 1), workers=workers))
+        events = list(
+            engines.on_this_machine([job("a"), job("b")], Event(), workplace=Workplace(out, 1), workers=workers)
+        )
         assert [event.error and str(event.error) for event in events if isinstance(event, Ended)] == errors
-        again = ["too little memory; it is tried again, alone,"] * (2 if workers == 2 else 0)
+        again = ["too little memory; the run is tried again, alone,"] * (2 if workers == 2 else 0)
         assert [event.words for event in events if isinstance(event, Again)] == again
 
 
@@ -363,7 +365,7 @@ def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
     assert code == 0, err
     assert re.match(
         r"photo: there is not enough memory for 640 px; .*; the picture so far is in out/photo; "
-        r"it is tried again, alone, with half of the memory\n",
+        r"the run is tried again, alone, with half of the memory\n",
         err,
     )
     summary = read_json(Path("out/photo/summary.json"))
@@ -381,7 +383,7 @@ def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -
     driver.process.terminate()
     code, _, err = driver.end()
     assert code == 130
-    assert "of 2 runs are done, and the same command goes on with out" in err
+    assert "of 2 runs are done, and the same command continues in out" in err
     assert not any(worker.is_running() for worker in workers)
     stopped = [read_json(path) for path in Path("out").glob("*/summary.json")]
     assert "interrupted" in [summary["status"] for summary in stopped]
@@ -412,7 +414,7 @@ def test_a_folder_that_is_gone(start: Callable[..., Driver], desk: Path) -> None
     code, _, err = driver.end()
     assert code == 1
     assert "cannot be written" in err
-    assert "the same command goes on with out" in err
+    assert "the same command continues in out" in err
     assert not any(worker.is_running() for worker in workers)
     assert not (desk / "out").exists()
 
@@ -423,7 +425,7 @@ def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
     code, _, err = driver.end()
     assert code == 1
     assert "File too large" in err
-    assert "0 of 2 runs are done, and the same command goes on with out" in err
+    assert "0 of 2 runs are done, and the same command continues in out" in err
 
 
 # What is said --------------------------------------------------------------------------------------------------------
@@ -433,14 +435,14 @@ def test_a_log_has_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFix
     for event in (
         BatchBegun(tmp_path, runs=3, done=1),
         BatchRunEnded(2, 3, "a", 1.234, None),
-        BatchRunAgain("b", "too little memory; it is tried again"),
+        BatchRunAgain("b", "too little memory; the run is tried again"),
         BatchRunEnded(3, 3, "b", None, ImageError("b.png is no picture")),
     ):
         batch_lines(event)
     assert capsys.readouterr().err.splitlines() == [
         "1 of 3 runs are done already",
         "2/3 a: done, 1.2 s",
-        "b: too little memory; it is tried again",
+        "b: too little memory; the run is tried again",
         "3/3 b: not done: b.png is no picture",
     ]
 
@@ -457,18 +459,18 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
     bars = [(task.description.strip(), task.completed, task.total) for task in view._progress.tasks]
     assert bars == [("runs", 1, 3), ("a", 3, 9), ("b", 7, 9)]
     view(BatchRunEnded(2, 3, "a", None, ImageError("no picture")))
-    view(BatchRunAgain("b", "it is tried again"))
+    view(BatchRunAgain("b", "the run is tried again"))
     view(BatchRunning(("b",)))
     assert [(task.description.strip(), task.completed) for task in view._progress.tasks] == [("runs", 2), ("b", 7)]
     view(BatchEnded())
     said = capsys.readouterr()
     assert "a: no picture" in said.err
-    assert "b: it is tried again" in said.err
-    json_lines(BatchRunAgain("b", "it is tried again"))
+    assert "b: the run is tried again" in said.err
+    json_lines(BatchRunAgain("b", "the run is tried again"))
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
         "event": "again",
         "name": "b",
-        "words": "it is tried again",
+        "words": "the run is tried again",
     }
 
 
@@ -483,7 +485,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    assert held(tmp_path) == ["a"]
+    assert leases_held(tmp_path) == ["a"]
     os.kill(holder.pid, signal.SIGSTOP)  # like a node that is cut off: its beat is not heard, but it is not dead
     start = time.monotonic()
     with leased(tmp_path, "a"):
@@ -491,7 +493,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         os.kill(holder.pid, signal.SIGCONT)
         assert holder.wait(timeout=600) == 1  # it finds that it has lost the folder, and ends at once
     holder.stdout.close()
-    assert held(tmp_path) == []
+    assert leases_held(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -499,7 +501,7 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path, monkeypatch: pytes
     code = "import os, sys, pathlib\nfrom impasto.batch import leases\n"
     code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    os._exit(0)\n"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert held(tmp_path) == ["a"]
+    assert leases_held(tmp_path) == ["a"]
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for one that is gone"))
     with leased(tmp_path, "a"):
-        assert held(tmp_path) == ["a"]
+        assert leases_held(tmp_path) == ["a"]

@@ -1,4 +1,4 @@
-"""Limits of control groups, read from made trees of files as the kernel and container engines lay them out."""
+"""Limits of control groups, read from trees of files laid out as by the kernel and by container engines."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line: what it takes, what it says where, and how it ends, in this process and as a program."""
+"""The command line: its arguments, its output, and its exit codes, in this process and as a program."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Batches on a Ray cluster of several nodes, all on this machine: a lost node costs nothing."""
+"""Batches on a Ray cluster of several nodes on this machine: a lost node loses no results."""
 
 import os
 import signal
@@ -17,8 +17,8 @@ import pytest
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch.processes import Ended, Job
-from impasto.batch.ray import _attempt_there, _work
-from impasto.batch.worker import Place
+from impasto.batch.ray import PATIENCE_SECONDS, _attempt_there, _Cancelling, _work
+from impasto.batch.worker import Workplace
 from impasto.cluster.connection import connected
 from impasto.errors import InterruptedRunError
 from impasto.images.files import save_image
@@ -85,7 +85,7 @@ def test_a_stop_keeps_what_there_is(desk: Path, cluster: Any) -> None:
     process.terminate()
     _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
-    assert f"the same command goes on with {out}" in err
+    assert f"the same command continues in {out}" in err
     assert "interrupted" in [read_json(path)["status"] for path in out.glob("*/summary.json")]
     assert begun(out)
 
@@ -114,7 +114,7 @@ def test_a_killed_process_goes_on_with_less_memory(desk: Path, cluster: Any) -> 
     _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     why = "its process was ended, perhaps because memory was short"
-    assert f"{killed.name}: {why}; it is tried again with half of the memory\n" in err
+    assert f"{killed.name}: {why}; the run is tried again with half of the memory\n" in err
     known = {name: tomllib.loads((out / name / "run.toml").read_text("utf-8"))["provenance"] for name in NAMES}
     assert {name: values.get("memory_share", 1.0) for name, values in known.items()} == {
         name: 0.5 if name == killed.name else 1.0 for name in NAMES
@@ -126,7 +126,7 @@ def test_a_folder_that_a_node_does_not_see(tmp_path: Path) -> None:
     spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings())
     (tmp_path / "batch.toml").write_bytes(b"another")
     for out in (tmp_path, tmp_path / "nowhere"):
-        failure = _attempt_there(spec, "a", Place(out, 1), b"this", "batch.toml")
+        failure = _attempt_there(spec, "a", Workplace(out, 1), b"this", "batch.toml")
         assert failure is not None
         assert failure.kind == "OutputError"
         assert f"does not see {out}; a batch on a cluster needs a folder that all nodes share" in failure.sentence
@@ -194,9 +194,21 @@ def test_a_stop_before_a_task_begins_is_no_fault_of_its_node(tmp_path: Path) -> 
     marker = tmp_path / "batch.toml"
     marker.touch()
     spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings(device="cpu"))
-    ended = _work(ray, [Job("a--b", spec)], stop, Place(tmp_path, 1), marker, 1)
+    ended = _work(ray, [Job("a--b", spec)], stop, Workplace(tmp_path, 1), marker, 1)
     assert next(ended) is None
     stop.set()
     (last,) = [each for each in ended if each is not None]
     assert isinstance(last, Ended)
     assert isinstance(last.error, InterruptedRunError)
+
+
+def test_tasks_that_do_not_stop_in_time_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+    now = [0.0]
+    monkeypatch.setattr("impasto.batch.ray.time.monotonic", lambda: now[0])
+    ray = ModuleType("ray")
+    vars(ray).update(cancel=lambda reference, *, force: asked.append((reference, force)))
+    cancel = _Cancelling(ray)
+    for now[0] in (0.0, 1.0, PATIENCE_SECONDS, PATIENCE_SECONDS + 1):
+        cancel(["a", "b"])
+    assert asked == [("a", False), ("b", False), ("a", True), ("b", True)]

@@ -1,4 +1,4 @@
-"""One picture over a Ray cluster of several nodes, all here: the numbers of one machine, whatever is lost."""
+"""One picture on a Ray cluster of several nodes on this machine: the numbers of one machine, whatever is lost."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""What is installed: the wheel has all that the package needs, and pages say the name under which it is to be had."""
+"""The distribution: the wheel has all that the package needs, and the pages give the name to install."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Rounding to 8 bits that a layer sees little of: against the layer's own matrix, plain rounding, and by properties."""
+"""Rounding to 8 bits with little change for a layer: against the layer's matrix, plain rounding, and by properties."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""What the documentation shows is what the program does: blocks run, commands work, options are documented."""
+"""The documentation is true: code blocks run, commands work, options are documented."""
 
 import importlib.util
 import re

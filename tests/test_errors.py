@@ -1,4 +1,4 @@
-"""The tree of errors, its exit codes, and the question that a mistyped name is answered with."""
+"""The hierarchy of errors, their exit codes, and the suggestion for a mistyped name."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Contact sheets, curves, animations."""
+"""Contact sheets, curves and animations."""
 
 import math
 import os

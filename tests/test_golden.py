@@ -1,4 +1,4 @@
-"""Every task gives the losses of the golden traces, and on a machine like the one that made them the same bits."""
+"""Every task gives the losses of the golden traces, and the same bits on a machine like the one that made them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A host (a notebook, a studio, a server) that calls `run`: told of everything, obeyed at once, and left as it is."""
+"""A host (a notebook, a studio, a server) that calls `run` gets all events, can stop the run, and stays unchanged."""
 
 import ast
 import asyncio

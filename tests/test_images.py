@@ -1,4 +1,4 @@
-"""Reading pictures: every odd mode against colours worked out by hand."""
+"""Reading pictures: every unusual mode against colours computed by hand."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The package from outside: what `import impasto` brings, and what it does without."""
+"""The package from outside: the names that `import impasto` brings, and the modules that it does not load."""
 
 import ast
 import importlib

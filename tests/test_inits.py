@@ -1,4 +1,4 @@
-"""First pictures: what is symmetric is broken by a little noise of the seed, and nothing else is touched."""
+"""First pictures: a little noise from the seed breaks symmetry, and other pictures are left as they are."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The linear first step: against least squares by another way, on real layers, and by properties."""
+"""The linear first step: against least squares solved another way, on real layers, and by properties."""
 
 import pytest
 import torch

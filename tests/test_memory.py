@@ -1,4 +1,4 @@
-"""What cannot fit is refused with a size that fits, and the estimate is near what is really used."""
+"""Sizes that do not fit are refused with a size that does, and the estimate is close to the memory used."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""How good a result is, against numbers worked out by hand."""
+"""Measures of a result, against numbers computed by hand."""
 
 import math
 from pathlib import Path

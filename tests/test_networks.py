@@ -1,4 +1,4 @@
-"""The network against VGG-16 written out as a plain stack of torch modules, and how it answers mistakes."""
+"""The network against VGG-16 as a plain stack of torch modules, and the errors for mistakes."""
 
 import hashlib
 from collections.abc import Callable

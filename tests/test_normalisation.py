@@ -1,4 +1,4 @@
-"""Rescaling to mean activations of 1: the function of the network must stay, on a small and on the real one."""
+"""Rescaling to mean activations of 1 keeps the network's function, for a small network and the real one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

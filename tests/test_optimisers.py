@@ -1,4 +1,4 @@
-"""Adam and L-BFGS on problems whose answer is known: by hand, from scipy, or from torch."""
+"""Adam and L-BFGS on problems with known answers: by hand, from scipy, or from torch."""
 
 import math
 from collections.abc import Callable

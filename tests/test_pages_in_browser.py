@@ -1,4 +1,4 @@
-"""Pages as a reader has them: opened from disk by a real browser, with no network, on a desk and on a phone."""
+"""Pages as readers see them: opened from disk by a real browser, offline, on a desktop and on a phone."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Changes of variables: there and back again, their gradients and their scale."""
+"""Parameterisations: encoding and decoding, their gradients and their scale."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The pass by hand gives what autograd gives, for every layer read, pooling, padding and size."""
+"""The hand-written pass gives the results of autograd, for every layer, pooling, padding and size."""
 
 from collections.abc import Iterable
 

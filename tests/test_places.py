@@ -1,4 +1,4 @@
-"""Folders that take the place of others: what was there is gone only once there is something else to show."""
+"""Replacing folders: the old contents are removed only once there is something new to show."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

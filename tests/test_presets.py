@@ -1,4 +1,4 @@
-"""Presets hold: known options of known tasks, the papers' numbers, and the user's word before theirs."""
+"""Presets: known options of known tasks, the papers' numbers, and the user's options override them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The tasks as compositions: where each starts, what it aims at, over which sizes and by which way down."""
+"""The tasks as compositions: their first pictures, objectives, sizes and optimisers."""
 
 from collections.abc import Callable
 from pathlib import Path

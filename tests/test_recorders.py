@@ -1,4 +1,4 @@
-"""What watches a run: lines, curves, frames, bars."""
+"""Recorders of a run: lines, curves, frames, bars."""
 
 import json
 from pathlib import Path

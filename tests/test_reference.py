@@ -1,4 +1,4 @@
-"""Representations, distances and priors against double loops in numpy, and what must hold for any numbers."""
+"""Representations, distances and priors against double loops in NumPy, and properties for any numbers."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Pages from run folders: what they hold, what is escaped, and what is said of folders that are missing or damaged."""
+"""Pages made from run folders: their contents, escaping, and the errors for missing or damaged folders."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is kept of a feature map: each way back against autograd through the formula, each kind whole and in tiles."""
+"""Representations: each gradient against autograd of the formula, each kind whole and in tiles."""
 
 import pickle
 from collections.abc import Callable

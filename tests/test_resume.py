@@ -1,4 +1,4 @@
-"""Runs that are ended on the way and go on: in this process at any step, and as a program that is killed."""
+"""Runs that are interrupted and resumed: in this process at any step, and as a program that is killed."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Runs from a spec to a folder, with the real network: what is left there, and what is left of a run that fails."""
+"""Runs from a spec to a folder, with the real network: the files of a run, and those of a run that fails."""
 
 import errno
 import hashlib

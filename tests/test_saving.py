@@ -1,4 +1,4 @@
-"""Writing pictures, whole or not at all, and bringing them to a size."""
+"""Writing pictures whole or not at all, and resizing them."""
 
 import io
 import os

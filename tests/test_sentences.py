@@ -1,4 +1,4 @@
-"""Mistakes of the user's: each is answered with one sentence and the right exit code, and nothing is written."""
+"""A user's mistakes: each gets one sentence and the right exit code, and nothing is written."""
 
 import os
 import struct
@@ -204,7 +204,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
         (["photo.png"], 'Unknown command "photo.png"'),
         (["invert"], "PHOTO requires an argument"),
         (["transfer", "photo.png"], "STYLE requires an argument"),
-        (["invert", "photo.png", "photo.png"], "nothing is done with 'photo.png'; this command takes fewer pictures"),
+        (["invert", "photo.png", "photo.png"], "unexpected argument 'photo.png': this command takes fewer arguments"),
         (["invert", "photo.png", "--netwrok", "vgg16"], "Unknown option: --netwrok. Did you mean --network?"),
         (["invert", "photo.png", "--style-weight", 2], "Unknown option: --style-weight."),
         (["invert", "photo.png", "--steps"], "--steps requires an argument"),
@@ -229,10 +229,10 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
             ["texture", "photo.png", "--init", "content"],
             "init 'content' is not for this task; use noise, style or a file",
         ),
-        (["invert", "caf\udce9.png"], "a file's name holds bytes that are no text; rename it"),
+        (["invert", "caf\udce9.png"], "a file's name contains bytes that are not text; rename the file"),
         (["transfer", *["photo.png"] * 102], "transfer takes 2 to 100 pictures, not 102"),
         (["normalise", "folder"], "--out requires an argument"),
-        (["networks", "all"], "nothing is done with 'all'"),
+        (["networks", "all"], "unexpected argument 'all': this command takes fewer arguments"),
     ],
     ids=str,
 )

@@ -81,7 +81,7 @@ def test_what_is_said_after_the_spec_wins(desk: Path) -> None:
     [
         (("spec.toml", "--sede", 3), "--sede"),
         (("spec.toml", "--style-weight", 3), "--style-weight"),
-        (("spec.toml", "photo.png", "painting.png"), "this command takes fewer pictures"),
+        (("spec.toml", "photo.png", "painting.png"), "this command takes fewer arguments"),
         (("spec.toml", "--steps", 0), "steps is "),
         (("nowhere.toml",), "impasto: there is no file nowhere.toml\n"),
         ((".",), "impasto: . is not the folder of a run\n"),
@@ -195,7 +195,7 @@ def test_another_version(desk: Path) -> None:
     (desk / "spec.toml").write_text(f'{BY_HAND}\n[provenance]\nimpasto = "0.0.1"\n', "utf-8")
     ended = call("run", "spec.toml", "--quiet")
     assert ended.code == 0
-    assert ended.err.startswith("impasto: that run was by impasto 0.0.1, this is ")
+    assert ended.err.startswith("impasto: that run was made with impasto 0.0.1, this is ")
 
 
 @pytest.mark.slow

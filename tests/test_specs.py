@@ -1,4 +1,4 @@
-"""The settings: their defaults, their bounds, and the sentence that says what is wrong."""
+"""The settings: their defaults, their bounds, and the errors for wrong values."""
 
 import pickle
 from pathlib import Path

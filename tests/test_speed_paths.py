@@ -1,4 +1,4 @@
-"""What is faster gives the same: each speed path against the plain one, within a stated tolerance."""
+"""Each fast path gives the results of the plain one, within a stated tolerance."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""A stop ends a long step between two tiles where nothing but that step is lost, else after it; the run goes on."""
+"""A stop ends a long step between two tiles if only that step is lost, otherwise after it; the run can be resumed."""
 
 import os
 import signal

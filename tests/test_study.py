@@ -1,4 +1,4 @@
-"""A study: its plan, its folder, how it goes on after an interruption, and what its page says."""
+"""Studies: the plan, the folder, continuing after an interruption, and the page."""
 
 import json
 import os
@@ -33,7 +33,7 @@ from impasto.tasks.spec import RunSpec
 from outline import Outline, decoded
 from runs_for_study import STUDY, TINIEST, TINY
 
-NAMES = [part.name for part in STUDY.parts]
+NAMES = [member.name for member in STUDY.members]
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -52,24 +52,26 @@ def page_of(folder: Path) -> str:
 def test_the_plan(quick: bool, extent: object, count: int) -> None:
     study = plan_study(Path("a.jpg"), Path("b.jpg"), StudySettings(quick=quick, seed=5, threads=2))
     assert study.extent is extent
-    assert len(study.parts) == count
-    assert len({part.name for part in study.parts}) == count
-    for part in study.parts:
-        assert (part.spec.settings.seed, part.spec.settings.threads) == (5, 2)
-        assert all(letter.isalnum() or letter in "-_." for letter in part.name)
+    assert len(study.members) == count
+    assert len({member.name for member in study.members}) == count
+    for member in study.members:
+        assert (member.spec.settings.seed, member.spec.settings.threads) == (5, 2)
+        assert all(letter.isalnum() or letter in "-_." for letter in member.name)
 
 
 def test_only_the_layer_differs_between_content_representations() -> None:
-    parts = [part for part in STUDY.parts if part.section == "layers"]
-    settings = [part.spec.settings.model_dump(exclude={"layers"}) for part in parts]
-    assert [part.layer for part in parts] == ["conv1_1", "conv2_1"]
+    members = [member for member in STUDY.members if member.section == "layers"]
+    settings = [member.spec.settings.model_dump(exclude={"layers"}) for member in members]
+    assert [member.layer for member in members] == ["conv1_1", "conv2_1"]
     assert settings[0] == settings[1]
     assert settings[0]["init"] == "noise"
 
 
 def test_priors_are_all_that_differs_from_the_inversion_without() -> None:
-    (invert,) = [part.spec.settings.model_dump() for part in STUDY.parts if part.section == "priors"]
-    without = next(part.spec.settings for part in STUDY.parts if part.name == "reconstruct-conv2_1").model_dump()
+    (invert,) = [member.spec.settings.model_dump() for member in STUDY.members if member.section == "priors"]
+    without = next(
+        member.spec.settings for member in STUDY.members if member.name == "reconstruct-conv2_1"
+    ).model_dump()
     assert invert["smoothness"] > 0
     assert invert["contrast"] > 0
     shared = invert.keys() & without.keys() - {"frames"}
@@ -77,12 +79,12 @@ def test_priors_are_all_that_differs_from_the_inversion_without() -> None:
 
 
 def test_styles_are_cumulative() -> None:
-    layers = [part.spec.settings.model_dump()["layers"] for part in STUDY.parts if part.section == "style"]
+    layers = [member.spec.settings.model_dump()["layers"] for member in STUDY.members if member.section == "style"]
     assert layers == ["relu1_1", "relu1_1,relu2_1"]
 
 
 def test_the_matrix() -> None:
-    cells = [part.spec.settings.model_dump() for part in STUDY.parts if part.section == "matrix"]
+    cells = [member.spec.settings.model_dump() for member in STUDY.members if member.section == "matrix"]
     assert [(cell["content_layers"], cell["style_weight"]) for cell in cells] == [
         *(("relu1_1", 0.1), ("relu1_1", 10.0), ("relu2_1", 0.1), ("relu2_1", 10.0))
     ]
@@ -152,7 +154,7 @@ main(["study", "photo.png", "painting.png", "--quick", "--threads", "1", "--out"
 def test_a_killed_study_goes_on(study_desk: Path) -> None:
     """Killed by the system after some parts: they are kept, and the rest is made."""
     study = Study(STUDY.content, STUDY.style, STUDY.settings, TINIEST)
-    names = [part.name for part in study.parts]
+    names = [member.name for member in study.members]
     running = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         env={
@@ -189,7 +191,7 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
         start(spec, place, *others, **more)
 
     monkeypatch.setattr(impasto.study.run, "make", stop_at_the_last)
-    with pytest.raises(InterruptedRunError, match=r"the same command goes on with study$"):
+    with pytest.raises(InterruptedRunError, match=r"the same command continues in study$"):
         run_study(STUDY, Path("study"))
     page = page_of(folder)
     Outline(page)
@@ -279,7 +281,11 @@ def test_the_command(desk: Path) -> None:
         (("none.png", "painting.png"), 1, "there is no file none.png"),
         (("photo.png",), 2, "STYLE"),
         (("photo.png", "painting.png", "--out", "photo.png"), 1, "photo.png is a file; name a folder with --out"),
-        (("photo.png", "painting.png", "--out", "."), 1, ". is not the folder of a study; name another with --out"),
+        (
+            ("photo.png", "painting.png", "--out", "."),
+            1,
+            ". is not the folder of a study; name another folder with --out",
+        ),
         (("photo.png", "painting.png", "--out", ".", "--force"), 1, ". is not the folder of a study"),
         (("photo.png", "painting.png", "--out", "a" * 300), 1, "cannot be used: File name too long"),
         (("photo.png", "painting.png", "--seed", "-1"), 2, "seed is '-1'"),
@@ -366,4 +372,4 @@ def test_mean_activations_are_measured(studied: Path) -> None:
 def test_help_speaks_of_it() -> None:
     assert "study" in list(app)
     text = call("study", "--help").out
-    assert "goes on where it stopped" in " ".join(text.split())
+    assert "The same command continues a study" in " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Sweeps: every combination once, finished runs left alone, and what is wrong said before anything is written."""
+"""Sweeps: every combination once, finished runs kept, and mistakes reported before anything is written."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 import impasto.runs.paint
 from command import call, read_json, save_pictures
 from impasto.errors import SpecError
-from impasto.series.sweep import parse_variation, plan
+from impasto.series.sweep import make_cells, parse_variation
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.settings import InvertSettings, ReconstructSettings
@@ -54,7 +54,7 @@ def test_values() -> None:
 
 def test_every_combination_once() -> None:
     spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
-    cells = plan(spec, {"smoothness": ("0.5", "1"), "layer": ("conv3_1", "conv4_1", "conv5_1")})
+    cells = make_cells(spec, {"smoothness": ("0.5", "1"), "layer": ("conv3_1", "conv4_1", "conv5_1")})
     assert [cell.name for cell in cells][:2] == ["smoothness=0.5,layer=conv3_1", "smoothness=0.5,layer=conv4_1"]
     assert len({cell.name for cell in cells}) == 6
     for cell in cells:
@@ -63,13 +63,13 @@ def test_every_combination_once() -> None:
         assert (str(settings.smoothness).removesuffix(".0"), settings.layer) == tuple(value for _, value in cell.values)
         assert settings.size == 64
         assert cell.spec.pictures == spec.pictures
-    odd = plan(
+    odd = make_cells(
         RunSpec(task="reconstruct", pictures=(Path("a.png"),), settings=ReconstructSettings()),
         {"init": ("../a b.png",)},
     )
     assert odd[0].name == "init=..-a-b.png"
     with pytest.raises(SpecError, match="1001 runs"):
-        plan(spec, {"seed": tuple(map(str, range(1001)))})
+        make_cells(spec, {"seed": tuple(map(str, range(1001)))})
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     words = ("sweep", "spec.toml", "--vary", "seed=1,2,3", "-o", "out")
     ended = call(*words)
     assert ended.code == 130
-    assert ended.err.endswith("the same command goes on with out\n")
+    assert ended.err.endswith("the same command continues in out\n")
     first = times(desk / "out")
     assert not (desk / "out" / "seed=3").exists()
     assert call(*words).code == 0
@@ -127,9 +127,9 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("vary", "sentence"),
     [
         ("stepps=3,4", "there is no setting 'stepps' to vary; did you mean 'steps'?"),
-        ("seed", "'seed' says no values; write for instance seed=1,3,10"),
-        ("seed=", "'seed=' says no values; write for instance seed=1,3,10"),
-        ("seed=1,1", "'seed=1,1' says a value twice"),
+        ("seed", "'seed' has no values; write for instance seed=1,3,10"),
+        ("seed=", "'seed=' has no values; write for instance seed=1,3,10"),
+        ("seed=1,1", "'seed=1,1' has a value twice; give each value once"),
         ("steps=0,1", "steps is '0'; input should be greater than or equal to 1"),
         ("layer=conv1_1,conv9_1", "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv5_1'?"),
     ],
@@ -156,5 +156,5 @@ def test_folders_that_are_taken(desk: Path) -> None:
     assert call(*words[:-1], "two", "--force").code == 0
     assert read_json(desk / "two" / "seed=1" / "summary.json")["steps"] == 5
     assert call("sweep", "spec.toml", "--vary", "seed=1", "--vary", "seed=2").err == (
-        "impasto: seed varies twice; give all its values at once\n"
+        "impasto: seed is varied twice; give all its values in one --vary\n"
     )

@@ -1,4 +1,4 @@
-"""The loop: what it yields, that it goes down whatever is combined, and how it ends."""
+"""The loop: its iterates, falling losses for any combination of pieces, and how it ends."""
 
 import math
 from dataclasses import replace

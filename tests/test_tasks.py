@@ -1,4 +1,4 @@
-"""The table of tasks: each row is complete, and one more row is one more task for everything that reads the table."""
+"""The table of tasks: each row is complete, and a new row is a new task for all readers of the table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from command import call, save_pictures
 from conftest import random_image
-from impasto.batch.inputs import find_pairs
+from impasto.batch.inputs import find_entries
 from impasto.cli.app import app
 from impasto.errors import LayerError, SpecError
 from impasto.folders.records import read_run
@@ -170,7 +170,7 @@ def test_one_more_row_is_one_more_task(tmp_path: Path, monkeypatch: pytest.Monke
     page = run_page(record)
     assert all(words in page for words in ("2 echoes of photo", "It comes back.", "L(x) = E(x)", "E: the echo."))
     assert parse_spec(spec_toml(spec), "spec.toml")[0] == spec
-    assert [pair.pictures for pair in find_pairs(tmp_path / "photo.png", None, "echo")] == [spec.pictures]
+    assert [pair.pictures for pair in find_entries(tmp_path / "photo.png", None, "echo")] == [spec.pictures]
     with pytest.raises(SpecError, match="there is no task 'ecko'; did you mean 'echo'"):
         make_settings("ecko")
 

@@ -1,4 +1,4 @@
-"""Tiles give the losses and the gradient of the whole picture, see no more than they need, and keep to the memory."""
+"""Tiles give the losses and the gradient of the whole picture, read no more than needed, and keep to the memory."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Trackers: what the real packages have written, read back; and what becomes of a run whose trackers fail."""
+"""Trackers: files of the real packages, read back; and runs whose trackers fail."""
 
 import os
 import subprocess

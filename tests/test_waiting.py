@@ -1,4 +1,4 @@
-"""PyTorch's threads wait briefly in impasto's programs, and as their host likes everywhere else."""
+"""PyTorch's threads wait briefly in impasto's programs, and as the host chooses everywhere else."""
 
 import os
 import subprocess
@@ -106,7 +106,7 @@ WORKER = """
 import os
 from pathlib import Path
 from impasto.batch import processes
-from impasto.batch.worker import Place
+from impasto.batch.worker import Workplace
 
 def say(connection, place, number):
     connection.send((os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME")))
@@ -114,7 +114,7 @@ def say(connection, place, number):
 if __name__ == "__main__":
     processes.serve = say
     before = dict(os.environ)
-    worker = processes._begin(Place(Path("."), 1), 0)
+    worker = processes._begin(Workplace(Path("."), 1), 0)
     print(*worker.connection.recv())
     worker.process.join()
     assert dict(os.environ) == before

@@ -1,4 +1,4 @@
-"""Programs that watch a run or start it in the background: neither can spoil it."""
+"""Programs that watch a run, or start one in the background, cannot spoil it."""
 
 import json
 import subprocess

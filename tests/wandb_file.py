@@ -1,4 +1,4 @@
-"""Reading back what wandb has written offline: a log of protobuf records in LevelDB's format."""
+"""Reading files that wandb wrote offline: a log of protobuf records in the format of LevelDB."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The index of a batch: one page of small pictures that leads to each run's own, kept up to date as runs end."""
+"""The index of a batch: one page of thumbnails, each with a link to its run's page, updated as runs end."""
 
 import json
 import time
@@ -8,18 +8,18 @@ from typing import Any
 from urllib.parse import quote
 
 from impasto.batch.processes import Job
-from impasto.batch.thumbnails import of_picture, of_result
+from impasto.batch.thumbnails import picture_thumbnail, result_thumbnail
 from impasto.folders.names import METRICS, PAGE, SUMMARY
 from impasto.folders.records import last_line
 from impasto.pages.rendering import render, save_page
 
 INDEX = "index.html"
-SHARE = 20  # a page that took so long is made again after this many times that, so that thousands of runs cost little
+PAUSE_RATIO = 20  # the page is written again after 20 times the seconds of the last writing: 5 % of the time at most
 
 
 @dataclass(frozen=True)
 class Input:
-    """A picture that a run read."""
+    """An input picture of a run, and the link to its thumbnail."""
 
     name: str
     uri: str
@@ -27,7 +27,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Card:
-    """A run that is done: its pictures by relative links, and what is said of it."""
+    """A finished run: relative links to its page and pictures, and a line of details."""
 
     name: str
     page: str
@@ -38,14 +38,14 @@ class Card:
 
 
 def card(out: Path, job: Job) -> Card:
-    """What the page says of a finished run; a damaged summary says nothing."""
+    """The card of a finished run; if its summary is damaged, the card has no details."""
     summary, line = _summary(out / job.name), last_line(out / job.name / METRICS)
     seconds = summary.get("seconds")
-    said = [f"loss {line.total:.4g}"] if line is not None and not line.part else []
-    said += [f"{seconds:.1f} s"] if isinstance(seconds, (int, float)) else []
-    inputs = tuple(Input(path.name, quote(of_picture(path))) for path in job.spec.pictures)
+    details = [f"loss {line.total:.4g}"] if line is not None and not line.part else []
+    details += [f"{seconds:.1f} s"] if isinstance(seconds, (int, float)) else []
+    inputs = tuple(Input(path.name, quote(picture_thumbnail(path))) for path in job.spec.pictures)
     name = quote(job.name)
-    return Card(job.name, f"{name}/{PAGE}", quote(of_result(job.name)), inputs, ", ".join(said), seconds)
+    return Card(job.name, f"{name}/{PAGE}", quote(result_thumbnail(job.name)), inputs, ", ".join(details), seconds)
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 class Index:
-    """The page and what it shows: `done` and `failed` add to it, `save` writes it."""
+    """The page and its contents: `done` and `failed` add a run, `save` writes the page."""
 
     def __init__(self, out: Path, title: str, names: list[str]) -> None:
         self.out, self._title = out, title
@@ -68,28 +68,28 @@ class Index:
         self._changed = True
 
     def done(self, job: Job) -> Card:
-        """A run is done."""
-        self._cards[job.name] = made = card(self.out, job)
+        """Add a finished run, and return its card."""
+        new = self._cards[job.name] = card(self.out, job)
         self._changed = True
-        return made
+        return new
 
     def failed(self, name: str, sentence: str) -> None:
-        """A run has failed, and why."""
+        """Add a failed run and the reason."""
         self._failures[name] = sentence
         self._changed = True
 
     @property
     def runs(self) -> int:
-        """How many runs there are, done or not."""
+        """The number of runs, finished or not."""
         return len(self._order)
 
     @property
     def count(self) -> int:
-        """How many runs are done."""
+        """The number of finished runs."""
         return len(self._cards)
 
     def save_in_time(self) -> None:
-        """Write the page if there is something new, and the last time is long enough ago. Raises OutputError."""
+        """Write the page if its contents changed and it was last written long enough ago. Raises OutputError."""
         if self._changed and time.monotonic() >= self._next:
             self.save()
 
@@ -105,4 +105,4 @@ class Index:
         )
         save_page(page, self.out / INDEX)
         now = time.monotonic()
-        self._next, self._changed = now + max(1.0, SHARE * (now - start)), False
+        self._next, self._changed = now + max(1.0, PAUSE_RATIO * (now - start)), False

@@ -1,4 +1,4 @@
-"""What a batch consists of: all pairs of two folders' pictures, or the rows of a list, each with a name of its own."""
+"""The entries of a batch, one for each run: all pairs of two folders' pictures, or the rows of a list."""
 
 import csv
 import hashlib
@@ -15,16 +15,16 @@ from impasto.errors import ImageError, SpecError, nearest
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
-OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # what a batch's folder has besides its runs
+OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # names in a batch's folder that no run may have
 LISTS = (".csv", ".toml")
-MOST_BYTES = 120  # of a name: file systems take 255, and files beside the folder have longer names
+MOST_BYTES = 120  # in a name: file systems allow 255, and names of files beside the folder are longer
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One run of a batch: its name, its pictures (content before styles), and the settings that are its own.
+class Entry:
+    """One run of a batch: its name, its pictures (content before styles), and its own settings.
 
-    `where` begins a sentence about it: the line of a list, or nothing.
+    `where` is the line of the list, with which an error begins, or empty.
     """
 
     name: str
@@ -32,49 +32,49 @@ class Pair:
     values: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
 
-    def absolute(self) -> "Pair":
-        """The same, found from any working directory."""
+    def absolute(self) -> "Entry":
+        """The entry with absolute paths, valid in any working directory."""
         return replace(self, pictures=tuple(path.absolute() for path in self.pictures))
 
 
-def find_pairs(contents: Path, styles: Path | None, task: str) -> list[Pair]:
+def find_entries(contents: Path, styles: Path | None, task: str) -> list[Entry]:
     """The runs of a list (CSV or TOML), or each picture of `contents` with each of `styles`: folders or one picture.
 
-    Raises SpecError where the two do not go with the task or a list is none, ImageError where there is no picture.
+    Raises SpecError if the task does not take these two or the list is not valid, ImageError if there is no picture.
     """
     if task not in TASKS:
         raise SpecError(f"there is no recipe {task!r}; {nearest(task, TASKS)}")
     if contents.suffix.lower() in LISTS and not contents.is_dir():
         if styles is not None:
-            raise SpecError(f"{contents} names the styles itself; leave --styles out")
+            raise SpecError(f"{contents} names its own styles; leave --styles out")
         return read_list(contents, task)
     if (styles is None) != (TASKS[task].most == 1):
         words = "takes one picture, so leave --styles out" if styles is not None else "needs --styles"
         raise SpecError(f"{task} {words}")
     first = _labelled(contents)
     if styles is None:
-        return _unique([Pair(name, (path,)) for path, name in first.items()])
+        return _unique([Entry(name, (path,)) for path, name in first.items()])
     second = _labelled(styles)
     pairs = product(first.items(), second.items())
-    return _unique([Pair(f"{one}--{other}", (content, style)) for (content, one), (style, other) in pairs])
+    return _unique([Entry(f"{one}--{other}", (content, style)) for (content, one), (style, other) in pairs])
 
 
-def read_list(file: Path, task: str) -> list[Pair]:
+def read_list(file: Path, task: str) -> list[Entry]:
     """The rows of a CSV file with a header, or the [[run]] tables of a TOML file: content, style, name, any setting.
 
-    Files are relative to the list's folder. Several styles of one picture are separated by semicolons, or a TOML list.
-    Raises SpecError in one sentence that names the line or the run.
+    Paths are relative to the list's folder. Several styles are separated by semicolons, or given as a TOML array.
+    Raises SpecError, which names the line or the run.
     """
     try:
         text = file.read_text("utf-8-sig")  # spreadsheets begin with a byte order mark
     except UnicodeDecodeError:
-        raise SpecError(f"{file} is no text in UTF-8") from None
+        raise SpecError(f"{file} is not text in UTF-8; save it as UTF-8") from None
     except OSError as error:
         missing = f"there is no file {file}"
         raise SpecError(f"{file} cannot be read: {error.strerror}" if file.exists() else missing) from None
     rows = _toml_rows(text, file) if file.suffix.lower() == ".toml" else _csv_rows(text, file)
     if not rows:
-        raise SpecError(f"{file} names no runs")
+        raise SpecError(f"{file} has no runs; give one row for each run")
     return _unique([_row(where, row, file.parent, task) for where, row in rows])
 
 
@@ -84,17 +84,17 @@ def _csv_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         head = [(name or "").strip() for name in reader.fieldnames or ()]
         if len(set(head)) < len(head):
-            raise SpecError(f"{file}: a column is there twice")
+            raise SpecError(f"{file} has a column twice; give each column once")
         reader.fieldnames = head
         for row in reader:
             where = f"{file} line {reader.line_num}"
             if None in row:
-                raise SpecError(f"{where} has more values than there are columns; quote a value that has commas")
+                raise SpecError(f"{where} has more values than columns; quote values that contain commas")
             given = {key: value.strip() for key, value in row.items() if value and value.strip()}
             if given:
                 rows.append((where, given))
     except csv.Error as error:
-        raise SpecError(f"{file} line {reader.line_num} is no CSV: {error}") from None
+        raise SpecError(f"{file} line {reader.line_num} is not valid CSV: {error}") from None
     return rows
 
 
@@ -102,30 +102,23 @@ def _toml_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         read = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{file} is no TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
+        raise SpecError(f"{file} is not valid TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
     runs = read.pop("run", [])
     if read:
         raise SpecError(f"{file}: there is no key {next(iter(read))!r} at the top; each run is a table [[run]]")
     if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-        raise SpecError(f"{file}: run must be tables, each under [[run]]")
+        raise SpecError(f"{file}: run must be an array of tables, each under [[run]]")
     return [(f"{file} run {number}", run) for number, run in enumerate(runs, start=1)]
 
 
-def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
+def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     values = {key.replace("-", "_"): value for key, value in row.items()}
-    wanted, most = [role.name for role in TASKS[task].roles], TASKS[task].most
-    known = [*wanted, "name", *TASKS[task].settings.model_fields]
+    roles, most = [role.name for role in TASKS[task].roles], TASKS[task].most
+    known = [*roles, "name", *TASKS[task].settings.model_fields]
     for key in values:
         if key not in known:
             raise SpecError(f"{where}: there is no column {key!r}; {nearest(key, known)}")
-    pictures: list[Path] = []
-    for key in wanted:
-        given = values.pop(key, None)
-        words = given.split(";") if isinstance(given, str) and key == "style" else given
-        paths = [words] if isinstance(words, str) else words
-        if not isinstance(paths, list) or not all(isinstance(path, str) and path.strip() for path in paths):
-            raise SpecError(f"{where} names no {key}")
-        pictures += [folder / path.strip() for path in paths]
+    pictures = [folder / path for role in roles for path in _paths(where, role, values.pop(role, None))]
     if len(pictures) > most:
         raise SpecError(f"{where}: {task} takes {most} pictures at most, not {len(pictures)}")
     for key in ("weights", "means", "init"):
@@ -133,12 +126,21 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
             values[key] = str((folder / str(values[key])).absolute())
     name = values.pop("name", None)
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
-        raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits, and . , = + - _ inside")
-    return Pair(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
+        raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits and , = + _ (. and - inside)")
+    return Entry(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
+
+
+def _paths(where: str, role: str, given: Any) -> list[str]:
+    """The paths in the column of a role. Raises SpecError if there are none."""
+    separated = given.split(";") if isinstance(given, str) and role == "style" else given
+    paths = [separated] if isinstance(separated, str) else separated
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path.strip() for path in paths):
+        raise SpecError(f"{where} has no {role}; name a picture file")
+    return [path.strip() for path in paths]
 
 
 def _labelled(given: Path) -> dict[Path, str]:
-    """Pictures and how they are called: the file's name without its ending; with it where another is called so."""
+    """A name for each picture: the file's name without its extension, or with the extension if the name is taken."""
     from impasto.images.gathering import pictures_below  # the command's help needs no Pillow
 
     if given.is_file():
@@ -159,7 +161,7 @@ def _labelled(given: Path) -> dict[Path, str]:
 
 
 def _plain(name: str) -> str:
-    """The name as a folder can have it: shortened, with a hash at its end, where it is too long."""
+    """The name in characters that a folder's name can have; a name that is too long is cut and ends in a hash."""
     plain = re.sub(r"[^\w.,=+-]+", "-", name).strip(".-") or "picture"
     if len(plain.encode()) <= MOST_BYTES:
         return plain
@@ -168,15 +170,15 @@ def _plain(name: str) -> str:
     )
 
 
-def _unique(pairs: Iterable[Pair]) -> list[Pair]:
-    """The same, numbered from 2 where a name comes again; names that differ in case alone count as the same."""
+def _unique(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries with repeated names numbered from 2; names that differ only in case count as repeated."""
     taken = set(OWN)
     found = []
-    for pair in pairs:
-        name, number = pair.name, 1
+    for entry in entries:
+        name, number = entry.name, 1
         while name.casefold() in taken:
             number += 1
-            name = f"{pair.name}-{number}"
+            name = f"{entry.name}-{number}"
         taken.add(name.casefold())
-        found.append(replace(pair, name=name))
+        found.append(replace(entry, name=name))
     return found

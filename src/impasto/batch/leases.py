@@ -1,7 +1,7 @@
-"""One process at a time in one folder, also across machines: a file says whose it is, and a beat that it still is.
+"""Leases: one process at a time in a folder, also across machines, by a file that its owner renews with a heartbeat.
 
-A node that is taken for dead may yet be writing. Who comes after waits until the beat has stopped; who comes late finds
-that the file is another's, and ends at once.
+A node that is taken for dead may still be writing. The next process waits until the heartbeat has stopped; an owner
+that finds its lease taken ends at once.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 BEAT_SECONDS = 2.0
-STALE_SECONDS = 15.0  # without a beat; longer than the caches of network file systems keep a file
+STALE_SECONDS = 15.0  # without a heartbeat; longer than network file systems cache a file
 LEASES = ".leases"
 
 
@@ -26,7 +26,7 @@ def leased(out: Path, name: str) -> Iterator[None]:
     file = out / LEASES / name
     file.parent.mkdir(exist_ok=True)
     _wait(file)
-    owner = f"{_place()} {os.getpid()} {uuid.uuid4().hex}"
+    owner = f"{_machine_id()} {os.getpid()} {uuid.uuid4().hex}"
     _write(file, owner, 0)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(file, owner, ended), daemon=True)
@@ -40,8 +40,8 @@ def leased(out: Path, name: str) -> Iterator[None]:
             file.unlink(missing_ok=True)
 
 
-def held(out: Path) -> list[str]:
-    """The names of the folders that some process holds, or held until it was killed."""
+def leases_held(out: Path) -> list[str]:
+    """The names of the folders that a process holds, or held when it was killed."""
     try:
         return sorted(path.name for path in (out / LEASES).iterdir() if not path.name.startswith("."))
     except OSError:
@@ -49,11 +49,11 @@ def held(out: Path) -> list[str]:
 
 
 def _wait(file: Path) -> None:
-    """Until the file is gone, its process is gone from this machine, or its beat has stopped."""
+    """Wait until the lease is gone, its owner on this machine has ended, or its heartbeat has stopped."""
     seen, since = _read(file), time.monotonic()
     while seen is not None:
         words = seen.split()
-        if len(words) == 4 and words[0] == _place() and not _runs(int(words[1])):
+        if len(words) == 4 and words[0] == _machine_id() and not _is_running(int(words[1])):
             return
         if time.monotonic() - since > STALE_SECONDS:
             return
@@ -63,9 +63,9 @@ def _wait(file: Path) -> None:
             seen, since = now, time.monotonic()
 
 
-def _runs(number: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
-        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -76,15 +76,15 @@ def _beat(file: Path, owner: str, ended: threading.Event) -> None:
         try:
             now = _read(file)
             if now is not None and not now.startswith(owner):
-                os._exit(1)  # another has the folder: not one more byte from here
+                os._exit(1)  # another process has the lease: not one more byte may be written here
             count += 1
             _write(file, owner, count)
         except OSError:
-            continue  # the run itself will say what is wrong with the folder
+            continue  # the run itself reports what is wrong with the folder
 
 
 def _read(file: Path) -> str | None:
-    """None where there is no such file."""
+    """The text of the file; None if there is no file."""
     try:
         return file.read_text("utf-8")
     except FileNotFoundError:
@@ -97,8 +97,8 @@ def _write(file: Path, owner: str, count: int) -> None:
     neighbour.replace(file)
 
 
-def _place() -> str:
-    """Where numbers of processes mean the same: this machine since it was started, and the container."""
+def _machine_id() -> str:
+    """The space in which a process id is unique: this machine, since its boot, and the container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
         space = Path("/proc/self/ns/pid").readlink().name

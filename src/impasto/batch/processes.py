@@ -1,8 +1,7 @@
-"""What does the runs of a batch: a function from jobs to how they ended, as they end. Here, processes of this machine.
+"""Engines make the runs of a batch and yield how each ended; the engine here uses processes of this machine.
 
 An engine is called with the jobs and an event that asks it to stop. It yields an `Ended` for each job that ended, an
-`Again` for each that is to be tried again, and None now and then while nothing ends, so that the caller can look at the
-folders.
+`Again` for each job that is tried again, and None now and then in between, so that the caller can read the folders.
 """
 
 import signal
@@ -15,14 +14,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Event
 
-from impasto.batch.worker import Failure, Place, serve
+from impasto.batch.worker import Failure, Workplace, serve
 from impasto.errors import ImpastoError, InterruptedRunError, OutOfMemoryError
 from impasto.tasks.spec import RunSpec
 from impasto.waiting import for_children
 
 LOOK_SECONDS = 0.25
-PATIENCE_SECONDS = 10.0  # for a process that has been asked to end
-TRIES = 3  # of one run, each time with half of the memory where that may have been short
+PATIENCE_SECONDS = 10.0  # until a process that was asked to end is killed
+TRIES = 3  # of one run, each with half the memory if memory may have run out
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: done where there is no error."""
+    """How a job ended: done if there is no error."""
 
     job: Job
     error: ImpastoError | None
@@ -43,7 +42,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Again:
-    """A job that has failed and is to be tried again, with what is said of it."""
+    """A job that failed and is tried again, with the sentence for people."""
 
     job: Job
     words: str
@@ -53,7 +52,7 @@ Engine = Callable[[Sequence[Job], Event], Iterator[Ended | Again | None]]
 
 
 class KilledError(ImpastoError):
-    """A process has ended in the middle of a run; `short` where too little memory may be the reason."""
+    """A process ended in the middle of a run; `short` if the reason may be too little memory."""
 
     def __init__(self, sentence: str, *, short: bool = False) -> None:
         super().__init__(sentence)
@@ -62,52 +61,54 @@ class KilledError(ImpastoError):
 
 @dataclass(frozen=True)
 class Try:
-    """A job, which of its tries this is, and where and how it is made."""
+    """One try of a job: where and how the run is made, and the number of the try."""
 
     job: Job
-    place: Place
+    workplace: Workplace
     number: int = 1
 
     def next(self, error: ImpastoError | None, *, beside_others: bool = False) -> "Try | None":
-        """Another try after it has ended so: with half of the memory where that was short. None where there is none.
+        """The next try after this error, with half the memory if memory ran out; None if there are no tries left.
 
-        A run that was refused before it began had too little even for the smallest tiles: then only others help, by
-        ending.
+        A run refused before it began did not fit even in the smallest tiles: trying again helps only once other
+        runs have ended.
         """
         short, killed = isinstance(error, OutOfMemoryError), isinstance(error, KilledError)
-        refused = short and not (self.place.out / self.job.name).exists()
+        refused = short and not (self.workplace.out / self.job.name).exists()
         if self.number >= TRIES or not (short or killed) or (refused and not beside_others):
             return None
         short = error.short if isinstance(error, KilledError) else not refused
-        share = self.place.memory_share / 2 if short else self.place.memory_share
-        return replace(self, place=replace(self.place, memory_share=share), number=self.number + 1)
+        share = self.workplace.memory_share / 2 if short else self.workplace.memory_share
+        return replace(self, workplace=replace(self.workplace, memory_share=share), number=self.number + 1)
 
     def again(self, error: ImpastoError | None, how: str) -> Again:
-        """What is said of this try, begun because the one before ended so."""
-        return Again(self.job, f"{error}; it is tried again{how}{self._with(' with')}")
+        """The event for this try, which follows one that ended with the error."""
+        return Again(self.job, f"{error}; the run is tried again{how}{self._with(' with')}")
 
     def ended(self, error: ImpastoError | None) -> Ended:
-        """How it ended for good: where it failed and was tried before, the sentence says so."""
+        """The end of the job; if a job tried several times failed, its error says how often."""
         if isinstance(error, (OutOfMemoryError, KilledError)) and self.number > 1:
-            error.args = (f"{error}; it was tried {self.number} times{self._with(', at last with')}",)
+            error.args = (f"{error}; the run was tried {self.number} times{self._with(', the last time with')}",)
         return Ended(self.job, error)
 
     def _with(self, word: str) -> str:
         shares = {0.5: "half", 0.25: "a quarter"}
-        return f"{word} {shares[share]} of the memory" if (share := self.place.memory_share) in shares else ""
+        return f"{word} {shares[share]} of the memory" if (share := self.workplace.memory_share) in shares else ""
 
 
-def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: int) -> Iterator[Ended | Again | None]:
-    """Each job in one of so many processes. `stop` lets each keep where it stands and end.
+def on_this_machine(
+    jobs: Sequence[Job], stop: Event, *, workplace: Workplace, workers: int
+) -> Iterator[Ended | Again | None]:
+    """Make the jobs in `workers` processes. `stop` lets each run write a checkpoint and end.
 
-    A job whose process is killed, or that finds too little memory, is tried again after all the others, alone, on from
-    its last checkpoint: twice at most, each time with half of the memory if that was or may have been short.
+    A job whose process is killed, or that runs out of memory, is tried again after all the others, alone, from its last
+    checkpoint: twice at most, each time with half the memory if memory ran out or may have run out.
     """
     again: list[tuple[Try, ImpastoError | None]] = []
-    for ended in _work(jobs, stop, place, workers):
+    for ended in _work(jobs, stop, workplace, workers):
         further = None
         if ended is not None and not stop.is_set():
-            further = Try(ended.job, place).next(ended.error, beside_others=workers > 1)
+            further = Try(ended.job, workplace).next(ended.error, beside_others=workers > 1)
         if ended is None or further is None:
             yield ended
         else:
@@ -119,7 +120,7 @@ def on_this_machine(jobs: Sequence[Job], stop: Event, *, place: Place, workers: 
 def _alone(this: Try, error: ImpastoError | None, stop: Event) -> Iterator[Ended | Again | None]:
     while not stop.is_set():
         yield this.again(error, ", alone,")
-        for ended in _work([this.job], stop, this.place, 1):
+        for ended in _work([this.job], stop, this.workplace, 1):
             if ended is None:
                 yield None
                 continue
@@ -137,7 +138,7 @@ class _Worker:
     job: Job | None = None
 
 
-def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Iterator[Ended | None]:
+def _work(jobs: Sequence[Job], stop: Event, workplace: Workplace, workers: int) -> Iterator[Ended | None]:
     waiting, crew, begun = deque(jobs), list[_Worker](), 0
     asked = False
     try:
@@ -145,7 +146,7 @@ def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Itera
             while waiting and not stop.is_set():
                 idle = next((worker for worker in crew if worker.job is None), None)
                 if idle is None and len(crew) < workers:
-                    idle = _begin(place, begun)
+                    idle = _begin(workplace, begun)
                     begun += 1
                     crew.append(idle)
                 if idle is None:
@@ -171,10 +172,10 @@ def _work(jobs: Sequence[Job], stop: Event, place: Place, workers: int) -> Itera
         _dismiss(crew)
 
 
-def _begin(place: Place, number: int) -> _Worker:
-    context = get_context("spawn")  # a fork would inherit PyTorch's threads
+def _begin(workplace: Workplace, number: int) -> _Worker:
+    context = get_context("spawn")  # a fork would inherit the state of PyTorch's threads
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, place, number))
+    process = context.Process(target=serve, args=(theirs, workplace, number))
     with for_children():
         process.start()
     theirs.close()
@@ -183,7 +184,7 @@ def _begin(place: Place, number: int) -> _Worker:
 
 def _give(worker: _Worker, job: Job) -> None:
     worker.job = job
-    with suppress(OSError):  # it is gone: that is found where its answer is waited for
+    with suppress(OSError):  # a process that is gone is found when its answer is read
         worker.connection.send((job.spec, job.name))
 
 
@@ -211,7 +212,7 @@ def _how_it_died(code: int) -> KilledError:
 
 
 def _dismiss(crew: Sequence[_Worker]) -> None:
-    """Let idle workers go; end those that are still busy, which happens only where this process is to end at once."""
+    """End the workers; one is still busy only if this process has to end at once."""
     for worker in crew:
         worker.connection.close()
         if worker.job is not None:

@@ -1,14 +1,14 @@
-"""The runs of a batch on a Ray cluster: a task for each, begun again elsewhere where its node is lost.
+"""The runs of a batch on a Ray cluster: a task for each, begun again on another node if its node is lost.
 
-A task is handed a RunSpec and the name of a folder that all nodes see; where it begins again it finds the last
-checkpoint there. Ray does not do that by itself, since it would not take less memory where that was short.
+A task gets a RunSpec and the name of a folder that all nodes see; a task begun again finds the last checkpoint there.
+Ray's own retries are off, since they would not use less memory after memory ran out.
 """
 
 import platform
 import signal
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -16,61 +16,56 @@ from types import ModuleType
 from typing import Any
 
 from impasto.batch.processes import LOOK_SECONDS, Again, Ended, Engine, Job, KilledError, Try
-from impasto.batch.worker import Failure, Place, attempt
+from impasto.batch.worker import Failure, Workplace, attempt
 from impasto.cluster.connection import connected
 from impasto.errors import ImpastoError, InterruptedRunError, OutputError
 from impasto.tasks.spec import RunSpec
 
-RETRIES = 5  # of one run, after its node was lost
-AHEAD = 2  # tasks handed over, for each that the cluster can run at once: none of its cores waits
-PATIENCE_SECONDS = 60.0  # for tasks that have been asked to stop
+RETRIES = 5  # of one run, each after its node was lost
+AHEAD = 2  # tasks handed over for each that the cluster can run at once, so that no core waits
+PATIENCE_SECONDS = 60.0  # until tasks that were asked to stop are killed
 
 
 @contextmanager
-def on_cluster(address: str, place: Place, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
-    """An engine on the Ray cluster at an address, "auto" for the one of this machine; disconnected at the end.
+def on_cluster(address: str, workplace: Workplace, marker: Path, jobs_at_once: int | None) -> Iterator[Engine]:
+    """An engine on the Ray cluster at an address ("auto": this machine's cluster), disconnected at the end.
 
-    `marker` is a file in the batch's folder by which a node knows that it sees the same folder. A run takes as many
-    cores as it has threads, and a graphics processor where the cluster has some. Raises SpecError without the package,
-    OutputError where there is no cluster.
+    `marker` is a file in the batch's folder, by which a node verifies that it sees that folder. A run uses as many
+    cores as threads, and a graphics processor if the cluster has one. Raises SpecError if Ray is not installed,
+    OutputError if there is no cluster.
     """
     with connected(address) as ray:
-        yield lambda jobs, stop: _work(ray, jobs, stop, place, marker, jobs_at_once)
+        yield lambda jobs, stop: _work(ray, jobs, stop, workplace, marker, jobs_at_once)
 
 
-def _attempt_there(spec: RunSpec, name: str, place: Place, marker: bytes, file: str) -> Failure | None:
-    """The same as `attempt`, on a node that has to see the batch's folder first."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nodes begun by a script in its background: `ray.cancel`
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # raises SIGINT, and would not be heard
+def _attempt_there(spec: RunSpec, name: str, workplace: Workplace, marker: bytes, file: str) -> Failure | None:
+    """`attempt` on a node, which must see the batch's folder."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in nodes that a script started in its background, SIGINT
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # is ignored, but `ray.cancel` sends SIGINT
     try:
-        seen = (place.out / file).read_bytes()
+        seen = (workplace.out / file).read_bytes()
     except OSError:
         seen = b""
     if seen != marker:
         needed = "a batch on a cluster needs a folder that all nodes share"
-        return Failure("OutputError", f"the node {platform.node()} does not see {place.out}; {needed}")
-    return attempt(spec, name, place)
+        return Failure("OutputError", f"the node {platform.node()} does not see {workplace.out}; {needed}")
+    return attempt(spec, name, workplace)
 
 
 def _work(
-    ray: ModuleType, jobs: Sequence[Job], stop: Event, place: Place, marker: Path, jobs_at_once: int | None
+    ray: ModuleType, jobs: Sequence[Job], stop: Event, workplace: Workplace, marker: Path, jobs_at_once: int | None
 ) -> Iterator[Ended | Again | None]:
-    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, place), max_retries=0)
-    waiting, handed, mark = deque(Try(job, place) for job in jobs), dict[Any, Try](), marker.read_bytes()
-    lost = dict[str, int]()  # how often each run's node was
-    asked_at = None
+    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, workplace), max_retries=0)
+    waiting, handed, mark = deque(Try(job, workplace) for job in jobs), dict[Any, Try](), marker.read_bytes()
+    lost = Counter[str]()  # how many nodes each run has lost
+    cancel = _Cancelling(ray)
     while waiting or handed:
-        while waiting and not stop.is_set() and len(handed) < _most(ray, place, jobs_at_once):
+        while waiting and not stop.is_set() and len(handed) < _most(ray, workplace, jobs_at_once):
             this = waiting.popleft()
-            handed[task.remote(this.job.spec, this.job.name, this.place, mark, marker.name)] = this
+            handed[task.remote(this.job.spec, this.job.name, this.workplace, mark, marker.name)] = this
         if stop.is_set():
             waiting.clear()
-            late = asked_at is not None and time.monotonic() - asked_at > PATIENCE_SECONDS
-            if asked_at is None or late:
-                asked_at = time.monotonic()
-                for reference in handed:
-                    with suppress(Exception):  # it may have just ended
-                        ray.cancel(reference, force=late)
+            cancel(handed)
         done, _ = ray.wait(list(handed), num_returns=1, timeout=LOOK_SECONDS) if handed else ((), ())
         if not done:
             yield None
@@ -78,8 +73,8 @@ def _work(
             this, error = handed.pop(reference), _error(ray, reference)
             if stop.is_set() and isinstance(error, (KilledError, _LostError, _UnfitError)):
                 error = InterruptedRunError("stopped")
-            if isinstance(error, _LostError) and lost.get(this.job.name, 0) < RETRIES:
-                lost[this.job.name] = lost.get(this.job.name, 0) + 1
+            if isinstance(error, _LostError) and lost[this.job.name] < RETRIES:
+                lost[this.job.name] += 1
                 waiting.appendleft(this)
             elif not stop.is_set() and (further := this.next(error, beside_others=True)):
                 waiting.append(further)
@@ -88,37 +83,56 @@ def _work(
                 yield this.ended(error)
 
 
+class _Cancelling:
+    """Asks tasks to stop, and kills those that have not stopped after PATIENCE_SECONDS."""
+
+    def __init__(self, ray: ModuleType) -> None:
+        self._ray = ray
+        self._asked_at: float | None = None
+
+    def __call__(self, references: Iterable[Any]) -> None:
+        """Cancel the tasks, unless they were asked a short time ago."""
+        now = time.monotonic()
+        late = self._asked_at is not None and now - self._asked_at > PATIENCE_SECONDS
+        if self._asked_at is not None and not late:
+            return
+        self._asked_at = now
+        for reference in references:
+            with suppress(Exception):  # the task may have just ended
+                self._ray.cancel(reference, force=late)
+
+
 class _LostError(ImpastoError):
-    """The node of a run is lost."""
+    """The node of a run was lost."""
 
 
 class _UnfitError(OutputError):
-    """A run was not even begun on its node.
+    """A run could not begin on its node.
 
-    A stop may do that too: if it comes while Ray reads a task's arguments, Ray calls the handler of SIGINT, which in
-    nodes that a script has begun in its background is no function.
+    A stop can cause this too: if it comes while Ray reads a task's arguments, Ray calls the handler of SIGINT, which is
+    not a function in nodes that a script started in its background.
     """
 
 
-def _resources(ray: ModuleType, jobs: Sequence[Job], place: Place) -> dict[str, Any]:
+def _resources(ray: ModuleType, jobs: Sequence[Job], workplace: Workplace) -> dict[str, Any]:
     wants = any(job.spec.settings.device != "cpu" for job in jobs)
-    return {"num_cpus": place.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
+    return {"num_cpus": workplace.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
 
 
-def _most(ray: ModuleType, place: Place, jobs_at_once: int | None) -> int:
-    """How many tasks to have handed over; the cluster may have grown meanwhile."""
+def _most(ray: ModuleType, workplace: Workplace, jobs_at_once: int | None) -> int:
+    """How many tasks to hand over at once, for the cluster's present size."""
     if jobs_at_once is not None:
         return jobs_at_once
-    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // place.threads))
+    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // workplace.threads))
 
 
 def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:
-    """What a task came to."""
+    """The error of a task that ended, if it failed."""
     try:
         failure: Failure | None = ray.get(reference)
     except ray.exceptions.TaskCancelledError:
         return InterruptedRunError("stopped")
-    except ray.exceptions.RayTaskError as error:  # not even begun: `attempt` lets no exception out
+    except ray.exceptions.RayTaskError as error:  # before the run began: `attempt` raises nothing
         return _UnfitError(
             f"a node cannot run impasto ({' '.join(str(error.cause).split())[:300]}); install it on all nodes"
         )

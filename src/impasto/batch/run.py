@@ -1,4 +1,4 @@
-"""Many runs in one folder: each an ordinary run, what is done left alone, one that fails no harm to the others."""
+"""Many runs in one folder: finished runs are kept, and a run that fails does not affect the others."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from typing import Any
 import tomli_w
 
 from impasto.batch.index import INDEX, Index
-from impasto.batch.inputs import Pair
-from impasto.batch.leases import held
+from impasto.batch.inputs import Entry
+from impasto.batch.leases import leases_held
 from impasto.batch.processes import Again, Ended, Engine, Job
-from impasto.batch.thumbnails import of_result
+from impasto.batch.thumbnails import result_thumbnail
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
 from impasto.events import (
     BatchBegun,
@@ -28,25 +28,25 @@ from impasto.files import sha256
 from impasto.folders.places import giving_way
 from impasto.images.files import load_picture
 from impasto.runs.stopping import Stop, question
-from impasto.series.members import check_all, standing
+from impasto.series.members import check_all, folder_state
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
 BATCH_FILE = "batch.toml"
 MOST_SENTENCES = 20
-MOST_CHECKED = 8  # kinds of settings that are tried on a picture before anything is written
+MOST_CHECKED = 8  # distinct settings that are tried before anything is written
 
 
-def plan(pairs: Sequence[Pair], task: str, chosen: Mapping[str, Any], preset: str = "default") -> list[Job]:
-    """A job for each pair: the settings chosen for all, and the pair's own over them. Raises SpecError."""
-    usual, jobs = make_settings(task, **chosen), []
-    for pair in pairs:
+def make_jobs(entries: Sequence[Entry], task: str, chosen: Mapping[str, Any], preset: str = "default") -> list[Job]:
+    """A job for each entry: the settings chosen for all, overridden by the entry's own. Raises SpecError."""
+    common, jobs = make_settings(task, **chosen), []
+    for entry in entries:
         try:
-            settings = make_settings(task, **{**chosen, **pair.values}) if pair.values else usual
+            settings = make_settings(task, **{**chosen, **entry.values}) if entry.values else common
         except SpecError as error:
-            raise SpecError(f"{pair.where}: {error}" if pair.where else str(error)) from None
-        jobs.append(Job(pair.name, RunSpec(task=task, pictures=pair.pictures, settings=settings, preset=preset)))
+            raise SpecError(f"{entry.where}: {error}" if entry.where else str(error)) from None
+        jobs.append(Job(entry.name, RunSpec(task=task, pictures=entry.pictures, settings=settings, preset=preset)))
     return jobs
 
 
@@ -55,9 +55,9 @@ def open_batch(
 ) -> list[Job]:
     """Take the folder for the batch and return the jobs that are left to do.
 
-    `chosen` are the settings of all, by which a folder's batch is known to be the same; pictures may come and go.
-    Settings are tried on one picture first, on another `device` where runs are made elsewhere. Raises OutputError
-    where the folder, or that of a run, holds something else, and SpecError or WeightsError where no run could work.
+    `chosen` are the settings of all runs, which identify the batch of a folder; pictures may be added and removed.
+    Settings are first tried on one picture, on another `device` if the runs are made elsewhere. Raises OutputError
+    if the folder, or that of a run, holds something else, and SpecError or WeightsError if no run could work.
     """
     task, preset = jobs[0].spec.task, jobs[0].spec.preset
     settings = make_settings(task, **chosen).model_dump(mode="json", exclude_none=True)
@@ -74,20 +74,20 @@ def _left(jobs: Sequence[Job], out: Path) -> Iterator[Job]:
     hashes: dict[Path, str] = {}
     for job in jobs:
         folder = out / job.name
-        if folder.exists():  # only then is it worth reading the pictures
+        if folder.exists():  # otherwise the pictures need not be read
             hashes |= {path: sha256(path) for path in job.spec.pictures if path not in hashes and path.is_file()}
-        stands = standing(job.spec, folder, hashes)
-        if stands == "other" and all(path in hashes for path in job.spec.pictures):
+        state = folder_state(job.spec, folder, hashes)
+        if state == "other" and all(path in hashes for path in job.spec.pictures):
             raise OutputError(
                 f"{folder} holds a run of other pictures or with other settings; "
-                "remove it, name another folder with --out, or make everything anew with --force"
+                "remove it, name another folder with --out, or make all runs again with --force"
             )
-        if stands != "done" or not (out / of_result(job.name)).exists():
+        if state != "done" or not (out / result_thumbnail(job.name)).exists():
             yield job
 
 
 def _check_some(jobs: Sequence[Job], device: str | None) -> None:
-    """Try each kind of settings once; a picture that is at fault is left to its own run."""
+    """Try distinct settings once each; a picture at fault is reported by its own run."""
     tried: set[str] = set()
     for job in jobs:
         settings = job.spec.settings.model_copy(update={"seed": 0, **({"device": device} if device else {})})
@@ -105,14 +105,14 @@ def _check_some(jobs: Sequence[Job], device: str | None) -> None:
 
 
 class _Halt(Event):
-    """An event that is set as well once the caller asks for a stop."""
+    """An event that is also set once the caller asks for a stop."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__()
         self._asked = question(stop)
 
     def is_set(self) -> bool:
-        """Whether either has asked."""
+        """Whether the event was set or the caller has asked for a stop."""
         return super().is_set() or self._asked()
 
 
@@ -125,20 +125,14 @@ def run_batch(
     stop: Stop = None,
     listener: Listener = silent,
 ) -> Path:
-    """Do the jobs that are left, and return the page of all, which is made anew as they end.
+    """Make the jobs that are left, and return the page of all jobs, which is rewritten as runs end.
 
     `stop` and `listener` are as for `run`.
 
-    Raises at the end: InterruptedRunError where it was stopped, OutputError where the folder cannot be written any
-    more, ImpastoError where some runs have failed. The same call goes on after each of them.
+    Raises at the end: InterruptedRunError if the batch was stopped, OutputError if the folder can no longer be
+    written, ImpastoError if some runs failed. The same call continues the batch after each of these.
     """
-    index = Index(
-        out, f"{jobs[0].spec.task}, {len(jobs)} {'run' if len(jobs) == 1 else 'runs'}", [job.name for job in jobs]
-    )
-    to_do = {job.name for job in left}
-    for job in jobs:
-        if job.name not in to_do:
-            index.done(job)
+    index = _open_index(jobs, left, out)
     listener(BatchBegun(out, len(jobs), len(jobs) - len(left)))
     halt = _Halt(stop)
     try:
@@ -146,7 +140,7 @@ def run_batch(
             failures, trouble = _follow(engine(left, halt), halt, index, listener)
     finally:
         listener(BatchEnded())
-    further = f"; {index.count} of {len(jobs)} runs are done, and the same command goes on with {out}"
+    further = f"; {index.count} of {len(jobs)} runs are done, and the same command continues in {out}"
     try:
         index.save()
     except OutputError as error:
@@ -156,23 +150,34 @@ def run_batch(
     if index.count + len(failures) < len(jobs):
         raise InterruptedRunError(f"stopped{further}")
     if failures:
-        _say(failures, listener)
+        _report(failures, listener)
         words = "the run" if len(jobs) == 1 else f"{len(failures)} of {len(jobs)} runs"
-        raise ImpastoError(f"{words} failed; the same command tries again, and {out / INDEX} has the others")
+        raise ImpastoError(f"{words} failed; the same command tries again, and {out / INDEX} shows the others")
     listener(SeriesDone(out, out / INDEX))
     return out / INDEX
+
+
+def _open_index(jobs: Sequence[Job], left: Sequence[Job], out: Path) -> Index:
+    """The index of all jobs, with those that are done already."""
+    title = f"{jobs[0].spec.task}, {len(jobs)} {'run' if len(jobs) == 1 else 'runs'}"
+    index = Index(out, title, [job.name for job in jobs])
+    names_left = {job.name for job in left}
+    for job in jobs:
+        if job.name not in names_left:
+            index.done(job)
+    return index
 
 
 def _follow(
     events: Iterator[Ended | Again | None], stop: Event, index: Index, listener: Listener
 ) -> tuple[dict[str, ImpastoError], OutputError | None]:
-    """Take note of what the engine yields: the failures, and what makes all further runs useless."""
+    """Handle the engine's events; return the failures, and the error that ended the batch, if any."""
     failures: dict[str, ImpastoError] = {}
     trouble: OutputError | None = None
     for ended in events:
         try:
             if ended is None:
-                listener(BatchRunning(tuple(held(index.out))))
+                listener(BatchRunning(tuple(leases_held(index.out))))
             elif isinstance(ended, Again):
                 listener(BatchRunAgain(ended.job.name, ended.words))
             elif isinstance(ended.error, OutputError):
@@ -180,7 +185,7 @@ def _follow(
             elif not isinstance(ended.error, InterruptedRunError):
                 _note(ended, failures, index, listener)
             index.save_in_time()
-        except OutputError as error:  # the next would find the same: a full disk, a folder that is gone
+        except OutputError as error:  # all further runs would fail too: a full disk, a folder that is gone
             trouble = trouble or error
             stop.set()
     return failures, trouble
@@ -196,7 +201,7 @@ def _note(ended: Ended, failures: dict[str, ImpastoError], index: Index, listene
     listener(BatchRunEnded(index.count + len(failures), index.runs, name, seconds, ended.error))
 
 
-def _say(failures: Mapping[str, ImpastoError], listener: Listener) -> None:
+def _report(failures: Mapping[str, ImpastoError], listener: Listener) -> None:
     for name, error in list(failures.items())[:MOST_SENTENCES]:
         listener(RunsFailed(f"{name}: {error}"))
     if len(failures) > MOST_SENTENCES:

@@ -1,4 +1,4 @@
-"""Small files of pictures, for pages that show thousands: made by whoever finishes a run, read when they are seen."""
+"""Small copies of pictures for pages that show thousands: each is made as its run ends, and loaded when in view."""
 
 import hashlib
 import io
@@ -12,34 +12,34 @@ from impasto.files import write_bytes
 from impasto.folders.names import RESULT
 from impasto.images.files import load_picture, to_pillow
 
-FOLDER = "thumbnails"
-PICTURES = f"{FOLDER}/pictures"
+THUMBNAILS = "thumbnails"
+PICTURES = f"{THUMBNAILS}/pictures"
 RESULT_PX, INPUT_PX, QUALITY = 320, 96, 82
 
 
 def save_thumbnails(out: Path, name: str, pictures: Sequence[Path]) -> None:
-    """Those of a run's result, and of its pictures where they are not there yet. Raises OSError, OutputError."""
+    """Save thumbnails of a run's result, and of its pictures if they are missing. Raises OSError, OutputError."""
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
-    _save(out / name / RESULT, out / of_result(name), RESULT_PX)
+    _save(out / name / RESULT, out / result_thumbnail(name), RESULT_PX)
     for picture in pictures:
-        if not (out / of_picture(picture)).exists():
-            _save(picture, out / of_picture(picture), INPUT_PX)
+        if not (out / picture_thumbnail(picture)).exists():
+            _save(picture, out / picture_thumbnail(picture), INPUT_PX)
 
 
-def of_result(name: str) -> str:
-    """Where that of a run's result is, below the batch's folder."""
-    return f"{FOLDER}/{name}.webp"
+def result_thumbnail(name: str) -> str:
+    """The path of a result's thumbnail, relative to the batch's folder."""
+    return f"{THUMBNAILS}/{name}.webp"
 
 
-def of_picture(path: Path) -> str:
-    """Where that of a picture is, by its path: a name of its own without reading the file."""
+def picture_thumbnail(path: Path) -> str:
+    """The path of a picture's thumbnail, relative to the batch's folder: a hash of the picture's own path."""
     return f"{PICTURES}/{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.webp"
 
 
 def _save(source: Path, file: Path, most_px: int) -> None:
     try:
         picture = to_pillow(load_picture(source, least_px=most_px).image)
-    except ImageError:  # gone or damaged since: the page does without
+    except ImageError:  # the picture is gone or damaged by now: the page does without its thumbnail
         return
     picture.thumbnail((most_px, most_px), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()

@@ -1,7 +1,6 @@
-"""One run of a batch, in whichever process does it, and a process that does one after another.
+"""One run of a batch, in any process, and the worker process that makes one run after another.
 
-Into a process go a RunSpec and where its folder is; out of it comes nothing, or why the run failed, in a sentence. All
-else is in the folder.
+A process gets a RunSpec and the name of a folder; it returns None, or why the run failed. All else is in the folder.
 """
 
 import os
@@ -23,17 +22,17 @@ from impasto.errors import ImageError, ImpastoError
 from impasto.events import silent
 from impasto.files import sha256
 from impasto.runs.stopping import stop_signal
-from impasto.series.members import Hashes, make, standing
+from impasto.series.members import Hashes, folder_state, make_run
 from impasto.tasks.spec import RunSpec
 
 LOG = "workers.log"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where runs are made and how: the batch's folder, threads of a run, seconds between its checkpoints.
+class Workplace:
+    """Where and how runs are made: the batch's folder, threads per run, seconds between checkpoints.
 
-    A run takes a `memory_share` of what it may: less than 1 where it is tried again because that was too much.
+    A run uses a `memory_share` of the memory it is allowed: less than 1 if it is tried again after memory ran out.
     """
 
     out: Path
@@ -44,38 +43,41 @@ class Place:
 
 @dataclass(frozen=True)
 class Failure:
-    """An ImpastoError as it crosses a process border: the name of its class, and its sentence."""
+    """An ImpastoError to send between processes: the name of its class, and its sentence."""
 
     kind: str
     sentence: str
 
     def error(self) -> ImpastoError:
-        """The error that it was."""
-        made: ImpastoError = getattr(errors, self.kind)(self.sentence)
-        return made
+        """The ImpastoError itself."""
+        error: ImpastoError = getattr(errors, self.kind)(self.sentence)
+        return error
 
 
-def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
-    """Make the run `name`, on from its last checkpoint where there is one. Returns why it failed, if it has."""
-    folder = place.out / name
+def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
+    """Make the run `name`, from its last checkpoint if there is one. Returns None, or the failure."""
+    folder = workplace.out / name
     try:
-        torch.set_num_threads(place.threads)  # this process has nothing else to do
-        with leased(place.out, name), stop_signal(silent) as stop:
+        torch.set_num_threads(workplace.threads)  # this process has nothing else to do
+        with leased(workplace.out, name), stop_signal(silent) as stop:
             hashes = picture_hashes(spec)
-            stands = standing(spec, folder, hashes)
-            if stands == "other":
-                return Failure("OutputError", f"{folder} holds something else than this run")
-            if stands != "done":  # another may have done it, while it was waited for
-                make(
+            state = folder_state(spec, folder, hashes)
+            if state == "other":
+                return Failure(
+                    "OutputError",
+                    f"{folder} holds another run; remove it, or make all runs again with --force",
+                )
+            if state != "done":  # another process may have finished the run during the wait
+                make_run(
                     spec,
                     folder,
                     hashes,
                     stop=stop,
                     listener=silent,
-                    checkpoint_seconds=place.checkpoint_seconds,
-                    memory_share=place.memory_share,
+                    checkpoint_seconds=workplace.checkpoint_seconds,
+                    memory_share=workplace.memory_share,
                 )
-            save_thumbnails(place.out, name, spec.pictures)
+            save_thumbnails(workplace.out, name, spec.pictures)
     except ImpastoError as error:
         return Failure(type(error).__name__, str(error))
     except OSError as error:
@@ -84,7 +86,7 @@ def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
         return Failure("InterruptedRunError", "stopped at once")
     except MemoryError:
         return Failure("OutOfMemoryError", f"there is not enough memory for {spec.settings.size} px")
-    except Exception as error:  # not one run's fault may end the others
+    except Exception as error:  # a fault in one run may not end the others
         traceback.print_exc()
         return Failure(
             "ImpastoError", f"impasto itself failed ({type(error).__name__}: {' '.join(str(error).split())})"
@@ -93,7 +95,7 @@ def attempt(spec: RunSpec, name: str, place: Place) -> Failure | None:
 
 
 def picture_hashes(spec: RunSpec) -> Hashes:
-    """SHA-256 of each picture. Raises ImageError where one cannot be read."""
+    """SHA-256 of each picture. Raises ImageError if one cannot be read."""
     hashes = {}
     for path in spec.pictures:
         try:
@@ -104,18 +106,18 @@ def picture_hashes(spec: RunSpec) -> Hashes:
     return hashes
 
 
-def serve(connection: Connection, place: Place, number: int) -> None:
-    """The life of a worker process: runs as they come over the connection, until it is closed.
+def serve(connection: Connection, workplace: Workplace, number: int) -> None:
+    """The main loop of a worker process: make the runs that come over the connection, until it is closed.
 
-    SIGTERM stops a run after its step, with a checkpoint; so does the end of the process that began this one. Words go
-    to a log in the batch's folder.
+    SIGTERM stops a run after its step, with a checkpoint; so does the end of the parent process. Output goes to a log
+    in the batch's folder.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent handles it
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     try:
-        log = os.open(place.out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError:  # the run will say so
+        log = os.open(workplace.out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:  # the run reports the same fault
         log = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())
@@ -125,7 +127,7 @@ def serve(connection: Connection, place: Place, number: int) -> None:
     try:
         while True:
             spec, name = connection.recv()
-            connection.send(attempt(spec, name, place))
+            connection.send(attempt(spec, name, workplace))
     except (EOFError, OSError):
         return
 

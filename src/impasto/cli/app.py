@@ -1,4 +1,4 @@
-"""The command line: a command for each task. Its options are the tasks' settings; it adds no behaviour of its own."""
+"""The command line: a command for each task, whose options are the task's settings."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.listeners import bar_over, print_err, print_out
-from impasto.cli.options import Output, located_or_told, split_pictures
+from impasto.cli.options import Output, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutputError, SpecError
@@ -33,14 +33,14 @@ from impasto.waiting import wait_briefly
 app = App(
     name="impasto",
     help="Look at what a convolutional network keeps of a picture, and paint with it.",
-    help_epilogue="Results go to a new folder under runs/, whose name is printed. Each command has its own --help.",
+    help_epilogue="Results go to a new folder under runs/; its name is printed. Each command has its own --help.",
     version=own_version,
     version_flags=["--version"],
-    suppress_keyboard_interrupt=False,  # `main` says what became of it
+    suppress_keyboard_interrupt=False,  # `main` reports the interruption
 )
 Flat = Parameter(name="*")
-Photo = Annotated[Path, Parameter(help="Picture file whose content is meant.")]
-Painting = Annotated[Path, Parameter(help="Picture file whose style is meant.")]
+Photo = Annotated[Path, Parameter(help="Picture file that gives the content.")]
+Painting = Annotated[Path, Parameter(help="Picture file that gives the style.")]
 
 
 @app.command
@@ -111,7 +111,7 @@ def run(
     /,
     *changes: Annotated[str, Parameter(allow_leading_hyphen=True)],
 ) -> None:
-    """Do what SPEC says, and what the CHANGES after it say otherwise: other pictures, any options of its task.
+    """Run SPEC, with CHANGES: other pictures, or any options of its task.
 
     impasto run result.png photo.jpg --seed 3
 
@@ -120,11 +120,11 @@ def run(
     spec
         A spec in TOML, a result of impasto (PNG), or the folder of a run.
     changes
-        Pictures in place of the spec's, then options of the spec's task (see its own --help), which win.
+        Pictures in place of the spec's, then options that override the spec's (see the --help of its task).
 
     """
     pictures, options = split_pictures(changes)
-    given = located_or_told(read_spec(spec), other_pictures=bool(pictures))
+    given = locate_spec(read_spec(spec), other_pictures=bool(pictures))
     words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
@@ -161,11 +161,11 @@ def report(
     run
         Folder of a run.
     runs
-        More folders, to be compared with the first.
+        More folders to compare with the first.
     out
         File to write, by default report.html in the folder of the run, or comparison.html here for several.
     force
-        Replace the file if it exists; the page in a run's own folder is always made anew.
+        Replace the file if it exists; the page in a run's own folder is always rewritten.
 
     """
     from impasto.pages.comparison import write_comparison
@@ -196,21 +196,21 @@ def normalise(
     Parameters
     ----------
     folder
-        Pictures, in folders below it too; files that cannot be read are named and skipped.
+        Folder of pictures, searched with its subfolders; files that cannot be read are named and skipped.
     out
         File to write, ending in .safetensors.
     weights
         Weights (safetensors) in place of the bundled ones.
     pooling
-        How the network pools while it is measured.
+        Pooling of the network during the measurement.
     padding
-        Padding of the first convolution while it is measured.
+        Padding of the first convolution during the measurement.
     device
         auto, cpu, cuda, cuda:1, mps …
     force
         Replace the file if it exists.
     quiet
-        Say nothing but errors and the file's name.
+        Print only errors and the file's name.
 
     """
     from impasto.networks.calibration import calibrate
@@ -226,12 +226,12 @@ def normalise(
         watch=iter if quiet or not sys.stderr.isatty() else bar_over,
     )
     for path in found.unreadable:
-        _say(f"skipped {path}: not a picture that can be read", quiet)
+        _report(f"skipped {path}: not a picture that can be read", quiet)
     dead = found.means.dead_filters()
     for layer in dict.fromkeys(layer for layer, _ in dead):
         indices = [str(index) for where, index in dead if where == layer]
-        _say(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
-    _say(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
+        _report(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
+    _report(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
     print_out(out)
 
 
@@ -247,34 +247,34 @@ def networks() -> None:
         print_out(architecture.note)
 
 
-def _say(words: str, quiet: bool) -> None:
+def _report(words: str, quiet: bool) -> None:
     if not quiet:
         print_err(words)
 
 
 def _sentence(error: CycloptsError) -> str:
-    """What was wrong with the command's words, without frames and links."""
+    """The error of a command line in one sentence, without boxes and links."""
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return explain(cause, Settings)
     if isinstance(error, UnusedCliTokensError):
-        return f"nothing is done with {' '.join(error.unused_tokens or ())!r}; this command takes fewer pictures"
+        return f"unexpected argument {' '.join(error.unused_tokens or ())!r}: this command takes fewer arguments"
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
 
 
 def program() -> None:
-    """The program `impasto`. Unlike `main`, which a host may call, it sets variables of this process (see waiting)."""
+    """The program `impasto`: `main` with variables of this process set (see `waiting`), which a host may not want."""
     wait_briefly()
     main()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and end the program with its exit code: 0, or that of the error (see `impasto.errors`)."""
+    """Run a command and exit with its code: 0, or the code of the error (see `impasto.errors`)."""
     words = sys.argv[1:] if arguments is None else arguments
     if any("\udc80" <= letter <= "\udcff" for word in words for letter in word):
-        sys.exit(_fail("a file's name holds bytes that are no text; rename it", SpecError.exit_code))
+        sys.exit(_fail("a file's name contains bytes that are not text; rename the file", SpecError.exit_code))
     try:
         app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -1,4 +1,4 @@
-"""`impasto batch`: the command's words; `impasto.batch` does the rest."""
+"""`impasto batch`: options and help of the command; `impasto.batch` does the work."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from impasto.batch.inputs import find_pairs
+from impasto.batch.inputs import find_entries
 from impasto.cli.listeners import print_out
-from impasto.cli.options import CheckpointSeconds, chosen_in, heard, located_or_told, stoppable
+from impasto.cli.options import CheckpointSeconds, choose_listener, explicit_settings, locate_spec, stoppable
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
 from impasto.folders.specfiles import read_spec
@@ -43,18 +43,18 @@ def batch(
     json: Annotated[bool, Parameter(negative="")] = False,
     **settings: str,
 ) -> None:
-    """Do a recipe for every picture in CONTENTS with every picture in STYLES, or for every row of a list.
+    """Run a recipe for every picture in CONTENTS with every picture in STYLES, or for every row of a list.
 
     impasto batch photos/ --styles paintings/ --size 384 --jobs 2 -o painted
 
-    The same command given again goes on where it stopped, however that was; finished runs are not made again.
+    The same command continues a batch that was stopped or killed; finished runs are not repeated.
 
     Parameters
     ----------
     contents
-        Folder of pictures (with those below it), a picture, or a list: CSV or TOML, see docs/batch.md.
+        Folder of pictures (with its subfolders), a picture, or a list: CSV or TOML, see docs/batch.md.
     styles
-        Folder of style pictures, or one; for recipes of two pictures.
+        Folder of style pictures, or one picture; for recipes that take two pictures.
     recipe
         transfer, amalgamate, texture, invert or reconstruct; by default the spec's, or transfer.
     preset
@@ -64,34 +64,34 @@ def batch(
     out
         Folder for the runs, by default runs/batch-RECIPE-CONTENTS.
     jobs
-        Runs at once, each in a process with its share of the threads; by default 1, on a cluster as many as it takes.
+        Runs at once, each in a process with part of the threads; by default 1, on a cluster as many as it can run.
     cluster
-        Make the runs on a Ray cluster: auto for the one of this machine, or an address (needs the extra ray).
+        Make the runs on a Ray cluster: auto for this machine's, or an address (needs the extra ray).
     checkpoint
-        Seconds between a run's checkpoints; 0 for one only where it is stopped.
+        Seconds between a run's checkpoints; 0 writes one only when the run is stopped.
     force
-        Make all of it anew, in place of whatever batch the folder holds.
+        Make all runs again, and replace the batch that the folder holds.
     quiet
-        Say nothing but errors and the page's name.
+        Print only errors and the page's name.
     json
         Print a line of JSON for each run that ends, and one with the page at the end.
     settings
-        Any option of the recipe, with its value (see its own --help): --style-weight 2; --cumulative true.
+        Any option of the recipe, with its value (see the recipe's --help): --style-weight 2; --cumulative true.
 
     """
     from impasto.cli.batches import batch_view
 
-    listener = heard(json, quiet, batch_view())
+    listener = choose_listener(json, quiet, batch_view())
     with stoppable(listener) as stop:
         task, values, name = _chosen(recipe, preset, spec, settings)
-        pairs = find_pairs(contents, styles, task)
+        entries = find_entries(contents, styles, task)
         folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
-        if cluster is not None:  # nodes have working directories of their own
-            folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
-        from impasto.batch.run import open_batch, plan, run_batch
+        if cluster is not None:  # nodes have other working directories
+            folder, entries = folder.absolute(), [entry.absolute() for entry in entries]
+        from impasto.batch.run import make_jobs, open_batch, run_batch
 
-        _say_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
-        planned = plan(pairs, task, values, name)
+        _name_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
+        planned = make_jobs(entries, task, values, name)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
             page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)
@@ -99,7 +99,7 @@ def batch(
         print_out(page)
 
 
-def _say_left_out(folders: Sequence[Path], listener: Listener) -> None:
+def _name_left_out(folders: Sequence[Path], listener: Listener) -> None:
     from impasto.images.gathering import pictures_below, words_about
 
     for folder in folders:
@@ -110,18 +110,18 @@ def _say_left_out(folders: Sequence[Path], listener: Listener) -> None:
 def _chosen(
     recipe: str | None, preset: str, spec: Path | None, options: dict[str, str]
 ) -> tuple[str, dict[str, Any], str]:
-    """The task, the settings that are not left to its defaults, and the preset's name."""
+    """The task, the settings that were given explicitly, and the preset's name."""
     values: dict[str, Any] = {}
     task, name = recipe or RECIPE, preset
     if spec is not None:
-        given = located_or_told(read_spec(spec), other_pictures=True)
+        given = locate_spec(read_spec(spec), other_pictures=True)
         if recipe not in (None, given.task):
-            raise SpecError(f"{spec} is of {given.task}, not of {recipe}; leave --recipe out")
-        task, values = given.task, chosen_in(given.settings)
+            raise SpecError(f"{spec} is a spec for {given.task}, not for {recipe}; leave --recipe out")
+        task, values = given.task, explicit_settings(given.settings)
         name = given.preset if preset == DEFAULT else preset
-    values |= chosen_in(settings_of(task, preset))
+    values |= explicit_settings(settings_of(task, preset))
     values |= {key.replace("-", "_"): value for key, value in options.items()}
-    values = chosen_in(make_settings(task, **values))
+    values = explicit_settings(make_settings(task, **values))
     for key in ("weights", "means", "init"):
         if values.get(key) not in (None, *INITS):
             values[key] = type(values[key])(Path(values[key]).absolute())
@@ -136,15 +136,15 @@ def _engine(
 
     from impasto.batch.processes import on_this_machine
     from impasto.batch.run import BATCH_FILE
-    from impasto.batch.worker import Place
+    from impasto.batch.worker import Workplace
 
     if cluster is None:
         at_once = jobs or 1
-        place = Place(folder, max(1, torch.get_num_threads() // at_once), checkpoint)
-        yield partial(on_this_machine, place=place, workers=at_once)
+        workplace = Workplace(folder, max(1, torch.get_num_threads() // at_once), checkpoint)
+        yield partial(on_this_machine, workplace=workplace, workers=at_once)
         return
     from impasto.batch.ray import on_cluster
 
-    place = Place(folder, planned[0].spec.settings.threads or 1, checkpoint)
-    with on_cluster(cluster, place, folder / BATCH_FILE, jobs) as engine:
+    workplace = Workplace(folder, planned[0].spec.settings.threads or 1, checkpoint)
+    with on_cluster(cluster, workplace, folder / BATCH_FILE, jobs) as engine:
         yield engine

@@ -1,4 +1,4 @@
-"""How a batch is shown to a person: a live view on a terminal, a line for each run in a log."""
+"""A batch on the screen: live bars on a terminal, a line for each run in a log."""
 
 import sys
 from pathlib import Path
@@ -11,11 +11,11 @@ from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded,
 from impasto.folders.names import METRICS
 from impasto.folders.records import last_line
 
-MOST_LINES = 8  # of runs shown at once
+MOST_LINES = 8  # bars of runs at once
 
 
 def batch_lines(event: Event) -> None:
-    """A line on standard error for each run that has ended."""
+    """Print a line on standard error for each run that has ended."""
     match event:
         case BatchBegun():
             if event.done:
@@ -30,7 +30,7 @@ def batch_lines(event: Event) -> None:
 
 
 class LiveBatch:
-    """A bar for the batch, and one for each of the runs under way, by what their folders say."""
+    """A bar for the batch, and one for each run under way, read from the runs' folders."""
 
     def __init__(self) -> None:
         self._out, self._failed = Path(), 0
@@ -66,7 +66,7 @@ class LiveBatch:
                 sentences(event)
 
     def _ended(self, event: BatchRunEnded) -> None:
-        """Move on; a failure stays on the screen."""
+        """Advance the bar; a failure stays on the screen."""
         if event.error is not None:
             self._failed += 1
             self._progress.console.print(f"{event.name}: {event.error}", markup=False, highlight=False)
@@ -75,7 +75,7 @@ class LiveBatch:
         self._remove(event.name)
 
     def _look(self, running: tuple[str, ...]) -> None:
-        """Bring the bars up to date."""
+        """Update the bars of runs under way."""
         for name in set(self._bars) - set(running):
             self._remove(name)
         for name in [*self._bars, *(each for each in running if each not in self._bars)][:MOST_LINES]:
@@ -93,5 +93,5 @@ class LiveBatch:
 
 
 def batch_view() -> Listener:
-    """The one that serves standard error as it is."""
+    """Live bars if standard error is a terminal, lines if not."""
     return LiveBatch() if sys.stderr.isatty() else batch_lines

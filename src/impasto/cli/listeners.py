@@ -1,6 +1,6 @@
-"""The command line's ears: listeners that print what a run says, for a person, for a program, or only what went wrong.
+"""The command line's listeners: they print events for people, for programs, or only the errors.
 
-Nothing else in the package prints. A reader that has gone away does not end the run.
+Nothing else in the package prints. A closed output does not end the run.
 """
 
 import json
@@ -34,12 +34,12 @@ from impasto.events import (
 
 
 def print_out(words: object) -> None:
-    """A line on standard output, at once."""
+    """Print a line on standard output, flushed."""
     _print(str(words), sys.stdout.fileno, sys.stdout)
 
 
 def print_err(words: object) -> None:
-    """A line on standard error, at once."""
+    """Print a line on standard error, flushed."""
     _print(str(words), sys.stderr.fileno, sys.stderr)
 
 
@@ -54,7 +54,7 @@ def _print(words: str, number: Callable[[], int], stream: Any) -> None:
 
 
 def quiet(event: Event) -> None:
-    """Says only what went wrong, and answers a signal."""
+    """Print only what went wrong, and the answer to a signal."""
     match event:
         case StopAsked():
             print_err(event.words)
@@ -63,7 +63,7 @@ def quiet(event: Event) -> None:
 
 
 def sentences(event: Event) -> None:
-    """Says every sentence, on standard error."""
+    """Print every sentence on standard error."""
     match event:
         case StopAsked() | MemberBegun():
             print_err(event.words)
@@ -72,7 +72,7 @@ def sentences(event: Event) -> None:
 
 
 class Progression:
-    """A live bar for each part on a terminal, about ten lines for each elsewhere; and every sentence."""
+    """A live bar for each part on a terminal, about ten lines for each part elsewhere, and every sentence."""
 
     def __init__(self) -> None:
         self._steps: Bar | PlainLines | None = None
@@ -95,7 +95,7 @@ class _Speed(ProgressColumn):
     """Steps a second, or seconds a step."""
 
     def render(self, task: Task) -> Text:
-        """The speed of the last steps."""
+        """The speed over the last steps."""
         if not task.speed:
             return Text("")
         return Text(f"{task.speed:.1f} steps/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/step", style="dim")
@@ -118,22 +118,22 @@ class Bar:
         self._task = self._progress.add_task(begun.title, total=begun.steps, completed=begun.step, loss="–")
 
     def step(self, step: Step) -> None:
-        """Move on."""
+        """Advance the bar."""
         self._progress.update(self._task, completed=step.step, loss=f"{step.total:.4g}")
 
     def end(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop updating the bar."""
         self._progress.stop()
 
 
 class PlainLines:
-    """About ten lines in all on standard error, where that is no terminal."""
+    """About ten lines in all, for a standard error that is not a terminal."""
 
     def __init__(self, begun: PartBegun) -> None:
         self._title, self._every = begun.title, max(1, begun.steps // 10)
 
     def step(self, step: Step) -> None:
-        """Print every tenth of the way."""
+        """Print a line after each tenth of the steps."""
         if step.step % self._every == 0 or step.step == step.steps:
             left = step.seconds / step.step * (step.steps - step.step)
             print_err(
@@ -142,16 +142,16 @@ class PlainLines:
             )
 
     def end(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the last line is printed already."""
 
 
 def bar_over(files: Sequence[Path]) -> Iterable[Path]:
-    """The files one after the other, with a bar on standard error."""
+    """Iterate over the files, with a bar on standard error."""
     return track(files, "pictures", console=Console(stderr=True))
 
 
-def series() -> Listener:
-    """For a sweep or a study: as for one run on a terminal; in a log a line for each run is enough."""
+def series_view() -> Listener:
+    """For a sweep or a study: live bars on a terminal, a line for each run in a log."""
     return Progression() if sys.stderr.isatty() else _without_steps
 
 
@@ -164,7 +164,7 @@ def _without_steps(event: Event) -> None:
 
 
 def json_lines(event: Event) -> None:
-    """A line of JSON on standard output for what a program may wait for; other sentences on standard error."""
+    """Print events for programs as lines of JSON on standard output, other sentences on standard error."""
     line = _line(event)
     if line is not None:
         print_json(line)
@@ -173,12 +173,12 @@ def json_lines(event: Event) -> None:
 
 
 def print_json(line: dict[str, object]) -> None:
-    """One line on standard output, at once."""
+    """Print a line of JSON on standard output, flushed."""
     print_out(json.dumps(line))
 
 
 def print_failure(error: ImpastoError) -> None:
-    """What ends a command is an event too."""
+    """Print the error that ended the command, as a line of JSON."""
     print_json({"event": "failed", "error": str(error), "exit_code": error.exit_code})
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: options for the output, and how settings and pictures are taken from words."""
+"""Shared by the commands: options for the output, and how pictures, specs and listeners are chosen."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,44 +26,44 @@ CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go and what is said on the way."""
+    """Where results go and what is printed on the way."""
 
     out: Annotated[Path | None, Parameter(alias="-o")] = None
-    "Folder for the results, which must not exist yet; by default a new one under runs/."
+    "Folder for the results, new or empty; by default a new one under runs/."
     force: Annotated[bool, Parameter(negative="")] = False
     "Replace the folder if it holds an earlier run."
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
-    "Say nothing but errors and the folder's name."
+    "Print only errors and the folder's name."
     preset: str = "default"
-    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options win over it."
+    "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options override it."
     json: Annotated[bool, Parameter(negative="")] = False
     "Print a line of JSON for each step, and one with the results at the end."
     mp4: Annotated[bool, Parameter(negative="")] = False
     "Write the animation as MP4 too (needs the extra video)."
     track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
-    "Tell wandb, tensorboard or mlflow of the run; may be given several times. See docs/tracking.md."
+    "Log the run to wandb, tensorboard or mlflow; may be given several times. See docs/tracking.md."
     checkpoint: CheckpointSeconds = 30.0
-    "Seconds between checkpoints, from which `impasto resume` goes on; 0 for one only where the run is interrupted."
+    "Seconds between checkpoints for `impasto resume`; 0 writes one only when the run is interrupted."
     cluster: Annotated[str | None, Parameter(show_default=False)] = None
-    "Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray)."
+    "Compute large pictures on a Ray cluster: auto for this machine's, or an address (needs the extra ray)."
     save_spec: Annotated[Path | None, Parameter(show_default=False)] = None
     "Write pictures and settings to this file, for `impasto run`, and do nothing else."
 
 
 def split_pictures(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words up to the first option, and the rest."""
+    """The words before the first option, and the rest."""
     pictures = list(takewhile(lambda word: not word.startswith("-"), words))
     return pictures, list(words[len(pictures) :])
 
 
-def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
-    """The spec with its files where they are now; what is not as it was in that run is said on standard error."""
+def locate_spec(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
+    """The spec with its files as found now; a line on standard error names each change since the run."""
     if other_pictures:
         return located(replace(found, spec=found.spec.model_copy(update={"pictures": ()})))[0]
     spec, changed = located(found)
     versions = {"impasto": _public(own_version()), "torch": _public(version("torch"))}
     other = [
-        f"that run was by {name} {found.provenance[name]}, this is {now}"
+        f"that run was made with {name} {found.provenance[name]}, this is {now}"
         for name, now in versions.items()
         if _public(str(found.provenance.get(name, now))) != now
     ]
@@ -73,23 +73,23 @@ def located_or_told(found: SpecFile, *, other_pictures: bool = False) -> RunSpec
 
 
 def _public(number: str) -> str:
-    """A version without its build (+cpu, +cu130): not all packages of PyTorch name it."""
+    """A version without its build (+cpu, +cu130), which not all packages of PyTorch name."""
     return number.partition("+")[0]
 
 
-def chosen_in(settings: Settings) -> dict[str, Any]:
-    """What settings say that is not left to their defaults."""
+def explicit_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that were given explicitly, by name."""
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def heard(json: bool, quiet: bool, otherwise: Listener) -> Listener:
-    """The listener that two options together ask for, or the command's own."""
+def choose_listener(json: bool, quiet: bool, otherwise: Listener) -> Listener:
+    """The listener for --json, for --quiet, or else the command's own."""
     return json_lines if json else listeners.quiet if quiet else otherwise
 
 
 @contextmanager
 def stoppable(listener: Listener) -> Iterator[Event]:
-    """The first Ctrl-C or SIGTERM sets the event; if programs watch, what ends the command is said to them too."""
+    """The first Ctrl-C or SIGTERM sets the event. With --json, an error is reported as an event as well."""
     try:
         with stop_signal(listener) as stop:
             yield stop

@@ -1,4 +1,4 @@
-"""The commands that begin with what a run has left, and what all tasks' commands end in. PyTorch is imported late."""
+"""The commands that take a spec or a folder, and `start`, which runs any task. PyTorch is imported late."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import Progression, print_out, series
-from impasto.cli.options import CheckpointSeconds, Output, chosen_in, heard, located_or_told, stoppable
+from impasto.cli.listeners import Progression, print_out, series_view
+from impasto.cli.options import CheckpointSeconds, Output, choose_listener, explicit_settings, locate_spec, stoppable
 from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
@@ -17,9 +17,9 @@ from impasto.tasks.table import TASKS, make_settings
 
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
-    """Run a task, or only write its spec: a preset wins over a given spec, and what is asked for over both."""
-    values: dict[str, Any] = {} if given is None else chosen_in(given.settings)
-    values |= chosen_in(preset(task, output.preset)) | chosen_in(asked)
+    """Run a task, or only write its spec: a preset overrides a given spec, and options override both."""
+    values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
+    values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
     if output.save_spec is not None:
@@ -29,7 +29,7 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
     from impasto.runs.start import run
     from impasto.runs.tracking import Tracking
 
-    listener = heard(output.json, output.quiet, Progression())
+    listener = choose_listener(output.json, output.quiet, Progression())
     with stoppable(listener) as stop:
         folder = run(
             spec,
@@ -56,27 +56,27 @@ def resume(
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Go on with a run that was interrupted or killed; on the same machine it ends as if nothing had been.
+    """Continue a run that was interrupted or killed; the result is the same, bit for bit, on the same machine.
 
     Parameters
     ----------
     run
-        Folder of the run. One that is done is left as it is.
+        Folder of the run. A finished run is left as it is.
     mp4
         Write the animation as MP4 too (needs the extra video).
     checkpoint
-        Seconds between checkpoints; 0 for one only where the run is interrupted.
+        Seconds between checkpoints; 0 writes one only when the run is interrupted.
     cluster
-        Let a Ray cluster compute large pictures: auto for this machine's, or an address (needs the extra ray).
+        Compute large pictures on a Ray cluster: auto for this machine's, or an address (needs the extra ray).
     quiet
-        Say nothing but errors and the folder's name.
+        Print only errors and the folder's name.
     json
         Print a line of JSON for each step, and one with the results at the end.
 
     """
     from impasto.runs import start as runs
 
-    listener = heard(json, quiet, Progression())
+    listener = choose_listener(json, quiet, Progression())
     with stoppable(listener) as stop:
         folder = runs.resume(run, stop=stop, listener=listener, mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
     if not json:
@@ -93,7 +93,7 @@ def sweep(
     quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Do SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
+    """Run SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
 
     impasto sweep spec.toml --vary style_weight=1,3,10 --vary content_layers=relu3_1,relu4_1
 
@@ -102,13 +102,13 @@ def sweep(
     spec
         A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
     vary
-        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that have commas in them.
+        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that contain commas.
     out
-        Folder for the runs; where it holds the same sweep, finished runs are not done again. By default under runs/.
+        Folder for the runs, by default under runs/; if it holds the same sweep, finished runs are not repeated.
     force
-        Make all of it anew, in place of whatever sweep the folder holds.
+        Make all runs again, and replace the sweep that the folder holds.
     quiet
-        Say nothing but errors and the folder's name.
+        Print only errors and the folder's name.
     json
         Print lines of JSON for each run, and one with the results at the end.
 
@@ -120,11 +120,11 @@ def sweep(
     for text in vary:
         name, values = parse_variation(text, found.spec.task)
         if name in variations:
-            raise SpecError(f"{name} varies twice; give all its values at once")
+            raise SpecError(f"{name} is varied twice; give all its values in one --vary")
         variations[name] = values
-    listener = heard(json, quiet, series())
+    listener = choose_listener(json, quiet, series_view())
     with stoppable(listener) as stop:
-        folder = run_sweep(located_or_told(found), variations, out, force=force, stop=stop, listener=listener)
+        folder = run_sweep(locate_spec(found), variations, out, force=force, stop=stop, listener=listener)
     if not json:
         print_out(folder)
 
@@ -137,7 +137,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
     file
         A result of impasto (PNG), the folder of a run, or a spec in TOML.
     toml
-        Print them as TOML, a spec for `impasto run`.
+        Print the settings as TOML, a spec for `impasto run`.
 
     """
     from rich.console import Console

@@ -1,12 +1,12 @@
-"""`impasto study`: the command's words; `impasto.study` does the rest."""
+"""`impasto study`: options and help of the command; `impasto.study` does the work."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import print_out, series
-from impasto.cli.options import heard, stoppable
+from impasto.cli.listeners import print_out, series_view
+from impasto.cli.options import choose_listener, stoppable
 from impasto.study.plan import StudySettings, plan_study
 
 
@@ -23,22 +23,22 @@ def study(
 ) -> None:
     """The whole story of two pictures in one page: what layers keep of CONTENT, what style is, and both together.
 
-    The same command given again goes on where it stopped, however that was; finished parts are not made again.
+    The same command continues a study that was stopped or killed; finished parts are not repeated.
 
     Parameters
     ----------
     content
-        Picture file whose content is meant.
+        Picture file that gives the content.
     style
-        Picture file whose style is meant.
+        Picture file that gives the style.
     settings
-        What the study is told.
+        Settings of the study.
     out
         Folder for the study, by default runs/study-CONTENT-STYLE (with --quick study-quick-CONTENT-STYLE).
     force
-        Make all of it anew, in place of whatever study the folder holds.
+        Make all parts again, and replace the study that the folder holds.
     quiet
-        Say nothing but errors and the page's name.
+        Print only errors and the page's name.
     json
         Print a line of JSON for each part and step, and one with the page at the end.
 
@@ -46,7 +46,7 @@ def study(
     from impasto.study.page import STUDY_PAGE
     from impasto.study.run import run_study
 
-    listener = heard(json, quiet, series())
+    listener = choose_listener(json, quiet, series_view())
     with stoppable(listener) as stop:
         folder = run_study(plan_study(content, style, settings), out, force=force, stop=stop, listener=listener)
     if not json:

@@ -1,1 +1,1 @@
-"""Several runs in one folder: what is done is not done again."""
+"""Several runs in one folder: finished runs are not repeated."""

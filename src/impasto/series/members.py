@@ -1,6 +1,6 @@
-"""Several runs in one folder, each an ordinary run: what is done is not done again, what was interrupted goes on.
+"""Several runs in one folder, each an ordinary run: finished runs are kept, interrupted runs are resumed.
 
-The folder is all the memory there is, so the same call goes on where the last one stopped, however that ended.
+The folder is the only state: the same call continues after the last one, however the last one ended.
 """
 
 import json
@@ -29,7 +29,7 @@ Hashes = Mapping[Path, str]  # SHA-256 of each picture
 
 
 def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
-    """The run in a folder, if it is done and is what the spec asks for."""
+    """The run in a folder, if the run is done and does what the spec asks for; else None."""
     try:
         record = read_run(folder)
     except RunFolderError:
@@ -38,16 +38,16 @@ def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
     return record if ended and _is_same(spec, record.spec, record.provenance, hashes) else None
 
 
-Standing = Literal["done", "begun", "missing", "other"]
+FolderState = Literal["done", "begun", "missing", "other"]
 
 
-def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
-    """How a folder stands to a spec, by its settings and summary alone; `other` holds what is not the spec's run."""
+def folder_state(spec: RunSpec, folder: Path, hashes: Hashes) -> FolderState:
+    """Whether a folder holds the spec's run, from run.toml and summary.json alone; `other` means something else."""
     if not folder.exists():
         return "missing"
     try:
         if all(path.name.startswith(".") for path in folder.iterdir()):
-            return "missing"  # its run was ended before there was anything
+            return "missing"  # its run ended before it had written a file
         found = read_spec(folder)
         if not _is_same(spec, found.spec, found.provenance, hashes):
             return "other"
@@ -59,7 +59,7 @@ def standing(spec: RunSpec, folder: Path, hashes: Hashes) -> Standing:
     return "done" if status == "done" and (folder / RESULT).is_file() and not (folder / FOLDER).exists() else "begun"
 
 
-def make(
+def make_run(
     spec: RunSpec,
     folder: Path,
     hashes: Hashes,
@@ -69,7 +69,7 @@ def make(
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
 ) -> None:
-    """Make one run: on from its last checkpoint where there is one of the same run, else from its beginning.
+    """Make one run: from the last checkpoint of the same run if the folder has one, else from the beginning.
 
     Raises the ImpastoError of the run.
     """
@@ -86,7 +86,7 @@ def make(
             )
             return
     except (SpecError, RunFolderError):
-        pass  # not begun, or not to be gone on with
+        pass  # the run has not begun, or cannot be resumed
     if folder.exists():
         shutil.rmtree(folder)
     run(
@@ -100,13 +100,13 @@ def make(
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
-    """Whether another run does what the spec asks for, with the same pictures."""
+    """Whether another run has the task, the settings and the pictures of the spec."""
     pictures = provenance.get("pictures_sha256") == [hashes.get(path) for path in spec.pictures]
     return pictures and (other.task, other.settings) == (spec.task, spec.settings)
 
 
 def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> None:
-    """Fail before anything is written where that can be known: layers, pictures too small, memory too short."""
+    """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
     networks: dict[tuple[object, ...], Network] = {}
     for spec in specs:
         settings = spec.settings

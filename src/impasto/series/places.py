@@ -1,4 +1,4 @@
-"""Where the folder of several runs may be."""
+"""Which folder several runs may use."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from impasto.folders.places import BEFORE, entries, put_aside
 
 
 def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, force: bool) -> bool:
-    """Whether a folder is to be made afresh; False where its `file` says the same `about`, so that it goes on.
+    """Whether a folder starts afresh; False if its `file` already has the content `about`: then the runs continue.
 
-    With `force` a folder that has such a file is made afresh, unless it holds one of the pictures. Raises OutputError
-    where it is taken.
+    With `force` a folder that has such a file starts afresh, unless the folder holds one of the pictures. Raises
+    OutputError if the folder holds anything else.
     """
-    what = file.removesuffix(".toml")
+    kind = file.removesuffix(".toml")
     try:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; name a folder with --out")
@@ -23,22 +23,24 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
     except OSError as error:
         raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from None
     if not (folder / file).is_file() and not (folder / BEFORE).exists():
-        raise OutputError(f"{folder} is not the folder of a {what}; name another with --out")
+        raise OutputError(f"{folder} is not the folder of a {kind}; name another folder with --out")
     if not force and (folder / file).is_file() and (folder / file).read_bytes() == about.encode():
         return False
     if not force:
         raise OutputError(
-            f"{folder} holds a {what} of other pictures or with other settings; "
+            f"{folder} holds a {kind} of other pictures or with other settings; "
             "name another folder with --out, or replace it with --force"
         )
     for picture in pictures:
         if picture.resolve().is_relative_to(folder.resolve()):
-            raise OutputError(f"{folder} holds {picture}, which is needed, and is not replaced; name another folder")
+            raise OutputError(
+                f"{folder} holds {picture}, which is needed, and is not replaced; name another folder with --out"
+            )
     return True
 
 
 def take_folder(folder: Path, file: str, about: str, *, fresh: bool) -> None:
-    """Make the folder, with `about` in its file; if it is to be `fresh`, what it held is put aside: see `giving_way`.
+    """Make the folder and write `about` into its file; `fresh` puts earlier contents aside (see `giving_way`).
 
     Raises OutputError.
     """

@@ -1,4 +1,4 @@
-"""A spec and settings to vary: a run for each combination, a grid of their pictures, and a page to compare them."""
+"""A sweep: a run for each combination of settings, a grid of the pictures, and a page that compares the runs."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make
+from impasto.series.members import Hashes, check_all, finished, make_run
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
@@ -29,26 +29,26 @@ Variations = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination: the values that make it, by setting, and the run they make."""
+    """One combination of values, by setting, and the spec of its run."""
 
     values: tuple[tuple[str, str], ...]
     spec: RunSpec
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
+        """The name of the folder."""
         return re.sub(r"[^\w.,=+-]+", "-", ",".join(f"{key}={value}" for key, value in self.values))
 
     @property
     def words(self) -> str:
-        """The same for a person."""
+        """The combination in words."""
         return ", ".join(f"{key} {value}" for key, value in self.values)
 
 
 def parse_variation(text: str, task: str) -> tuple[str, tuple[str, ...]]:
-    """A setting and its values from "style_weight=1,3,10"; values with commas in them are separated by semicolons.
+    """A setting and its values from "style_weight=1,3,10"; values that contain commas are separated by semicolons.
 
-    Dashes do for underscores, and `layer` for `layers`. Raises SpecError.
+    Dashes may stand for underscores, and `layer` for `layers`. Raises SpecError.
     """
     key, equals, listed = text.partition("=")
     name = key.strip().lstrip("-").replace("-", "_")
@@ -59,16 +59,16 @@ def parse_variation(text: str, task: str) -> tuple[str, tuple[str, ...]]:
         raise SpecError(f"there is no setting {key.strip()!r} to vary; {nearest(name, fields)}")
     values = tuple(value.strip() for value in listed.split(";" if ";" in listed else ",") if value.strip())
     if not equals or not values:
-        raise SpecError(f"{text!r} says no values; write for instance {name}=1,3,10")
+        raise SpecError(f"{text!r} has no values; write for instance {name}=1,3,10")
     if len(set(values)) < len(values):
-        raise SpecError(f"{text!r} says a value twice")
+        raise SpecError(f"{text!r} has a value twice; give each value once")
     return name, values
 
 
-def plan(spec: RunSpec, variations: Variations) -> list[Cell]:
+def make_cells(spec: RunSpec, variations: Variations) -> list[Cell]:
     """All combinations, the last setting varying fastest. Raises SpecError for a value that a setting cannot take."""
     if not variations:
-        raise SpecError("nothing varies; say --vary SETTING=VALUE,VALUE")
+        raise SpecError("nothing varies; give --vary SETTING=VALUE,VALUE")
     cells = []
     for values in product(*variations.values()):
         chosen = dict(zip(variations, values, strict=True))
@@ -76,7 +76,7 @@ def plan(spec: RunSpec, variations: Variations) -> list[Cell]:
         settings = make_settings(spec.task, **{**kept, **chosen})
         cells.append(Cell(tuple(chosen.items()), spec.model_copy(update={"settings": settings})))
     if len(cells) > MOST_CELLS:
-        raise SpecError(f"that is {len(cells)} runs; {MOST_CELLS} are the most")
+        raise SpecError(f"{len(cells)} runs are too many: {MOST_CELLS} are allowed; give fewer values")
     return cells
 
 
@@ -89,14 +89,13 @@ def run_sweep(
     stop: Stop = None,
     listener: Listener = silent,
 ) -> Path:
-    """Do the runs that are missing and return the folder, by default runs/sweep-TASK-PICTURES.
+    """Make the runs that are missing and return the folder, by default runs/sweep-TASK-PICTURES.
 
-    A run that is done is not done again, also when values are added later; grid.png and comparison.html show those
-    that are asked for. One that diverges is left out, the others are made, and its error is raised at the end; an
-    stop ends the sweep, and the same call goes on. With `force` the folder of a sweep is made afresh. `stop` and
-    `listener` are as for `run`.
+    Finished runs are kept, also if values are added later; grid.png and comparison.html show the combinations asked
+    for. If a run diverges, the others are made and its error is raised at the end. A stop ends the sweep; the same
+    call continues it. With `force` the folder of a sweep starts afresh. `stop` and `listener` are as for `run`.
     """
-    cells = plan(spec, variations)
+    cells = make_cells(spec, variations)
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
     pictures = {path: load_picture(path) for path in spec.pictures}
     hashes = {path: sha256(path) for path in spec.pictures}
@@ -105,36 +104,44 @@ def run_sweep(
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
     check_all([cell.spec for cell in left], pictures)
     take_folder(folder, SWEEP_FILE, about, fresh=fresh)
-    failures: list[ImpastoError] = []
     with giving_way(folder):
-        for number, cell in enumerate(cells, start=1):
-            if cell not in left:
-                continue
-            try:
-                go_on_unless(stop)
-                listener(MemberBegun(number, len(cells), cell.name, cell.words))
-                make(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
-            except DivergedError as error:
-                failures.append(error)
-            except (ImpastoError, KeyboardInterrupt) as error:
-                words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
-                kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
-                raise kind(f"{words}; the same command goes on with {folder}") from None
+        diverged = _make_left(cells, left, folder, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
-        _show_together(done, variations, folder)
-    if failures:
-        raise failures[0]
+        _save_overview(done, variations, folder)
+    if diverged:
+        raise diverged[0]
     listener(SeriesDone(folder, folder / COMPARISON, folder / GRID))
     return folder
 
 
-def _show_together(cells: Sequence[Cell], variations: Variations, folder: Path) -> None:
-    """A row of the grid for each combination of all settings but the last, whose values are the columns."""
-    shown = [(cell.words.replace(", ", "\n"), to_pillow(load_image(folder / cell.name / RESULT))) for cell in cells]
+def _make_left(
+    cells: Sequence[Cell], left: Sequence[Cell], folder: Path, hashes: Hashes, stop: Stop, listener: Listener
+) -> list[DivergedError]:
+    """Make the runs that are left, and return the errors of those that diverge. Raises any other ImpastoError."""
+    diverged: list[DivergedError] = []
+    for number, cell in enumerate(cells, start=1):
+        if cell not in left:
+            continue
+        try:
+            go_on_unless(stop)
+            listener(MemberBegun(number, len(cells), cell.name, cell.words))
+            make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
+        except DivergedError as error:
+            diverged.append(error)
+        except (ImpastoError, KeyboardInterrupt) as error:
+            words = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
+            kind = type(error) if isinstance(error, ImpastoError) else InterruptedRunError
+            raise kind(f"{words}; the same command continues in {folder}") from None
+    return diverged
+
+
+def _save_overview(cells: Sequence[Cell], variations: Variations, folder: Path) -> None:
+    """Write the grid, whose columns are the values of the last setting, and the page that compares the runs."""
+    pictures = [(cell.words.replace(", ", "\n"), to_pillow(load_image(folder / cell.name / RESULT))) for cell in cells]
     columns = len(list(variations.values())[-1])
     sheet = contact_sheet(
-        shown, columns=min(columns, len(shown)), title=f"{cells[0].spec.task}: {', '.join(variations)}"
+        pictures, columns=min(columns, len(pictures)), title=f"{cells[0].spec.task}: {', '.join(variations)}"
     )
     save_image(from_pillow(sheet), folder / GRID)
     if len(cells) > 1:

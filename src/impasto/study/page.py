@@ -1,4 +1,4 @@
-"""The page of a study, as far as it has come: each section from the runs that are done, and what is still missing."""
+"""The page of a study, finished or not: a section from each kind of run, and a list of the missing runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ from impasto.pages.sections import (
     terms_table,
 )
 from impasto.pages.words import duration, number, repeat_command
-from impasto.study.plan import Section, Study, StudyPart
+from impasto.study.plan import Member, Section, Study
 from impasto.study.profile import Profile
 
 STUDY_PAGE = "report.html"
-FRAMES = 80  # of a scrubber's films together
+FRAMES = 80  # in all the films of one scrubber
 HEADINGS: dict[Section, str] = {
     "layers": "What each layer keeps",
     "priors": "Natural pictures",
@@ -44,21 +44,21 @@ HEADINGS: dict[Section, str] = {
 
 @dataclass(frozen=True)
 class Done:
-    """A part that is done, and what its folder holds."""
+    """A finished run of the study, and what its folder holds."""
 
-    part: StudyPart
+    member: Member
     record: RunRecord
 
 
 def write_study_page(study: Study, folder: Path, records: Mapping[str, RunRecord], profile: Profile) -> Path:
-    """Write report.html into the study's folder. Raises RunFolderError where a picture of a run is damaged."""
+    """Write report.html into the study's folder. Raises RunFolderError if a picture of a run is damaged."""
     return save_page(study_page(study, records, profile, study.command(folder)), folder / STUDY_PAGE)
 
 
 def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile, command: str) -> str:
     """The whole page of the parts in `records`; `command` is the one that makes the study."""
-    done = [Done(part, records[part.name]) for part in study.parts if part.name in records]
-    by_section = {section: [each for each in done if each.part.section == section] for section in HEADINGS}
+    done = [Done(member, records[member.name]) for member in study.members if member.name in records]
+    by_section = {section: [each for each in done if each.member.section == section] for section in HEADINGS}
     pictures = [
         PictureRecord("content", study.content, study.content),
         PictureRecord("style", study.style, study.style),
@@ -83,7 +83,7 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             final=_final(by_section["final"], inputs),
             command=command,
             repeat=_repeat(by_section),
-            parts=_parts(done),
+            parts=_members(done),
             shared=_shared(study),
             provenance=_provenance(done),
             facts=_facts(study, done),
@@ -98,13 +98,13 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
 
 
 def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, list[str]]:
-    """What each section still lacks, in words."""
-    left = [part for part in study.parts if part.name not in records]
-    return {section: [part.words for part in left if part.section == section] for section in HEADINGS}
+    """The missing runs of each section, in words."""
+    left = [member for member in study.members if member.name not in records]
+    return {section: [member.words for member in left if member.section == section] for section in HEADINGS}
 
 
 def _network(profile: Profile) -> dict[str, Any]:
-    """Profiles of the five layers that the study reads, of all others, and in numbers."""
+    """Profiles of the five layers that the study reads, profiles of all others, and a table of both."""
     curves = {layer: _profile(layer, profile) for layer in profile.layers}
     first = [layer for layer in curves if layer in entry(NORMALISED).showcase]
     return {
@@ -136,7 +136,7 @@ def _overview(profile: Profile) -> Curves:
 
 
 def _activations(profile: Profile) -> Table:
-    """Per layer the weakest, middle and strongest filter over photographs, and on the two pictures."""
+    """For each layer the weakest, middle and strongest filter, over photographs and on the two pictures."""
     rows = []
     for layer, each in profile.layers.items():
         cells = [layer, str(len(each.photographs))]
@@ -150,9 +150,9 @@ def _activations(profile: Profile) -> Table:
 
 
 def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
-    """A row of pictures for each layer, all moved through together, their losses on the same axes, their measures."""
+    """A grid of the runs' frames, one scrubber for all, their losses on the same axes, and their measures."""
     records = [each.record for each in done]
-    lines = {each.part.layer: each.record.parts[0].lines for each in done}
+    lines = {each.member.layer: each.record.parts[0].lines for each in done}
     return {
         "grid": [grid_row(record.parts[0]) for record in records],
         "scrubber": scrubber(records, MEDIUM_PX, [""] * len(records), FRAMES) if records else None,
@@ -162,18 +162,20 @@ def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
 
 
 def _priors(study: Study, records: Mapping[str, RunRecord], inputs: Inputs) -> list[Row]:
-    """For each layer the photo, and its inversions without and with priors."""
+    """For each layer, the photo and its inversions without and with priors."""
     rows = []
     without = {
-        part.layer: records[part.name] for part in study.parts if part.section == "layers" and part.name in records
+        member.layer: records[member.name]
+        for member in study.members
+        if member.section == "layers" and member.name in records
     }
-    for part in study.parts:
-        if part.section != "priors" or part.name not in records or part.layer not in without:
+    for member in study.members:
+        if member.section != "priors" or member.name not in records or member.layer not in without:
             continue
-        shown = input_figures(records[part.name].pictures, inputs, MEDIUM_PX)
-        for words, record in (("without priors", without[part.layer]), ("with priors", records[part.name])):
-            shown += _results(record, words, f"{part.layer} {words}")
-        rows.append(Row(part.layer, "", tuple(shown)))
+        figures = input_figures(records[member.name].pictures, inputs, MEDIUM_PX)
+        for words, record in (("without priors", without[member.layer]), ("with priors", records[member.name])):
+            figures += _results(record, words, f"{member.layer} {words}")
+        rows.append(Row(member.layer, "", tuple(figures)))
     return rows
 
 
@@ -181,20 +183,20 @@ def _styles(done: Sequence[Done], inputs: Inputs) -> list[Figure]:
     """The painting, and the textures of its layers."""
     if not done:
         return []
-    shown = input_figures(done[0].record.pictures, inputs, MEDIUM_PX)
+    figures = input_figures(done[0].record.pictures, inputs, MEDIUM_PX)
     for each in done:
-        shown += _results(each.record, f"up to {each.part.layer}", f"texture up to {each.part.layer}")
-    return shown
+        figures += _results(each.record, f"up to {each.member.layer}", f"texture up to {each.member.layer}")
+    return figures
 
 
 def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
-    """A row for each content layer, a column for each style weight; None where a cell is not made yet."""
+    """A row for each content layer, a column for each style weight; None for a run that is missing."""
     cells = {}
-    for part in study.parts:
-        if part.section == "matrix":
-            weight = part.spec.settings.model_dump()["style_weight"]
-            made = _results(records[part.name], "", part.words) if part.name in records else []
-            cells[part.layer, weight] = made[0] if made else None
+    for member in study.members:
+        if member.section == "matrix":
+            weight = member.spec.settings.model_dump()["style_weight"]
+            found = _results(records[member.name], "", member.words) if member.name in records else []
+            cells[member.layer, weight] = found[0] if found else None
     layers, weights = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(weight for _, weight in cells)
     return {
         "weights": [number(weight) for weight in weights],
@@ -204,12 +206,12 @@ def _matrix(study: Study, records: Mapping[str, RunRecord]) -> dict[str, Any]:
 
 
 def _results(record: RunRecord, caption: str, alt: str) -> list[Figure]:
-    made = result_figure(record.parts[0], MEDIUM_PX, caption, _nearness(record), alt)
-    return [made] if made is not None else []
+    figure = result_figure(record.parts[0], MEDIUM_PX, caption, _nearness(record), alt)
+    return [figure] if figure is not None else []
 
 
 def _nearness(record: RunRecord) -> str:
-    """Feature error at the layer asked for and PSNR, a line each; of a texture its loss."""
+    """Feature error at the run's layer and PSNR, a line each; for a texture, its loss."""
     summary = record.parts[0].summary
     if summary is None or not summary.metrics.feature_error:
         return measured(record.parts[0])
@@ -231,7 +233,7 @@ def _final(done: Sequence[Done], inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str]]:
-    """For each section the commands that make its runs again."""
+    """The commands that repeat each section's runs."""
     return [
         (HEADINGS[section], "\n".join(repeat_command(each.record) for each in done))
         for section, done in by_section.items()
@@ -239,19 +241,19 @@ def _repeat(by_section: Mapping[Section, Sequence[Done]]) -> list[tuple[str, str
     ]
 
 
-def _parts(done: Sequence[Done]) -> Table:
-    """What each part was given and what it took."""
+def _members(done: Sequence[Done]) -> Table:
+    """The size and steps of each run, and its evaluations and time."""
     rows = []
     for each in done:
-        settings, summary = each.part.spec.settings, each.record.parts[0].summary
+        settings, summary = each.member.spec.settings, each.record.parts[0].summary
         took = ("–", "–") if summary is None else (str(summary.evaluations), duration(summary.seconds))
-        rows.append((each.part.words, f"{settings.size} px", str(settings.steps), *took, each.part.name))
+        rows.append((each.member.words, f"{settings.size} px", str(settings.steps), *took, each.member.name))
     return text_table(("part", "long side", "steps at full size", "evaluations", "time", "folder"), rows)
 
 
 def _shared(study: Study) -> Table:
-    """The settings that are the same in all parts."""
-    all_settings = [part.spec.settings.model_dump(mode="json", exclude_none=True) for part in study.parts]
+    """The settings that all runs share."""
+    all_settings = [member.spec.settings.model_dump(mode="json", exclude_none=True) for member in study.members]
     same = {
         key: value for key, value in all_settings[0].items() if all(each.get(key) == value for each in all_settings)
     }
@@ -259,15 +261,15 @@ def _shared(study: Study) -> Table:
 
 
 def _provenance(done: Sequence[Done]) -> Table | None:
-    """Versions, machine and hashes of the run that was made last; its settings are in its own page."""
+    """Versions, machine and hashes of the last run."""
     return about_run(done[-1].record)["provenance"] if done else None
 
 
 def _facts(study: Study, done: Sequence[Done]) -> list[tuple[str, str]]:
-    """What the study took, in numbers."""
+    """Runs, time, evaluations, memory and seed of the study."""
     summaries = [part.summary for each in done for part in each.record.parts if part.summary is not None]
     return [
-        ("parts", f"{len(done)} of {len(study.parts)}"),
+        ("parts", f"{len(done)} of {len(study.members)}"),
         ("time", duration(sum(each.seconds for each in summaries))),
         ("evaluations", str(sum(each.evaluations for each in summaries))),
         ("peak memory", f"{max((each.peak_memory_mb for each in summaries), default=0):.0f} MB"),

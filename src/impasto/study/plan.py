@@ -15,25 +15,25 @@ Section = Literal["layers", "priors", "amalgamation", "style", "matrix", "final"
 
 
 class StudySettings(BaseModel):
-    """What a study can be told."""
+    """The settings of a study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     quick: bool = False
     "Previews of everything: smaller pictures, fewer steps, a smaller matrix."
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    "Number that settles the noise; the same seed gives the same pictures."
+    "Seed of the noise; the same seed gives the same pictures."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    "Precision of the convolutions; auto is bfloat16 where the hardware has it and layers beyond block 2 are read."
+    "Precision of the convolutions; auto is bfloat16 if the hardware has it and layers beyond block 2 are read."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    "Processor threads; by default as many as PyTorch takes."
+    "Processor threads; by default as many as PyTorch uses."
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How large the pictures of a study are and how many steps each takes: what a study costs."""
+    """The layers, sizes and steps of a study's runs, which determine its cost."""
 
     layers: tuple[str, ...]
     content_px: int
@@ -87,8 +87,8 @@ FULL = Extent(
 
 
 @dataclass(frozen=True)
-class StudyPart:
-    """One run of a study: the section it is for, its folder's name in the study's, what it does in words."""
+class Member:
+    """One run of a study: its section of the page, its folder's name, and what it does in words."""
 
     section: Section
     name: str
@@ -97,14 +97,14 @@ class StudyPart:
 
     @property
     def layer(self) -> str:
-        """The layer it is about; of a style the deepest of its layers."""
+        """The layer that the run shows; for a style, the deepest of its layers."""
         settings = self.spec.settings.model_dump()
         return str(settings.get("layer") or settings.get("content_layers") or settings["layers"].split(",")[-1])
 
 
 @dataclass(frozen=True)
 class Study:
-    """Two pictures, the settings, and what is done with them."""
+    """Two pictures, the settings, and the extent of the runs."""
 
     content: Path
     style: Path
@@ -112,12 +112,12 @@ class Study:
     extent: Extent
 
     @property
-    def parts(self) -> tuple[StudyPart, ...]:
+    def members(self) -> tuple[Member, ...]:
         """All runs, in the order in which they are made and shown."""
         return (*_layers(self), *_priors(self), *_amalgamations(self), *_styles(self), *_matrix(self), _final(self))
 
     def command(self, folder: Path) -> str:
-        """What makes this study in that folder, for a shell; given again, it goes on."""
+        """The shell command that makes this study in that folder, or continues it."""
         words = ["impasto", "study"]
         words += [f"./{path}" if str(path).startswith("-") else str(path) for path in (self.content, self.style)]
         for name, value in self.settings.model_dump(exclude_defaults=True).items():
@@ -130,48 +130,48 @@ class Study:
 def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
     """The study of two pictures.
 
-    >>> len(plan_study(Path("photo.jpg"), Path("painting.jpg"), StudySettings(quick=True)).parts)
+    >>> len(plan_study(Path("photo.jpg"), Path("painting.jpg"), StudySettings(quick=True)).members)
     28
     """
     return Study(content, style, settings, QUICK if settings.quick else FULL)
 
 
 def statistics(layer: str) -> str:
-    """The rectified layer of a convolution, whose statistics stand for a style."""
-    from impasto.networks.catalogue import NORMALISED, outline  # PyTorch takes seconds
+    """The ReLU after a convolution: the layer whose statistics describe a style."""
+    from impasto.networks.catalogue import NORMALISED, outline  # importing PyTorch takes seconds
 
     return outline(NORMALISED).rectified(layer) or layer
 
 
-def _layers(study: Study) -> list[StudyPart]:
+def _layers(study: Study) -> list[Member]:
     size, steps = study.extent.content_px, study.extent.content_steps
     return [
-        _part(study, "layers", "reconstruct", f"reconstruct-{layer}", layer, layers=layer, size=size, steps=steps)
+        _member(study, "layers", "reconstruct", f"reconstruct-{layer}", layer, layers=layer, size=size, steps=steps)
         for layer in study.extent.layers
     ]
 
 
-def _priors(study: Study) -> list[StudyPart]:
-    """From the same noise and with as many steps as without priors, so that the two compare."""
+def _priors(study: Study) -> list[Member]:
+    """The same noise and number of steps as without priors, so that the two can be compared."""
     size, steps = study.extent.content_px, study.extent.content_steps
     return [
-        _part(study, "priors", "invert", f"invert-{layer}", layer, layer=layer, size=size, steps=steps, frames=0)
+        _member(study, "priors", "invert", f"invert-{layer}", layer, layer=layer, size=size, steps=steps, frames=0)
         for layer in study.extent.prior_layers
     ]
 
 
-def _amalgamations(study: Study) -> list[StudyPart]:
+def _amalgamations(study: Study) -> list[Member]:
     size, steps = study.extent.content_px, study.extent.amalgamate_steps
     return [
-        _part(study, "amalgamation", "amalgamate", f"amalgamate-{layer}", layer, layers=layer, size=size, steps=steps)
+        _member(study, "amalgamation", "amalgamate", f"amalgamate-{layer}", layer, layers=layer, size=size, steps=steps)
         for layer in study.extent.layers
     ]
 
 
-def _styles(study: Study) -> list[StudyPart]:
+def _styles(study: Study) -> list[Member]:
     extent, names = study.extent, [statistics(layer) for layer in study.extent.layers]
     return [
-        _part(
+        _member(
             *(study, "style", "texture", f"texture-to-{name}", f"up to {name}"),
             layers=",".join(names[:end]),
             size=extent.texture_px,
@@ -183,10 +183,10 @@ def _styles(study: Study) -> list[StudyPart]:
     ]
 
 
-def _matrix(study: Study) -> list[StudyPart]:
+def _matrix(study: Study) -> list[Member]:
     extent = study.extent
     return [
-        _part(
+        _member(
             *(study, "matrix", "transfer", f"transfer-{layer}-weight-{weight:g}", f"{layer}, style weight {weight:g}"),
             content_layers=layer,
             style_weight=weight,
@@ -200,16 +200,16 @@ def _matrix(study: Study) -> list[StudyPart]:
     ]
 
 
-def _final(study: Study) -> StudyPart:
+def _final(study: Study) -> Member:
     extent = study.extent
     smallest = min(extent.smallest_px, extent.final_px)
     sizes = {"size": extent.final_px, "steps": extent.final_steps, "smallest": smallest}
-    return _part(study, "final", "transfer", "transfer", "the final picture", **sizes)
+    return _member(study, "final", "transfer", "transfer", "the final picture", **sizes)
 
 
-def _part(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> StudyPart:
+def _member(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> Member:
     pictures = {"content": study.content, "style": study.style}
     chosen = tuple(pictures[role.name] for role in TASKS[task].roles)
     given = study.settings.model_dump(exclude={"quick"})
     settings = make_settings(task, **{"frames": study.extent.frames, **given, **values})
-    return StudyPart(section, name, f"{task} {words}", RunSpec(task=task, pictures=chosen, settings=settings))
+    return Member(section, name, f"{task} {words}", RunSpec(task=task, pictures=chosen, settings=settings))

@@ -1,4 +1,4 @@
-"""How strongly each filter answers to a few pictures, before and after the network is normalised: what is measured."""
+"""Mean activation of each filter on a few pictures, before and after the network is normalised."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from impasto.networks.means import SQUASHED, load_means, mean_activations
 class LayerProfile(BaseModel):
     """Mean activation after the ReLU of each filter of a layer, in the layer's own order.
 
-    `photographs` are the means that the network is divided by; `before` and `after` are of the pictures at hand.
+    `photographs` are the means by which the network was divided; `before` and `after` are those of the given pictures.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -23,7 +23,7 @@ class LayerProfile(BaseModel):
 
 
 class Profile(BaseModel):
-    """All layers, and by how much the normalised network's answers, multiplied back, differ from the plain one's."""
+    """All layers, and the relative difference between the plain network and the normalised one, scaled back."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class Profile(BaseModel):
 
 
 def measure_profile(images: Sequence[Image], device: str = "auto") -> Profile:
-    """Run the pictures through both networks in float32, at the size at which the bundled means were taken."""
+    """Run the pictures through both networks in float32, at the size at which the bundled means were measured."""
     squashed = [resize(image, SQUASHED) for image in images]
     means = load_means(entry(NORMALISED).files()["means"], entry(NORMALISED).load_weights())
     before, after = (

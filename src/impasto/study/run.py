@@ -1,7 +1,7 @@
-"""A study: the runs of a plan one after the other, in one folder, with one page that tells what they show.
+"""A study: the runs of a plan one after the other, in one folder, with one page that explains what they show.
 
-The folder is all the memory there is. A run whose folder says that it is done, with the same settings and pictures, is
-not made again; so the same command goes on where the last one stopped, however that ended.
+The folder is the only state. A finished run with the same settings and pictures is kept: the same
+command continues after the last one, however the last one ended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make
+from impasto.series.members import check_all, finished, make_run
 from impasto.series.places import is_free, take_folder
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
@@ -36,11 +36,11 @@ def run_study(
     stop: Stop = None,
     listener: Listener = silent,
 ) -> Path:
-    """Make what is missing of a study and return its folder, by default runs/study-CONTENT-STYLE.
+    """Make the missing runs of a study and return its folder, by default runs/study-CONTENT-STYLE.
 
-    Its page is written anew after each run. Nothing is written before pictures, layers and sizes are known to serve.
-    With `force` a folder that holds another study is replaced, and nothing in it is used again. A run that fails or is
-    stopped raises its ImpastoError; the same call goes on from there. `stop` and `listener` are as for `run`.
+    The page is rewritten after each run. Pictures, layers and sizes are checked before anything is written. With
+    `force` a folder that holds a study is replaced, and nothing in the folder is used again. A run that fails or is
+    stopped raises its ImpastoError; the same call continues the study. `stop` and `listener` are as for `run`.
     """
     folder = out or default_folder(study)
     pictures = {path: load_picture(path) for path in (study.content, study.style)}
@@ -48,25 +48,25 @@ def run_study(
     fresh = is_free(folder, STUDY_FILE, about, list(pictures), force=force)
     hashes = {path: sha256(path) for path in pictures}
     records = {} if fresh else _finished(study, folder, hashes)
-    check_all([part.spec for part in study.parts if part.name not in records], pictures)
+    check_all([member.spec for member in study.members if member.name not in records], pictures)
     take_folder(folder, STUDY_FILE, about, fresh=fresh)
     try:
         with giving_way(folder):
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-            _make_parts(study, folder, records, profile, hashes, stop, listener)
+            _make_members(study, folder, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
-        raise InterruptedRunError(f"stopped; the same command goes on with {folder}") from None
+        raise InterruptedRunError(f"stopped; the same command continues in {folder}") from None
     listener(SeriesDone(folder, folder / STUDY_PAGE))
     return folder
 
 
 def default_folder(study: Study) -> Path:
-    """runs/study-CONTENT-STYLE: always the same, so that the same command goes on with it."""
+    """runs/study-CONTENT-STYLE: always the same folder, so that the same command continues the study."""
     name = "study-quick" if study.settings.quick else "study"
     return Path("runs") / folder_name(name, (study.content, study.style))
 
 
-def _make_parts(
+def _make_members(
     study: Study,
     folder: Path,
     records: dict[str, RunRecord],
@@ -75,14 +75,14 @@ def _make_parts(
     stop: Stop,
     listener: Listener,
 ) -> None:
-    count = len(study.parts)
-    for number, part in enumerate(study.parts, start=1):
-        if part.name in records:
+    count = len(study.members)
+    for number, member in enumerate(study.members, start=1):
+        if member.name in records:
             continue
         go_on_unless(stop)
-        listener(MemberBegun(number, count, part.name, part.words))
-        make(part.spec, folder / part.name, hashes, stop=stop, listener=listener)
-        records[part.name] = read_run(folder / part.name)
+        listener(MemberBegun(number, count, member.name, member.words))
+        make_run(member.spec, folder / member.name, hashes, stop=stop, listener=listener)
+        records[member.name] = read_run(folder / member.name)
         _write_page(study, folder, records, profile, listener)
     write_study_page(study, folder, records, profile)
 
@@ -90,15 +90,15 @@ def _make_parts(
 def _write_page(
     study: Study, folder: Path, records: Mapping[str, RunRecord], profile: Profile, listener: Listener
 ) -> None:
-    """A page that cannot be made on the way is said in a sentence; the pictures are worth more."""
+    """Write the page; a page that cannot be written is reported and does not end the study."""
     try:
         write_study_page(study, folder, records, profile)
-    except Exception as error:  # whatever it is
+    except Exception as error:  # no fault of the page may end the study
         listener(PageFailed(folder / STUDY_PAGE, str(error) or type(error).__name__))
 
 
 def _about(study: Study) -> str:
-    """What makes it this study and no other, for study.toml; where its pictures lie is not part of it."""
+    """The content of study.toml, which identifies the study: settings and hashes, not the pictures' paths."""
     settings = study.settings.model_dump(mode="json", exclude_none=True)
     content: dict[str, Any] = {
         "pictures_sha256": [sha256(study.content), sha256(study.style)],
@@ -108,13 +108,13 @@ def _about(study: Study) -> str:
 
 
 def _finished(study: Study, folder: Path, hashes: Mapping[Path, str]) -> dict[str, RunRecord]:
-    """The runs that need not be made again, by name."""
-    found = {part.name: finished(part.spec, folder / part.name, hashes) for part in study.parts}
+    """The finished runs, by name."""
+    found = {member.name: finished(member.spec, folder / member.name, hashes) for member in study.members}
     return {name: record for name, record in found.items() if record is not None}
 
 
 def _profile(folder: Path, images: Sequence[Image], device: str) -> Profile:
-    """What was measured before, or measured now."""
+    """The profile kept in the folder, or else measured now."""
     path = folder / ACTIVATIONS
     try:
         return Profile.model_validate_json(path.read_text("utf-8"))
