@@ -18,8 +18,8 @@ def write_bytes(path: Path, *content: bytes | memoryview) -> None:
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}{HALF}")
     try:
         with beside.open("xb") as file:  # with the permissions that the process's umask leaves
-            for part in content:
-                file.write(part)
+            for piece in content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

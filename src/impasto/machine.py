@@ -106,7 +106,7 @@ _SETTING = threading.Lock()  # PyTorch's number for threads to come belongs to t
 
 
 @contextmanager
-def calm(threads: int | None) -> Iterator[None]:
+def isolated(threads: int | None) -> Iterator[None]:
     """Compute in this thread as in a new program, with so many of PyTorch's threads (None: as many as it has).
 
     A host's inference mode, autocast and default device do not reach in, and nothing here reaches out: other threads,

@@ -34,13 +34,13 @@ class Axes:
 
     def x(self, step: int) -> float:
         """Pixels from the left; a single step lies in the middle."""
-        share = (step - 1) / (self.steps - 1) if self.steps > 1 else 0.5
-        return LEFT + (0.02 + 0.96 * share) * (self.right - LEFT)
+        fraction = (step - 1) / (self.steps - 1) if self.steps > 1 else 0.5
+        return LEFT + (0.02 + 0.96 * fraction) * (self.right - LEFT)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
+        fraction = (math.log10(value) - self.low) / (self.high - self.low)
+        return HEIGHT - BOTTOM - fraction * (HEIGHT - BOTTOM - TOP)
 
 
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:

@@ -35,12 +35,12 @@ def words_about(folder: Path, left_out: list[Path]) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        if Path(place) != folder and not RESULTS.isdisjoint(names):
+    for parent, folders, names in os.walk(folder):
+        if Path(parent) != folder and not RESULTS.isdisjoint(names):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(place, name)))
+        yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(parent, name)))
 
 
 def _is_file(path: Path) -> bool:

@@ -47,7 +47,7 @@ def resize(image: Tensor, size: Size) -> Tensor:
     return resized.clamp_(0, 1)
 
 
-def fit(image: Image, size: Size) -> Image:
+def cover(image: Image, size: Size) -> Image:
     """Scale to cover `size`, keeping proportions, and cut off evenly what stands over."""
     height, width = size
     rows, columns = size_of(image)

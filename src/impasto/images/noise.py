@@ -35,7 +35,7 @@ def dead_leaves(side: int, generator: torch.Generator, discs: int = 600, largest
     ys = xs = torch.arange(side, **PLAIN)
     for radius, (y, x), colour in zip(radii.tolist(), (drawn[:, 1:3] * side).tolist(), drawn[:, 3:], strict=True):
         top, left = max(0, int(y - radius)), max(0, int(x - radius))
-        part = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
-        down, across = ys[top : top + part.shape[1], None] - y, xs[left : left + part.shape[2]] - x
-        part[:, down.square() + across.square() <= radius**2] = colour[:, None]
+        box = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
+        down, across = ys[top : top + box.shape[1], None] - y, xs[left : left + box.shape[2]] - x
+        box[:, down.square() + across.square() <= radius**2] = colour[:, None]
     return picture[None]

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
-from impasto.networks.graph import Plan, count_needs, count_readers, needed_by, spare_inputs
+from impasto.networks.graph import Route, count_needs, count_readers, needed_by, spare_inputs
 from impasto.networks.layers import IMAGE
 
 
 def bytes_at_peak(
-    layers: Plan, wanted: Collection[str], item: int, *, before: float, beside: Mapping[str, float], unfolds: bool
+    layers: Route, wanted: Collection[str], item: int, *, before: float, beside: Mapping[str, float], unfolds: bool
 ) -> float:
     """Bytes per pixel of the picture that a pass over `layers` holds at its peak, about.
 
@@ -30,7 +30,7 @@ def bytes_at_peak(
     return max(peak, _peak_on_the_way_back(layers, wanted, sizes, held))
 
 
-def _peak_on_the_way_back(layers: Plan, wanted: Collection[str], sizes: Mapping[str, float], held: float) -> float:
+def _peak_on_the_way_back(layers: Route, wanted: Collection[str], sizes: Mapping[str, float], held: float) -> float:
     """What the maps still kept take, with the gradients of branches that wait for others; in a chain, none waits."""
     left, peak, waiting = count_needs(layers, wanted), held, set[str]()
     for layer in reversed(layers):

@@ -12,10 +12,10 @@ from torch import Tensor
 from impasto.networks.layers import IMAGE, Layer
 from impasto.networks.steps import AveragePool, FeatureMap, MaxPool, Rectifier
 
-Plan = tuple[Layer, ...]
+Route = tuple[Layer, ...]
 
 
-def plan(layers: Mapping[str, Layer], wanted: Collection[str]) -> Plan:
+def route(layers: Mapping[str, Layer], wanted: Collection[str]) -> Route:
     """The layers that the maps of `wanted` depend on, in order; `wanted` are names in `layers`, or "image".
 
     A rectifier whose map only a pooling needs becomes one step with the pooling.
@@ -43,7 +43,7 @@ def count_readers(layers: Collection[Layer]) -> Counter[str]:
     return Counter(name for layer in layers for name in layer.reads)
 
 
-def spare_inputs(layers: Plan, wanted: Collection[str]) -> dict[str, tuple[bool, ...]]:
+def spare_inputs(layers: Route, wanted: Collection[str]) -> dict[str, tuple[bool, ...]]:
     """For each layer, which inputs its way forward may write over.
 
     These are maps of layers that nobody wants, that no other layer reads, and that the way back through the layer
@@ -64,7 +64,7 @@ def needed_by(layer: Layer) -> list[str]:
     return [*own, *(name for name in layer.reads if "input" in layer.step.keeps and name != IMAGE)]
 
 
-def count_needs(layers: Plan, wanted: Collection[str]) -> Counter[str]:
+def count_needs(layers: Route, wanted: Collection[str]) -> Counter[str]:
     """How many times the way back needs each layer's map; that somebody wants the map is one of these times."""
     needs = Counter(name for name in wanted if name != IMAGE)
     for layer in layers:
@@ -72,7 +72,7 @@ def count_needs(layers: Plan, wanted: Collection[str]) -> Counter[str]:
     return needs
 
 
-def walk(layers: Plan, prepared: Tensor, wanted: Collection[str]) -> Iterator[tuple[Layer, FeatureMap]]:
+def walk(layers: Route, prepared: Tensor, wanted: Collection[str]) -> Iterator[tuple[Layer, FeatureMap]]:
     """Each layer and its map in order, from the picture as the first layers take it.
 
     A map is let go once all have read it; a later step may write over it unless it is wanted, or needed for the way

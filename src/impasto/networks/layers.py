@@ -87,14 +87,14 @@ def pool(name: str, read: Layer, step: MaxPool | AveragePool) -> Layer:
 def add(name: str, *read: Layer) -> Layer:
     """The sum of two or more maps. Raises NetworkError unless they are alike in channels and stride."""
     if len({(layer.channels, layer.stride) for layer in read}) != 1 or len(read) < 2:
-        raise NetworkError(f"{name} cannot add {_said(read)}; give two or more maps alike in channels and stride")
+        raise NetworkError(f"{name} cannot add {_described(read)}; give two or more maps alike in channels and stride")
     return _joined(name, Add(), read, read[0].channels)
 
 
 def concatenate(name: str, *read: Layer) -> Layer:
     """The channels of two or more maps. Raises NetworkError unless they are alike in stride."""
     if len({layer.stride for layer in read}) != 1 or len(read) < 2:
-        raise NetworkError(f"{name} cannot join {_said(read)}; give two or more maps alike in stride")
+        raise NetworkError(f"{name} cannot join {_described(read)}; give two or more maps alike in stride")
     return _joined(name, Concatenate(), read, sum(layer.channels for layer in read))
 
 
@@ -103,7 +103,7 @@ def _joined(name: str, step: Step, read: tuple[Layer, ...], channels: int) -> La
     return Layer(name, step, tuple(layer.name for layer in read), channels, read[0].stride, reach)
 
 
-def _said(read: tuple[Layer, ...]) -> str:
+def _described(read: tuple[Layer, ...]) -> str:
     return (
         " and ".join(f"{layer.name} ({layer.channels} channels, stride {layer.stride})" for layer in read) or "nothing"
     )

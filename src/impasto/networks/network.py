@@ -15,7 +15,7 @@ from impasto.errors import ImageError, LayerError, most_similar, nearest
 from impasto.images.image import Image, Size, size_of
 from impasto.machine import Precision, unfolds
 from impasto.networks.footprint import bytes_at_peak
-from impasto.networks.graph import plan, walk
+from impasto.networks.graph import route, walk
 from impasto.networks.layers import IMAGE, PICTURE, Layer
 from impasto.networks.steps import FeatureMap, Rectifier
 
@@ -75,7 +75,7 @@ class Network:
         wanted = set(names.values())
         self.require_size(size_of(image), names)
         features: Features = {IMAGE: image}
-        chosen = plan(self.layers, wanted)
+        chosen = route(self.layers, wanted)
         if chosen:
             pairs = walk(chosen, self.prepare(image), wanted)
             features.update((layer.name, maps) for layer, maps in pairs if layer.name in wanted)
@@ -162,7 +162,7 @@ class Network:
         read = {self.canonical(layer) for layer in layers} | {layer.name for layer in wide}
         item, picture = self.precision.itemsize, 3 * 4.0
         return bytes_at_peak(
-            plan(self.layers, read),
+            route(self.layers, read),
             read,
             item,
             before=2 * picture + 3 * item,  # the picture, its gradient, and what the first layer takes

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from impasto.images.image import Image
-from impasto.networks.graph import Plan, count_needs, plan, walk
+from impasto.networks.graph import Route, count_needs, route, walk
 from impasto.networks.layers import IMAGE, Layer
 from impasto.networks.network import Network
 from impasto.networks.steps import FeatureMap, Past
@@ -26,7 +26,7 @@ Visit = Callable[[str, FeatureMap, FeatureMap | None], FeatureMap]
 class Trace:
     """What the way forward leaves for the way back."""
 
-    layers: Plan
+    layers: Route
     read: frozenset[str]
     maps: dict[str, Tensor]
     needs: Counter[str]  # how many times each map is still needed
@@ -45,7 +45,7 @@ def forward(network: Network, image: Image, layers: Iterable[str]) -> Trace:
     """As far as `layers` (canonical names) need. Raises LayerError, ImageError if the picture is too small."""
     read = frozenset(layers) - {IMAGE}
     network.require_size((image.shape[2], image.shape[3]), read)
-    through = plan(network.layers, read)
+    through = route(network.layers, read)
     with torch.enable_grad():
         variable = image.detach().requires_grad_()
         prepared = network.prepare(variable)
@@ -67,7 +67,7 @@ def read(network: Network, image: Image, layers: Iterable[str]) -> Iterator[tupl
     wanted = frozenset(layers)
     if IMAGE in wanted:
         yield IMAGE, image
-    through = plan(network.layers, wanted)
+    through = route(network.layers, wanted)
     if not through:
         return
     with torch.no_grad():

@@ -159,8 +159,8 @@ class AveragePool:
         """A quarter of the gradient to each of a square."""
         into = gradient.new_empty(past.shapes[0]).contiguous(memory_format=torch.channels_last)
         gradient.div_(4)
-        for place in _quarters(into):
-            place.copy_(gradient)
+        for quarter in _quarters(into):
+            quarter.copy_(gradient)
         return (_clear_rim(into),)
 
     def rectified(self) -> Step:
@@ -207,11 +207,11 @@ class RectifiedAveragePool:
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
         """A quarter of the gradient to each of a square that is above 0."""
         gradient.div_(4)
-        share, maps = torch.empty_like(gradient), past.inputs[0]
+        passed, maps = torch.empty_like(gradient), past.inputs[0]
         into = maps if past.spare[0] else torch.empty_like(maps)
-        for values, place in zip(_quarters(maps), _quarters(into), strict=True):
-            _threshold_backward(gradient, share.copy_(values), 0, grad_input=share)
-            place.copy_(share)
+        for values, quarter in zip(_quarters(maps), _quarters(into), strict=True):
+            _threshold_backward(gradient, passed.copy_(values), 0, grad_input=passed)
+            quarter.copy_(passed)
         return (_clear_rim(into),)
 
 
@@ -225,9 +225,9 @@ class Add:
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
         """The sum, over the first input that is spare."""
-        place = spare.index(True) if True in spare else None
-        total = inputs[0] + inputs[1] if place is None else inputs[place]
-        others = inputs[2:] if place is None else [maps for number, maps in enumerate(inputs) if number != place]
+        reused = spare.index(True) if True in spare else None
+        total = inputs[0] + inputs[1] if reused is None else inputs[reused]
+        others = inputs[2:] if reused is None else [maps for number, maps in enumerate(inputs) if number != reused]
         for maps in others:
             total = total.add_(maps)
         return total
@@ -251,8 +251,8 @@ class Concatenate:
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
         """To each input the gradient of its own channels."""
-        parts = torch.split(gradient, [shape[1] for shape in past.shapes], dim=1)
-        return [part.clone(memory_format=torch.channels_last) for part in parts]
+        slices = torch.split(gradient, [shape[1] for shape in past.shapes], dim=1)
+        return [each.clone(memory_format=torch.channels_last) for each in slices]
 
 
 def _whole(shape: torch.Size, stride: int) -> tuple[int, int]:
@@ -277,12 +277,12 @@ def _to_the_largest(gradient: Tensor, pooled: Tensor, maps: Tensor, spare: bool)
     """Back through max pooling, over `maps` if they are spare; `pooled` is the largest of each square, or 0."""
     into = maps if spare else torch.empty_like(maps)
     nearly = -torch.finfo(maps.dtype).tiny
-    share = torch.empty_like(pooled)
-    for values, place in zip(_quarters(maps), _quarters(into), strict=True):
-        share.copy_(values).sub_(pooled)  # 0 at the largest, negative elsewhere
-        _threshold_backward(gradient, share, nearly, grad_input=share)
-        gradient.sub_(share)
-        place.copy_(share)
+    passed = torch.empty_like(pooled)
+    for values, quarter in zip(_quarters(maps), _quarters(into), strict=True):
+        passed.copy_(values).sub_(pooled)  # 0 at the largest, negative elsewhere
+        _threshold_backward(gradient, passed, nearly, grad_input=passed)
+        gradient.sub_(passed)
+        quarter.copy_(passed)
     return _clear_rim(into)
 
 

@@ -20,7 +20,7 @@ from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap
 from impasto.tiles.criterion import bind_tiled, require_tiles
-from impasto.tiles.tiler import MakeTiler, go_on, unsaid
+from impasto.tiles.tiler import MakeTiler, do_nothing, ignore_halving
 from impasto.tiles.tilings import Tiling, tilings
 from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
 
@@ -123,7 +123,10 @@ class MemoryPlan:
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
-        self, size: Size, between_tiles: Callable[[], None] = go_on, halved: Callable[[Size], None] = unsaid
+        self,
+        size: Size,
+        between_tiles: Callable[[], None] = do_nothing,
+        halved: Callable[[Size], None] = ignore_halving,
     ) -> Criterion:
         """The objective at that size, whole or in tiles; see `bind_tiled` for what is called on the way."""
         if self.helper is not None and (theirs := self.helper.core(self, size)) is not None:
@@ -153,10 +156,10 @@ class MemoryPlan:
             between = (side + too_large) // 2
             fits = self.needed_within(size_with_long_side(size, between)) <= self.limits.memory
             side, too_large = (between, too_large) if fits else (side, between)
-        way_out = f"--size {side} would fit" if side >= SMALLEST_PX else "hardly any size would fit"
+        remedy = f"--size {side} would fit" if side >= SMALLEST_PX else "hardly any size would fit"
         raise OutOfMemoryError(
-            f"a result of {size[1]} × {size[0]} px needs about {_said(needed)} of memory beside the program's own, "
-            f"even in tiles, and {_said(self.limits.memory)} are left; {way_out}"
+            f"a result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory beside the program's own, "
+            f"even in tiles, and {_in_words(self.limits.memory)} are left; {remedy}"
         )
 
     def words(self, size: Size) -> str | None:
@@ -233,11 +236,11 @@ class MemoryPlan:
         return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history))
 
 
-def _said(size: float) -> str:
+def _in_words(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(0.0, size) / 1e6:.0f} MB"
 
 
-def lessened(plans: Sequence[MemoryPlan], sizes: Sequence[Size], share: float) -> list[MemoryPlan]:
+def reduced(plans: Sequence[MemoryPlan], sizes: Sequence[Size], share: float) -> list[MemoryPlan]:
     """The same plans with a share of their memory, but no less than all need at these sizes, if they have as much."""
     memory = plans[0].limits.memory
     if share == 1:

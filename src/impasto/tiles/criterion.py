@@ -19,7 +19,7 @@ from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
 from impasto.tiles.passes import MapTerm, Statistics
-from impasto.tiles.tiler import MakeTiler, Tiler, go_on, local_tiler, unsaid
+from impasto.tiles.tiler import MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
 from impasto.tiles.windows import Tile
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
@@ -86,9 +86,9 @@ def bind_tiled(
     network: Network,
     size: Size,
     core: Size,
-    between_tiles: Callable[[], None] = go_on,
+    between_tiles: Callable[[], None] = do_nothing,
     make: MakeTiler | None = None,
-    halved: Callable[[Size], None] = unsaid,
+    halved: Callable[[Size], None] = ignore_halving,
 ) -> TiledCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 

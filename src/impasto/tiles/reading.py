@@ -54,8 +54,8 @@ def read_once(
     for tile in cut(size, core or size, network, layers) if layers else ():
         targets = {} if reference is None else _kept(network, reference, tile, compared)
         for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
-            part = fraction(network, size, tile, layer)
-            add_statistics(statistics, {key: key[1](own) * part for key in keys if key[0] == layer})
+            owned_fraction = fraction(network, size, tile, layer)
+            add_statistics(statistics, {key: key[1](own) * owned_fraction for key in keys if key[0] == layer})
             for key in [key for key in targets if key[0] == layer]:
                 differences[key] += _difference(key[1](own), targets.pop(key))
     return statistics, differences

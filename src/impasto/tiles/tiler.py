@@ -16,11 +16,11 @@ from impasto.tiles.windows import Tile, cut
 Found = TypeVar("Found")
 
 
-def go_on() -> None:
+def do_nothing() -> None:
     """What is done between tiles unless something else is asked for: nothing."""
 
 
-def unsaid(core: Size) -> None:
+def ignore_halving(core: Size) -> None:
     """Who is told of smaller tiles unless somebody asks: nobody."""
 
 
@@ -71,8 +71,8 @@ class LocalTiler:
     size: Size
     keys: tuple[Key, ...]
     targets: tuple[Target, ...]
-    between_tiles: Callable[[], None] = go_on
-    halved: Callable[[Size], None] = unsaid
+    between_tiles: Callable[[], None] = do_nothing
+    halved: Callable[[Size], None] = ignore_halving
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -150,7 +150,7 @@ def local_tiler(
     size: Size,
     keys: Sequence[Key],
     terms: Sequence[tuple[MapTerm, Image]],
-    halved: Callable[[Size], None] = unsaid,
+    halved: Callable[[Size], None] = ignore_halving,
 ) -> LocalTiler:
     """A tiler in this process; the references of the map terms are read here, in tiles."""
     targets: list[Target] = []

@@ -29,7 +29,7 @@ class _Division(NamedTuple):
     core: int
     longest: int  # crop
     all_crops: int
-    parts: int
+    cores: int
 
 
 def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
@@ -40,7 +40,7 @@ def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
             (row.core, column.core),
             row.longest * column.longest,
             row.all_crops * column.all_crops,
-            row.parts * column.parts,
+            row.cores * column.cores,
         )
         for row in rows
         for column in columns
