@@ -348,7 +348,7 @@ def test_the_library_is_silent(desk: Path, capfd: pytest.CaptureFixture[str]) ->
         (TrackerDropped("mlflow", "gone"), "tracking with mlflow ends here, the run goes on: gone"),
         (PageFailed(Path("report.html"), "no room"), "report.html is not written: no room"),
         (MemoryPlanned("48 × 48 px in 9 tiles"), "48 × 48 px in 9 tiles"),
-        (StopAsked(), "stopping after this step at the latest; once more to stop at once"),
+        (StopAsked(), "stopping after this step at the latest; interrupt again to stop at once"),
         (PartEnded(""), ""),
     ],
 )
