@@ -1,4 +1,4 @@
-"""Loss curves as a picture, drawn with Pillow alone: no other program's settings, caches or fonts have a part in it."""
+"""Loss curves as a picture, drawn with Pillow alone: independent of other programs' settings, caches and fonts."""
 
 import io
 import math
@@ -12,14 +12,14 @@ from PIL import ImageDraw, ImageFont
 from impasto.files import write_bytes
 
 WIDTH, HEIGHT = 880, 495
-LEFT, TOP, BOTTOM = 84.0, 44.0, 54.0  # margins of the axes; the one on the right is as wide as the names
-FINE = 3  # lines are drawn so many times larger, then made small: edges without steps
+LEFT, TOP, BOTTOM = 84.0, 44.0, 54.0  # margins of the axes; the right margin follows from the names
+FINE = 3  # lines are drawn this many times larger, then scaled down, for smooth edges
 PAPER, INK, GRID, FAINT = "#ffffff", "#1b1b1b", "#cccccc", "#ececec"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
-ROW = 20  # of the list of names
+ROW = 20  # height in the list of names
 MOST_NAMES = int(HEIGHT - TOP - BOTTOM) // ROW
-LEAST_DECADES = 1.0  # of the axis, so that some number is always marked
-LEAST_POWER, MOST_POWER = -323, 308  # of ten, that a float has
+LEAST_DECADES = 1.0  # on the axis, so that at least one number is always marked
+LEAST_POWER, MOST_POWER = -323, 308  # of ten, within a float's range
 Point = tuple[int, float]  # step and value
 
 
@@ -46,7 +46,7 @@ class Axes:
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:
     """Losses over steps as a PNG with a logarithmic axis, one line for each name.
 
-    Values that a logarithm does not have are left out. Raises OutputError if the file cannot be written.
+    Values without a logarithm (0, negative, not finite) are left out. Raises OutputError if the file cannot be written.
     """
     points = {name: _drawable(values) for name, values in curves.items()}
     small, large = ImageFont.load_default(14), ImageFont.load_default(18)

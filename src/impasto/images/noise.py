@@ -1,4 +1,4 @@
-"""Pictures of chance: pink noise and dead leaves, whose statistics are like those of photographs."""
+"""Random pictures: pink noise and dead leaves, whose statistics resemble those of photographs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ PLAIN: Mapping[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever
 
 
 def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Image:
-    """Noise of a photograph's statistics: amplitude 1/frequency, colours alike to some degree; or dead leaves.
+    """Noise with a photograph's statistics: amplitude 1/frequency and correlated colours; with `leaves`, dead leaves.
 
-    Dead leaves are discs that cover one another, of all sizes alike (Lee, Mumford & Huang 2001): they have edges.
+    Dead leaves (Lee, Mumford & Huang 2001) are discs of many sizes that cover one another: they add edges.
     """
     frequency = torch.fft.fftfreq(side, **PLAIN)[:, None].square() + torch.fft.rfftfreq(side, **PLAIN).square()
     frequency[0, 0] = 1 / side**2
@@ -28,7 +28,7 @@ def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Ima
 
 
 def dead_leaves(side: int, generator: torch.Generator, discs: int = 600, largest_px: float = 90.0) -> Image:
-    """Discs in random colours, each over those before it; how many have radius r falls with its cube, from 2 px on."""
+    """Discs in random colours, each over those before; the density of radii from 2 px to `largest_px` falls as r⁻³."""
     picture = torch.rand(3, 1, 1, generator=generator, **PLAIN).expand(3, side, side).clone()
     drawn = torch.rand(discs, 6, generator=generator, **PLAIN)
     radii = (0.25 + drawn[:, 0] * (largest_px**-2 - 0.25)).rsqrt()

@@ -14,7 +14,7 @@ def contact_sheet(
 ) -> PillowImage.Image:
     """Pictures of one height in rows of `columns`, each with its caption (lines after the first are muted) below.
 
-    Pictures more than three times as wide as high are made less high.
+    A picture more than three times as wide as high gets less than `height_px`, so that it is no wider than that.
     """
     gap, line = 16, 20
     lines = max(caption.count("\n") for caption, _ in pictures) + 1

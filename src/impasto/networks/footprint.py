@@ -1,4 +1,4 @@
-"""How much memory a pass forward and back takes, by the sizes of the layers' maps alone."""
+"""An estimate of the memory for a pass forward and back, from the sizes of the layers' maps alone."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,10 +9,10 @@ from impasto.networks.layers import IMAGE
 def bytes_at_peak(
     layers: Route, wanted: Collection[str], item: int, *, before: float, beside: Mapping[str, float], unfolds: bool
 ) -> float:
-    """Bytes per pixel of the picture that a pass over `layers` holds at its peak, about.
+    """About how many bytes per pixel of the picture a pass over `layers` holds at its peak.
 
-    A number of a map takes `item` bytes. `before` is what is held at the beginning, `beside` what reading a layer
-    takes beside its map. With `unfolds`, convolutions write the values that a kernel sees side by side.
+    A number of a map takes `item` bytes. `before` bytes per pixel are held from the start; reading a layer takes
+    `beside` in addition to its map. With `unfolds`, convolutions first copy the values under the kernel side by side.
     """
     sizes = {layer.name: layer.bytes_per_pixel(item) for layer in layers}
     left, needs = count_readers(layers), count_needs(layers, wanted)
@@ -31,7 +31,7 @@ def bytes_at_peak(
 
 
 def _peak_on_the_way_back(layers: Route, wanted: Collection[str], sizes: Mapping[str, float], held: float) -> float:
-    """What the maps still kept take, with the gradients of branches that wait for others; in a chain, none waits."""
+    """The peak of kept maps together with gradients that wait for those of other branches (none in a chain)."""
     left, peak, waiting = count_needs(layers, wanted), held, set[str]()
     for layer in reversed(layers):
         waiting.discard(layer.name)

@@ -1,6 +1,6 @@
-"""A pass over layers: which of them it takes, who reads whose map, and for how long a map is needed.
+"""A pass over a graph of layers: the layers to compute, the readers of each map, and how long a map is needed.
 
-A chain is one case of a graph: layers come after those they read, and any number of them may read one.
+Layers come after the layers that they read, and any number of layers may read one map. A chain is the simplest case.
 """
 
 from collections import Counter
@@ -39,15 +39,15 @@ def route(layers: Mapping[str, Layer], wanted: Collection[str]) -> Route:
 
 
 def count_readers(layers: Collection[Layer]) -> Counter[str]:
-    """How often each layer's map is read by others of `layers`."""
+    """How often each layer's map is read by other layers."""
     return Counter(name for layer in layers for name in layer.reads)
 
 
 def spare_inputs(layers: Route, wanted: Collection[str]) -> dict[str, tuple[bool, ...]]:
-    """For each layer, which inputs its way forward may write over.
+    """For each layer, the inputs that its way forward may overwrite.
 
-    These are maps of layers that nobody wants, that no other layer reads, and that the way back through the layer
-    whose map it is does not need. Never the picture.
+    An input is spare if it is the map of a layer that is not wanted, that no other layer reads, and whose own way back
+    does not need the map. The picture is never spare.
     """
     readers = count_readers(layers)
     spare = {
@@ -65,7 +65,7 @@ def needed_by(layer: Layer) -> list[str]:
 
 
 def count_needs(layers: Route, wanted: Collection[str]) -> Counter[str]:
-    """How many times the way back needs each layer's map; that somebody wants the map is one of these times."""
+    """How many times the way back needs each layer's map, once more if the map is wanted."""
     needs = Counter(name for name in wanted if name != IMAGE)
     for layer in layers:
         needs.update(needed_by(layer))
@@ -73,13 +73,13 @@ def count_needs(layers: Route, wanted: Collection[str]) -> Counter[str]:
 
 
 def walk(layers: Route, prepared: Tensor, wanted: Collection[str]) -> Iterator[tuple[Layer, FeatureMap]]:
-    """Each layer and its map in order, from the picture as the first layers take it.
+    """Each layer and its map in order, from the `prepared` picture.
 
-    A map is let go once all have read it; a later step may write over it unless it is wanted, or needed for the way
-    back.
+    A map is let go once all its readers are done. A later step may overwrite a map unless the map is wanted or needed
+    for the way back.
     """
     maps, left, spare = {IMAGE: prepared}, count_readers(layers), spare_inputs(layers, wanted)
-    del prepared  # `maps` alone says how long the map is held
+    del prepared  # now only `maps` keeps the prepared picture alive
     for layer in layers:
         found = layer.step.forward([maps[name] for name in layer.reads], spare[layer.name])
         left.subtract(layer.reads)

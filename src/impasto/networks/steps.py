@@ -1,8 +1,8 @@
-"""The operations that networks are made of: each with its way forward and the gradient's way back.
+"""The operations that networks are made of: each with its way forward and its way back for gradients.
 
-The weights take no gradients. So on the way back a convolution needs none of its maps, a rectifier only its output, a
-max pooling its input and output. A gradient is written over the one it comes from, or over a map that nobody needs any
-more: fresh memory costs time, for the system fills it with zeros first.
+Weights take no gradients. So on the way back a convolution needs none of its maps, a rectifier only its output, a max
+pooling its input and output. A gradient is written over the gradient that it is computed from, or over a map that is
+no longer needed: fresh memory costs time, because the system fills it with zeros first.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from torch.nn import functional
 FeatureMap = Float[Tensor, "1 _channels _height _width"]
 Kept = Literal["input", "output"]
 
-# Autograd's own step back through a rectifier; only this name of the operation takes a place to write to.
+# Autograd's own step back through a rectifier, in the variant that takes an output tensor.
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class Past(NamedTuple):
-    """What a step's way back knows of the way forward: the shapes of all inputs, and the maps that the step keeps."""
+    """The way forward as a step's way back knows it: the shapes of all inputs, and the maps that the step keeps."""
 
     shapes: tuple[torch.Size, ...]
     inputs: tuple[FeatureMap, ...]  # empty unless the step keeps them
@@ -40,7 +40,7 @@ class Step(Protocol):
 
     @property
     def unfolded(self) -> int:
-        """Values that stand side by side for each position of the output, if the step unfolds its input; 0 if not."""
+        """How many values the step copies for each position of its output if it unfolds its input; else 0."""
 
     @property
     def in_place(self) -> bool:
@@ -74,7 +74,7 @@ class Convolution:
 
     @property
     def unfolded(self) -> int:
-        """Every value that the kernel sees."""
+        """The number of values under the kernel."""
         return self.weight[0].numel()
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
@@ -133,12 +133,12 @@ class MaxPool:
         return _largest(inputs[0])
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """Of equals, the first takes the whole gradient, as in `torch.nn.functional.max_pool2d`."""
+        """The first of equal maxima takes the whole gradient, as in `torch.nn.functional.max_pool2d`."""
         assert past.output is not None
         return (_to_the_largest(gradient, past.output, past.inputs[0], past.spare[0]),)
 
     def rectified(self) -> Step:
-        """The same after a rectifier, as one step."""
+        """A rectifier and this pooling as one step."""
         return RectifiedMaxPool()
 
 
@@ -156,7 +156,7 @@ class AveragePool:
         return functional.avg_pool2d(inputs[0], 2)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """A quarter of the gradient to each of a square."""
+        """A quarter of the gradient to each position of a square."""
         into = gradient.new_empty(past.shapes[0]).contiguous(memory_format=torch.channels_last)
         gradient.div_(4)
         for quarter in _quarters(into):
@@ -164,15 +164,15 @@ class AveragePool:
         return (_clear_rim(into),)
 
     def rectified(self) -> Step:
-        """The same after a rectifier, as one step."""
+        """A rectifier and this pooling as one step."""
         return RectifiedAveragePool()
 
 
 @dataclass(frozen=True)
 class RectifiedMaxPool:
-    """A rectifier and a max pooling as one step: the map before is not rectified, and passed once on the way back.
+    """A rectifier and a max pooling as one step, which computes no rectified map of full size.
 
-    The largest value rectified is the largest of the rectified values.
+    The rectified maximum is the maximum of the rectified values.
     """
 
     keeps = frozenset[Kept]({"input", "output"})
@@ -185,7 +185,7 @@ class RectifiedMaxPool:
         return functional.relu(_largest(inputs[0]), inplace=True)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """To the first of the largest, if that is above 0."""
+        """The gradient to the first maximum of each square, if that is above 0."""
         assert past.output is not None
         _threshold_backward(gradient, past.output, 0, grad_input=gradient)
         return (_to_the_largest(gradient, past.output, past.inputs[0], past.spare[0]),)
@@ -201,11 +201,11 @@ class RectifiedAveragePool:
     stride = 2
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
-        """A map of half the height and width. The way back takes the input as well rectified as not."""
+        """A map of half the height and width; the way back works with the input, rectified or not."""
         return functional.avg_pool2d(functional.relu(inputs[0], inplace=spare[0]), 2)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """A quarter of the gradient to each of a square that is above 0."""
+        """A quarter of the gradient to each position of a square whose value is above 0."""
         gradient.div_(4)
         passed, maps = torch.empty_like(gradient), past.inputs[0]
         into = maps if past.spare[0] else torch.empty_like(maps)
@@ -233,7 +233,7 @@ class Add:
         return total
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """The gradient to each input, to all but the first as a copy."""
+        """The gradient for each input; all but the first are copies."""
         return (gradient, *(gradient.clone() for _ in past.shapes[1:]))
 
 
@@ -250,7 +250,7 @@ class Concatenate:
         return torch.cat(list(inputs), dim=1)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """To each input the gradient of its own channels."""
+        """For each input, the gradient of its channels."""
         slices = torch.split(gradient, [shape[1] for shape in past.shapes], dim=1)
         return [each.clone(memory_format=torch.channels_last) for each in slices]
 
@@ -268,7 +268,7 @@ def _largest(maps: Tensor) -> Tensor:
 
 
 def _quarters(maps: Tensor) -> list[Tensor]:
-    """The four positions of each 2 × 2 square, each for all squares; an odd last row or column is in none."""
+    """Four views, each with one position of every 2 × 2 square; an odd last row or column is in none of them."""
     height, width = _whole(maps.shape, 2)
     return [maps[:, :, top:height:2, left:width:2] for top in (0, 1) for left in (0, 1)]
 
