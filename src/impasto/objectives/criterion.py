@@ -34,7 +34,7 @@ class Criterion(Protocol):
         """Each weighted term by name."""
 
     def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
-        """The same, and the gradient of their sum with respect to the image."""
+        """Each weighted term by name, and the gradient of their sum with respect to the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class WholeCriterion:
 
         def visit(layer: str, features: Tensor, gradient: Tensor | None) -> Tensor:
             here = {number: term for number, term in enumerate(self.terms) if term.layer == layer}
-            for represent in dict.fromkeys(term.represent for term in here.values()):  # once for all its terms
+            for represent in dict.fromkeys(term.represent for term in here.values()):  # once for its terms
                 with torch.enable_grad():
                     found = represent(features).detach().requires_grad_()
                     weighed = {n: t.weight * t.loss(found) for n, t in here.items() if t.represent == represent}
@@ -76,8 +76,8 @@ class WholeCriterion:
 
 
 def read_out(names: Sequence[str], values: Sequence[Tensor]) -> Losses:
-    """Losses by name; those that share one are added."""
-    numbers = torch.stack(list(values)).tolist()  # one wait for the device, however many terms
+    """Losses by name; losses of the same name are added."""
+    numbers = torch.stack(list(values)).tolist()  # one wait for the device, for any number of terms
     losses: Losses = {}
     for name, number in zip(names, numbers, strict=True):
         losses[name] = losses.get(name, 0.0) + number
