@@ -1,7 +1,7 @@
 """How a run fits into memory: whole if possible, else in tiles, and with a shorter history of L-BFGS if necessary.
 
-The plan depends only on plain values, sizes and a budget in bytes. The budget is kept in run.toml, so a resumed run uses the
-same tiles.
+The plan depends only on plain values, sizes and a budget in bytes. run.toml keeps the budget, so that a resumed run uses
+the same tiles.
 """
 
 import math
@@ -95,7 +95,7 @@ class MemoryPlan:
         return int(min(asked, max(FEWEST_PAIRS, left // (2 * VECTOR * size[0] * size[1]))))
 
     def core(self, size: Size, history: int | None = None) -> Size | None:
-        """The tiles' size in this process: the best that fits, or the smallest if none does; None for the whole picture.
+        """The tiles' size in this process: the best that fits, else the smallest; None for the whole picture at once.
 
         Best are the smallest tiles that cost at most 5 % more, by their margins and number, than the cheapest that fit.
         """
@@ -156,7 +156,8 @@ class MemoryPlan:
             between = (side + too_large) // 2
             fits = self.needed_within(size_with_long_side(size, between)) <= self.limits.memory
             side, too_large = (between, too_large) if fits else (side, between)
-        remedy = f"--size {side} would fit" if side >= SMALLEST_PX else "no useful size fits; free memory, or give more with --memory"
+        hopeless = "no useful size fits; free memory, or give more with --memory"
+        remedy = f"--size {side} would fit" if side >= SMALLEST_PX else hopeless
         raise OutOfMemoryError(
             f"a result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory beside the program's own, "
             f"even in tiles, and {_in_words(self.limits.memory)} are left; {remedy}"

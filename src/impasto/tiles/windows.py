@@ -25,7 +25,7 @@ class Window(NamedTuple):
     right: int
 
     def of(self, maps: Tensor, stride: int = 1) -> Tensor:
-        """A view of this window of a picture, or of a feature map of that stride; sides are rounded down as in pooling."""
+        """A view of this window of a picture, or a feature map of that stride; sides are rounded down as in pooling."""
         rows = slice(self.top // stride, self.bottom // stride)
         return maps[..., rows, self.left // stride : self.right // stride]
 
