@@ -1,7 +1,7 @@
 """How a run fits into memory: whole if possible, else in tiles, and with a shorter history of L-BFGS if necessary.
 
-The plan depends only on plain values, sizes and a budget in bytes. run.toml keeps the budget, so that a resumed run uses
-the same tiles.
+The plan depends only on plain values, sizes and a budget in bytes. The budget is in run.toml, so a resumed run uses the
+same tiles.
 """
 
 import math
