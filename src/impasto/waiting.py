@@ -1,4 +1,5 @@
 """How long PyTorch's threads spin while they wait for each other: briefly, so that a busy machine is not held up.
+
 OpenMP's threads spin before they sleep, for milliseconds by default. If other programs keep the processors busy, each
 spinning thread holds up the thread it waits for. A bound of microseconds costs almost nothing on a quiet machine (see
 docs/benchmarks.md). OpenMP reads its variables when PyTorch is loaded, so they must be set before that. Only

@@ -1,4 +1,5 @@
 """Opening pictures as Pillow does, without Pillow's limit on size: the frame to read, and the way it is turned."""
+
 import struct
 import threading
 import warnings
