@@ -49,24 +49,28 @@ def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str
     Values without a logarithm (0, negative, not finite) are left out. Raises OutputError if the file cannot be written.
     """
     points = {name: _drawable(values) for name, values in curves.items()}
-    small, large = ImageFont.load_default(14), ImageFont.load_default(18)
-    names = list(points)[:MOST_NAMES]
-    axes = _axes(points, WIDTH - 60.0 - min(300, max(map(small.getlength, names), default=0.0)))
+    names, font = list(points)[:MOST_NAMES], ImageFont.load_default(14)
+    axes = _axes(points, WIDTH - 60.0 - min(300, max(map(font.getlength, names), default=0.0)))
     figure = _lines(points, axes)
     draw = ImageDraw.Draw(figure)
-    for step in _steps_marked(axes.steps):
-        draw.text((axes.x(step), HEIGHT - BOTTOM + 6), str(step), INK, small, anchor="ma")
-    for value in _values_marked(axes):
-        draw.text((LEFT - 8, axes.y(value)), f"{value:g}", INK, small, anchor="rm")
-    draw.text(((LEFT + axes.right) / 2, HEIGHT - 10), "step", INK, small, anchor="ms")
-    draw.text((LEFT, TOP - 10), f"{title}: weighted loss" if title else "weighted loss", INK, large, anchor="ls")
+    _label_axes(draw, axes, font)
+    heading = f"{title}: weighted loss" if title else "weighted loss"
+    draw.text((LEFT, TOP - 10), heading, INK, ImageFont.load_default(18), anchor="ls")
     for number, name in enumerate(names):
         middle = TOP + ROW * number + ROW // 2
         draw.line((axes.right + 12, middle, axes.right + 32, middle), COLOURS[number % len(COLOURS)], 3)
-        draw.text((axes.right + 40, middle), name, INK, small, anchor="lm")
+        draw.text((axes.right + 40, middle), name, INK, font, anchor="lm")
     buffer = io.BytesIO()
     figure.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
+
+
+def _label_axes(draw: ImageDraw.ImageDraw, axes: Axes, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+    for step in _steps_marked(axes.steps):
+        draw.text((axes.x(step), HEIGHT - BOTTOM + 6), str(step), INK, font, anchor="ma")
+    for value in _values_marked(axes):
+        draw.text((LEFT - 8, axes.y(value)), f"{value:g}", INK, font, anchor="rm")
+    draw.text(((LEFT + axes.right) / 2, HEIGHT - 10), "step", INK, font, anchor="ms")
 
 
 def _drawable(values: Sequence[float]) -> list[Point]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from impasto.images.image import Image
 
@@ -32,10 +33,15 @@ def dead_leaves(side: int, generator: torch.Generator, discs: int = 600, largest
     picture = torch.rand(3, 1, 1, generator=generator, **PLAIN).expand(3, side, side).clone()
     drawn = torch.rand(discs, 6, generator=generator, **PLAIN)
     radii = (0.25 + drawn[:, 0] * (largest_px**-2 - 0.25)).rsqrt()
-    ys = xs = torch.arange(side, **PLAIN)
     for radius, (y, x), colour in zip(radii.tolist(), (drawn[:, 1:3] * side).tolist(), drawn[:, 3:], strict=True):
-        top, left = max(0, int(y - radius)), max(0, int(x - radius))
-        box = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
-        down, across = ys[top : top + box.shape[1], None] - y, xs[left : left + box.shape[2]] - x
-        box[:, down.square() + across.square() <= radius**2] = colour[:, None]
+        _draw_disc(picture, y, x, radius, colour)
     return picture[None]
+
+
+def _draw_disc(picture: Tensor, y: float, x: float, radius: float, colour: Tensor) -> None:
+    """Colour the pixels of `picture` (3, side, side) within `radius` of (y, x)."""
+    top, left = max(0, int(y - radius)), max(0, int(x - radius))
+    box = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
+    down = torch.arange(top, top + box.shape[1], **PLAIN)[:, None] - y
+    across = torch.arange(left, left + box.shape[2], **PLAIN) - x
+    box[:, down.square() + across.square() <= radius**2] = colour[:, None]

@@ -70,17 +70,14 @@ def cut(size: Size, core: Size, network: Network, layers: Iterable[str]) -> tupl
     """
     layers = list(layers)
     grid, margin = grid_px(network, layers), margin_px(network, layers)
-    sides = [spans(length, most, grid) for length, most in zip(size, core, strict=True)]
-    return tuple(
-        Tile(
-            Window(top, bottom, left, right),
-            Window(
-                max(0, top - margin), min(size[0], bottom + margin), max(0, left - margin), min(size[1], right + margin)
-            ),
-        )
-        for top, bottom in sides[0]
-        for left, right in sides[1]
-    )
+    rows, columns = (spans(length, most, grid) for length, most in zip(size, core, strict=True))
+    return tuple(_tile(Window(*row, *column), margin, size) for row in rows for column in columns)
+
+
+def _tile(core: Window, margin: int, size: Size) -> Tile:
+    """The tile of a core in a picture of that size."""
+    top, left = max(0, core.top - margin), max(0, core.left - margin)
+    return Tile(core, Window(top, min(size[0], core.bottom + margin), left, min(size[1], core.right + margin)))
 
 
 def crop_lengths(length: int, most: int, grid: int, margin: int) -> list[int]:
