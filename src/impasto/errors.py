@@ -98,7 +98,7 @@ def most_similar(name: str, names: Iterable[str]) -> str | None:
     close = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.5)
 
     def likeness(other: str) -> tuple[float, int]:  # of equally similar names, prefer one that begins alike
-        alike = takewhile(lambda letters: letters[0] == letters[1], zip(other, name, strict=False))
-        return difflib.SequenceMatcher(None, other, name).ratio(), len(list(alike))
+        common = takewhile(lambda letters: letters[0] == letters[1], zip(other, name, strict=False))
+        return difflib.SequenceMatcher(None, other, name).ratio(), len(list(common))
 
     return max(close, key=likeness, default=None)

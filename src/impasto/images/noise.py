@@ -21,8 +21,8 @@ def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Ima
     white = torch.randn(1, 3, side, side, generator=generator, **PLAIN)
     pink: Image = torch.fft.irfft2(torch.fft.rfft2(white) / frequency.sqrt(), s=(side, side))
     pink = pink / pink.std()
-    alike = torch.rand(1, generator=generator, **PLAIN)
-    pink = (1 - alike) * pink + alike * 1.4 * pink.mean(1, keepdim=True)
+    grey = torch.rand(1, generator=generator, **PLAIN)
+    pink = (1 - grey) * pink + grey * 1.4 * pink.mean(1, keepdim=True)
     if leaves:
         return (dead_leaves(side, generator) + 0.05 * pink).clamp(0, 1)
     return (0.5 + 0.22 * pink).clamp(0, 1)

@@ -17,27 +17,27 @@ def bytes_at_peak(
     sizes = {layer.name: layer.bytes_per_pixel(item) for layer in layers}
     left, needs = count_readers(layers), count_needs(layers, wanted)
     spare = spare_inputs(layers, wanted)
-    held = peak = before
+    current = peak = before
     for layer in layers:
         unfolded = layer.step.unfolded * item / layer.stride**2 if unfolds else 0
-        peak = max(peak, held + unfolded)
+        peak = max(peak, current + unfolded)
         reused = layer.step.in_place and any(spare[layer.name])
-        held += 0 if reused else sizes[layer.name]
-        peak = max(peak, held + beside.get(layer.name, 0))
+        current += 0 if reused else sizes[layer.name]
+        peak = max(peak, current + beside.get(layer.name, 0))
         left.subtract(layer.reads)
         gone = [name for name in set(layer.reads) - {IMAGE} if not left[name] and not needs[name]]
-        held -= sum(sizes[name] for name in gone) - (sizes[layer.name] if reused else 0)
-    return max(peak, _peak_on_the_way_back(layers, wanted, sizes, held))
+        current -= sum(sizes[name] for name in gone) - (sizes[layer.name] if reused else 0)
+    return max(peak, _peak_on_the_way_back(layers, wanted, sizes, current))
 
 
-def _peak_on_the_way_back(layers: Route, wanted: Collection[str], sizes: Mapping[str, float], held: float) -> float:
+def _peak_on_the_way_back(layers: Route, wanted: Collection[str], sizes: Mapping[str, float], current: float) -> float:
     """The peak of kept maps together with gradients that wait for those of other branches (none in a chain)."""
-    left, peak, waiting = count_needs(layers, wanted), held, set[str]()
+    left, peak, waiting = count_needs(layers, wanted), current, set[str]()
     for layer in reversed(layers):
         waiting.discard(layer.name)
-        peak = max(peak, held + sum(sizes[name] for name in waiting))
+        peak = max(peak, current + sum(sizes[name] for name in waiting))
         waiting.update(set(layer.reads) - {IMAGE})
         used = [*needed_by(layer), *([layer.name] if layer.name in wanted else [])]
         left.subtract(used)
-        held -= sum(sizes[name] for name in set(used) if not left[name])
+        current -= sum(sizes[name] for name in set(used) if not left[name])
     return peak

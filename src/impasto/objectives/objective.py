@@ -34,7 +34,7 @@ class Match:
     distance: Distance = normalised_squared_error
 
     def framed_size(self, size: Size) -> Size:
-        """The reference's size beside a canvas of that size."""
+        """The size to which the reference is resized for a canvas of that size."""
         return self.framing(size_of(self.reference), size)
 
     def framed(self, size: Size) -> Image:

@@ -159,8 +159,8 @@ class MemoryPlan:
         hopeless = "no useful size fits; free memory, or give more with --memory"
         remedy = f"--size {side} would fit" if side >= SMALLEST_PX else hopeless
         raise OutOfMemoryError(
-            f"a result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory beside the program's own, "
-            f"even in tiles, and {_in_words(self.limits.memory)} are left; {remedy}"
+            f"a result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory in "
+            f"addition to the program's own, even in tiles, and {_in_words(self.limits.memory)} are left; {remedy}"
         )
 
     def words(self, size: Size) -> str | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm, Losses, read_out
+from impasto.objectives.criterion import BoundTerm, Losses, read_out, values_and_slope
 from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
@@ -70,11 +70,8 @@ class TiledCriterion:
         values: list[tuple[str, Tensor]] = []
         for key, found in statistics.items():
             terms = [term for term in self.statistics if (term.layer, term.represent) == key]
-            with torch.enable_grad():
-                variable = found.detach().requires_grad_()
-                weighed = [term.weight * term.loss(variable) for term in terms]
-                (slopes[key],) = torch.autograd.grad(torch.stack(weighed).sum(), variable)
-            values += [(term.name, value.detach()) for term, value in zip(terms, weighed, strict=True)]
+            weighted, slopes[key] = values_and_slope(terms, found)
+            values += [(term.name, value) for term, value in zip(terms, weighted, strict=True)]
         return slopes, values
 
     def _in_order(self, values: Mapping[str, Tensor]) -> Losses:
