@@ -92,26 +92,29 @@ def save_image(image: Image, path: str | Path, *, alpha: Alpha | None = None, se
     picture = to_pillow(image)
     if alpha is not None and ending not in (".jpg", ".jpeg"):
         picture.putalpha(PillowImage.fromarray(_to_bytes(alpha)[..., 0]))
-    options: dict[str, Any] = {"icc_profile": SRGB.tobytes()}
-    if ending == ".png":
-        text = PngImagePlugin.PngInfo()
-        text.add_text("Software", "impasto")
-        if settings is not None:
-            text.add_itxt("impasto", settings)
-        options |= {"pnginfo": text}
-    elif ending in (".jpg", ".jpeg"):
-        options |= {"quality": 95, "subsampling": 0}
-    elif ending == ".webp":
-        options |= {"quality": 95, "method": 4}
-    else:
-        options |= {"compression": "tiff_adobe_deflate"}
     buffer = io.BytesIO()
-    formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
     try:
-        picture.save(buffer, format=formats.get(ending, ending[1:].upper()), **options)
+        picture.save(buffer, icc_profile=SRGB.tobytes(), **_options(ending, settings))
     except (OSError, ValueError) as error:  # formats have limits: a side of a WebP has at most 16383 pixels
         raise OutputError(f"{path} cannot be written: {error}") from None
     write_bytes(path, buffer.getvalue())
+
+
+def _options(ending: str, settings: str | None) -> dict[str, Any]:
+    """Pillow's options for writing a file with that ending, one of WRITABLE."""
+    match ending:
+        case ".png":
+            text = PngImagePlugin.PngInfo()
+            text.add_text("Software", "impasto")
+            if settings is not None:
+                text.add_itxt("impasto", settings)
+            return {"format": "PNG", "pnginfo": text}
+        case ".jpg" | ".jpeg":
+            return {"format": "JPEG", "quality": 95, "subsampling": 0}
+        case ".webp":
+            return {"format": "WEBP", "quality": 95, "method": 4}
+        case _:
+            return {"format": "TIFF", "compression": "tiff_adobe_deflate"}
 
 
 def embedded_settings(path: str | Path) -> str | None:

@@ -43,10 +43,7 @@ def calibrate(
     """
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder of pictures")
-    if out.is_dir() or (out.exists() and not force):
-        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
+    _require_writable(out, force)
     files, left_out = pictures_below(folder)
     unreadable = list(left_out)
     digest = hashlib.sha256()
@@ -69,6 +66,14 @@ def calibrate(
     means = Means(means.by_layer, about)
     save_means(means, out)
     return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable))
+
+
+def _require_writable(out: Path, force: bool) -> None:
+    """Raise OutputError if `out` is taken, unless `force` may replace a file, or its folder is missing."""
+    if out.is_dir() or (out.exists() and not force):
+        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
 
 
 def squashed_pictures(paths: Iterable[Path], unreadable: list[Path], size: Size = SQUASHED) -> Iterator[Image]:
