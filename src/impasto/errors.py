@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree; each error is one sentence for the user and carries the exit code of the command.
+"""All errors as one tree; the text of each is one sentence for the user, and its class has the command's exit code.
 
 ImpastoError                1  the run failed
 ├── ImageError              1  a picture cannot be read, is too small or too large
@@ -86,7 +86,7 @@ class InterruptedRunError(ImpastoError):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """What to say about an unknown name: the most similar of `names` as a question, or all if none is similar."""
+    """A hint for an unknown name: the most similar of `names` as a question, or all of them if none is similar."""
     known = list(names)
     found = most_similar(name, known)
     return f"choose from {', '.join(known)}" if found is None else f"did you mean {found!r}?"

@@ -56,7 +56,7 @@ def _gif(frames: Sequence[PillowImage.Image], durations_ms: Sequence[int]) -> by
 
 
 def _shared_palette(frames: Sequence[PillowImage.Image]) -> PillowImage.Image:
-    """256 colours of all frames together; the last frame's count most, since it is shown longest."""
+    """256 colours for all frames together; the last frame has most weight, since it is shown longest."""
     sampled = [*frames, *[frames[-1]] * (len(frames) // 2)]
     side = max(8, min(128, int((2**20 / len(sampled)) ** 0.5)))  # a million pixels, for any number of frames
     mosaic = PillowImage.new("RGB", (side, side * len(sampled)))

@@ -56,7 +56,7 @@ Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 2.
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A distance that computes only once whatever depends on the target alone."""
+    """A distance with work that depends on the target alone, and is done once for each target."""
 
     def to(self, target: Tensor) -> Callable[[Tensor], Tensor]:
         """The distance to that target."""

@@ -18,7 +18,7 @@ from impasto.objectives.distances import SquaredError
 from impasto.objectives.representations import Representation
 from impasto.tiles.windows import Window
 
-Key = tuple[str, Representation]  # a layer, by its canonical name, and what is kept of it
+Key = tuple[str, Representation]  # a layer, by its canonical name, and a representation of its map
 Statistics = dict[Key, Tensor]
 
 
@@ -67,7 +67,7 @@ def tile_gradient(
 ) -> tuple[list[Tensor], Image]:
     """One pass forward and back: the value of each error, and the gradient with respect to the crop.
 
-    The gradient is that of these errors and of Σ slopes · statistics, both of the positions inside; it has the crop's
+    The gradient is that of these errors plus Σ slopes · statistics, both over the positions inside; it has the crop's
     shape and type.
     """
     values: dict[int, Tensor] = {}
