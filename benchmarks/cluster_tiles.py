@@ -24,7 +24,7 @@ from impasto.cluster.plan import CrewHelper, equipment
 from impasto.cluster.tiler import Traffic, cluster_tiler
 from impasto.tasks.parts import network_of
 from impasto.tiles.budget import Limits, MemoryPlan
-from impasto.tiles.tiler import go_on
+from impasto.tiles.tiler import do_nothing
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 STORE_BYTES = 512 * 2**20
@@ -63,7 +63,7 @@ def measure(address: str, size_px: int, workers: int, evaluations: int) -> dict[
         here = bind_tiled(objective, network, size, core)
         begin = time.perf_counter()
         there = bind_tiled(
-            *(objective, network, size, core), make=partial(cluster_tiler, crew, traffic, network, core, go_on)
+            *(objective, network, size, core), make=partial(cluster_tiler, crew, traffic, network, core, do_nothing)
         )
         binding = time.perf_counter() - begin
         seconds(there.losses_and_gradient)  # what comes first is slow

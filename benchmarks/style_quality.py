@@ -24,7 +24,7 @@ from torch import Tensor
 
 from impasto import Composition, TransferSettings, load_image, open_network, resize, synthesise, transfer
 from impasto.images.files import save_image
-from impasto.images.image import Image, fit, quantise, size_of, size_with_area, size_with_long_side
+from impasto.images.image import Image, cover, quantise, size_of, size_with_area, size_with_long_side
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, prior, style
 from impasto.objectives.priors import total_variation
@@ -166,7 +166,7 @@ def main(photo: Path, painting: Path, size_px: int, factors: list[float], names:
 
     canvas = size_with_long_side(size_of(load_image(photo)), size_px)
     add("the photograph itself", 0.0, resize(load_image(photo), canvas), 0.0)
-    add("the style picture, cut to fit", 0.0, fit(load_image(painting), canvas), 0.0)
+    add("the style picture, cut to fit", 0.0, cover(load_image(painting), canvas), 0.0)
     for name in names:
         for factor in factors:
             begin = time.perf_counter()

@@ -22,7 +22,7 @@ from impasto.machine import peak_memory_mb
 from impasto.runs.fitting import plan_memory, planned, within
 from impasto.tasks.parts import Part
 from impasto.tiles.budget import limits
-from impasto.tiles.tiler import go_on
+from impasto.tiles.tiler import do_nothing
 
 PHOTO, PAINTING = EXAMPLES / "schwerin-palace.webp", EXAMPLES / "cafe-terrace-at-night.webp"
 EVALUATIONS = 3
@@ -71,7 +71,9 @@ def use(size_px: int, memory: str) -> None:
     allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
     allowed = replace(allowed, memory=1e15) if memory == "whole" else allowed
     plan = plan_memory(composition.objective, network, allowed, settings)
-    for _ in synthesise(within(Part("", composition), plan, settings).composition, network, None, planned(plan, go_on)):
+    for _ in synthesise(
+        within(Part("", composition), plan, settings).composition, network, None, planned(plan, do_nothing)
+    ):
         pass
     core = plan.core((size_px, size_px))
     print("x".join(map(str, core)) if core else "–", plan.history((size_px, size_px)), peak_memory_mb(network.device))

@@ -39,7 +39,7 @@ from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.tasks.settings import TransferSettings
 from impasto.tiles.budget import Limits, MemoryPlan
 from impasto.tiles.criterion import TiledCriterion, bind_tiled
-from impasto.tiles.tiler import go_on
+from impasto.tiles.tiler import do_nothing
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
@@ -82,7 +82,7 @@ def everything(dtype: torch.dtype) -> Objective:
 
 def bound(crew: Crew, objective: Objective, network: Network, size: Size = SIZE, core: Size = CORE) -> TiledCriterion:
     return bind_tiled(
-        *(objective, network, size, core), make=partial(cluster_tiler, crew, Traffic(), network, core, go_on)
+        *(objective, network, size, core), make=partial(cluster_tiler, crew, Traffic(), network, core, do_nothing)
     )
 
 

@@ -38,8 +38,8 @@ def test_the_tree_is_the_one_drawn() -> None:
     [
         ("adma", "did you mean 'adam'?"),
         ("LBFGS", "did you mean 'lbfgs'?"),
-        ("newton", "known are adam, lbfgs, plain"),
-        ("", "known are adam, lbfgs, plain"),
+        ("newton", "choose from adam, lbfgs, plain"),
+        ("", "choose from adam, lbfgs, plain"),
     ],
 )
 def test_nearest(name: str, answer: str) -> None:

@@ -40,7 +40,7 @@ from impasto.events import (
     TrackerDropped,
 )
 from impasto.images.image import Image
-from impasto.machine import calm
+from impasto.machine import isolated
 from impasto.runs.recorders import Recorder, Watched
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import question
@@ -224,12 +224,12 @@ def test_files_have_the_permissions_of_the_umask(desk: Path) -> None:
 def test_threads_are_the_run_s_own() -> None:
     """Nested and side by side, to the end in any order."""
     count = torch.get_num_threads()
-    with ThreadPoolExecutor(2) as pool, calm(count + 1):
+    with ThreadPoolExecutor(2) as pool, isolated(count + 1):
         assert torch.get_num_threads() == count + 1
         assert pool.submit(torch.get_num_threads).result() == count
-        with calm(count + 2):
+        with isolated(count + 2):
             assert torch.get_num_threads() == count + 2
-            with calm(None):
+            with isolated(None):
                 assert torch.get_num_threads() == count + 2
         assert torch.get_num_threads() == count + 1
     assert torch.get_num_threads() == count
@@ -348,7 +348,7 @@ def test_the_library_is_silent(desk: Path, capfd: pytest.CaptureFixture[str]) ->
         (TrackerDropped("mlflow", "gone"), "tracking with mlflow ends here, the run goes on: gone"),
         (PageFailed(Path("report.html"), "no room"), "report.html is not written: no room"),
         (MemoryPlanned("48 × 48 px in 9 tiles"), "48 × 48 px in 9 tiles"),
-        (StopAsked(), "stopping after this step at the latest; once more to stop at once"),
+        (StopAsked(), "stopping after this step at the latest; interrupt again to stop at once"),
         (PartEnded(""), ""),
     ],
 )

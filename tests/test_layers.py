@@ -292,9 +292,9 @@ def test_layers_that_do_not_fit() -> None:
             lambda: add("sum", stem, halved),
             r"sum cannot add stem \(4 channels, stride 1\) and halved \(4 ",
         ),
-        (lambda: add("sum", stem, wider), "alike in channels and stride"),
+        (lambda: add("sum", stem, wider), "maps of equal channels and stride"),
         (lambda: add("sum", stem), "two or more"),
-        (lambda: concatenate("both", stem, halved), "both cannot join stem .* alike in stride"),
+        (lambda: concatenate("both", stem, halved), "both cannot join stem .* maps of equal stride"),
     ]
     for make, words in wrong:
         with pytest.raises(NetworkError, match=words):

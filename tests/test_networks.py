@@ -225,8 +225,8 @@ def test_layers_are_given_under_the_names_asked_for(plain: Network, photo: Tenso
         ("Relu4-3", "did you mean 'relu4_3'?"),
         ("block4_conv4", "did you mean 'relu4_"),
         ("pool6", "did you mean 'pool"),
-        ("xyz", "known are conv1_1, relu1_1, conv1_2"),
-        ("", "known are conv1_1"),
+        ("xyz", "choose from conv1_1, relu1_1, conv1_2"),
+        ("", "choose from conv1_1"),
     ],
 )
 def test_unknown_layers(plain: Network, photo: Tensor, layer: str, answer: str) -> None:
@@ -362,7 +362,7 @@ def test_a_missing_file_of_weights(tmp_path: Path) -> None:
 def test_unknown_networks() -> None:
     with pytest.raises(NetworkError, match=r"no network 'vgg-16'; did you mean 'vgg16'\?"):
         open_network("vgg-16")
-    with pytest.raises(NetworkError, match="known are vgg16, vgg16-normalised"):
+    with pytest.raises(NetworkError, match="choose from vgg16, vgg16-normalised"):
         open_network("resnet50")
     assert set(NETWORKS) == {"vgg16", "vgg16-normalised"}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from conftest import random_image
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import save_image
-from impasto.images.image import fit, resize, size_of
+from impasto.images.image import cover, resize, size_of
 from impasto.networks.network import Network
 from impasto.objectives.objective import Match, Prior
 from impasto.synthesis.composition import Composition
@@ -103,7 +103,7 @@ def test_first_picture_by_default(name: str, start: str) -> None:
         assert abs(first.mean() - 0.5) < 0.01
         assert 0.01 < first.std() < 0.03
     else:
-        assert torch.equal(first, fit(PAINTING, size) if start == "style" else PHOTO)
+        assert torch.equal(first, cover(PAINTING, size) if start == "style" else PHOTO)
 
 
 @each_task
@@ -111,7 +111,7 @@ def test_a_picture_file_as_the_first_picture(make: Make, tmp_path: Path) -> None
     path, picture = tmp_path / "first.png", random_image(40, 40, 5, torch.float32)
     save_image(picture, path)
     first = make(init=str(path)).init(SIZE)
-    assert torch.allclose(first, fit(picture, SIZE), atol=0.01)
+    assert torch.allclose(first, cover(picture, SIZE), atol=0.01)
     with pytest.raises(ImageError, match=r"init is neither noise, .* nor a picture: there is no file .*none\.png"):
         make(init=str(tmp_path / "none.png"))
 

@@ -30,7 +30,7 @@ from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
 from impasto.folders.results import Curves
 from impasto.images.colours import from_pillow
 from impasto.images.files import embedded_settings, load_image, save_image
-from impasto.images.image import fit, quantise
+from impasto.images.image import cover, quantise
 from impasto.networks.catalogue import NETWORKS
 from impasto.networks.network import Network
 from impasto.objectives.criterion import WholeCriterion
@@ -285,7 +285,7 @@ def test_frames(done: Run) -> None:
             start = noise(5)(first.shape[:2])
         else:
             start = load_image(done.desk / ("painting.png" if done.name == "amalgamate" else "photo.png"))
-        wanted = 255 * fit(start, first.shape[:2])[0].permute(1, 2, 0).numpy()
+        wanted = 255 * cover(start, first.shape[:2])[0].permute(1, 2, 0).numpy()
         assert abs(first - wanted).mean() < 8
 
 
@@ -302,7 +302,7 @@ def test_animations(done: Run) -> None:
                     animation.load()
                     durations.append(animation.info["duration"])
                     shown = from_pillow(animation)
-                    wanted = fit(load_image(path), done.task.size)
+                    wanted = cover(load_image(path), done.task.size)
                     blocks = torch.nn.functional.avg_pool2d((shown - wanted).abs(), 8)
                     assert blocks.mean() < 0.12
                     assert (shown.mean((2, 3)) - wanted.mean((2, 3))).abs().max() < 0.05
@@ -381,7 +381,7 @@ def test_first_pictures(desk: Path, init: str) -> None:
     first = torch.from_numpy(pixels(folder / "frames" / "000000.jpg") / 255).permute(2, 0, 1)[None].float()
     assert first.shape == (1, 3, 24, 32)
     file = {"content": "photo.png", "style": "painting.png", "other.png": "other.png"}.get(init)
-    wanted = fit(load_image(file), (24, 32)) if file else noise(4)((24, 32))
+    wanted = cover(load_image(file), (24, 32)) if file else noise(4)((24, 32))
     assert (first - wanted).abs().mean() < (0.1 if init == "other.png" else 0.03)
 
 

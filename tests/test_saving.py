@@ -19,7 +19,7 @@ from impasto.errors import ImageError, OutputError
 from impasto.files import write_bytes
 from impasto.images.colours import from_pillow
 from impasto.images.files import embedded_settings, load_image, load_picture, save_image, to_pillow
-from impasto.images.image import Picture, fit, quantise, resize, size_of, size_with_area, size_with_long_side
+from impasto.images.image import Picture, cover, quantise, resize, size_of, size_with_area, size_with_long_side
 
 sides = st.integers(2, 40)
 sizes = st.tuples(sides, sides)
@@ -195,7 +195,7 @@ def test_resize_keeps_flat_pictures_flat(old: tuple[int, int], new: tuple[int, i
 
 @given(sizes, sizes)
 def test_fit_gives_the_size_and_stays_in_range(old: tuple[int, int], new: tuple[int, int]) -> None:
-    found = fit(random_image(*old), new)
+    found = cover(random_image(*old), new)
     assert size_of(found) == new
     assert found.min() >= 0
     assert found.max() <= 1
@@ -213,7 +213,7 @@ def test_fit_gives_the_size_and_stays_in_range(old: tuple[int, int], new: tuple[
 )
 def test_fit_keeps_the_middle(old: tuple[int, int], new: tuple[int, int], rows: slice, columns: slice) -> None:
     image = random_image(*old)
-    assert torch.allclose(fit(image, new), resize(image[:, :, rows, columns], new))
+    assert torch.allclose(cover(image, new), resize(image[:, :, rows, columns], new))
 
 
 large = st.tuples(st.integers(1, 5000), st.integers(1, 5000))

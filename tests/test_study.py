@@ -252,10 +252,10 @@ def test_the_command(desk: Path) -> None:
     ended = call(*words)
     assert (ended.code, ended.out) == (0, "runs/study-quick-photo-painting/report.html\n")
     assert [line for line in ended.err.splitlines() if line.startswith("part ")] == [
-        "part 1 of 4: reconstruct conv1_1",
-        "part 2 of 4: amalgamate conv1_1",
-        "part 3 of 4: texture up to relu1_1",
-        "part 4 of 4: transfer the final picture",
+        "run 1 of 4: reconstruct conv1_1",
+        "run 2 of 4: amalgamate conv1_1",
+        "run 3 of 4: texture up to relu1_1",
+        "run 4 of 4: transfer the final picture",
     ]
     again = call(*words, "--quiet")
     assert (again.code, again.out, again.err) == (0, ended.out, "")

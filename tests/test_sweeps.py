@@ -77,7 +77,7 @@ def test_finished_runs_are_left_alone(desk: Path) -> None:
     words = ("sweep", "spec.toml", "--vary", "layer=conv1_1,conv1_2", "-o", "out")
     ended = call(*words, "--vary", "seed=1,2")
     assert (ended.code, ended.out) == (0, "out\n")
-    assert "part 4 of 4: layer conv1_2, seed 2" in ended.err
+    assert "run 4 of 4: layer conv1_2, seed 2" in ended.err
     names = {f"layer={layer},seed={seed}" for layer in ("conv1_1", "conv1_2") for seed in (1, 2)}
     first = times(desk / "out")
     assert set(first) == names

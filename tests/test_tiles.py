@@ -35,7 +35,7 @@ from impasto.objectives.representations import Representation, channel_moments, 
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.settings import InvertSettings
-from impasto.tiles.budget import Limits, MemoryPlan, lessened
+from impasto.tiles.budget import Limits, MemoryPlan, reduced
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.reading import feature_error
 from impasto.tiles.windows import cut, grid_px, margin_px
@@ -309,7 +309,7 @@ def test_a_share_of_the_memory(normalised: Network) -> None:
     size, plan = (4096, 6144), plan_of(normalised, 40e9)
     areas, least = [], plan_of(normalised, 0.0).needed_within(size)
     for share in (1.0, 0.5, 0.25, 0.01):
-        (less,) = lessened([plan], [size], share)
+        (less,) = reduced([plan], [size], share)
         core = less.core(size)
         assert core is not None
         areas.append(core[0] * core[1])
@@ -317,8 +317,8 @@ def test_a_share_of_the_memory(normalised: Network) -> None:
         less.require(size)
     assert areas == sorted(areas, reverse=True)
     assert areas[0] > areas[1]
-    assert lessened([plan_of(normalised, 1e9)], [size], 0.5)[0].limits.memory == 1e9
-    assert lessened([plan_of(normalised, math.inf)], [size], 0.5)[0].limits.memory == math.inf
+    assert reduced([plan_of(normalised, 1e9)], [size], 0.5)[0].limits.memory == 1e9
+    assert reduced([plan_of(normalised, math.inf)], [size], 0.5)[0].limits.memory == math.inf
 
 
 def test_memory_that_nobody_knows() -> None:

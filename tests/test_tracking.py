@@ -250,7 +250,7 @@ def test_a_video_package_without_the_encoder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "av", av)
     ended = call("invert", tmp_path / "photo.png", "--mp4")
     assert ended.code == 2
-    assert ended.err.startswith("impasto: --mp4 needs PyAV with libx264, and this one has none; ")
+    assert ended.err.startswith("impasto: --mp4 needs PyAV with libx264, but this PyAV has none; ")
 
 
 def test_an_unknown_tracker(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 
 
 def parse_memory(text: str) -> float | None:
-    """Bytes of "4GB", "500 MB" or "1.5GiB"; None of "auto". Raises ValueError with one sentence."""
+    """The bytes that "4GB", "500 MB" or "1.5GiB" means; None for "auto". Raises ValueError with one sentence."""
     if text == "auto":
         return None
     units = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}

@@ -1,6 +1,6 @@
-"""What the control groups of Linux leave of the memory: the limit of a container, a Slurm job or a systemd service.
+"""Memory left by Linux control groups, which set the limits of containers, Slurm jobs and systemd services.
 
-The machine's free memory says nothing about such a limit, and the kernel kills the process that passes it.
+The machine's free memory does not show such a limit, and the kernel kills a process that exceeds the limit.
 Source: the kernel's documentation, admin-guide/cgroup-v2.rst ("Memory Interface Files") and cgroup-v1/memory.rst.
 """
 
@@ -13,7 +13,7 @@ UNLIMITED = 1 << 62  # version 1 writes "no limit" as the largest multiple of a 
 
 
 class Files(NamedTuple):
-    """The names that one version of control groups gives to what is allowed, used, and could be given back."""
+    """Names of the files, in one version of control groups, that hold a group's limits and its use of memory."""
 
     limits: tuple[str, ...]
     used: str
@@ -25,7 +25,7 @@ VERSION_2 = Files(("memory.max", "memory.high"), "memory.current", "inactive_fil
 
 
 def memory_left(root: Path = Path("/")) -> float:
-    """Bytes that this process may still take by the limits of its control group and all groups around that group.
+    """Bytes this process may still take within the limits of its control group and of all enclosing groups.
 
     `root` is the root of the file system. Infinite if there is no limit, or the system has no control groups.
     """
@@ -33,7 +33,7 @@ def memory_left(root: Path = Path("/")) -> float:
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, Files]]:
-    """The folders of this process's groups, each with those around it as far as they can be seen from here."""
+    """Folders of this process's control groups, each with the enclosing groups that this process can see."""
     own = _own_paths(root)
     for line in _lines(root / "proc/self/mountinfo"):
         mounted, _, kind = line.partition(" - ")
@@ -62,7 +62,7 @@ def _own_paths(root: Path) -> dict[Files, str]:
 
 
 def _below(path: str, mounted: str) -> str:
-    """A group's path from the mounted folder: a container sees only a part of the tree, mounted as if it were all."""
+    """A group's path from the mounted folder: a container sees only a subtree, mounted as if it were the whole."""
     if mounted == "/":
         return path.lstrip("/")
     return path.removeprefix(mounted).lstrip("/") if path.startswith(mounted) else ""

@@ -1,11 +1,11 @@
-"""What can go wrong, as one tree; each error is one sentence for the user and carries the exit code of the command.
+"""All errors as one tree; the text of each is one sentence for the user, and its class has the command's exit code.
 
 ImpastoError                1  the run failed
 ├── ImageError              1  a picture cannot be read, is too small or too large
 ├── WeightsError            1  a file of weights or means is missing, damaged or of another network
 ├── OutputError             1  the result cannot be written there
 ├── RunFolderError          1  the folder of a run is missing or damaged
-├── ClusterError            1  the workers of a cluster do not serve, or are lost
+├── ClusterError            1  the workers of a cluster cannot be used, or are lost
 ├── SpecError               2  a setting is out of its range or unknown
 │   ├── LayerError          2  no such layer
 │   └── NetworkError        2  no such network
@@ -30,7 +30,7 @@ class ImpastoError(Exception):
 
 
 class ImageError(ImpastoError):
-    """A picture cannot be read or written, or its size does not serve."""
+    """A picture cannot be read or written, or is too small or too large."""
 
 
 class WeightsError(ImpastoError):
@@ -38,15 +38,15 @@ class WeightsError(ImpastoError):
 
 
 class OutputError(ImpastoError):
-    """The place for the results exists already, is a file, or is not writable."""
+    """The path for the results exists already or cannot be written."""
 
 
 class RunFolderError(ImpastoError):
-    """The folder of a run is missing, is none, or one of its files is damaged."""
+    """The folder is missing, does not hold a run, or one of its files is damaged."""
 
 
 class ClusterError(ImpastoError):
-    """The workers of a cluster cannot be had, differ from this machine, or were lost once too often."""
+    """The workers of a cluster cannot be started, differ from this machine, or were lost too often."""
 
 
 class SpecError(ImpastoError):
@@ -70,7 +70,7 @@ class OutOfMemoryError(ImpastoError):
 
 
 class DivergedError(ImpastoError):
-    """A loss is no longer finite; `image` is the last picture whose losses all were."""
+    """A loss is no longer finite; `image` is the last picture whose losses were all finite."""
 
     exit_code = 4
 
@@ -80,16 +80,16 @@ class DivergedError(ImpastoError):
 
 
 class InterruptedRunError(ImpastoError):
-    """The run was stopped from outside; what it had is saved."""
+    """The run was stopped from outside; its result so far is saved."""
 
     exit_code = 130
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A question that offers the most similar of `names`, or their list where none is similar."""
+    """A hint for an unknown name: the most similar of `names` as a question, or all of them if none is similar."""
     known = list(names)
     found = most_similar(name, known)
-    return f"known are {', '.join(known)}" if found is None else f"did you mean {found!r}?"
+    return f"choose from {', '.join(known)}" if found is None else f"did you mean {found!r}?"
 
 
 def most_similar(name: str, names: Iterable[str]) -> str | None:
@@ -97,8 +97,8 @@ def most_similar(name: str, names: Iterable[str]) -> str | None:
     known, name = list(names), name.lower()
     close = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.5)
 
-    def likeness(other: str) -> tuple[float, int]:  # of equally similar names, one that begins alike
-        alike = takewhile(lambda letters: letters[0] == letters[1], zip(other, name, strict=False))
-        return difflib.SequenceMatcher(None, other, name).ratio(), len(list(alike))
+    def likeness(other: str) -> tuple[float, int]:  # of equally similar names, prefer one that begins alike
+        common = takewhile(lambda letters: letters[0] == letters[1], zip(other, name, strict=False))
+        return difflib.SequenceMatcher(None, other, name).ratio(), len(list(common))
 
     return max(close, key=likeness, default=None)

@@ -1,7 +1,7 @@
-"""What a program says on the way: each event is frozen data, and goes to whichever listener the caller hands in.
+"""Events of runs, series and batches: each is frozen data and goes to the listener that the caller passes.
 
 The library itself prints nothing: a listener is any function of one event, and by default events are dropped. An event
-whose `words` are not empty is a sentence for people.
+with non-empty `words` carries a sentence for people.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ class Event:
 
 
 Listener: TypeAlias = Callable[[Event], object]
-"""Told of every event, in the thread of the run."""
+"""A function that is called with each event, in the thread of the run."""
 
 
 def silent(event: Event) -> None:
@@ -30,7 +30,7 @@ def silent(event: Event) -> None:
 
 @dataclass(frozen=True)
 class Trouble(Event):
-    """Something that was asked for and has failed, although the run goes on: said even if little else is."""
+    """Something that was asked for has failed, although the run continues; shown even with --quiet."""
 
 
 # One run -------------------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ class Trouble(Event):
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """Something that a user should know, although the run goes on."""
+    """Something that the user should know; the run continues."""
 
     text: str
 
@@ -50,7 +50,7 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class MemoryPlanned(Event):
-    """How a picture is fitted into memory, if a run of unbounded memory would do otherwise."""
+    """How a picture is made to fit into memory; not sent if memory is sufficient."""
 
     plan: str
 
@@ -62,45 +62,45 @@ class MemoryPlanned(Event):
 
 @dataclass(frozen=True)
 class TilesHalved(Event):
-    """The accelerator's memory turned out to be short: from here on tiles have cores of this (height, width)."""
+    """The accelerator ran out of memory: from now on, tiles have cores of this (height, width)."""
 
     core: tuple[int, int]
 
     @property
     def words(self) -> str:
-        """Width × height, as elsewhere."""
+        """The new size, as width × height."""
         return f"memory is short; tiles are halved to {self.core[1]} × {self.core[0]} px"
 
 
 @dataclass(frozen=True)
 class TrackerDropped(Trouble):
-    """A tracker has failed and is told nothing more."""
+    """A tracker has failed and receives nothing more."""
 
     name: str
     reason: str
 
     @property
     def words(self) -> str:
-        """Which one, and why."""
+        """The tracker's name, and the reason."""
         return f"tracking with {self.name} ends here, the run goes on: {self.reason}"
 
 
 @dataclass(frozen=True)
 class PageFailed(Trouble):
-    """A page could not be made; the pictures are there all the same."""
+    """A page could not be made; the pictures have been saved."""
 
     path: Path
     reason: str
 
     @property
     def words(self) -> str:
-        """Which page, and why."""
+        """The page, and the reason."""
         return f"{self.path} is not written: {self.reason}"
 
 
 @dataclass(frozen=True)
 class PartBegun(Event):
-    """A part of a run begins, or goes on after `step` of `steps`; `part` is "" in a run of one part."""
+    """A part of a run begins, or resumes after `step` of `steps`; `part` is "" in a run of one part."""
 
     task: str
     part: str
@@ -115,9 +115,10 @@ class PartBegun(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """A step: where the run stands, what the step cost, and each weighted loss of the picture before the step.
+    """A step: its number, its cost so far, and each weighted loss of the picture before the step.
 
-    `size` is (height, width). `seconds` counts from the part's beginning, earlier goes of a resumed run included.
+    `size` is (height, width). `seconds` counts from the start of the part, and includes the time before a run was
+    resumed.
     """
 
     part: str
@@ -135,7 +136,7 @@ class Step(Event):
         return sum(self.losses.values())
 
     def line(self) -> dict[str, object]:
-        """The same as plain data: a line of metrics.jsonl."""
+        """The step as plain data: a line of metrics.jsonl."""
         return {
             **({"part": self.part} if self.part else {}),
             "step": self.step,
@@ -171,8 +172,8 @@ class StopAsked(Event):
 
     @property
     def words(self) -> str:
-        """What comes now, and what another signal would do."""
-        return "stopping after this step at the latest; once more to stop at once"
+        """When the run stops, and the effect of another signal."""
+        return "stopping after this step at the latest; interrupt again to stop at once"
 
 
 # Several runs --------------------------------------------------------------------------------------------------------
@@ -189,8 +190,8 @@ class MemberBegun(Event):
 
     @property
     def words(self) -> str:
-        """Which one, and what about."""
-        return f"part {self.number} of {self.count}: {self.about}"
+        """The run's number and its description."""
+        return f"run {self.number} of {self.count}: {self.about}"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class SeriesDone(Event):
 
 @dataclass(frozen=True)
 class BatchBegun(Event):
-    """A batch of so many runs begins; some may be done already."""
+    """A batch begins: how many runs it has, and how many of these are done already."""
 
     folder: Path
     runs: int
@@ -213,14 +214,14 @@ class BatchBegun(Event):
 
 @dataclass(frozen=True)
 class BatchRunning(Event):
-    """Some time has passed; these runs of a batch are under way."""
+    """Sent at intervals: the runs of a batch that are under way."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class BatchRunEnded(Event):
-    """A run of a batch has ended, the `number`th of `runs`: after so many seconds, or with an error."""
+    """A run of a batch has ended, the `number`th of `runs`: after `seconds`, or with an error."""
 
     number: int
     runs: int
@@ -238,13 +239,13 @@ class BatchRunAgain(Event):
 
     @property
     def words(self) -> str:
-        """Which one, and why."""
+        """The run's name, and the reason."""
         return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class RunsFailed(Trouble):
-    """At the end of a batch: a run that failed, with its error, or how many more there are."""
+    """At the end of a batch: a run that failed, with its error, or the number of further failures."""
 
     text: str
 

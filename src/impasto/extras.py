@@ -1,4 +1,4 @@
-"""Packages that only some users want: imported where they are needed, and missed in one sentence."""
+"""Optional packages: imported when needed; if one is absent, the error says which extra to install."""
 
 import os
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import Literal
 
 from impasto.errors import SpecError
 
-DISTRIBUTION = "impasto-torch"  # the name that pip knows; on PyPI, impasto is somebody else's
+DISTRIBUTION = "impasto-torch"  # pip's name for the package; impasto on PyPI is another project
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
 
 
@@ -18,22 +18,22 @@ def own_version() -> str:
 
 
 def import_tracker(name: TrackerName) -> ModuleType:
-    """The package behind `--track NAME`, told not to report on itself. Raises SpecError (see `import_extra`)."""
+    """The package behind `--track NAME`, with its telemetry turned off. Raises SpecError (see `import_extra`)."""
     match name:
         case "wandb":
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         case "mlflow":
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the folder's name is all there
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 hold the run up for minutes
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # there is only a folder
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default, 7, delays a run for minutes
     return import_extra("torch.utils.tensorboard" if name == "tensorboard" else name, f"--track {name}", name)
 
 
 def import_video() -> ModuleType:
-    """PyAV, for `--mp4`. Raises SpecError where it is not there, or cannot encode H.264."""
+    """PyAV, for `--mp4`. Raises SpecError if PyAV is not installed or cannot encode H.264."""
     av = import_extra("av", "--mp4", "video")
     if "libx264" not in av.codecs_available:
-        raise SpecError("--mp4 needs PyAV with libx264, and this one has none; pip install --force-reinstall av")
+        raise SpecError("--mp4 needs PyAV with libx264, but this PyAV has none; pip install --force-reinstall av")
     return av
 
 
@@ -43,7 +43,7 @@ def import_extra(module: str, option: str, extra: str) -> ModuleType:
         found = import_module(module)
     except ImportError as error:
         raise SpecError(_missing(option, error, extra)) from None
-    if found.__file__ is None:  # a folder of that name in the working directory: trackers leave such
+    if found.__file__ is None:  # only a folder of that name in the working directory, as trackers make
         raise SpecError(_missing(option, module, extra))
     return found
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their hashes, and the files that the package carries. PyTorch is not imported."""
+"""Files written whole or not at all, hashes of files, and the package's own data files. PyTorch is not imported."""
 
 import hashlib
 import json
@@ -10,16 +10,16 @@ from uuid import uuid4
 
 from impasto.errors import OutputError
 
-HALF = ".half.impasto"  # the end of a file's name while it is written
+HALF = ".half.impasto"  # the end of a temporary file's name
 
 
 def write_bytes(path: Path, *content: bytes | memoryview) -> None:
-    """Write a file whole or not at all: a neighbour is written first and then takes the name."""
+    """Write a file whole or not at all: a temporary file beside `path` is written first, then renamed."""
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}{HALF}")
     try:
         with beside.open("xb") as file:  # with the permissions that the process's umask leaves
-            for part in content:
-                file.write(part)
+            for piece in content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -35,7 +35,7 @@ def save_json(content: object, path: Path) -> None:
 
 
 def bundled(name: str) -> Path:
-    """Path of a file that the package carries in its data folder."""
+    """Path of a file in the package's data folder."""
     return Path(str(files("impasto"))) / "data" / name
 
 

@@ -1,4 +1,4 @@
-"""What the machine has: its device, its precision, its threads, and how much memory is free, in use, and was used."""
+"""The machine: its devices, precision and threads, and its memory: free, in use, and at the peak."""
 
 import ctypes
 import math
@@ -20,24 +20,24 @@ from impasto.errors import SpecError
 
 
 def give_back_freed_memory() -> None:
-    """Copies of the weights are freed by now, but the C library of Linux keeps up to 180 MB of them for the process."""
+    """Return freed memory to the system: Linux' C library keeps up to 180 MB of freed weights for the process."""
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
         if trim is not None:
             trim(0)
 
 
 def in_use(device: torch.device) -> float:
-    """Bytes that this process holds there now."""
+    """Bytes that this process holds on the device now."""
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
     return float(psutil.Process().memory_info().rss)
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can still be had on the device; infinite for a device that does not say.
+    """Bytes that are free on the device; infinite for a device that does not report its memory.
 
-    On a CPU the limit of a container or a job counts, if that leaves less than the machine has.
+    On a CPU, the smaller of the machine's free memory and the rest of a container's or a job's limit.
     """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
@@ -45,12 +45,12 @@ def free_memory(device: torch.device) -> float:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory in use so far in MB: on the accelerator where there is one, else by the whole process."""
+    """The peak of memory so far in MB: on the accelerator if `device` is one, else of the whole process."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     if sys.platform == "win32":
         return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
-    status = Path("/proc/self/status")  # unlike what getrusage says it is not the parent's where that was larger
+    status = Path("/proc/self/status")  # getrusage would give the parent's peak if that was larger
     if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)):
         return round(int(found[1]) * 1024 / 1e6, 1)
     import resource
@@ -63,7 +63,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """The torch device of that name; "auto" is the accelerator where there is one, else the CPU. Raises SpecError."""
+    """The torch device of that name; "auto" is the accelerator if there is one, else the CPU. Raises SpecError."""
     if name == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return found or torch.device("cpu")
@@ -78,7 +78,7 @@ def find_device(name: str = "auto") -> torch.device:
 
 
 def find_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """The type convolutions compute in; "auto" is bfloat16 where the hardware has it natively, else float32."""
+    """The type that convolutions compute in; "auto" is bfloat16 if the hardware supports it natively, else float32."""
     if name == "auto":
         return torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}[name]
@@ -94,7 +94,7 @@ def _has_native_bfloat16(device: torch.device) -> bool:
 
 
 def unfolds(precision: torch.dtype, device: torch.device) -> bool:
-    """Whether convolutions are products of matrices: on a CPU, if oneDNN does not compute in that precision there."""
+    """Whether convolutions unfold their input: on a CPU, if oneDNN does not support the precision there."""
     if device.type != "cpu" or precision == torch.float32:
         return False
     known = precision == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
@@ -102,15 +102,15 @@ def unfolds(precision: torch.dtype, device: torch.device) -> bool:
 
 
 Found = TypeVar("Found")
-_SETTING = threading.Lock()  # PyTorch's number for threads to come belongs to the process: one at a time changes it
+_SETTING = threading.Lock()  # how many threads a new thread may use is the process's setting: one at a time changes it
 
 
 @contextmanager
-def calm(threads: int | None) -> Iterator[None]:
-    """Compute in this thread as in a new program, with so many of PyTorch's threads (None: as many as it has).
+def isolated(threads: int | None) -> Iterator[None]:
+    """Compute in this thread as in a new program, with `threads` of PyTorch's threads (None: their number stays).
 
-    A host's inference mode, autocast and default device do not reach in, and nothing here reaches out: other threads,
-    present and to come, keep their number of PyTorch's threads (see docs/decisions/0020).
+    The host's inference mode, autocast and default device are off inside. Other threads, present and future, keep
+    their number of PyTorch's threads (see docs/decisions/0023).
     """
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():  # its tensors have no gradients
@@ -127,10 +127,10 @@ def calm(threads: int | None) -> Iterator[None]:
 
 
 def _set_threads_here(count: int) -> None:
-    """Set the number for this thread alone.
+    """Set the number of PyTorch's threads for the calling thread alone.
 
-    `torch.set_num_threads` sets the calling thread's number, which OpenMP and MKL keep for each thread, and the one
-    that threads to come begin with. The latter is put back by a thread of its own.
+    `torch.set_num_threads` sets two numbers: the calling thread's, which OpenMP and MKL keep for each thread, and the
+    number that new threads begin with. A new thread puts the second number back.
     """
     with _SETTING:
         others = _in_new_thread(torch.get_num_threads)

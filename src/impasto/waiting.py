@@ -1,8 +1,8 @@
-"""How long PyTorch's threads spin while they wait for each other: briefly, so that a busy machine gets on.
+"""How long PyTorch's threads spin while they wait for each other: briefly, so that a busy machine is not held up.
 
 OpenMP's threads spin before they sleep, for milliseconds by default. If other programs keep the processors busy, each
 spinning thread holds up the thread it waits for. A bound of microseconds costs almost nothing on a quiet machine (see
-docs/benchmarks.md). OpenMP reads its variables when PyTorch is loaded, so they must be in the environment before. Only
+docs/benchmarks.md). OpenMP reads its variables when PyTorch is loaded, so they must be set before that. Only
 impasto's own programs and workers set them: a host that imports the library decides for itself.
 """
 
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 # GNU's runtime counts turns of the loop; LLVM's and Intel's count milliseconds, 200 by default.
 SPINS = "1000"
 MILLISECONDS = "1"
-POLICY = "OMP_WAIT_POLICY"  # speaks to every runtime
+POLICY = "OMP_WAIT_POLICY"  # every runtime reads this one
 NAMES = ("GOMP_SPINCOUNT", POLICY, "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 
 def missing(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that bound the waiting, without those about which somebody has decided in this environment."""
+    """The variables that bound the waiting, without those that the environment has decided already."""
     if POLICY in environment:
         return {}
     bounds = {}

@@ -1,1 +1,1 @@
-"""A picture: as a tensor, as a file, as a sheet, as a film."""
+"""A picture: as a tensor, in a file, on a contact sheet, in an animation."""

@@ -1,4 +1,4 @@
-"""Films of a picture on its way: which steps they show, and how they are written as GIF, WebP and MP4."""
+"""Animations of a synthesis: the steps that they show, and writing them as GIF, WebP and MP4."""
 
 import io
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ BT709 = 1  # H.264's number for the colours of HD video and of sRGB screens
 
 
 def save_animation(frames: Sequence[PillowImage.Image], path: Path, *, frame_ms: int = 90, hold_ms: int = 1500) -> None:
-    """Frames of one size as an animation that holds the last one: GIF, WebP or MP4, by the path's ending.
+    """Write frames of one size as an animation that holds the last frame: GIF, WebP or MP4, by the path's ending.
 
-    GIF and WebP run for ever; frames that look alike may become one that takes their time. MP4 is H.264 in yuv420p,
-    with sizes rounded down to even ones; it needs the extra `video` (SpecError where it is not there).
+    GIF and WebP loop for ever; identical frames may be merged into one that is shown for as long. MP4 is H.264 in
+    yuv420p, with sizes rounded down to even ones; it needs the extra `video` (SpecError if that is not installed).
     """
     match path.suffix:
         case ".gif":
@@ -34,7 +34,7 @@ def save_animation(frames: Sequence[PillowImage.Image], path: Path, *, frame_ms:
 
 
 def _gif(frames: Sequence[PillowImage.Image], durations_ms: Sequence[int]) -> bytes:
-    """One palette in the file's head serves all frames: no flicker, and none is written twice."""
+    """All frames share one palette in the file's head: no flicker, and no palette is written twice."""
     palette = _shared_palette(frames)
 
     def indexed(frame: PillowImage.Image) -> PillowImage.Image:
@@ -56,9 +56,9 @@ def _gif(frames: Sequence[PillowImage.Image], durations_ms: Sequence[int]) -> by
 
 
 def _shared_palette(frames: Sequence[PillowImage.Image]) -> PillowImage.Image:
-    """256 colours of all frames together; those of the last count most, it is shown longest."""
+    """256 colours for all frames together; the last frame has most weight, since it is shown longest."""
     sampled = [*frames, *[frames[-1]] * (len(frames) // 2)]
-    side = max(8, min(128, int((2**20 / len(sampled)) ** 0.5)))  # a million pixels, however many the frames
+    side = max(8, min(128, int((2**20 / len(sampled)) ** 0.5)))  # a million pixels, for any number of frames
     mosaic = PillowImage.new("RGB", (side, side * len(sampled)))
     for index, frame in enumerate(sampled):
         mosaic.paste(frame.resize((side, side), PillowImage.Resampling.NEAREST), (0, side * index))
@@ -85,12 +85,12 @@ def _mp4(frames: Sequence[PillowImage.Image], frame_ms: int) -> bytes:
     av = import_video()
     width, height = (max(2, side // 2 * 2) for side in frames[0].size)  # colour is stored at half the size
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "animation.mp4"  # a file: its index is moved to the front at the end
+        path = Path(folder) / "animation.mp4"  # a file, because faststart moves its index to the front at the end
         with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
             stream = container.add_stream("libx264", rate=Fraction(1000, frame_ms), options={"crf": "18"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             context = stream.codec_context
-            context.thread_count = 1  # small pictures; the processor is for the run
+            context.thread_count = 1  # pictures are small, and the processor is busy with the run
             context.color_primaries = context.color_trc = context.colorspace = BT709
             for picture in frames:
                 resized = picture if picture.size == (width, height) else picture.resize((width, height))
@@ -110,9 +110,9 @@ def animation_frame(picture: PillowImage.Image) -> PillowImage.Image:
 
 
 def frame_steps(steps: int, count: int) -> set[int]:
-    """Which of the steps 1 … `steps` are kept so that with the start there are `count`; early steps lie closer.
+    """The steps of 1 … `steps` whose pictures make `count` frames with the starting picture; early steps lie closer.
 
-    The last is always among them, alone where `count` is 1; all are where `count` is larger.
+    The last step is always kept, and is the only one if `count` is 1; every step is kept if `count` exceeds `steps`.
     """
     last = max(1, count - 1)
     return {min(steps, max(index, round(steps * (index / last) ** 2))) for index in range(1, last + 1)}

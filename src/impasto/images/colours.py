@@ -1,4 +1,4 @@
-"""What the numbers of a decoded picture mean: profiles and gamma to sRGB, grey and palettes to RGB, transparency."""
+"""Colours of a decoded picture: profiles and gamma to sRGB, grey and palettes to RGB, transparency."""
 
 import io
 from typing import Any, cast
@@ -15,7 +15,7 @@ from impasto.images.image import Alpha, Image
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 BAND = 256  # rows of a large picture that are converted at a time
 DISPLAYED = 1 / 2.2  # the gamma that PNG files of sRGB pictures name
-NEAR = 0.05  # how far from it a gamma may be to say the same; source: libpng's threshold
+NEAR = 0.05  # a gamma this near to DISPLAYED, relatively, counts as equal; source: libpng's threshold
 
 
 def to_srgb(picture: PillowImage.Image, tags: dict[int, Any]) -> tuple[Image, Alpha | None]:
@@ -37,7 +37,7 @@ def from_pillow(picture: PillowImage.Image) -> Image:
     """An image of an 8-bit RGB picture."""
     array = np.asarray(picture.convert("RGB"))
     image = torch.empty(1, 3, *array.shape[:2], dtype=torch.float32, device="cpu")
-    for top in range(0, array.shape[0], BAND):  # so that large pictures need no second copy in float
+    for top in range(0, array.shape[0], BAND):  # in bands, so that large pictures need no second copy in float
         band = array[top : top + BAND].astype(np.float32) / 255
         image[0, :, top : top + BAND] = torch.from_numpy(band).permute(2, 0, 1)
     return image
@@ -46,12 +46,12 @@ def from_pillow(picture: PillowImage.Image) -> Image:
 def _of_bytes(picture: PillowImage.Image) -> tuple[Image, Alpha | None]:
     profile, key = picture.info.get("icc_profile"), picture.info.get("transparency")
     alpha = None
-    if isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the file had them before it was decoded to 8
+    if isinstance(key, tuple) and max(key) > 255:  # a colour of 16 bits, while the picture was decoded to 8
         picture.info["transparency"] = tuple(value >> 8 for value in key)
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or key is not None:
         rgba = picture.convert("RGBA")
         alpha = torch.from_numpy(np.asarray(rgba.getchannel("A"), dtype=np.float32) / 255)[None, None]
-        picture = picture.convert("L") if picture.mode in ("L", "LA") else rgba.convert("RGB")  # as its profile has it
+        picture = picture.convert("L") if picture.mode in ("L", "LA") else rgba.convert("RGB")  # as its profile expects
     elif picture.mode in ("P", "1", "HSV", "YCbCr"):
         picture = picture.convert("RGB")
     if profile and picture.mode in ("RGB", "L", "CMYK", "LAB"):
@@ -60,7 +60,7 @@ def _of_bytes(picture: PillowImage.Image) -> tuple[Image, Alpha | None]:
 
 
 def _of_deep_grey(picture: PillowImage.Image, grey: Grey) -> tuple[Image, Alpha | None]:
-    """Without a profile all of the depth is kept; with one the picture has 256 levels afterwards, as others have."""
+    """Without a profile the full depth is kept; converting from a profile leaves 256 levels, as in other pictures."""
     profile, key = picture.info.get("icc_profile"), picture.info.get("transparency")
     alpha = None
     if isinstance(key, int):
@@ -74,7 +74,7 @@ def _of_deep_grey(picture: PillowImage.Image, grey: Grey) -> tuple[Image, Alpha 
 
 
 def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Image | None:
-    """Convert from the embedded profile; None for one that is broken or of another colour space."""
+    """Convert from the embedded profile; None if the profile is broken or of another colour space."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(picture, source, SRGB, outputMode="RGB")
@@ -84,5 +84,5 @@ def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Im
 
 
 def _of_linear(light: Tensor) -> Image:
-    """Linear light as sRGB has it. Source: IEC 61966-2-1."""
+    """Linear light encoded as sRGB. Source: IEC 61966-2-1."""
     return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=0.0031308).pow(1 / 2.4) - 0.055)

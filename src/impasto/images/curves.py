@@ -1,4 +1,4 @@
-"""Loss curves as a picture, drawn with Pillow alone: no other program's settings, caches or fonts have a part in it."""
+"""Loss curves as a picture, drawn with Pillow alone: independent of other programs' settings, caches and fonts."""
 
 import io
 import math
@@ -13,14 +13,14 @@ from impasto.files import write_bytes
 from impasto.images.opening import whatever_the_host_has
 
 WIDTH, HEIGHT = 880, 495
-LEFT, TOP, BOTTOM = 84.0, 44.0, 54.0  # margins of the axes; the one on the right is as wide as the names
-FINE = 3  # lines are drawn so many times larger, then made small: edges without steps
+LEFT, TOP, BOTTOM = 84.0, 44.0, 54.0  # margins of the axes; the right margin follows from the names
+FINE = 3  # lines are drawn this many times larger, then scaled down, for smooth edges
 PAPER, INK, GRID, FAINT = "#ffffff", "#1b1b1b", "#cccccc", "#ececec"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
-ROW = 20  # of the list of names
+ROW = 20  # height in the list of names
 MOST_NAMES = int(HEIGHT - TOP - BOTTOM) // ROW
-LEAST_DECADES = 1.0  # of the axis, so that some number is always marked
-LEAST_POWER, MOST_POWER = -323, 308  # of ten, that a float has
+LEAST_DECADES = 1.0  # on the axis, so that at least one number is always marked
+LEAST_POWER, MOST_POWER = -323, 308  # of ten, within a float's range
 Point = tuple[int, float]  # step and value
 
 
@@ -35,24 +35,23 @@ class Axes:
 
     def x(self, step: int) -> float:
         """Pixels from the left; a single step lies in the middle."""
-        share = (step - 1) / (self.steps - 1) if self.steps > 1 else 0.5
-        return LEFT + (0.02 + 0.96 * share) * (self.right - LEFT)
+        fraction = (step - 1) / (self.steps - 1) if self.steps > 1 else 0.5
+        return LEFT + (0.02 + 0.96 * fraction) * (self.right - LEFT)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
+        fraction = (math.log10(value) - self.low) / (self.high - self.low)
+        return HEIGHT - BOTTOM - fraction * (HEIGHT - BOTTOM - TOP)
 
 
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:
     """Losses over steps as a PNG with a logarithmic axis, one line for each name.
 
-    Values that a logarithm does not have are left out. Raises OutputError if the file cannot be written.
+    Values without a logarithm (0, negative, not finite) are left out. Raises OutputError if the file cannot be written.
     """
     points = {name: _drawable(values) for name, values in curves.items()}
-    small = ImageFont.load_default(14)
-    names = list(points)[:MOST_NAMES]
-    axes = _axes(points, WIDTH - 60.0 - min(300, max(map(small.getlength, names), default=0.0)))
+    names, font = list(points)[:MOST_NAMES], ImageFont.load_default(14)
+    axes = _axes(points, WIDTH - 60.0 - min(300, max(map(font.getlength, names), default=0.0)))
     figure = _lines(points, axes)
     whatever_the_host_has(lambda: _write_words(figure, axes, names, title))
     buffer = io.BytesIO()
@@ -63,17 +62,22 @@ def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str
 def _write_words(figure: PillowImage.Image, axes: Axes, names: Sequence[str], title: str) -> None:
     """Numbers along the axes, a title, and a legend."""
     draw = ImageDraw.Draw(figure)
-    small, large = ImageFont.load_default(14), ImageFont.load_default(18)
-    for step in _steps_marked(axes.steps):
-        draw.text((axes.x(step), HEIGHT - BOTTOM + 6), str(step), INK, small, anchor="ma")
-    for value in _values_marked(axes):
-        draw.text((LEFT - 8, axes.y(value)), f"{value:g}", INK, small, anchor="rm")
-    draw.text(((LEFT + axes.right) / 2, HEIGHT - 10), "step", INK, small, anchor="ms")
-    draw.text((LEFT, TOP - 10), f"{title}: weighted loss" if title else "weighted loss", INK, large, anchor="ls")
+    font = ImageFont.load_default(14)
+    _label_axes(draw, axes, font)
+    heading = f"{title}: weighted loss" if title else "weighted loss"
+    draw.text((LEFT, TOP - 10), heading, INK, ImageFont.load_default(18), anchor="ls")
     for number, name in enumerate(names):
         middle = TOP + ROW * number + ROW // 2
         draw.line((axes.right + 12, middle, axes.right + 32, middle), COLOURS[number % len(COLOURS)], 3)
-        draw.text((axes.right + 40, middle), name, INK, small, anchor="lm")
+        draw.text((axes.right + 40, middle), name, INK, font, anchor="lm")
+
+
+def _label_axes(draw: ImageDraw.ImageDraw, axes: Axes, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+    for step in _steps_marked(axes.steps):
+        draw.text((axes.x(step), HEIGHT - BOTTOM + 6), str(step), INK, font, anchor="ma")
+    for value in _values_marked(axes):
+        draw.text((LEFT - 8, axes.y(value)), f"{value:g}", INK, font, anchor="rm")
+    draw.text(((LEFT + axes.right) / 2, HEIGHT - 10), "step", INK, font, anchor="ms")
 
 
 def _drawable(values: Sequence[float]) -> list[Point]:

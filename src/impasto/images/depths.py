@@ -1,4 +1,4 @@
-"""Greys of 16 and 32 bits and of floats: which number is white, and which is black."""
+"""Grey pictures of 16 and 32 bits and of floats: the numbers that mean white and black."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags; source: TIFF 6.0, section 8 and page 80
-UNSIGNED = 1  # the value of SAMPLE_FORMAT, also if it is not there
+UNSIGNED = 1  # a value of SAMPLE_FORMAT, and its default
 Grey = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -18,8 +18,8 @@ def is_deep(picture: PillowImage.Image) -> bool:
 def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
     """Values of a deep grey in [0, 1], height × width; `tags` are a TIFF's, else empty.
 
-    White is the largest number of a TIFF's bits, else 65535; of 32 bits if a value is larger. If a TIFF says that
-    white is zero, values count down from there. Floats have no such number: see `white_of_floats`.
+    White is the largest number that a TIFF's bits can hold, else 65535. A TIFF of 32 bits without a value above 65535
+    counts as one of 16. If a TIFF says that white is zero, values are inverted. For floats see `white_of_floats`.
     Raises ValueError if a value is not finite.
     """
     values = np.asarray(picture)
@@ -28,7 +28,7 @@ def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
     else:
         bits, unsigned = int(tags.get(BITS_PER_SAMPLE, (16,))[0]), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
         if picture.mode == "I" and bits == 32 and unsigned:
-            values = values.view(np.uint32)  # Pillow's mode has a sign, by which light greys would be negative
+            values = values.view(np.uint32)  # Pillow's mode "I" is signed: light greys would be negative
         if bits == 32 and values.max(initial=0) <= 65535:
             bits, unsigned = 16, True
         white = 2.0 ** (bits if unsigned else bits - 1) - 1
@@ -37,11 +37,11 @@ def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
 
 
 def white_of_floats(values: np.ndarray[Any, np.dtype[Any]]) -> float:
-    """Which of 1, 255 and 65535 is white: the one whose range the lighter values fill.
+    """White of a float picture, one of 1, 255 and 65535, from the 99th percentile of its values.
 
-    One value in a hundred may be lighter, as highlights and what sharpening adds are. White is 1 up to 16 for the
-    lightest of the others (pictures of more than four stops above white are rarer than those of 255 levels and as
-    dark), 255 up to 510, else 65535. Raises ValueError if a value is not finite.
+    One value in a hundred may be lighter than white, as highlights and the halos of sharpening are. White is 1 for a
+    percentile up to 16 (four stops above white are rarer than pictures of 255 levels that are as dark), 255 up to
+    510, else 65535. Raises ValueError if a value is not finite.
     """
     if lost := int(np.count_nonzero(~np.isfinite(values))):
         raise ValueError(f"{lost} of its {values.size} values are not finite; replace them first, by black for example")

@@ -24,12 +24,11 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     """Read any format that Pillow knows; the first frame of an animation.
 
     The EXIF orientation is applied, an embedded ICC profile (CMYK ones too) or a PNG's gamma is converted to sRGB,
-    grey, palette and 16-bit pictures become RGB. White of a float TIFF is 1, 255 or 65535: `white_of_floats` in
-    images/depths.py tells how it is found. Fully transparent pixels have no colour of their own:
-    they take the mean of the others.
+    grey, palette and 16-bit pictures become RGB. White of a float TIFF is 1, 255 or 65535, see `white_of_floats` in
+    images/depths.py. Fully transparent pixels have no colour of their own: they take the mean of the others.
 
-    Where a small version will do, `least_px` lets a JPEG file be decoded at a half, quarter or eighth of its size, its
-    long side still at least that: several times faster.
+    If a small version will do, give its long side as `least_px`: a JPEG file is then decoded at a half, quarter or
+    eighth of its size, but no smaller than that, which is several times faster.
 
     Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, or more than
     MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
@@ -54,7 +53,7 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
 
 
 def _read(path: Path, least_px: int | None) -> tuple[Image, Alpha | None]:
-    """What a file shows. Raises ImageError if it is too large, and what decoders raise."""
+    """The picture in a file. Raises ImageError if the picture is too large, and any error of Pillow's decoders."""
     with open_picture(path) as file:
         width, height = file.size
         if width * height > MAX_PIXELS:
@@ -80,7 +79,7 @@ def save_image(image: Image, path: str | Path, *, alpha: Alpha | None = None, se
     The ending decides the format: PNG, JPEG (quality 95, full colour resolution), WebP or TIFF. `settings` (any text,
     a run's TOML for instance) is kept in a PNG's text under the key "impasto". JPEG has no transparency: alpha is lost.
 
-    Raises ImageError for another ending, OutputError where the file cannot be written.
+    Raises ImageError for another ending, OutputError if the file cannot be written.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -89,26 +88,29 @@ def save_image(image: Image, path: str | Path, *, alpha: Alpha | None = None, se
     picture = to_pillow(image)
     if alpha is not None and ending not in (".jpg", ".jpeg"):
         picture.putalpha(PillowImage.fromarray(_to_bytes(alpha)[..., 0]))
-    options: dict[str, Any] = {"icc_profile": SRGB.tobytes()}
-    if ending == ".png":
-        text = PngImagePlugin.PngInfo()
-        text.add_text("Software", "impasto")
-        if settings is not None:
-            text.add_itxt("impasto", settings)
-        options |= {"pnginfo": text}
-    elif ending in (".jpg", ".jpeg"):
-        options |= {"quality": 95, "subsampling": 0}
-    elif ending == ".webp":
-        options |= {"quality": 95, "method": 4}
-    else:
-        options |= {"compression": "tiff_adobe_deflate"}
     buffer = io.BytesIO()
-    formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
     try:
-        picture.save(buffer, format=formats.get(ending, ending[1:].upper()), **options)
-    except (OSError, ValueError) as error:  # formats have their own limits: WebP takes no side above 16383 pixels
+        picture.save(buffer, icc_profile=SRGB.tobytes(), **_options(ending, settings))
+    except (OSError, ValueError) as error:  # formats have limits: a side of a WebP has at most 16383 pixels
         raise OutputError(f"{path} cannot be written: {error}") from None
     write_bytes(path, buffer.getvalue())
+
+
+def _options(ending: str, settings: str | None) -> dict[str, Any]:
+    """Pillow's options for writing a file with that ending, one of WRITABLE."""
+    match ending:
+        case ".png":
+            text = PngImagePlugin.PngInfo()
+            text.add_text("Software", "impasto")
+            if settings is not None:
+                text.add_itxt("impasto", settings)
+            return {"format": "PNG", "pnginfo": text}
+        case ".jpg" | ".jpeg":
+            return {"format": "JPEG", "quality": 95, "subsampling": 0}
+        case ".webp":
+            return {"format": "WEBP", "quality": 95, "method": 4}
+        case _:
+            return {"format": "TIFF", "compression": "tiff_adobe_deflate"}
 
 
 def embedded_settings(path: str | Path) -> str | None:
@@ -119,7 +121,7 @@ def embedded_settings(path: str | Path) -> str | None:
 
 
 def to_pillow(image: Image) -> PillowImage.Image:
-    """The 8-bit picture that is saved for this image."""
+    """The image as an 8-bit picture, as it is saved."""
     return PillowImage.fromarray(_to_bytes(image))
 
 

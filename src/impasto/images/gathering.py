@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures: by their endings, and by their content if an ending does not tell."""
+"""Finding the pictures in a folder: by their endings, and by their content if the ending is no picture's."""
 
 import os
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from impasto.images.opening import open_picture
 ENDINGS = {".apng", ".avif", ".avifs", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"}
 ENDINGS |= {".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi"}
 ENDINGS |= {".sgi", ".tga", ".tif", ".tiff", ".webp"}
-NAMED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow tells apart and cannot read
+NAMED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow recognises but cannot read
 MOST_NAMES = 5
 RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder that has one of these holds results
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Pictures in a folder and those below it, and files that are none; hidden files and impasto's results are neither.
+    """Pictures in a folder and its subfolders, and the other files; hidden files and impasto's results are in neither.
 
-    A file with a picture's ending is taken for one unread: a damaged one is to be named, not passed over.
+    A file with a picture's ending counts as a picture without being opened: a damaged one is reported when it is read.
     """
     files = sorted(_files(folder))
     pictures = [path for path in files if path.suffix.lower() in ENDINGS or _is_picture(path)]
@@ -26,25 +26,25 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def words_about(folder: Path, left_out: list[Path]) -> str:
-    """What to say of files that are no pictures: how many, and the names of the first."""
+    """A sentence about files that are not pictures, with the first of their names; empty if there are none."""
     if not left_out:
         return ""
     names = ", ".join(str(path.relative_to(folder)) for path in left_out[:MOST_NAMES])
     further = f" and {len(left_out) - MOST_NAMES} more" if len(left_out) > MOST_NAMES else ""
-    return f"left out of {folder}, for no pictures that can be read: {names}{further}"
+    return f"left out of {folder}, not readable as pictures: {names}{further}"
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        if Path(place) != folder and not RESULTS.isdisjoint(names):
+    for parent, folders, names in os.walk(folder):
+        if Path(parent) != folder and not RESULTS.isdisjoint(names):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(place, name)))
+        yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(parent, name)))
 
 
 def _is_file(path: Path) -> bool:
-    return path.is_file() or (path.is_symlink() and path.suffix.lower() in ENDINGS)  # a broken link is to be named
+    return path.is_file() or (path.is_symlink() and path.suffix.lower() in ENDINGS)  # a broken link is kept to be named
 
 
 def _is_picture(path: Path) -> bool:

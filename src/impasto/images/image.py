@@ -17,7 +17,7 @@ Alpha = Float[Tensor, "1 1 _height _width"]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as read from a file: its colours and, where the file has it, its transparency in [0, 1]."""
+    """A picture as read from a file: its colours, and its transparency in [0, 1] if the file has any."""
 
     image: Image
     alpha: Alpha | None = None
@@ -40,15 +40,15 @@ def quantise(image: Image) -> Image:
 
 
 def resize(image: Tensor, size: Size) -> Tensor:
-    """Resample to exactly `size`, antialiased bicubic, clipped to [0, 1]; the shape may change its proportions."""
+    """Resample to exactly `size`, antialiased bicubic, clipped to [0, 1]; proportions may change."""
     if size_of(image) == size:
         return image
     resized = functional.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp_(0, 1)
 
 
-def fit(image: Image, size: Size) -> Image:
-    """Scale to cover `size`, keeping proportions, and cut off evenly what stands over."""
+def cover(image: Image, size: Size) -> Image:
+    """Scale to cover `size`, keeping proportions, and crop the excess evenly on both sides."""
     height, width = size
     rows, columns = size_of(image)
     if rows * width > columns * height:  # too tall: keep the middle rows
@@ -75,6 +75,6 @@ def size_with_area(size: Size, area: float) -> Size:
 
 
 def psnr(image: Image, reference: Image) -> float:
-    """Peak signal-to-noise ratio in dB, for images of equal size in [0, 1]; infinite where they are equal."""
+    """Peak signal-to-noise ratio in dB, for images of equal size in [0, 1]; infinite if they are equal."""
     error = float((image.cpu() - reference.cpu()).square().mean())
     return 10 * math.log10(1 / error) if error > 0 else math.inf

@@ -1,9 +1,10 @@
-"""Pictures of chance: pink noise and dead leaves, whose statistics are like those of photographs."""
+"""Random pictures: pink noise and dead leaves, whose statistics resemble those of photographs."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from impasto.images.image import Image
 
@@ -11,31 +12,36 @@ PLAIN: Mapping[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever
 
 
 def noise_picture(side: int, generator: torch.Generator, *, leaves: bool) -> Image:
-    """Noise of a photograph's statistics: amplitude 1/frequency, colours alike to some degree; or dead leaves.
+    """Noise with a photograph's statistics: amplitude 1/frequency and correlated colours; with `leaves`, dead leaves.
 
-    Dead leaves are discs that cover one another, of all sizes alike (Lee, Mumford & Huang 2001): they have edges.
+    Dead leaves (Lee, Mumford & Huang 2001) are discs of many sizes that cover one another: they add edges.
     """
     frequency = torch.fft.fftfreq(side, **PLAIN)[:, None].square() + torch.fft.rfftfreq(side, **PLAIN).square()
     frequency[0, 0] = 1 / side**2
     white = torch.randn(1, 3, side, side, generator=generator, **PLAIN)
     pink: Image = torch.fft.irfft2(torch.fft.rfft2(white) / frequency.sqrt(), s=(side, side))
     pink = pink / pink.std()
-    alike = torch.rand(1, generator=generator, **PLAIN)
-    pink = (1 - alike) * pink + alike * 1.4 * pink.mean(1, keepdim=True)
+    grey = torch.rand(1, generator=generator, **PLAIN)
+    pink = (1 - grey) * pink + grey * 1.4 * pink.mean(1, keepdim=True)
     if leaves:
         return (dead_leaves(side, generator) + 0.05 * pink).clamp(0, 1)
     return (0.5 + 0.22 * pink).clamp(0, 1)
 
 
 def dead_leaves(side: int, generator: torch.Generator, discs: int = 600, largest_px: float = 90.0) -> Image:
-    """Discs in random colours, each over those before it; how many have radius r falls with its cube, from 2 px on."""
+    """Discs in random colours, each over those before; the density of radii from 2 px to `largest_px` falls as r⁻³."""
     picture = torch.rand(3, 1, 1, generator=generator, **PLAIN).expand(3, side, side).clone()
     drawn = torch.rand(discs, 6, generator=generator, **PLAIN)
     radii = (0.25 + drawn[:, 0] * (largest_px**-2 - 0.25)).rsqrt()
-    ys = xs = torch.arange(side, **PLAIN)
     for radius, (y, x), colour in zip(radii.tolist(), (drawn[:, 1:3] * side).tolist(), drawn[:, 3:], strict=True):
-        top, left = max(0, int(y - radius)), max(0, int(x - radius))
-        part = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
-        down, across = ys[top : top + part.shape[1], None] - y, xs[left : left + part.shape[2]] - x
-        part[:, down.square() + across.square() <= radius**2] = colour[:, None]
+        _draw_disc(picture, y, x, radius, colour)
     return picture[None]
+
+
+def _draw_disc(picture: Tensor, y: float, x: float, radius: float, colour: Tensor) -> None:
+    """Colour the pixels of `picture` (3, side, side) within `radius` of (y, x)."""
+    top, left = max(0, int(y - radius)), max(0, int(x - radius))
+    box = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
+    down = torch.arange(top, top + box.shape[1], **PLAIN)[:, None] - y
+    across = torch.arange(left, left + box.shape[2], **PLAIN) - x
+    box[:, down.square() + across.square() <= radius**2] = colour[:, None]

@@ -1,4 +1,4 @@
-"""Opening pictures as Pillow does, without its limit: which frame is the picture, and which way is up."""
+"""Opening pictures as Pillow does, without Pillow's limit on size: the frame to read, and the way it is turned."""
 
 import struct
 import threading
@@ -24,14 +24,14 @@ UPRIGHT = {
     8: PillowImage.Transpose.ROTATE_90,
 }
 Done = TypeVar("Done")
-_HOST = threading.RLock()  # whoever changes what belongs to the whole process does so alone
+_HOST = threading.RLock()  # held while settings of the whole process are changed
 
 
 def open_picture(path: str | Path) -> PillowImage.Image:
-    """Open without Pillow's own limit, which warns at one size and raises at another: ours is checked instead.
+    """Open a picture without Pillow's limit on size, which warns at one size and raises at another.
 
-    The limit is the process's, so it is left alone: each format that Pillow knows is tried here, as `PIL.Image.open`
-    does, common formats first. Raises UnidentifiedImageError if none fits.
+    That limit belongs to the process and is left alone: each format that Pillow knows is tried here, as in
+    `PIL.Image.open`, common formats first. Raises UnidentifiedImageError if no format fits.
     """
     name = str(path)
     with open(name, "rb") as file:  # noqa: PTH123
@@ -44,7 +44,7 @@ def open_picture(path: str | Path) -> PillowImage.Image:
             factory, accept = PillowImage.OPEN[form]
             try:
                 accepted = accept is None or accept(start)
-                if accepted and not isinstance(accepted, str):  # a sentence says which decoder is missing
+                if accepted and not isinstance(accepted, str):  # a string names a missing decoder
                     return factory(name, "")  # type: ignore[arg-type]  # its base class opens and closes a file's name
             except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
                 continue
@@ -62,9 +62,9 @@ def whatever_the_host_has(work: Callable[[], Done]) -> Done:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Neither Pillow's limit nor a warning that the host has made an error ends what is done here, in one thread.
+    """Turn off Pillow's limit on size, and warnings (which a host may have turned into errors), one thread at a time.
 
-    Both belong to the process: they are as before when this ends.
+    Both settings belong to the process, and are restored at the end.
     """
     with _HOST, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,7 +76,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def require_file(path: Path) -> None:
-    """Raise ImageError if there is no file, or one that cannot be read twice, as a run reads its pictures."""
+    """Raise ImageError unless there is a file that can be read more than once, as a run reads its pictures."""
     if not path.exists():
         raise ImageError(f"there is no file {path}")
     if path.is_dir():
@@ -86,16 +86,17 @@ def require_file(path: Path) -> None:
 
 
 def to_first_frame(file: PillowImage.Image) -> None:
-    """Go to the first frame of an animation; files open there, but for an APNG with a picture for those who know none.
+    """Go to the first frame of an animation.
 
-    Frames are sought only in this case: formats differ in how they count, a PSD's layers from 1.
+    Files open at their first frame, except an APNG with a still picture for programs that show no animations. Other
+    formats are left as they are, because they count differently: a PSD's layers from 1.
     """
     if file.info.get("default_image") and getattr(file, "n_frames", 1) > 1:
         file.seek(1)
 
 
 def upright(file: PillowImage.Image) -> PillowImage.Image:
-    """The picture turned as its EXIF orientation says; the other entries, however odd, have no part in this."""
+    """The picture turned as its EXIF orientation says; other EXIF entries are ignored, even damaged ones."""
     file.load()
     try:
         orientation = file.getexif().get(ExifTags.Base.Orientation)

@@ -1,1 +1,1 @@
-"""A frozen network with named layers: one pass forward, one pass back, weights checked on the way in."""
+"""A frozen network with named layers: one pass forward, one pass back, weights checked when they are read."""

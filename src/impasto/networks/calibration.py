@@ -1,4 +1,4 @@
-"""From a folder of pictures to a file of mean activations: what `impasto normalise` does."""
+"""`impasto normalise`: from a folder of pictures to a file of mean activations."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from impasto.networks.network import Padding, Pooling
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What came of it: the means, how many pictures they are of, and the files that could not be read."""
+    """Mean activations, the number of pictures averaged, and the files that could not be read."""
 
     means: Means
     pictures: int
@@ -36,17 +36,14 @@ def calibrate(
 ) -> Calibration:
     """Average the plain VGG-16's activations over all pictures below `folder`, each squashed to 224 × 224.
 
-    `watch` is handed the files and yields them in their order as they are read: a progress bar, for instance.
+    `watch` takes the list of files and yields each when it is to be read, in the same order: a progress bar, say.
 
-    Writes float32 vectors for `open_network(means=…)`. Raises ImageError where no picture can be read, OutputError
-    where `out` exists (without `force`) or cannot be written.
+    Writes float32 vectors for `open_network(means=…)`. Raises ImageError if no picture can be read, OutputError if
+    `out` exists (without `force`) or cannot be written.
     """
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder of pictures")
-    if out.is_dir() or (out.exists() and not force):
-        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
+    _require_writable(out, force)
     files, left_out = pictures_below(folder)
     unreadable = list(left_out)
     digest = hashlib.sha256()
@@ -54,7 +51,7 @@ def calibrate(
     def watched() -> Iterator[Path]:
         for path in watch(files):
             yield path
-            if path not in unreadable:  # by now it has been read
+            if path not in unreadable:  # the picture at `path` has been read by now
                 digest.update(path.read_bytes())
 
     network = open_network(PLAIN, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device)
@@ -71,8 +68,16 @@ def calibrate(
     return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable))
 
 
+def _require_writable(out: Path, force: bool) -> None:
+    """Raise OutputError if `out` is taken, unless `force` may replace a file, or its folder is missing."""
+    if out.is_dir() or (out.exists() and not force):
+        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}")
+
+
 def squashed_pictures(paths: Iterable[Path], unreadable: list[Path], size: Size = SQUASHED) -> Iterator[Image]:
-    """Pictures brought to one size without regard to their proportions; those that cannot be read are listed."""
+    """Pictures resized to `size`, ignoring proportions; files that cannot be read are added to `unreadable`."""
     for path in paths:
         try:
             yield resize(load_image(path), size)

@@ -1,4 +1,4 @@
-"""The networks by name: the one place that says which architecture, weights and means belong to a network."""
+"""Networks by name: the only place that knows the architecture, weights and means of each."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +17,9 @@ from impasto.networks.weights import read_tensors, require_hash
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of the catalogue: its layers, its bundled weights with their hash, and the means it is rescaled by.
+    """A network of the catalogue: its layers, its bundled weights with their hash, and its mean activations, if any.
 
-    `showcase` are the convolutions that a page shows first.
+    `showcase` names the convolutions that a page shows first.
     """
 
     about: str
@@ -30,13 +30,13 @@ class Entry:
     means: str | None = None
 
     def files(self, weights: Path | None = None, means: Path | None = None) -> dict[str, Path]:
-        """The files that the network is made of, as "weights" and "means": those given, or else the bundled ones.
+        """The network's files, as "weights" and "means": the files given, or else the bundled ones.
 
-        Raises WeightsError for the bundled means with other weights.
+        Raises WeightsError if weights are given without means for a network with bundled means.
         """
         if means is None and weights is not None and self.means is not None:
             raise WeightsError(
-                "the bundled means are those of the bundled weights; give means for other weights, or vgg16"
+                "the bundled means belong to the bundled weights; with other weights give means too, or use vgg16"
             )
         if means is None and self.means is not None:
             means = bundled(self.means)
@@ -54,7 +54,7 @@ class Entry:
         return self.architecture.pick(tensors, file)
 
     def weights_sha256(self, path: Path | None = None) -> str:
-        """The hash of the weights: of a file of the user's, or the one known for the bundled file."""
+        """The hash of the weights: of the file at `path`, or the known hash of the bundled file."""
         return sha256(path) if path else self.sha256
 
 
@@ -81,7 +81,7 @@ NETWORKS = {
 
 
 def entry(name: str) -> Entry:
-    """What the catalogue has under that name. Raises NetworkError for an unknown one."""
+    """The entry of that name. Raises NetworkError for an unknown name."""
     if name not in NETWORKS:
         raise NetworkError(f"there is no network {name!r}; {nearest(name, NETWORKS)}")
     return NETWORKS[name]
@@ -89,7 +89,7 @@ def entry(name: str) -> Entry:
 
 @cache
 def outline(name: str) -> Network:
-    """A network without its weights: for what depends on the layers' names and sizes alone. Raises NetworkError."""
+    """A network without weights, for questions about names and sizes of its layers. Raises NetworkError."""
     return entry(name).architecture.outline(name)
 
 
@@ -107,9 +107,9 @@ def open_network(
 
     `weights` is a safetensors file in place of the bundled one; `means` a file of mean activations by which the
     network is rescaled ("vgg16-normalised" has its own). `padding` is the first convolution's: "zero" as trained, or
-    "replicate" against dark borders. "auto" is the accelerator and bfloat16 where the hardware has them.
+    "replicate" against dark borders. "auto" is the accelerator and bfloat16 if the hardware has them.
 
-    Raises NetworkError for an unknown name, WeightsError for a file that does not serve, SpecError for the device.
+    Raises NetworkError for an unknown name, WeightsError for an unusable file, SpecError for an unknown device.
     """
     known = entry(name)
     tensors = known.load_weights(weights)

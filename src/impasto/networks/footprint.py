@@ -1,43 +1,43 @@
-"""How much memory a pass forward and back takes, by the sizes of the layers' maps alone."""
+"""An estimate of the memory for a pass forward and back, from the sizes of the layers' maps alone."""
 
 from collections.abc import Collection, Mapping
 
-from impasto.networks.graph import Plan, count_needs, count_readers, needed_by, spare_inputs
+from impasto.networks.graph import Route, count_needs, count_readers, needed_by, spare_inputs
 from impasto.networks.layers import IMAGE
 
 
 def bytes_at_peak(
-    layers: Plan, wanted: Collection[str], item: int, *, before: float, beside: Mapping[str, float], unfolds: bool
+    layers: Route, wanted: Collection[str], item: int, *, before: float, beside: Mapping[str, float], unfolds: bool
 ) -> float:
-    """Bytes per pixel of the picture that a pass over `layers` holds at its peak, about.
+    """About how many bytes per pixel of the picture a pass over `layers` holds at its peak.
 
-    A number of a map takes `item` bytes. `before` is what is held at the beginning, `beside` what reading a layer
-    takes beside its map. With `unfolds`, convolutions write the values that a kernel sees side by side.
+    A number of a map takes `item` bytes. `before` bytes per pixel are held from the start; reading a layer takes
+    `beside` in addition to its map. With `unfolds`, convolutions first copy the values under the kernel side by side.
     """
     sizes = {layer.name: layer.bytes_per_pixel(item) for layer in layers}
     left, needs = count_readers(layers), count_needs(layers, wanted)
     spare = spare_inputs(layers, wanted)
-    held = peak = before
+    current = peak = before
     for layer in layers:
         unfolded = layer.step.unfolded * item / layer.stride**2 if unfolds else 0
-        peak = max(peak, held + unfolded)
+        peak = max(peak, current + unfolded)
         reused = layer.step.in_place and any(spare[layer.name])
-        held += 0 if reused else sizes[layer.name]
-        peak = max(peak, held + beside.get(layer.name, 0))
+        current += 0 if reused else sizes[layer.name]
+        peak = max(peak, current + beside.get(layer.name, 0))
         left.subtract(layer.reads)
         gone = [name for name in set(layer.reads) - {IMAGE} if not left[name] and not needs[name]]
-        held -= sum(sizes[name] for name in gone) - (sizes[layer.name] if reused else 0)
-    return max(peak, _peak_on_the_way_back(layers, wanted, sizes, held))
+        current -= sum(sizes[name] for name in gone) - (sizes[layer.name] if reused else 0)
+    return max(peak, _peak_on_the_way_back(layers, wanted, sizes, current))
 
 
-def _peak_on_the_way_back(layers: Plan, wanted: Collection[str], sizes: Mapping[str, float], held: float) -> float:
-    """What the maps still kept take, with the gradients of branches that wait for others; in a chain, none waits."""
-    left, peak, waiting = count_needs(layers, wanted), held, set[str]()
+def _peak_on_the_way_back(layers: Route, wanted: Collection[str], sizes: Mapping[str, float], current: float) -> float:
+    """The peak of kept maps together with gradients that wait for those of other branches (none in a chain)."""
+    left, peak, waiting = count_needs(layers, wanted), current, set[str]()
     for layer in reversed(layers):
         waiting.discard(layer.name)
-        peak = max(peak, held + sum(sizes[name] for name in waiting))
+        peak = max(peak, current + sum(sizes[name] for name in waiting))
         waiting.update(set(layer.reads) - {IMAGE})
         used = [*needed_by(layer), *([layer.name] if layer.name in wanted else [])]
         left.subtract(used)
-        held -= sum(sizes[name] for name in set(used) if not left[name])
+        current -= sum(sizes[name] for name in set(used) if not left[name])
     return peak

@@ -1,6 +1,6 @@
-"""A pass over layers: which of them it takes, who reads whose map, and for how long a map is needed.
+"""A pass over a graph of layers: the layers to compute, the readers of each map, and how long a map is needed.
 
-A chain is one case of a graph: layers come after those they read, and any number of them may read one.
+Layers come after the layers that they read, and any number of layers may read one map. A chain is the simplest case.
 """
 
 from collections import Counter
@@ -12,10 +12,10 @@ from torch import Tensor
 from impasto.networks.layers import IMAGE, Layer
 from impasto.networks.steps import AveragePool, FeatureMap, MaxPool, Rectifier
 
-Plan = tuple[Layer, ...]
+Route = tuple[Layer, ...]
 
 
-def plan(layers: Mapping[str, Layer], wanted: Collection[str]) -> Plan:
+def route(layers: Mapping[str, Layer], wanted: Collection[str]) -> Route:
     """The layers that the maps of `wanted` depend on, in order; `wanted` are names in `layers`, or "image".
 
     A rectifier whose map only a pooling needs becomes one step with the pooling.
@@ -39,15 +39,15 @@ def plan(layers: Mapping[str, Layer], wanted: Collection[str]) -> Plan:
 
 
 def count_readers(layers: Collection[Layer]) -> Counter[str]:
-    """How often each layer's map is read by others of `layers`."""
+    """How often each layer's map is read by other layers."""
     return Counter(name for layer in layers for name in layer.reads)
 
 
-def spare_inputs(layers: Plan, wanted: Collection[str]) -> dict[str, tuple[bool, ...]]:
-    """For each layer, which inputs its way forward may write over.
+def spare_inputs(layers: Route, wanted: Collection[str]) -> dict[str, tuple[bool, ...]]:
+    """For each layer, the inputs that its way forward may overwrite.
 
-    These are maps of layers that nobody wants, that no other layer reads, and that the way back through the layer
-    whose map it is does not need. Never the picture.
+    An input is spare if it is the map of a layer that is not wanted, that no other layer reads, and whose own way back
+    does not need the map. The picture is never spare.
     """
     readers = count_readers(layers)
     spare = {
@@ -64,22 +64,22 @@ def needed_by(layer: Layer) -> list[str]:
     return [*own, *(name for name in layer.reads if "input" in layer.step.keeps and name != IMAGE)]
 
 
-def count_needs(layers: Plan, wanted: Collection[str]) -> Counter[str]:
-    """How many times the way back needs each layer's map; that somebody wants the map is one of these times."""
+def count_needs(layers: Route, wanted: Collection[str]) -> Counter[str]:
+    """How many times the way back needs each layer's map, once more if the map is wanted."""
     needs = Counter(name for name in wanted if name != IMAGE)
     for layer in layers:
         needs.update(needed_by(layer))
     return needs
 
 
-def walk(layers: Plan, prepared: Tensor, wanted: Collection[str]) -> Iterator[tuple[Layer, FeatureMap]]:
-    """Each layer and its map in order, from the picture as the first layers take it.
+def walk(layers: Route, prepared: Tensor, wanted: Collection[str]) -> Iterator[tuple[Layer, FeatureMap]]:
+    """Each layer and its map in order, from the `prepared` picture.
 
-    A map is let go once all have read it; a later step may write over it unless it is wanted, or needed for the way
-    back.
+    A map is let go once all its readers are done. A later step may overwrite a map unless the map is wanted or needed
+    for the way back.
     """
     maps, left, spare = {IMAGE: prepared}, count_readers(layers), spare_inputs(layers, wanted)
-    del prepared  # `maps` alone says how long the map is held
+    del prepared  # now only `maps` keeps the prepared picture alive
     for layer in layers:
         found = layer.step.forward([maps[name] for name in layer.reads], spare[layer.name])
         left.subtract(layer.reads)

@@ -1,6 +1,6 @@
-"""A network's layers as data: what each is called, does and reads, and the size of its map beside the picture.
+"""A network's layers as data: each layer's name, step and inputs, and the size of its map relative to the picture.
 
-Layers are made from the layers that they read, so that channels, stride and reach follow:
+A layer is made from the layers that it reads, which determine its channels, stride and reach:
 
 >>> weight = torch.ones(8, 3, 3, 3)
 >>> first = convolution("first", PICTURE, weight, padding=1)
@@ -31,8 +31,8 @@ IMAGE = "image"  # the picture itself is a layer too, so that priors are ordinar
 class Layer:
     """One layer: its step, and the layers that the step reads, by name.
 
-    A layer of stride s has a position for each whole square of s × s pixels of the picture. `reach_px` is how far in
-    pixels a position sees beyond its square, at most.
+    A layer of stride s has a position for each whole square of s × s pixels of the picture. `reach_px` is the farthest
+    distance in pixels that a position sees beyond its square.
     """
 
     name: str
@@ -80,21 +80,21 @@ def rectifier(name: str, read: Layer) -> Layer:
 
 
 def pool(name: str, read: Layer, step: MaxPool | AveragePool) -> Layer:
-    """A pooling. Its squares do not overlap, so that it sees no farther than what it reads."""
+    """A pooling. Its squares do not overlap, so its reach is that of the layer it reads."""
     return Layer(name, step, (read.name,), read.channels, read.stride * step.stride, read.reach_px)
 
 
 def add(name: str, *read: Layer) -> Layer:
-    """The sum of two or more maps. Raises NetworkError unless they are alike in channels and stride."""
+    """The sum of two or more maps. Raises NetworkError unless all have the same channels and stride."""
     if len({(layer.channels, layer.stride) for layer in read}) != 1 or len(read) < 2:
-        raise NetworkError(f"{name} cannot add {_said(read)}; give two or more maps alike in channels and stride")
+        raise NetworkError(f"{name} cannot add {_described(read)}; give two or more maps of equal channels and stride")
     return _joined(name, Add(), read, read[0].channels)
 
 
 def concatenate(name: str, *read: Layer) -> Layer:
-    """The channels of two or more maps. Raises NetworkError unless they are alike in stride."""
+    """The channels of two or more maps. Raises NetworkError unless all have the same stride."""
     if len({layer.stride for layer in read}) != 1 or len(read) < 2:
-        raise NetworkError(f"{name} cannot join {_said(read)}; give two or more maps alike in stride")
+        raise NetworkError(f"{name} cannot join {_described(read)}; give two or more maps of equal stride")
     return _joined(name, Concatenate(), read, sum(layer.channels for layer in read))
 
 
@@ -103,7 +103,7 @@ def _joined(name: str, step: Step, read: tuple[Layer, ...], channels: int) -> La
     return Layer(name, step, tuple(layer.name for layer in read), channels, read[0].stride, reach)
 
 
-def _said(read: tuple[Layer, ...]) -> str:
+def _described(read: tuple[Layer, ...]) -> str:
     return (
         " and ".join(f"{layer.name} ({layer.channels} channels, stride {layer.stride})" for layer in read) or "nothing"
     )

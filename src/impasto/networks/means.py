@@ -1,7 +1,7 @@
 """Mean activations of a network over many pictures, and the joint rescaling that makes each of them 1.
 
-Rectified linear units commute with positive scaling, so dividing what a filter gives by its mean activation and
-multiplying what the next layer takes by the same number leaves the network's function unchanged.
+Rectified linear units commute with positive scaling. So dividing a filter's output by its mean activation and
+multiplying the next layer's weights for that output by the same number leaves the network's function unchanged.
 Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), footnote 1.
 """
 
@@ -19,13 +19,13 @@ from impasto.images.image import Image, Size
 from impasto.networks.network import Network, Weights
 from impasto.networks.weights import read_tensors
 
-SQUASHED: Size = (224, 224)  # the size VGG was trained at; all pictures weigh the same
+SQUASHED: Size = (224, 224)  # the size VGG was trained at
 DEAD = 1e-6  # of the layer's median mean activation
 
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """Mean activation after the ReLU of every filter, by convolution ("conv1_1": (64,) …), and how they came about."""
+    """Mean activation of every filter after the ReLU, by convolution ("conv1_1": (64,) …), and where they come from."""
 
     by_layer: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -39,17 +39,17 @@ class Means:
         ]
 
     def scales(self, layer: str) -> Tensor:
-        """What the layer's filters are divided by: their means, or 1 for a dead one."""
+        """The divisors of the layer's filters: the means, or 1 for a dead filter."""
         means = self.by_layer[layer].double()
         return torch.where(means > DEAD * means.median(), means, torch.ones_like(means))
 
 
 @torch.no_grad()
 def mean_activations(network: Network, images: Iterable[Image]) -> Means:
-    """Average each filter's rectified response over all positions of all images, each image weighing the same.
+    """Average each filter's rectified response over all positions of all images; each image has the same weight.
 
-    Images are taken one by one and forgotten, so any number will do. Raises ImageError if there is none, NetworkError
-    if the layers are no chain.
+    Images are taken one by one and not kept, so there may be any number. Raises ImageError if there is none,
+    NetworkError if the layers do not form a chain.
     """
     _require_chain(network)
     rectified = {layer: after for layer in network.layers if (after := network.rectified(layer)) is not None}
@@ -69,7 +69,7 @@ def mean_activations(network: Network, images: Iterable[Image]) -> Means:
 
 
 def _require_chain(network: Network) -> None:
-    """Raise NetworkError if a layer reads several maps: their filters cannot be rescaled each on its own."""
+    """Raise NetworkError if a layer reads several maps, whose filters cannot be rescaled independently."""
     joined = [layer.name for layer in network.layers.values() if len(layer.reads) > 1]
     if joined:
         raise NetworkError(
@@ -81,7 +81,7 @@ def _require_chain(network: Network) -> None:
 def normalise(weights: Weights, means: Means) -> dict[str, Tensor]:
     """Rescale jointly, W ← W · m_prev / m and b ← b / m, so that every live filter has mean activation 1.
 
-    Features of the result are the plain ones divided by the means, exactly, for ReLU and max or average pooling.
+    With ReLU and max or average pooling, the rescaled network's features are exactly the plain ones over the means.
     """
     rescaled: dict[str, Tensor] = {}
     previous = torch.ones(3, dtype=torch.float64)
@@ -96,13 +96,13 @@ def normalise(weights: Weights, means: Means) -> dict[str, Tensor]:
 
 
 def save_means(means: Means, path: Path) -> None:
-    """Write a safetensors file of float32 vectors, with how they came about as metadata."""
+    """Write the means as a safetensors file of float32 vectors, with their metadata."""
     tensors = {layer: values.float().contiguous() for layer, values in means.by_layer.items()}
     write_bytes(path, save(tensors, dict(means.metadata)))
 
 
 def load_means(path: Path, weights: Weights) -> Means:
-    """Read a file of `save_means` and check that it fits the weights. Raises WeightsError."""
+    """Read a file of `save_means` and check that it matches the weights. Raises WeightsError."""
     tensors, metadata = read_tensors(path, "mean activations")
     by_layer: dict[str, Tensor] = {}
     for key, bias in weights.items():

@@ -1,6 +1,6 @@
-"""A frozen network of named layers, read as far as the layers asked for need.
+"""A frozen network of named layers, computed only as far as the layers asked for.
 
-Nothing here is trained, hooked or cached: a network is data, and calling it is one pass over its layers.
+Nothing here is trained, hooked or cached: a network is data, and calling a network is one pass over its layers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from impasto.errors import ImageError, LayerError, most_similar, nearest
 from impasto.images.image import Image, Size, size_of
 from impasto.machine import Precision, unfolds
 from impasto.networks.footprint import bytes_at_peak
-from impasto.networks.graph import plan, walk
+from impasto.networks.graph import route, walk
 from impasto.networks.layers import IMAGE, PICTURE, Layer
 from impasto.networks.steps import FeatureMap, Rectifier
 
@@ -25,14 +25,14 @@ Pooling = Literal["max", "average"]
 Padding = Literal["zero", "replicate"]
 
 SHALLOW_STRIDE = 2  # layers computed at this stride or less see the rounding of pixels to 8 bits
-MIDDLE_STRIDE = 8  # layers computed beyond the shallow ones up to here are linear enough for a leap
+MIDDLE_STRIDE = 8  # layers computed above SHALLOW_STRIDE and up to this stride are linear enough for a leap
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What is done to a picture, RGB in [0, 1], before the first layer reads it: (scale · picture - mean) / deviation.
+    """Preparation of a picture, RGB in [0, 1], for the first layer: (scale · picture - mean) / deviation.
 
-    `padding` pixels are then added on each side, each like the nearest one of the picture.
+    `padding` pixels are then added on each side, each a copy of the nearest pixel of the picture.
     """
 
     scale: float = 1.0
@@ -42,7 +42,7 @@ class Preprocess:
 
     def __call__(self, image: Image, precision: torch.dtype) -> Tensor:
         """The picture as the first layer takes it, in that precision."""
-        # Subtracted here and not folded into a bias: the zero padding that follows must mean the mean colour.
+        # The mean is not folded into the first bias, because zeros that a convolution pads with stand for the mean.
         maps = image * self.scale - _colour(self.mean, image)
         if self.deviation is not None:
             maps = maps / _colour(self.deviation, image)
@@ -52,10 +52,10 @@ class Preprocess:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers by name, each after those that it reads; their weights are on `device` in `precision`.
+    """Layers by name, each after the layers that it reads; their weights are on `device` in `precision`.
 
-    `aliases` are other names of layers. `variant` says how the network differs from others of its name; files of its
-    mean activations say that too.
+    `aliases` maps other names to layers. `variant` says how the network differs from others of its name, and is kept
+    in files of its mean activations.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Network:
         wanted = set(names.values())
         self.require_size(size_of(image), names)
         features: Features = {IMAGE: image}
-        chosen = plan(self.layers, wanted)
+        chosen = route(self.layers, wanted)
         if chosen:
             pairs = walk(chosen, self.prepare(image), wanted)
             features.update((layer.name, maps) for layer, maps in pairs if layer.name in wanted)
@@ -86,7 +86,7 @@ class Network:
         return self.preprocess(image, self.precision)
 
     def canonical(self, layer: str) -> str:
-        """A layer's own name, from that name or an alias. Raises LayerError for an unknown layer, with the nearest."""
+        """A layer's own name, from that name or an alias. Raises LayerError, which offers the most similar name."""
         name = layer.strip().lower()
         name = self.aliases.get(name, name)
         if name != IMAGE and name not in self.layers:
@@ -104,13 +104,13 @@ class Network:
         return self.layer(layer).stride
 
     def channels(self, layer: str) -> int:
-        """How many filters a layer has; a picture has three colours."""
+        """The layer's number of channels; 3 for the picture."""
         return self.layer(layer).channels
 
     def reach_px(self, layer: str) -> int:
-        """How far in pixels a position of the layer sees beyond the square of stride × stride that it stands for.
+        """How far in pixels a position of the layer sees beyond its own square of stride × stride pixels.
 
-        Each convolution adds half its kernel, as large as its input's stride: 58 for relu5_1 of VGG-16. Poolings,
+        Each convolution adds half its kernel times its input's stride: 58 in all for relu5_1 of VGG-16. Poolings,
         whose squares do not overlap, add nothing.
         """
         return self.layer(layer).reach_px
@@ -122,14 +122,14 @@ class Network:
         return next(after, None)
 
     def is_shallow(self, layer: str) -> bool:
-        """Whether the layer is computed so near the picture that it sees the rounding of pixels to 8 bits.
+        """Whether the layer is so near the picture that rounding pixels to 8 bits shows in its map.
 
         In VGG networks these are the layers of the first two blocks, and the picture itself.
         """
         return self._computed_at(layer) <= SHALLOW_STRIDE
 
     def is_middle(self, layer: str) -> bool:
-        """Whether the layer is no shallow one, but linear enough for a leap: in VGG networks, blocks 3 and 4."""
+        """Whether the layer is not shallow, but linear enough for a leap: in VGG networks, blocks 3 and 4."""
         return SHALLOW_STRIDE < self._computed_at(layer) <= MIDDLE_STRIDE
 
     def _computed_at(self, layer: str) -> int:
@@ -137,11 +137,11 @@ class Network:
         return min((self.stride(name) for name in self.layer(layer).reads), default=1)
 
     def smallest_side(self, layers: Iterable[str]) -> int:
-        """The least height and width in pixels that leave the deepest of `layers` one position."""
+        """The least height and width in pixels at which the deepest of `layers` has one position."""
         return max((self.stride(layer) for layer in layers), default=1)
 
     def require_size(self, size: Size, layers: Iterable[str]) -> None:
-        """Raise ImageError if a picture of `size` has no position left in the deepest of `layers`."""
+        """Raise ImageError if the deepest of `layers` has no position in a picture of `size`."""
         layers = list(layers)
         smallest = self.smallest_side(layers)
         if min(size) < smallest:
@@ -152,17 +152,16 @@ class Network:
             )
 
     def bytes_per_pixel(self, layers: Iterable[str], compared: Iterable[str] = ()) -> float:
-        """Memory that a pass forward and back to the deepest of `layers` holds at its peak, per pixel, about.
+        """About how many bytes per pixel a pass forward and back to the deepest of `layers` holds at its peak.
 
-        Each map that is read, or that the way back needs, is kept. If the maps themselves are `compared`, not their
-        statistics, that takes three more in float32 and the gradient while it is done. If convolutions unfold a map
-        first, each value's neighbours stand side by side for as long.
+        Each map that is read, or that the way back needs, is kept. Comparing the maps of a layer in `compared` in
+        place, instead of their statistics, takes three more maps in float32, and a gradient.
         """
         wide = [layer for name in compared if (layer := self.layer(name)) is not PICTURE]
         read = {self.canonical(layer) for layer in layers} | {layer.name for layer in wide}
         item, picture = self.precision.itemsize, 3 * 4.0
         return bytes_at_peak(
-            plan(self.layers, read),
+            route(self.layers, read),
             read,
             item,
             before=2 * picture + 3 * item,  # the picture, its gradient, and what the first layer takes
@@ -176,6 +175,6 @@ def _colour(values: tuple[float, float, float], image: Image) -> Tensor:
 
 
 def precision_of(network: Network) -> Precision:
-    """The name of what a network computes in."""
+    """The name of the network's precision."""
     names: tuple[Precision, ...] = ("float32", "bfloat16", "float64")
     return next(name for name in names if str(network.precision) == f"torch.{name}")

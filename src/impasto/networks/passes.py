@@ -1,9 +1,9 @@
 """One pass forward and one back through a network, by hand: autograd's gradient with less memory and fewer copies.
 
-Each step says which maps its way back needs. Only those are kept, each until the last who needs it; gradients are
-written over what nobody needs any more. A network whose layers form a graph is passed like a chain: the gradients of
-all who read a layer are added, and a layer that nothing read depends on is not computed at all. Autograd would keep
-8-byte indices for each pooling, and take fresh memory, which the system fills with zeros first, for each step.
+Each step says which maps its way back needs. Only these maps are kept, each until its last use; gradients are written
+over maps that are no longer needed. In a graph, the gradients from all readers of a layer are added, and only the
+layers that the layers read depend on are computed. Autograd would keep 8-byte indices for each pooling, and take fresh
+memory for each step, which the system fills with zeros first.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from impasto.images.image import Image
-from impasto.networks.graph import Plan, count_needs, plan, walk
+from impasto.networks.graph import Route, count_needs, route, walk
 from impasto.networks.layers import IMAGE, Layer
 from impasto.networks.network import Network
 from impasto.networks.steps import FeatureMap, Past
@@ -24,28 +24,28 @@ Visit = Callable[[str, FeatureMap, FeatureMap | None], FeatureMap]
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What the way forward leaves for the way back."""
+    """The results of the way forward that the way back needs."""
 
-    layers: Plan
+    layers: Route
     read: frozenset[str]
     maps: dict[str, Tensor]
     needs: Counter[str]  # how many times each map is still needed
     shapes: dict[str, torch.Size]
     image: Image
-    prepared: Tensor  # the picture as the first layers take it; autograd knows how it was made
+    prepared: Tensor  # the picture as the first layers take it, with autograd's graph back to `image`
 
     def release(self, layer: str) -> None:
-        """Let a map go if nobody else needs it."""
+        """Count one use of a map as done, and let the map go after its last use."""
         self.needs[layer] -= 1
         if not self.needs[layer]:
             self.maps.pop(layer, None)
 
 
 def forward(network: Network, image: Image, layers: Iterable[str]) -> Trace:
-    """As far as `layers` (canonical names) need. Raises LayerError, ImageError if the picture is too small."""
+    """The way forward up to `layers` (canonical names). Raises LayerError; ImageError if the picture is too small."""
     read = frozenset(layers) - {IMAGE}
     network.require_size((image.shape[2], image.shape[3]), read)
-    through = plan(network.layers, read)
+    through = route(network.layers, read)
     with torch.enable_grad():
         variable = image.detach().requires_grad_()
         prepared = network.prepare(variable)
@@ -67,7 +67,7 @@ def read(network: Network, image: Image, layers: Iterable[str]) -> Iterator[tupl
     wanted = frozenset(layers)
     if IMAGE in wanted:
         yield IMAGE, image
-    through = plan(network.layers, wanted)
+    through = route(network.layers, wanted)
     if not through:
         return
     with torch.no_grad():
@@ -82,11 +82,11 @@ def read(network: Network, image: Image, layers: Iterable[str]) -> Iterator[tupl
 
 
 def backward(trace: Trace, visit: Visit) -> Image:
-    """The gradient with respect to the picture of what `visit` finds at the layers read; float32 or as the picture is.
+    """The gradient with respect to the picture, in the picture's type, of losses at the layers read.
 
-    `visit(layer, features, gradient)` is called for each of them, in the reverse of the network's order, with the
-    gradient that the layers after it give (None if there is none), and returns it, or a new one, with its own added.
-    It uses the trace up.
+    `visit(layer, features, gradient)` is called for each layer read, in reverse order. `gradient` comes from later
+    layers, or is None; `visit` returns it with the gradient of the layer's own losses added, in place or as a new
+    tensor. The trace cannot be used again.
     """
     gradients: dict[str, FeatureMap] = {}
     with torch.no_grad():
@@ -104,14 +104,14 @@ def backward(trace: Trace, visit: Visit) -> Image:
 
 
 def _hand_back(trace: Trace, layer: Layer, gradient: FeatureMap, gradients: dict[str, FeatureMap]) -> None:
-    """Take the gradient for a layer's map through its step, and add what comes out to `gradients`."""
+    """Take the gradient for a layer's map back through the layer's step, and add the results to `gradients`."""
     found = layer.step.back(gradient, _past(trace, layer))
     for name, more in zip(layer.reads, found, strict=True):
         gradients[name] = gradients[name].add_(more) if name in gradients else more
 
 
 def _past(trace: Trace, layer: Layer) -> Past:
-    """What the step needs of the way forward; the trace lets go of what nobody else needs."""
+    """The maps that the layer's way back needs; the trace lets go of maps after their last use."""
     inputs, output = tuple[FeatureMap, ...](), None
     spare = tuple(trace.needs[name] == 1 for name in layer.reads)
     if "output" in layer.step.keeps:

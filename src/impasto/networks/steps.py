@@ -1,8 +1,8 @@
-"""The operations that networks are made of: each with its way forward and the gradient's way back.
+"""The operations that networks are made of: each with its way forward and its way back for gradients.
 
-The weights take no gradients. So on the way back a convolution needs none of its maps, a rectifier only its output, a
-max pooling its input and output. A gradient is written over the one it comes from, or over a map that nobody needs any
-more: fresh memory costs time, for the system fills it with zeros first.
+Weights take no gradients. So on the way back a convolution needs none of its maps, a rectifier only its output, a max
+pooling its input and output. A gradient is written over the gradient that it is computed from, or over a map that is
+no longer needed: fresh memory costs time, because the system fills it with zeros first.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from torch.nn import functional
 FeatureMap = Float[Tensor, "1 _channels _height _width"]
 Kept = Literal["input", "output"]
 
-# Autograd's own step back through a rectifier; only this name of the operation takes a place to write to.
+# Autograd's own step back through a rectifier, in the variant that takes an output tensor.
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class Past(NamedTuple):
-    """What a step's way back knows of the way forward: the shapes of all inputs, and the maps that the step keeps."""
+    """The way forward as a step's way back knows it: the shapes of all inputs, and the maps that the step keeps."""
 
     shapes: tuple[torch.Size, ...]
     inputs: tuple[FeatureMap, ...]  # empty unless the step keeps them
@@ -40,7 +40,7 @@ class Step(Protocol):
 
     @property
     def unfolded(self) -> int:
-        """Values that stand side by side for each position of the output, if the step unfolds its input; 0 if not."""
+        """How many values the step copies for each position of its output if it unfolds its input; else 0."""
 
     @property
     def in_place(self) -> bool:
@@ -74,7 +74,7 @@ class Convolution:
 
     @property
     def unfolded(self) -> int:
-        """Every value that the kernel sees."""
+        """The number of values under the kernel."""
         return self.weight[0].numel()
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
@@ -133,12 +133,12 @@ class MaxPool:
         return _largest(inputs[0])
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """Of equals, the first takes the whole gradient, as in `torch.nn.functional.max_pool2d`."""
+        """The first of equal maxima takes the whole gradient, as in `torch.nn.functional.max_pool2d`."""
         assert past.output is not None
         return (_to_the_largest(gradient, past.output, past.inputs[0], past.spare[0]),)
 
     def rectified(self) -> Step:
-        """The same after a rectifier, as one step."""
+        """A rectifier and this pooling as one step."""
         return RectifiedMaxPool()
 
 
@@ -156,23 +156,23 @@ class AveragePool:
         return functional.avg_pool2d(inputs[0], 2)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """A quarter of the gradient to each of a square."""
+        """A quarter of the gradient to each position of a square."""
         into = gradient.new_empty(past.shapes[0]).contiguous(memory_format=torch.channels_last)
         gradient.div_(4)
-        for place in _quarters(into):
-            place.copy_(gradient)
+        for quarter in _quarters(into):
+            quarter.copy_(gradient)
         return (_clear_rim(into),)
 
     def rectified(self) -> Step:
-        """The same after a rectifier, as one step."""
+        """A rectifier and this pooling as one step."""
         return RectifiedAveragePool()
 
 
 @dataclass(frozen=True)
 class RectifiedMaxPool:
-    """A rectifier and a max pooling as one step: the map before is not rectified, and passed once on the way back.
+    """A rectifier and a max pooling as one step, which computes no rectified map of full size.
 
-    The largest value rectified is the largest of the rectified values.
+    The rectified maximum is the maximum of the rectified values.
     """
 
     keeps = frozenset[Kept]({"input", "output"})
@@ -185,7 +185,7 @@ class RectifiedMaxPool:
         return functional.relu(_largest(inputs[0]), inplace=True)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """To the first of the largest, if that is above 0."""
+        """The gradient to the first maximum of each square, if that is above 0."""
         assert past.output is not None
         _threshold_backward(gradient, past.output, 0, grad_input=gradient)
         return (_to_the_largest(gradient, past.output, past.inputs[0], past.spare[0]),)
@@ -201,17 +201,17 @@ class RectifiedAveragePool:
     stride = 2
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
-        """A map of half the height and width. The way back takes the input as well rectified as not."""
+        """A map of half the height and width; the way back works with the input, rectified or not."""
         return functional.avg_pool2d(functional.relu(inputs[0], inplace=spare[0]), 2)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """A quarter of the gradient to each of a square that is above 0."""
+        """A quarter of the gradient to each position of a square whose value is above 0."""
         gradient.div_(4)
-        share, maps = torch.empty_like(gradient), past.inputs[0]
+        passed, maps = torch.empty_like(gradient), past.inputs[0]
         into = maps if past.spare[0] else torch.empty_like(maps)
-        for values, place in zip(_quarters(maps), _quarters(into), strict=True):
-            _threshold_backward(gradient, share.copy_(values), 0, grad_input=share)
-            place.copy_(share)
+        for values, quarter in zip(_quarters(maps), _quarters(into), strict=True):
+            _threshold_backward(gradient, passed.copy_(values), 0, grad_input=passed)
+            quarter.copy_(passed)
         return (_clear_rim(into),)
 
 
@@ -225,15 +225,15 @@ class Add:
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
         """The sum, over the first input that is spare."""
-        place = spare.index(True) if True in spare else None
-        total = inputs[0] + inputs[1] if place is None else inputs[place]
-        others = inputs[2:] if place is None else [maps for number, maps in enumerate(inputs) if number != place]
+        reused = spare.index(True) if True in spare else None
+        total = inputs[0] + inputs[1] if reused is None else inputs[reused]
+        others = inputs[2:] if reused is None else [maps for number, maps in enumerate(inputs) if number != reused]
         for maps in others:
             total = total.add_(maps)
         return total
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """The gradient to each input, to all but the first as a copy."""
+        """The gradient for each input; all but the first are copies."""
         return (gradient, *(gradient.clone() for _ in past.shapes[1:]))
 
 
@@ -250,9 +250,9 @@ class Concatenate:
         return torch.cat(list(inputs), dim=1)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """To each input the gradient of its own channels."""
-        parts = torch.split(gradient, [shape[1] for shape in past.shapes], dim=1)
-        return [part.clone(memory_format=torch.channels_last) for part in parts]
+        """For each input, the gradient of its channels."""
+        slices = torch.split(gradient, [shape[1] for shape in past.shapes], dim=1)
+        return [each.clone(memory_format=torch.channels_last) for each in slices]
 
 
 def _whole(shape: torch.Size, stride: int) -> tuple[int, int]:
@@ -268,7 +268,7 @@ def _largest(maps: Tensor) -> Tensor:
 
 
 def _quarters(maps: Tensor) -> list[Tensor]:
-    """The four positions of each 2 × 2 square, each for all squares; an odd last row or column is in none."""
+    """Four views, each with one position of every 2 × 2 square; an odd last row or column is in none of them."""
     height, width = _whole(maps.shape, 2)
     return [maps[:, :, top:height:2, left:width:2] for top in (0, 1) for left in (0, 1)]
 
@@ -277,12 +277,12 @@ def _to_the_largest(gradient: Tensor, pooled: Tensor, maps: Tensor, spare: bool)
     """Back through max pooling, over `maps` if they are spare; `pooled` is the largest of each square, or 0."""
     into = maps if spare else torch.empty_like(maps)
     nearly = -torch.finfo(maps.dtype).tiny
-    share = torch.empty_like(pooled)
-    for values, place in zip(_quarters(maps), _quarters(into), strict=True):
-        share.copy_(values).sub_(pooled)  # 0 at the largest, negative elsewhere
-        _threshold_backward(gradient, share, nearly, grad_input=share)
-        gradient.sub_(share)
-        place.copy_(share)
+    passed = torch.empty_like(pooled)
+    for values, quarter in zip(_quarters(maps), _quarters(into), strict=True):
+        passed.copy_(values).sub_(pooled)  # 0 at the largest, negative elsewhere
+        _threshold_backward(gradient, passed, nearly, grad_input=passed)
+        gradient.sub_(passed)
+        quarter.copy_(passed)
     return _clear_rim(into)
 
 

@@ -36,7 +36,7 @@ class Architecture:
     def pick(self, tensors: Mapping[str, Tensor], file: object) -> dict[str, Tensor]:
         """The weights among the tensors of a file, float32: "conv1_1.weight" (out, in, 3, 3), "conv1_1.bias" (out) …
 
-        A classifier is left out. Raises WeightsError if a layer is missing or does not fit the one before it.
+        A classifier is left out. Raises WeightsError if a layer is missing or does not match the layer before.
         """
         channels, found = 3, dict[str, Tensor]()
         for layer in convolution_names(self.convolutions):
@@ -74,12 +74,12 @@ def vgg_layers(convolutions: Iterable[int]) -> tuple[str, ...]:
 
 
 def convolution_names(convolutions: Iterable[int]) -> tuple[str, ...]:
-    """The names of the convolutions alone, whose weights a file holds."""
+    """The names of the convolutions, the layers that have weights."""
     return tuple(name for name in vgg_layers(convolutions) if name.startswith("conv"))
 
 
 def keras_names(layers: Iterable[str]) -> dict[str, str]:
-    """Keras' names of the layers: there a convolution includes the ReLU, so block1_conv1 is relu1_1.
+    """Keras' names of the layers. A convolution of Keras includes the ReLU, so block1_conv1 is relu1_1.
 
     Source: https://keras.io/api/applications/vgg/.
     """
@@ -136,6 +136,6 @@ def _chain(names: Iterable[str], weights: Weights, pooling: MaxPool | AveragePoo
 
 
 def _without_padding(layer: Layer) -> Layer:
-    """The convolution for pictures that are padded before it reads them."""
+    """The convolution without padding, for pictures that are padded beforehand."""
     assert isinstance(layer.step, Convolution)
     return replace(layer, step=replace(layer.step, padding=0))

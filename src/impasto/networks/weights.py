@@ -17,13 +17,13 @@ def _hash_of(path: Path, modified: float) -> str:
 
 
 def require_hash(path: Path, expected: str) -> None:
-    """Raise WeightsError unless the bundled file at `path` has that SHA-256. A file is read once in a process."""
+    """Raise WeightsError unless the bundled file at `path` has that SHA-256. Each file is hashed once in a process."""
     if _hash_of(path, path.stat().st_mtime) != expected:
         raise WeightsError(f"the bundled weights {path} are damaged (wrong SHA-256); install impasto again")
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a safetensors file and its metadata; `what` says in an error what the file should hold."""
+    """All tensors of a safetensors file and its metadata; `what` names the expected content in errors."""
     if not path.is_file():
         raise WeightsError(f"there is no file of {what} at {path}")
     try:

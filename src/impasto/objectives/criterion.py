@@ -34,7 +34,7 @@ class Criterion(Protocol):
         """Each weighted term by name."""
 
     def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
-        """The same, and the gradient of their sum with respect to the image."""
+        """Each weighted term by name, and the gradient of their sum with respect to the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +56,11 @@ class WholeCriterion:
         values: dict[int, Tensor] = {}
 
         def visit(layer: str, features: Tensor, gradient: Tensor | None) -> Tensor:
-            here = {number: term for number, term in enumerate(self.terms) if term.layer == layer}
-            for represent in dict.fromkeys(term.represent for term in here.values()):  # once for all its terms
-                with torch.enable_grad():
-                    found = represent(features).detach().requires_grad_()
-                    weighed = {n: t.weight * t.loss(found) for n, t in here.items() if t.represent == represent}
-                    (slope,) = torch.autograd.grad(torch.stack([*weighed.values()]).sum(), found)
-                values.update((number, value.detach()) for number, value in weighed.items())
+            here = [number for number, term in enumerate(self.terms) if term.layer == layer]
+            for represent in dict.fromkeys(self.terms[number].represent for number in here):  # once for all its terms
+                numbers = [number for number in here if self.terms[number].represent == represent]
+                found, slope = values_and_slope([self.terms[number] for number in numbers], represent(features))
+                values.update(zip(numbers, found, strict=True))
                 gradient = represent.pull_back(features, slope, gradient)
             assert gradient is not None
             return gradient
@@ -71,13 +69,22 @@ class WholeCriterion:
         gradient = backward(forward(self.network, image, {term.layer for term in self.terms}), visit)
         if any(term.layer == IMAGE for term in self.terms):
             gradient = visit(IMAGE, image, gradient)
-        found = read_out([term.name for term in self.terms], [values[number] for number in range(len(self.terms))])
-        return found, gradient.contiguous()
+        losses = read_out([term.name for term in self.terms], [values[number] for number in range(len(self.terms))])
+        return losses, gradient.contiguous()
+
+
+def values_and_slope(terms: Sequence[BoundTerm], found: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Each term's weighted loss of one representation, and the gradient of their sum with respect to `found`."""
+    with torch.enable_grad():
+        variable = found.detach().requires_grad_()
+        values = [term.weight * term.loss(variable) for term in terms]
+        (slope,) = torch.autograd.grad(torch.stack(values).sum(), variable)
+    return [value.detach() for value in values], slope
 
 
 def read_out(names: Sequence[str], values: Sequence[Tensor]) -> Losses:
-    """Losses by name; those that share one are added."""
-    numbers = torch.stack(list(values)).tolist()  # one wait for the device, however many terms
+    """Losses by name; losses of the same name are added."""
+    numbers = torch.stack(list(values)).tolist()  # one wait for the device, for any number of terms
     losses: Losses = {}
     for name, number in zip(names, numbers, strict=True):
         losses[name] = losses.get(name, 0.0) + number

@@ -1,4 +1,4 @@
-"""How two representations of the same shape differ: a scalar that is 0 exactly if they are equal."""
+"""Distances between two representations of the same shape: a scalar that is 0 exactly if they are equal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class SquaredError:
-    """Σ (found − target)² / scale(target), which can be taken tile by tile.
+    """Σ (found − target)² / scale(target), which can be computed tile by tile.
 
-    `scale` is a sum over the target's elements: the scale of the whole is the sum of its tiles' scales. So is the
-    error, if each tile's is divided by the scale of the whole (see `scaled`).
+    `scale` is a sum over the target's elements, so the scale of the whole is the sum of its tiles' scales. The error
+    of the whole is the sum of its tiles' errors, each divided by the scale of the whole (see `scaled`).
     """
 
     scale: Callable[[Tensor], Tensor]
@@ -28,13 +28,13 @@ class SquaredError:
         return self.scaled(found, target, self.scale(target))
 
     def scaled(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
-        """What these elements add to an error whose whole target has that scale; a scale of 0 counts as 1."""
+        """The contribution of these elements to an error whose whole target has `scale`; a scale of 0 counts as 1."""
         error = functional.mse_loss(found, target, reduction="sum")
         return torch.div(error, scale if scale > 0 else 1)
 
 
 def count(target: Tensor) -> Scalar:
-    """How many numbers the target has."""
+    """The target's number of elements."""
     return target.new_tensor(float(target.numel()))
 
 
@@ -47,7 +47,7 @@ def energy(target: Tensor) -> Scalar:
 mean_squared_error = SquaredError(count)
 """Average of the squared differences."""
 normalised_squared_error = SquaredError(energy)
-"""‖a − b‖² / ‖b‖²: the share of the target's energy that is missed, comparable between layers and pictures.
+"""‖a − b‖² / ‖b‖²: the error as a fraction of the target's energy, comparable between layers and pictures.
 
 1 for found = 0. A target that is zero everywhere is compared without normalisation.
 Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 2.
@@ -56,7 +56,7 @@ Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 2.
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A distance that does once what depends on the target alone."""
+    """A distance with work that depends on the target alone, and is done once for each target."""
 
     def to(self, target: Tensor) -> Callable[[Tensor], Tensor]:
         """The distance to that target."""

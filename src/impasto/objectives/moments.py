@@ -1,7 +1,7 @@
 """First and second moments of a feature map over positions, without a wide copy of the map.
 
-A bfloat16 product is exact and its sum is taken in float32, but PyTorch rounds what comes out: so the positions are
-taken in slices, whose sums are added in float32.
+Products of bfloat16 numbers are exact and are summed in float32, but PyTorch rounds the sum to bfloat16. So the sum
+over positions is taken in slices, which are added in float32.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 GRAM_SLICES = 16  # rounding left: about 5e-4 of the matrix (random rectified features), for ¼ of float32's time
-MEAN_SLICES = 64  # rounding left: about 2e-4; more slices cost nothing here
+MEAN_SLICES = 64  # rounding left: about 2e-4; these slices cost nothing
 
 
 def wide(features: Tensor) -> Tensor:
-    """In float32, or as it is in float64."""
+    """The features in float32, or in float64 if they are."""
     return features if features.dtype == torch.float64 else features.float()
 
 
@@ -25,13 +25,13 @@ def gram(features: Tensor) -> Tensor:
 
 
 def pull_back_gram(features: Tensor, slope: Tensor, onto: Tensor | None) -> Tensor:
-    """The gradient of Σ slope · gram(features), added to `onto`; in the network's precision, like all below it."""
+    """The gradient of Σ slope · gram(features), added to `onto`, in the network's precision."""
     rows = _rows(features)
     across = ((slope + slope.T) / rows.shape[0]).to(rows.dtype)
     if onto is None:
         return (rows @ across).reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2)
     into = _rows(onto)
-    if into.data_ptr() == onto.data_ptr():  # a view of `onto`, as in all maps that are whole
+    if into.data_ptr() == onto.data_ptr():  # a view of `onto`, unless that is a tile's window
         into.addmm_(rows, across)
         return onto
     return onto.add_((rows @ across).reshape(1, *features.shape[2:], -1).permute(0, 3, 1, 2))
@@ -49,7 +49,7 @@ def pull_back_mean_above_gram(features: Tensor, slope: Tensor, onto: Tensor | No
 
 
 def first_two(features: Tensor) -> Tensor:
-    """(2, channels): each channel's mean over positions, and that of its square."""
+    """(2, channels): each channel's mean over positions, and the mean of its square."""
     rows = wide(features).flatten(2)[0]
     return torch.stack([rows.mean(1), rows.square().mean(1)])
 
@@ -76,7 +76,7 @@ class _Gram(torch.autograd.Function):
 
 
 def _mean(rows: Tensor) -> Tensor:
-    """(1, channels): the mean over positions, by products with ones: PyTorch's sum takes ten times as long."""
+    """(1, channels): the mean over positions, as a product with ones: PyTorch's sum takes ten times as long."""
     each = rows.shape[0] // MEAN_SLICES
     if rows.dtype in (torch.float32, torch.float64) or each == 0:
         exact = wide(rows)

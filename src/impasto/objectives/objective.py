@@ -1,4 +1,4 @@
-"""What a picture should be like: terms added with `+`, free of scale until they are bound to a network and a size."""
+"""What a picture should be like: terms added with `+`, without a size until they are bound to a network and a size."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -16,14 +16,14 @@ from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
 from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
 from impasto.objectives.representations import Function, Representation, activations, gram_matrix, represented
 
-Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to that of the framed reference
+Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to the framed reference's size
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
     """One line of a paper: Σ over layers of weight · distance(represent(image), represent(reference)).
 
-    `framing` says to which size the reference is resized: from its own size and that of the canvas.
+    `framing` gives the size to which the reference is resized, from the reference's own size and the canvas's.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Match:
     distance: Distance = normalised_squared_error
 
     def framed_size(self, size: Size) -> Size:
-        """The reference's size beside a canvas of that size."""
+        """The size to which the reference is resized for a canvas of that size."""
         return self.framing(size_of(self.reference), size)
 
     def framed(self, size: Size) -> Image:
@@ -63,7 +63,7 @@ class Match:
         ]
 
     def weights(self) -> dict[str, float]:
-        """The weight of each layer, by the name its loss has."""
+        """The weight of each layer, by the name of its loss."""
         return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
 
 
@@ -71,8 +71,8 @@ class Match:
 class Prior:
     """A penalty on the image itself.
 
-    A penalty that is a mean over pixels says with `reach_px` how many rows further down the term of a pixel looks, and
-    can be taken strip by strip; any other is taken of the whole picture at once.
+    If the penalty is a mean over pixels, set `reach_px` to the number of rows below a pixel that its term reads (1 for
+    total variation, 0 for a pointwise penalty): large pictures are then evaluated in strips. None: whole picture.
     """
 
     name: str
@@ -84,11 +84,11 @@ class Prior:
         """Nothing: no picture is too small for a prior."""
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
-        """Priors have no target; they hold at every size."""
+        """The prior itself as a term: it has no target, and is the same at every size."""
         return [BoundTerm(self.name, IMAGE, self.weight, activations, self.penalty)]
 
     def weights(self) -> dict[str, float]:
-        """Its weight, by the name its loss has."""
+        """The prior's weight, by the name of its loss."""
         return {self.name: self.weight}
 
 
@@ -111,7 +111,7 @@ class Objective:
         return [layer for match in self.matches(*kinds) for layer in match.layers]
 
     def weights(self) -> dict[str, float]:
-        """The weight of each summand, by the name its loss has."""
+        """The weight of each summand, by the name of its loss."""
         weights: dict[str, float] = {}
         for term in self.terms:
             for name, weight in term.weights().items():
@@ -119,7 +119,7 @@ class Objective:
         return weights
 
     def require(self, network: Network, size: Size) -> None:
-        """Raise what `bind` would raise at that size; nothing is computed."""
+        """Raise the errors that `bind` would raise at that size; nothing is computed."""
         for term in self.terms:
             term.require(network, size)
         if not self.weights():
@@ -139,7 +139,7 @@ def content(
     distance: Distance = normalised_squared_error,
     name: str = "content",
 ) -> Objective:
-    """The picture's activations at `layers` should be the reference's, which is resized to the canvas."""
+    """The picture's activations at `layers` should equal those of the reference, resized to the canvas."""
     return Objective((Match(name, reference, weighted(layers), activations, _as_canvas, distance),))
 
 
@@ -152,21 +152,23 @@ def style(
     distance: Distance = normalised_squared_error,
     name: str = "style",
 ) -> Objective:
-    """The picture's statistics at `layers` should be the reference's.
+    """The picture's statistics at `layers` should equal the reference's.
 
-    The reference keeps its proportions and is given as many pixels as the canvas, times scale²: that sets the size of
-    its strokes. Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5; departs: errors are divided by
-    the target's energy, which makes layers, pictures and sizes comparable. `represent` may be a function of your own:
-    as `MeanOverPositions(function)` or `Pointwise(function)` if it is of that kind; any other counts as a `WholeMap`.
+    The reference keeps its proportions and is resized to as many pixels as the canvas has, times scale²: `scale` sets
+    the size of strokes. `represent` may be a function of your own: wrap it as `MeanOverPositions(function)` or
+    `Pointwise(function)` if it is of that kind; a plain function counts as a `WholeMap`.
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5. Departs: errors are divided by the target's
+    energy, so that layers, pictures and sizes are comparable.
     """
     framing = partial(_with_area_of, scale=scale)
     return Objective((Match(name, reference, weighted(layers), represented(represent), framing, distance),))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
-    """A penalty on the image, by a function of `impasto.priors` or any other; none for weight 0. Raises SpecError.
+    """A penalty on the image: a function of `impasto.objectives.priors` or your own. Raises SpecError.
 
-    `reach_px` saves memory if pictures are large (see `Prior`): 1 for the total variation, 0 for the other two.
+    A weight of 0 gives an empty objective. `reach_px` saves memory if pictures are large (see `Prior`): 1 for the total
+    variation, 0 for the other two priors.
     """
     if not math.isfinite(weight):
         raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
@@ -174,7 +176,7 @@ def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach
 
 
 def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
-    """Layers with their weights; layers without weights weigh the same, 1 in all. Raises SpecError."""
+    """Layers with their weights; equal weights that sum to 1 if none are given. Raises SpecError."""
     if isinstance(layers, Mapping):
         weights = dict(layers)
     else:

@@ -1,4 +1,4 @@
-"""What pictures are like regardless of any reference: penalties on the image itself, averages over its pixels."""
+"""Priors, penalties on the image itself without a reference: all are means over pixels."""
 
 import torch
 from torch.nn import functional
@@ -16,7 +16,7 @@ def total_variation(image: Image, beta: float = 2.0) -> Scalar:
     across = functional.pad(image[:, :, :, 1:] - image[:, :, :, :-1], (0, 1, 0, 0))
     down = functional.pad(image[:, :, 1:, :] - image[:, :, :-1, :], (0, 0, 0, 1))
     squares = across.square() + down.square()
-    # The floor keeps the gradient finite on flat areas if β < 2: their power has none at 0.
+    # The floor keeps the gradient finite on flat areas: for β < 2 the power has none at 0.
     powers = squares if beta == 2 else squares.clamp_min(1e-8).pow(beta / 2) - 1e-8 ** (beta / 2)
     return powers.sum(1).mean()
 

@@ -1,9 +1,9 @@
-"""What is kept of a feature map: an object that says how it is computed, and how a gradient goes back through it.
+"""Representations: functions of a feature map that say their kind, with the way back for gradients.
 
-There are three kinds. Of one position (`Pointwise`): the values at a position follow from the features there alone, so
-that two maps are compared in place. A mean over positions (`MeanOverPositions`): means compare between sizes, and that
-of a map is the mean of those of its tiles, each weighed by how many positions the tile has. Of the whole map
-(`WholeMap`): anything else, which cannot be taken tile by tile.
+There are three kinds. `Pointwise`: the values at a position depend on the features at that position alone, and two maps
+are compared position by position. `MeanOverPositions`: means compare between sizes, and can be computed tile by tile,
+because the mean over a map is the mean of its tiles' means, weighted by their numbers of positions. `WholeMap`:
+anything else, which cannot be computed tile by tile.
 
 Feature maps come in the network's precision; every sum here is taken in float32 at least.
 """
@@ -23,17 +23,17 @@ WayBack = Callable[[FeatureMap, Tensor, FeatureMap | None], FeatureMap]
 
 @dataclass(frozen=True)
 class Representation:
-    """What a function keeps of a feature map (1, channels, height, width), and the way back through that function.
+    """A function of a feature map (1, channels, height, width), and the way back through that function.
 
-    Two are equal if they are of one kind and have the same functions; functions of a module can be sent to other
-    processes. Make a `Pointwise`, a `MeanOverPositions` or a `WholeMap`.
+    Make a `Pointwise`, a `MeanOverPositions` or a `WholeMap`. Representations are equal if their kind and functions
+    are. One whose functions are defined in a module can be sent to other processes.
     """
 
     function: Function
-    way_back: WayBack | None = None  # as `pull_back`; without one, autograd finds the gradient
+    way_back: WayBack | None = None  # as `pull_back`; None: autograd finds the gradient
 
     def __call__(self, features: FeatureMap) -> Tensor:
-        """What is kept of the feature map."""
+        """The representation of the feature map."""
         return self.function(features)
 
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
@@ -51,24 +51,24 @@ class Representation:
 
 @dataclass(frozen=True)
 class Pointwise(Representation):
-    """Of one position: what is kept there follows from the features there alone, such as their squares."""
+    """Values that each depend on the features at one position alone, such as their squares."""
 
 
 @dataclass(frozen=True)
 class MeanOverPositions(Representation):
-    """A mean over positions of something that follows from the features at each position.
+    """A mean over positions of values that each depend on the features at one position alone.
 
-    The function has to be such a mean: tiles rely on that, and nothing can test it.
+    The function must be such a mean: tiles rely on this, and no check can prove it.
     """
 
 
 @dataclass(frozen=True)
 class WholeMap(Representation):
-    """Of the whole map, such as a maximum or a spectrum. It cannot be taken in tiles."""
+    """A function of the whole map, such as a maximum or a spectrum, which cannot be computed in tiles."""
 
 
 def represented(function: Function) -> Representation:
-    """The function as a representation; one that does not say its kind may need the whole map."""
+    """The function as a representation; a plain function becomes a `WholeMap`."""
     return function if isinstance(function, Representation) else WholeMap(function)
 
 
@@ -83,7 +83,7 @@ def _pull_back_activations(features: Tensor, slope: Tensor, onto: Tensor | None)
 
 
 activations = Pointwise(wide, _pull_back_activations)
-"""Everything: which feature occurs where. (1, channels, height, width), as the feature map.
+"""The feature map itself: which feature occurs where. (1, channels, height, width).
 
 Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), section 2.
 """
@@ -92,19 +92,19 @@ gram_matrix = MeanOverPositions(gram, pull_back_gram)
 """Which features occur together, not where: G[i, j] = mean over positions p of F[i, p] · F[j, p].
 
 (channels, channels). Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376), equation 1. Departs: divided by height ·
-width, so that pictures of different size compare; the paper does so in its loss.
+width, so that pictures of different sizes compare; the paper divides in its loss instead.
 """
 
 mean_and_gram = MeanOverPositions(mean_above_gram, pull_back_mean_above_gram)
 """All first and second moments: the mean of each feature above the Gram matrix. (channels + 1, channels).
 
-What a normal distribution of features needs, for `wasserstein_distance`. Both are means over positions, which the
+They determine a normal distribution of features, for `wasserstein_distance`. Both are means over positions; the
 covariance is not.
 """
 
 channel_moments = MeanOverPositions(first_two)
-"""How strong each feature is on average, and on average squared: its first two moments over positions. (2, channels).
+"""The mean of each feature and of its square: the first two moments over positions. (2, channels).
 
 Source: Li, Wang, Liu & Hou 2017 (arXiv:1701.01036), section 4.2.
-Departs: the second moment stands for the standard deviation, because it is a mean over positions.
+Departs: second moments replace standard deviations, which are no means over positions.
 """

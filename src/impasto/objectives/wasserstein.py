@@ -10,29 +10,28 @@ from torch import Tensor
 
 from impasto.objectives.distances import Scalar
 
-FEW_CHANNELS = 256  # for which float64 takes 5 ms more at most
-MOST_ROUNDING = 2e-5  # of the target's energy; twice what float32 was seen to do there
+FEW_CHANNELS = 256  # up to here float64 takes at most 5 ms more
+MOST_ROUNDING = 2e-5  # of the target's energy; twice float32's measured error
 
 
 @dataclass(frozen=True)
 class Wasserstein:
-    """How far one normal distribution of features is from another, of which `mean_and_gram` gives the moments.
+    """The distance between two normal distributions of features, given by their moments (`mean_and_gram`).
 
     The squared Wasserstein-2 distance, ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₂^½ Σ₁ Σ₂^½)^½), as a fraction of the
     target's energy E‖f‖²: about 1 for found = 0. Both distributions are blurred by noise with `blur` times the mean
-    energy of a channel, because directions in which features hardly vary are mostly rounding, and their roots have no
-    slope at 0.
-    Source: Dowson & Landau 1982, equation 4. Departs: the blur; by eigenvalues, on the processor.
+    energy of a channel: directions in which features hardly vary are mostly rounding, and a root has no slope at 0.
+    Source: Dowson & Landau 1982, equation 4. Departs: the blur; computed by eigenvalues, on the CPU.
     """
 
     blur: float = 0.1
 
     def __call__(self, found: Tensor, target: Tensor) -> Scalar:
-        """The distance of two pairs of moments."""
+        """The distance between two distributions, by their moments."""
         return self.to(target)(found)
 
     def to(self, target: Tensor) -> Callable[[Tensor], Scalar]:
-        """The distance to a target whose root is taken once, in float64."""
+        """The distance to a fixed target, whose root is computed once, in float64."""
         mean, covariance, energy = _normal(target.to("cpu", torch.float64))
         noise = self.blur * energy / len(mean)
         values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
@@ -51,7 +50,7 @@ class _Target:
     values: Tensor  # the eigenvalues of Σ₂, the least first
 
     def __call__(self, found: Tensor) -> Scalar:
-        """The distance of moments from it."""
+        """The distance of a distribution, given by its moments, from the target."""
         here = found.to("cpu", torch.promote_types(found.dtype, self._precision))
         wanted, root, total = (each.to(here.dtype) for each in (self.mean, self.root, self.energy))
         average, spread, _ = _normal(here)
@@ -63,15 +62,15 @@ class _Target:
 
     @cached_property
     def _least(self) -> float:
-        """What the eigenvalues of Rᵀ Σ₁ R are not below, but for rounding."""
+        """A lower bound of the eigenvalues of Rᵀ Σ₁ R, up to rounding."""
         return max(float(self.noise * self.values[0]), torch.finfo(torch.float32).tiny)
 
     @cached_property
     def _precision(self) -> torch.dtype:
-        """In which the distance is computed: float64 if channels are few, or if float32's rounding would show.
+        """float64 for up to 256 channels; above, float32 unless its rounding would show.
 
-        Rounding of the eigenvalues is a fraction of the largest. It shows in the roots of the smallest if a layer has
-        fewer positions than channels.
+        Rounding of eigenvalues is relative to the largest eigenvalue. It swamps the roots of the smallest eigenvalues
+        if a layer has fewer positions than channels.
         """
         rounding = torch.finfo(torch.float32).eps / 2 * self.values[-1] ** 2 * self.values.reciprocal().norm()
         shows = bool(rounding / self.energy > MOST_ROUNDING)
@@ -89,9 +88,9 @@ def _normal(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _TraceOfRoot(torch.autograd.Function):
-    """tr((Rᵀ S R)^½) for a symmetric S, if the product's eigenvalues are not below `least`.
+    """tr((Rᵀ S R)^½) for a symmetric S; eigenvalues of Rᵀ S R below `least` count as `least`.
 
-    The slope, ½ R (Rᵀ S R)^-½ Rᵀ, comes with the same eigenvectors; autograd would take twice as many products.
+    The slope, ½ R (Rᵀ S R)^-½ Rᵀ, uses the same eigenvectors; autograd would need twice as many products.
     """
 
     @staticmethod

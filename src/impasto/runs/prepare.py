@@ -16,7 +16,7 @@ from impasto.runs.fitting import plan_memory, within
 from impasto.tasks.parts import Part, network_of
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec, compose
-from impasto.tiles.budget import MemoryPlan, lessened, limits
+from impasto.tiles.budget import MemoryPlan, limits, reduced
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
             plan_memory(part.composition.objective, reader, allowed, settings, crew)
             for part, reader in zip(parts, readers, strict=True)
         ]
-        plans = lessened(plans, [part.composition.schedule[-1].size for part in parts], share)
+        plans = reduced(plans, [part.composition.schedule[-1].size for part in parts], share)
         for part, plan in zip(parts, plans, strict=True):
             check(part, plan, spec, pictures)
         parts = [within(part, plan) for part, plan in zip(parts, plans, strict=True)]

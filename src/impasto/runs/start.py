@@ -12,7 +12,7 @@ from impasto.folders.places import check_folder, default_folder, giving_way, mak
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
 from impasto.folders.specfiles import fingerprint, located
-from impasto.machine import calm
+from impasto.machine import isolated
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
 from impasto.runs.prepare import prepare, require_video
@@ -52,7 +52,7 @@ def run(
     require_video(spec.settings, mp4)
     watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
-    with calm(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
+    with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
         go_on_unless(stop)
         folder = make_folder(out, spec, force=force)
@@ -94,7 +94,7 @@ def resume(
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
     share, toml = min(memory_share, before), found.toml
-    with calm(threads), crew_at(cluster, spec.settings, listener) as crew:
+    with isolated(threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from impasto.images.image import Image, Size, fit, resize, size_of
+from impasto.images.image import Image, Size, cover, resize, size_of
 
 Init = Callable[[Size], Image]
 LEVEL = 1 / 255
@@ -32,7 +32,7 @@ def from_image(image: Image, seed: int = 0) -> Init:
 
 def covering(image: Image, seed: int = 0) -> Init:
     """A picture that covers the canvas in its own proportions, cut where they differ; see `uneven`."""
-    return lambda size: uneven(fit(image, size), seed)
+    return lambda size: uneven(cover(image, size), seed)
 
 
 def uneven(image: Image, seed: int) -> Image:

@@ -1,7 +1,7 @@
-"""How a run fits into memory: whole if it can, else in tiles, and with a shorter memory of L-BFGS if need be.
+"""How a run fits into memory: whole if possible, else in tiles, and with a shorter history of L-BFGS if necessary.
 
-All follows from plain values, the sizes and one number of bytes, which run.toml keeps, so that a resumed run does as
-before.
+The plan depends only on plain values, sizes and a budget in bytes. The budget is in run.toml, so a resumed run uses the
+same tiles.
 """
 
 import math
@@ -20,28 +20,28 @@ from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap
 from impasto.tiles.criterion import bind_tiled, require_tiles
-from impasto.tiles.tiler import MakeTiler, go_on, unsaid
+from impasto.tiles.tiler import MakeTiler, do_nothing, ignore_halving
 from impasto.tiles.tilings import Tiling, tilings
 from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
-VECTORS = 10  # of the picture's size, beside those that L-BFGS remembers
-DECENT_PX = 1024  # side of a core whose margins cost little: from there on L-BFGS' pairs are worth more
+VECTORS = 10  # of the picture's size, without those that L-BFGS remembers
+DECENT_PX = 1024  # side of a core whose margins cost little: above, memory is better spent on L-BFGS' pairs
 FEWEST_PAIRS = 2
 GAPS = 300e6  # bytes that the C library's heap loses between tensors of many sizes: 100 to 290 MB as measured
-SMALLEST_PX = 32  # side of a picture that is worth to be proposed
+SMALLEST_PX = 32  # smallest side worth proposing
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes that a run may take beyond what the process has at its start, and the tiles' side if one is asked for."""
+    """Bytes that a run may take in addition to the process's at its start, and the tiles' side if one is asked for."""
 
     memory: float
     tile_px: int | None = None
 
 
 def limits(memory: float | None, tile_px: int | None, device: torch.device, recorded: int | None = None) -> Limits:
-    """Those of a run that begins now, in whole bytes less a reserve, or as they were `recorded`.
+    """The limits of a run that begins now, in whole bytes and less a reserve; `recorded` bytes are taken as they are.
 
     `memory` is the most that the process may take, in bytes; None for all that is free.
     """
@@ -54,29 +54,29 @@ def limits(memory: float | None, tile_px: int | None, device: torch.device, reco
 
 @runtime_checkable
 class Helper(Protocol):
-    """Who computes the tiles of large pictures in place of this process."""
+    """Other processes that compute the tiles of large pictures in place of this one."""
 
     def core(self, plan: "MemoryPlan", size: Size) -> Size | None:
-        """The size of the tiles that the helper computes; None if it is quicker here."""
+        """The size of the tiles that the helper computes; None if this process is quicker."""
 
     def needed(self, plan: "MemoryPlan", size: Size, core: Size, history: int) -> float:
-        """Bytes at the peak in this process, about, with these tiles."""
+        """About how many bytes this process takes at its peak, with these tiles."""
 
     def make_tiler(self, plan: "MemoryPlan", size: Size, core: Size, between_tiles: Callable[[], None]) -> MakeTiler:
-        """How the tiles are computed."""
+        """A maker of tilers that let the helper compute the tiles."""
 
     def words(self, plan: "MemoryPlan", size: Size) -> list[str]:
-        """How a picture of that size is read, for the user."""
+        """How a picture of that size is computed, in words for the user."""
 
     def as_summary(self, size: Size) -> dict[str, object]:
-        """What was done for pictures of that size, as data."""
+        """How pictures of that size were computed, as data for the summary."""
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryPlan:
-    """How one objective is read by one network within limits, next to an optimiser's memory.
+    """How one objective is computed with one network within memory limits, beside the optimiser's history.
 
-    `history_asked` is how many pairs of vectors of the picture's size the optimiser would remember: 0 for Adam.
+    `history_asked` is how many pairs of vectors of the picture's size the optimiser should remember: 0 for Adam.
     """
 
     network: Network
@@ -86,7 +86,7 @@ class MemoryPlan:
     helper: Helper | None = None
 
     def history(self, size: Size) -> int:
-        """How many pairs L-BFGS can remember at that size: all that is asked for, unless memory is short."""
+        """How many pairs L-BFGS can remember at that size: as many as asked for, unless memory is short."""
         asked = self.history_asked
         if self.needed(size, None, asked) <= self.limits.memory:
             return asked
@@ -95,9 +95,9 @@ class MemoryPlan:
         return int(min(asked, max(FEWEST_PAIRS, left // (2 * VECTOR * size[0] * size[1]))))
 
     def core(self, size: Size, history: int | None = None) -> Size | None:
-        """The tiles' size here, None for the whole picture at once: the best that fits, or the smallest if none does.
+        """The tiles' size in this process: the best that fits, else the smallest; None for the whole picture at once.
 
-        Best are the smallest whose margins and number cost no more than 5 % above the least possible.
+        Best are the smallest tiles that cost at most 5 % more, by their margins and number, than the cheapest that fit.
         """
         if self.limits.tile_px is not None:
             return self.forced(size)
@@ -114,7 +114,7 @@ class MemoryPlan:
         return min(cheap, key=lambda tiling: tiling.largest_px).core
 
     def needed(self, size: Size, core: Size | None, history: int) -> float:
-        """Bytes at the peak in this process, about."""
+        """About how many bytes this process takes at its peak."""
         if self.helper is not None and (theirs := self.helper.core(self, size)) is not None:
             return self.helper.needed(self, size, theirs, history)
         pixels = size[0] * size[1]
@@ -123,9 +123,12 @@ class MemoryPlan:
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
-        self, size: Size, between_tiles: Callable[[], None] = go_on, halved: Callable[[Size], None] = unsaid
+        self,
+        size: Size,
+        between_tiles: Callable[[], None] = do_nothing,
+        halved: Callable[[Size], None] = ignore_halving,
     ) -> Criterion:
-        """The objective at that size, whole or in tiles; see `bind_tiled` for what is called on the way."""
+        """The objective at that size, whole or in tiles; see `bind_tiled` for the two functions."""
         if self.helper is not None and (theirs := self.helper.core(self, size)) is not None:
             make = self.helper.make_tiler(self, size, theirs, between_tiles)
             return bind_tiled(self.objective, self.network, size, theirs, between_tiles, make)
@@ -135,11 +138,11 @@ class MemoryPlan:
         return bind_tiled(self.objective, self.network, size, core, between_tiles, halved=halved)
 
     def needed_within(self, size: Size) -> float:
-        """Bytes at the peak as it is read within these limits, or with the smallest tiles if they are too tight."""
+        """The bytes needed with the tiles and history chosen for these limits, or with the smallest if none fit."""
         return self.needed(size, self.core(size), self.history(size))
 
     def require(self, size: Size) -> None:
-        """Raise OutOfMemoryError if that size cannot fit, with one that does; SpecError if it must and cannot be tiled.
+        """Raise OutOfMemoryError, with a size that fits, if this one cannot; SpecError if needed tiles are impossible.
 
         Nothing is computed.
         """
@@ -153,14 +156,15 @@ class MemoryPlan:
             between = (side + too_large) // 2
             fits = self.needed_within(size_with_long_side(size, between)) <= self.limits.memory
             side, too_large = (between, too_large) if fits else (side, between)
-        way_out = f"--size {side} would fit" if side >= SMALLEST_PX else "hardly any size would fit"
+        hopeless = "no useful size fits; free memory, or give more with --memory"
+        remedy = f"--size {side} would fit" if side >= SMALLEST_PX else hopeless
         raise OutOfMemoryError(
-            f"a result of {size[1]} × {size[0]} px needs about {_said(needed)} of memory beside the program's own, "
-            f"even in tiles, and {_said(self.limits.memory)} are left; {way_out}"
+            f"a result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory in "
+            f"addition to the program's own, even in tiles, and {_in_words(self.limits.memory)} are left; {remedy}"
         )
 
     def words(self, size: Size) -> str | None:
-        """What is done about memory at that size, for the user."""
+        """How memory is saved at that size, in words for the user; None if memory is sufficient."""
         history, said = self.history(size), self.words_here(size)
         if self.helper is not None:
             said = self.helper.words(self, size)
@@ -169,23 +173,23 @@ class MemoryPlan:
         return f"{size[1]} × {size[0]} px {' and '.join(said)}" if said else None
 
     def words_here(self, size: Size) -> list[str]:
-        """In which tiles this process reads a picture of that size, if in any."""
+        """The tiles in which this process computes a picture of that size, in words; empty without tiles."""
         core = self.core(size)
         return [] if core is None else [self.words_of_tiles(size, core)]
 
     def words_of_tiles(self, size: Size, core: Size) -> str:
-        """How many tiles there are, and how large."""
+        """The number and size of the tiles, in words."""
         return f"in {len(cut(size, core, self.network, self.layers))} tiles of up to {core[1]} × {core[0]} px"
 
     def as_summary(self, size: Size) -> dict[str, object]:
-        """The same as data: what differs from a run that has memory enough."""
+        """How memory is saved at that size, as data; empty if memory is sufficient."""
         core, history = self.core(size), self.history(size)
         tile = {} if core is None else {"tile_px": list(core)}
         shorter = {} if history == self.history_asked else {"history": history}
         return tile | shorter | ({} if self.helper is None else self.helper.as_summary(size))
 
     def forced(self, size: Size) -> Size | None:
-        """The tiles' size that is asked for, None if it holds the whole picture."""
+        """The tiles' size that is asked for; None if no size is, or the whole picture fits into one tile."""
         side = self.limits.tile_px
         return None if side is None or side >= max(size) else (side, side)
 
@@ -200,11 +204,11 @@ class MemoryPlan:
         return height * width
 
     def vectors(self, history: int) -> int:
-        """How many vectors of the picture's size there are beside what is read."""
+        """How many vectors of the picture's size the loop and the optimiser hold."""
         return VECTORS + 2 * history
 
     def target_bytes(self) -> float:
-        """Bytes for a pixel of the picture that the maps take which it is compared with in place."""
+        """Bytes per pixel of the picture for the targets that maps are compared with in place."""
         total = 0.0
         for layer in {self.network.canonical(layer) for layer in self.objective.layers(Pointwise)} - {IMAGE}:
             total += self.network.channels(layer) * self.network.precision.itemsize / self.network.stride(layer) ** 2
@@ -212,12 +216,12 @@ class MemoryPlan:
 
     @property
     def layers(self) -> list[str]:
-        """All that are read."""
+        """All layers that the objective reads."""
         return self.objective.layers()
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Bytes for a pixel of a tile, forward and back."""
+        """Bytes per pixel of a tile for one pass forward and back."""
         return self.network.bytes_per_pixel(self.layers, self.objective.layers(Pointwise, WholeMap))
 
     @property
@@ -229,16 +233,16 @@ class MemoryPlan:
         return theirs is not None or self.core(size) is not None
 
     def _fixed(self, size: Size, history: int) -> float:
-        """Bytes that tiles do not change: pictures, the optimiser, and the maps that are compared in place."""
+        """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""
         return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history))
 
 
-def _said(size: float) -> str:
+def _in_words(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(0.0, size) / 1e6:.0f} MB"
 
 
-def lessened(plans: Sequence[MemoryPlan], sizes: Sequence[Size], share: float) -> list[MemoryPlan]:
-    """The same plans with a share of their memory, but no less than all need at these sizes, if they have as much."""
+def reduced(plans: Sequence[MemoryPlan], sizes: Sequence[Size], share: float) -> list[MemoryPlan]:
+    """The plans with a share of their memory, but at least what all need at these sizes, if they have as much."""
     memory = plans[0].limits.memory
     if share == 1:
         return list(plans)

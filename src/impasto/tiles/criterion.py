@@ -1,7 +1,7 @@
 """The objective at one size in tiles: the losses and the gradient of the whole picture, in the memory of one tile.
 
-Two passes. The first adds up the statistics of all tiles; then each loss of statistics and its slope are known. The
-second pushes these slopes, and the errors of maps compared in place, back through each tile and adds up what comes out.
+There are two passes. The first adds up the statistics of all tiles, which give each loss of statistics and its slope.
+The second takes these slopes, and those of maps compared in place, back through each tile, and adds up the gradients.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm, Losses, read_out
+from impasto.objectives.criterion import BoundTerm, Losses, read_out, values_and_slope
 from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
 from impasto.tiles.passes import MapTerm, Statistics
-from impasto.tiles.tiler import MakeTiler, Tiler, go_on, local_tiler, unsaid
+from impasto.tiles.tiler import MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
 from impasto.tiles.windows import Tile
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
@@ -27,12 +27,12 @@ STRIP_PIXELS = 1 << 20  # of the picture, for priors
 
 @dataclass(frozen=True, eq=False)
 class TiledCriterion:
-    """A criterion that reads the picture tile by tile; the tiler computes the tiles, all else is done here."""
+    """A criterion that reads the picture tile by tile; the tiler computes the tiles, the criterion does the rest."""
 
     tiler: Tiler
     names: tuple[str, ...]  # of the losses, in the objective's order
     statistics: tuple[BoundTerm, ...]
-    errors: tuple[str, ...]  # the names that the losses of the tiler's map terms have
+    errors: tuple[str, ...]  # names of the losses of the tiler's map terms
     priors: tuple[Prior, ...]
 
     @property
@@ -70,11 +70,8 @@ class TiledCriterion:
         values: list[tuple[str, Tensor]] = []
         for key, found in statistics.items():
             terms = [term for term in self.statistics if (term.layer, term.represent) == key]
-            with torch.enable_grad():
-                variable = found.detach().requires_grad_()
-                weighed = [term.weight * term.loss(variable) for term in terms]
-                (slopes[key],) = torch.autograd.grad(torch.stack(weighed).sum(), variable)
-            values += [(term.name, value.detach()) for term, value in zip(terms, weighed, strict=True)]
+            weighted, slopes[key] = values_and_slope(terms, found)
+            values += [(term.name, value) for term, value in zip(terms, weighted, strict=True)]
         return slopes, values
 
     def _in_order(self, values: Mapping[str, Tensor]) -> Losses:
@@ -86,14 +83,14 @@ def bind_tiled(
     network: Network,
     size: Size,
     core: Size,
-    between_tiles: Callable[[], None] = go_on,
+    between_tiles: Callable[[], None] = do_nothing,
     make: MakeTiler | None = None,
-    halved: Callable[[Size], None] = unsaid,
+    halved: Callable[[Size], None] = ignore_halving,
 ) -> TiledCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
-    References are read in tiles too; `between_tiles` is called before each tile, also of these. `make` says who
-    computes the tiles, by default this process. `halved` is told the new core if an accelerator's memory is short.
+    References are read in tiles too. `between_tiles` is called before each tile, also of references. `make` makes the
+    tiler, by default one in this process. `halved` is called with the new core if an accelerator's memory is short.
     Raises ImageError if a picture is too small for a layer; SpecError if the objective is empty, or has a term that
     cannot be taken tile by tile (see `require_tiles`).
     """
@@ -114,16 +111,16 @@ def bind_tiled(
 
 
 def require_tiles(objective: Objective) -> None:
-    """Raise SpecError, with what to do, if a term cannot be taken tile by tile.
+    """Raise SpecError, with a remedy, if a term cannot be computed tile by tile.
 
-    That is one whose representation needs the whole map, or which compares maps in place by a distance that is no sum.
+    Such a term has a representation of the whole map, or compares maps in place by a distance that is not a sum.
     """
     for match in objective.matches():
         if not isinstance(match.represent, (Pointwise, MeanOverPositions)):
             raise SpecError(
                 f"{match.name}: this representation needs the whole feature map and cannot be taken in tiles; leave "
-                "out --tile and choose a size that fits in memory as a whole, or make it a MeanOverPositions or a "
-                "Pointwise if it is one"
+                "out --tile and choose a size that fits in memory as a whole, or wrap the function as a "
+                "MeanOverPositions or a Pointwise if it is of that kind"
             )
     for match in objective.matches(Pointwise):
         _sum_of(match)
@@ -159,7 +156,7 @@ def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler
 def _in_strips(prior: Prior, image: Image, gradient: Image | None) -> Tensor:
     """The weighted penalty, strip by strip, its gradient added to `gradient` if there is one.
 
-    A strip is taken with the rows below that its own rows look at, less what these rows are alone.
+    A strip's penalty is that of its rows and the rows below that they read, less the penalty of the latter alone.
     """
     height, width = size_of(image)
     rows = height if prior.reach_px is None else max(1, STRIP_PIXELS // width)

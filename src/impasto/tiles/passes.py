@@ -1,6 +1,6 @@
 """One tile, one pass: from its crop to statistics, and from the slopes of losses to the gradient of the crop.
 
-What comes out depends on what goes in alone, so a tile may as well be computed in another process or machine.
+The results depend on the arguments alone, so a tile can be computed in another process or on another machine.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from impasto.objectives.distances import SquaredError
 from impasto.objectives.representations import Representation
 from impasto.tiles.windows import Window
 
-Key = tuple[str, Representation]  # a layer, by its canonical name, and what is kept of it
+Key = tuple[str, Representation]  # a layer, by its canonical name, and a representation of its map
 Statistics = dict[Key, Tensor]
 
 
@@ -26,24 +26,24 @@ class MapTerm(NamedTuple):
     """A summand that compares two feature maps in place: weight · distance(represent(map), represent(target's map))."""
 
     layer: str  # by its canonical name
-    represent: Representation  # of one position
+    represent: Representation  # a `Pointwise`
     weight: float
     distance: SquaredError
 
     def scale(self, maps: FeatureMap) -> Tensor:
-        """By what the error is divided, if these are the target's maps; that of the whole is the sum over its tiles."""
+        """The error's divisor for these maps of the target; the divisor of the whole is the sum over its tiles."""
         return self.distance.scale(self.represent(maps))
 
 
 class TileError(NamedTuple):
-    """What a tile adds to one error of maps: weight / scale · Σ (found − target)² over what the tile owns."""
+    """A tile's contribution to one error: weight / scale · Σ (found − target)² over the positions the tile owns."""
 
     term: MapTerm
-    target: FeatureMap  # what the tile owns of the target's map, in the network's precision
+    target: FeatureMap  # the tile's own positions of the target's map, in the network's precision
     scale: Tensor  # of the whole target
 
     def of(self, found: Tensor) -> Tensor:
-        """Weighted, for what is represented of the maps that the tile owns."""
+        """The weighted error of the representation of the tile's own positions."""
         target = self.term.represent(self.target)
         return self.term.weight * self.term.distance.scaled(found, target, self.scale)
 
@@ -67,7 +67,7 @@ def tile_gradient(
 ) -> tuple[list[Tensor], Image]:
     """One pass forward and back: the value of each error, and the gradient with respect to the crop.
 
-    The gradient is that of these errors and of Σ slopes · statistics, both of the positions inside; it has the crop's
+    The gradient is that of these errors plus Σ slopes · statistics, both over the positions inside; it has the crop's
     shape and type.
     """
     values: dict[int, Tensor] = {}
@@ -89,13 +89,13 @@ def tile_gradient(
 
 
 def owned(network: Network, crop: Image, inside: Window, layers: Collection[str]) -> Iterator[tuple[str, FeatureMap]]:
-    """What a tile owns of the map of each layer, the shallowest first; it holds until the next one is asked for."""
+    """A tile's own positions of each layer's map, the shallowest first; each is valid until the next is asked for."""
     for layer, maps in read(network, crop, layers):
         yield layer, inside.of(maps, network.stride(layer))
 
 
 def _at(layer: str, errors: Sequence[TileError]) -> list[tuple[int, TileError]]:
-    """Those at a layer, each with its number."""
+    """The errors at a layer, each with its number."""
     return [(number, error) for number, error in enumerate(errors) if error.term.layer == layer]
 
 

@@ -1,4 +1,4 @@
-"""Statistics and differences of large pictures, read once, tile by tile."""
+"""Statistics and differences of large pictures, read in one pass, tile by tile."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -17,7 +17,7 @@ from impasto.tiles.windows import Tile, cut
 
 @dataclass(frozen=True)
 class Difference:
-    """Of what is kept of two feature maps: Σ (found − target)², Σ target², and how many numbers they have."""
+    """How two representations differ: Σ (found − target)², Σ target², and their number of elements."""
 
     missed: float
     energy: float
@@ -25,11 +25,11 @@ class Difference:
 
     @property
     def error(self) -> float:
-        """Normalised: ‖found − target‖ / ‖target‖."""
+        """The normalised error, ‖found − target‖ / ‖target‖."""
         return math.sqrt(self.missed) / max(math.sqrt(self.energy), 1e-30)
 
     def __add__(self, other: "Difference") -> "Difference":
-        """Of both together."""
+        """The difference over the elements of both."""
         return Difference(self.missed + other.missed, self.energy + other.energy, self.numbers + other.numbers)
 
 
@@ -45,8 +45,8 @@ def read_once(
 ) -> tuple[Statistics, dict[Key, Difference]]:
     """A picture's statistics at `keys`, and its differences at `compared` from a reference of the same size.
 
-    Each picture is read in one pass, in tiles that own at most `core` (height, width), by default whole. What is kept
-    at `keys` are means over positions, at `compared` values of one position.
+    Each picture is read in one pass, in tiles that own at most `core` (height, width), by default whole. `keys` must be
+    of `MeanOverPositions`, `compared` of `Pointwise`.
     """
     size, layers = size_of(image), {layer for layer, _ in [*keys, *compared]}
     network.require_size(size, layers)
@@ -54,8 +54,8 @@ def read_once(
     for tile in cut(size, core or size, network, layers) if layers else ():
         targets = {} if reference is None else _kept(network, reference, tile, compared)
         for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
-            part = fraction(network, size, tile, layer)
-            add_statistics(statistics, {key: key[1](own) * part for key in keys if key[0] == layer})
+            owned_fraction = fraction(network, size, tile, layer)
+            add_statistics(statistics, {key: key[1](own) * owned_fraction for key in keys if key[0] == layer})
             for key in [key for key in targets if key[0] == layer]:
                 differences[key] += _difference(key[1](own), targets.pop(key))
     return statistics, differences
@@ -66,7 +66,7 @@ def feature_error(
 ) -> dict[str, float]:
     """Normalised error e = ‖Φ(x) − Φ₀‖ / ‖Φ₀‖ per layer, for images of equal size; 0 is perfect, 1 is an empty code.
 
-    Give it a float32 network. Large pictures can be read in tiles that own at most `core` (height, width).
+    The network should be in float32. Large pictures can be read in tiles that own at most `core` (height, width).
     Source: Mahendran & Vedaldi 2016 (arXiv:1512.02017), whose figures are this square root.
     """
     keys = {layer: (network.canonical(layer), activations) for layer in layers}
@@ -76,7 +76,7 @@ def feature_error(
 
 
 def _kept(network: Network, image: Image, tile: Tile, keys: Collection[Key]) -> dict[Key, Tensor]:
-    """The representations of what the tile owns, each with memory of its own."""
+    """Copies of the representations of the tile's own positions."""
     found: dict[Key, Tensor] = {}
     for layer, own in owned(network, tile.crop.of(image), tile.inside, {layer for layer, _ in keys}):
         found |= {key: key[1](own).clone() for key in keys if key[0] == layer}

@@ -1,4 +1,4 @@
-"""Who computes the tiles of a picture: a protocol, and this process, one tile after another."""
+"""Tilers compute the tiles of a picture: the protocol, and one that takes tile after tile in this process."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from impasto.tiles.windows import Tile, cut
 Found = TypeVar("Found")
 
 
-def go_on() -> None:
-    """What is done between tiles unless something else is asked for: nothing."""
+def do_nothing() -> None:
+    """The default between tiles."""
 
 
-def unsaid(core: Size) -> None:
-    """Who is told of smaller tiles unless somebody asks: nobody."""
+def ignore_halving(core: Size) -> None:
+    """The default when tiles have been halved."""
 
 
 @runtime_checkable
 class Tiler(Protocol):
-    """Who computes the tiles of pictures of one size: this process, or others."""
+    """Computes the tiles of pictures of one size, in this process or in others."""
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
         """The tiles as they are now."""
 
     def statistics(self, image: Image, *, errors: bool) -> tuple[Statistics, list[Tensor]]:
-        """One pass forward: each representation of the whole and, if `errors` are asked for, that of each map term."""
+        """One pass forward: each statistic of the whole picture and, if `errors`, the error of each map term."""
 
     def gradient(self, image: Image, slopes: Statistics) -> tuple[list[Tensor], Image]:
-        """One pass forward and back, of the picture whose statistics were asked for last.
+        """One pass forward and back over the picture whose statistics were computed last.
 
-        The weighted error of each map term, and the gradient of these errors and of Σ slopes · statistics.
+        Returns the weighted error of each map term, and the gradient of these errors plus Σ slopes · statistics.
         """
 
 
@@ -46,14 +46,14 @@ MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[MapTerm, Image]]], Til
 
 
 class Target(NamedTuple):
-    """A map term with the feature map that the whole picture should have."""
+    """A map term with the feature map that the whole picture is compared with."""
 
     term: MapTerm
     maps: Tensor  # in the network's precision
     scale: Tensor
 
     def error(self, tile: Tile, stride: int) -> TileError:
-        """What a tile adds to the term."""
+        """The tile's contribution to the term."""
         return TileError(self.term, tile.core.of(self.maps, stride), self.scale)
 
 
@@ -61,9 +61,9 @@ class Target(NamedTuple):
 class LocalTiler:
     """Computes one tile after another in this process.
 
-    If an accelerator's memory turns out to be too short, tiles are halved from then on, and `halved` is told.
-    `between_tiles` is called before each tile: an evaluation of a large picture takes minutes, and `between_tiles` may
-    end the evaluation by raising an error.
+    If an accelerator runs out of memory, tiles are halved from then on, and `halved` is called with the new core.
+    `between_tiles` is called before each tile, and may end an evaluation, which takes minutes for a large picture, by
+    raising an error.
     """
 
     network: Network
@@ -71,8 +71,8 @@ class LocalTiler:
     size: Size
     keys: tuple[Key, ...]
     targets: tuple[Target, ...]
-    between_tiles: Callable[[], None] = go_on
-    halved: Callable[[Size], None] = unsaid
+    between_tiles: Callable[[], None] = do_nothing
+    halved: Callable[[Size], None] = ignore_halving
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -132,13 +132,13 @@ class LocalTiler:
 
 
 def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
-    """How much of the layer's positions the tile owns, in a picture of that size."""
+    """The fraction of the layer's positions that the tile owns, in a picture of that size."""
     stride = network.stride(layer)
     return tile.core.positions(stride) / ((size[0] // stride) * (size[1] // stride))
 
 
 def add_statistics(total: Statistics, more: Statistics) -> None:
-    """Add to the total in place; a key that is new there begins with what is given, which is then owned by it."""
+    """Add to the total in place; the tensor of a new key is taken over, and changed by later additions."""
     for key, found in more.items():
         total[key] = total[key].add_(found) if key in total else found
 
@@ -150,11 +150,11 @@ def local_tiler(
     size: Size,
     keys: Sequence[Key],
     terms: Sequence[tuple[MapTerm, Image]],
-    halved: Callable[[Size], None] = unsaid,
+    halved: Callable[[Size], None] = ignore_halving,
 ) -> LocalTiler:
     """A tiler in this process; the references of the map terms are read here, in tiles."""
     targets: list[Target] = []
-    for _, group in groupby(terms, key=lambda pair: id(pair[1])):  # a reference is read once for all its layers
+    for _, group in groupby(terms, key=lambda pair: id(pair[1])):  # each reference is read once for all its layers
         asked = list(group)
         targets += _targets([term for term, _ in asked], network, asked[0][1], core, between_tiles)
     return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles, halved)

@@ -1,12 +1,12 @@
-"""Ways to cut a picture into equal tiles, and what each way costs."""
+"""Ways to cut a picture into equal tiles, and the cost of each."""
 
 from typing import NamedTuple
 
 from impasto.images.image import Size
 from impasto.tiles.windows import crop_lengths
 
-TILE_PX = 1 << 14  # a tile's own cost, as if it had so many more pixels
-LEAST_PX = 128  # side of the smallest core that tiles are made of unless a side is asked for
+TILE_PX = 1 << 14  # a tile's fixed cost, in pixels
+LEAST_PX = 128  # the smallest side of a core, unless a side is asked for
 
 
 class Tiling(NamedTuple):
@@ -19,7 +19,7 @@ class Tiling(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """What an evaluation takes, in pixels."""
+        """The cost of an evaluation, in pixels."""
         return self.all_px + TILE_PX * self.tiles
 
 
@@ -27,9 +27,9 @@ class _Division(NamedTuple):
     """One way to divide a side, lengths in pixels."""
 
     core: int
-    longest: int  # crop
-    all_crops: int
-    parts: int
+    longest: int  # of the crops
+    all_crops: int  # together
+    cores: int
 
 
 def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
@@ -40,7 +40,7 @@ def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
             (row.core, column.core),
             row.longest * column.longest,
             row.all_crops * column.all_crops,
-            row.parts * column.parts,
+            row.cores * column.cores,
         )
         for row in rows
         for column in columns
@@ -53,5 +53,5 @@ def _divisions(length: int, grid: int, margin: int) -> list[_Division]:
         core = -(-length // count // grid) * grid
         crops = crop_lengths(length, core, grid, margin)
         found.append(_Division(core, max(crops), sum(crops), len(crops)))
-        count += 1 + count // 16  # many tiles differ little from a few more
+        count += 1 + count // 16  # one more tile matters less, the more there are
     return found
