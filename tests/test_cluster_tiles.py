@@ -304,7 +304,7 @@ def test_a_stop_is_gone_on_with_anywhere(desk: Path, cluster: Any) -> None:
     _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
     assert "impasto: 200 × 150 px in 12 tiles of up to 64 × 64 px on 2 workers\n" in err
-    assert err.endswith(f"go on with: impasto resume stopped --cluster {cluster.address}\n")
+    assert err.endswith(f"continue with: impasto resume stopped --cluster {cluster.address}\n")
     assert "raylet" not in err
     shutil.copytree(desk / "stopped", desk / "copy")
     ended = call("resume", desk / "stopped", "--cluster", cluster.address)
@@ -345,7 +345,7 @@ def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: A
     _, err = process.communicate(timeout=900)
     assert process.returncode == 1, err
     assert "impasto: the cluster has no worker for this run (" in err  # and then the reason, as Ray has it
-    assert err.endswith(f"; go on with: impasto resume lost --cluster {cluster.address}\n")
+    assert err.endswith(f"; continue with: impasto resume lost --cluster {cluster.address}\n")
     assert call("resume", desk / "lost").code == 0
     assert_right(desk / "lost", desk)
 

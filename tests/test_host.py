@@ -401,7 +401,7 @@ def test_anything_can_stop_a_run(desk: Path, kind: str) -> None:
                 event.set()
 
     whole = run(spec(steps=4), Path("whole"))
-    with pytest.raises(InterruptedRunError, match=r"^stopped at step 2 of 4; the picture so far is in run; go on with"):
+    with pytest.raises(InterruptedRunError, match=r"^stopped at step 2 of 4; the picture so far is in run; continue with"):
         run(spec(steps=4), Path("run"), stop=event if kind == "event" else event.is_set, listener=listen)
     assert steps == [1, 2]
     assert read_json(Path("run/summary.json"))["status"] == "interrupted"

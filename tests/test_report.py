@@ -143,7 +143,7 @@ def test_json_inside_the_page_cannot_end_it() -> None:
 def test_a_picture_that_is_gone_or_changed(made_desk: Path) -> None:
     (made_desk / "photo.png").unlink()
     page = run_page(read_run(made_desk / "one"))
-    assert "is not there any more and is not shown" in page
+    assert "no longer exists and is not shown" in page
     assert Outline(page).every("img-comparison-slider") == []
     shutil.copy(made_desk / "painting.png", made_desk / "photo.png")
     record = read_run(made_desk / "one")
@@ -276,7 +276,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "run is a file; name the folder of a run": ("one", lambda run: (shutil.rmtree(run), run.write_text("no"))),
     "run is not the folder of a run: it has no run.toml": ("one", lambda run: (run / "run.toml").unlink()),
     "run/run.toml is damaged: Expected '=' after": ("one", lambda run: (run / "run.toml").write_text("task")),
-    "run/run.toml is damaged: it is no text": ("one", lambda run: (run / "run.toml").write_bytes(b"\xff\xfe")),
+    "run/run.toml is damaged: it is not text": ("one", lambda run: (run / "run.toml").write_bytes(b"\xff\xfe")),
     "run/run.toml is damaged: settings: Field required": (
         "one",
         lambda run: (run / "run.toml").write_text("task='transfer'\npictures=['a','b']"),

@@ -367,7 +367,7 @@ def test_a_run_goes_on(
 ) -> None:
     spec, whole = SPECS[name], wholes[name]
     stop = StopAfter(step, part)
-    with pytest.raises(InterruptedRunError, match=r"go on with: impasto resume .*broken$"):
+    with pytest.raises(InterruptedRunError, match=r"continue with: impasto resume .*broken$"):
         run(spec, desk / "broken", recorders=[stop], stop=stop)
     assert read_run(desk / "broken").status == "interrupted"
     before = read_lines(desk / "broken" / "metrics.jsonl")
@@ -563,7 +563,7 @@ def test_a_damaged_run_toml(broken: Path) -> None:
     (broken / "run.toml").write_text("task = ", "utf-8")
     ended = call("resume", broken)
     assert ended.code == 1
-    assert ended.err.startswith("impasto: run/run.toml is no TOML: ")
+    assert ended.err.startswith("impasto: run/run.toml is not valid TOML: ")
 
 
 def test_frames_of_a_run_that_goes_on(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_stop_within_a_step(
     code, err = stopped(desk, name, number, checkpoint, ready)
     assert code == 130, err
     assert "stopping after this step at the latest; once more to stop at once\n" in err
-    assert err.endswith(f"impasto: {words}; the picture so far is in {name}; go on with: impasto resume {name}\n")
+    assert err.endswith(f"impasto: {words}; the picture so far is in {name}; continue with: impasto resume {name}\n")
     assert len(read_lines(Path(name, "metrics.jsonl"))) == step
     summary = read_json(Path(name, "summary.json"))
     assert (summary["status"], summary["reason"], summary["steps"]) == ("interrupted", words, step)
