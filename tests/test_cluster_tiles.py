@@ -335,7 +335,9 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
 
 def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: Any) -> None:
     """The last checkpoint is there, and another cluster or this machine alone can go on."""
-    program = "import impasto.cluster.crew\nimpasto.cluster.crew.FIRST_WORKER_SECONDS = 2\nfrom impasto.cli.app import main\nmain()"
+    program = (
+        "import impasto.cluster.crew\nimpasto.cluster.crew.START_SECONDS = 2\nfrom impasto.cli.app import main\nmain()"
+    )
     process = transfer(desk, "lost", cluster, "-c", program)
     wait_for(lambda: len(lines(desk / "lost")) >= 2, process)
     for node in list(cluster.worker_nodes):

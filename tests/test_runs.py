@@ -656,7 +656,7 @@ def test_an_animation_as_video(desk: Path) -> None:
     folder = run(spec, mp4=True)
     assert (folder / "progress.mp4").read_bytes()[4:8] == b"ftyp"
     ended = call("invert", "photo.png", "--frames", 0, "--mp4")
-    assert (ended.code, ended.err) == (2, "impasto: --mp4 needs pictures on the way, and --frames is 0\n")
+    assert (ended.code, ended.err) == (2, "impasto: --mp4 needs frames, but --frames is 0\n")
 
 
 @pytest.mark.slow

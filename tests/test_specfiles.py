@@ -104,7 +104,7 @@ def test_wrong_words(desk: Path, words: tuple[object, ...], sentence: str) -> No
     [
         (("steps = 2", "stepps = 2"), "there is no setting 'stepps'; did you mean 'steps'?"),
         (("[settings]", "[setings]"), "there is no key 'setings' at the top level; did you mean 'settings'?"),
-        (('task = "invert"', 'task = "invert"\nsize = 3'), "there is no key 'size' at the top level; it belongs under [set"),
+        (('task = "invert"', 'task = "invert"\nsize = 3'), "there is no key 'size' at the top level; it belongs under"),
         (('task = "invert"', 'task = "inwert"'), "there is no task 'inwert'; did you mean 'invert'?"),
         (('task = "invert"', "task = 3"), "task must be a text"),
         (('task = "invert"', ""), "names no task; choose from invert, "),

@@ -44,7 +44,7 @@ def test_layers_in_order(text: str, weights: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("text", ["", ",", "conv1_1,", ",conv1_1", "conv1_1,,conv2_1", "=2", " "])
 def test_a_layer_is_missing(text: str) -> None:
-    with pytest.raises(SpecError, match="a layer name is missing in '.*'; write conv1_1,conv2_1 for instance"):
+    with pytest.raises(SpecError, match=r"a layer name is missing in '.*'; write conv1_1,conv2_1 for instance"):
         parse_layers(text)
 
 

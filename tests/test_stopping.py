@@ -69,8 +69,8 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("number", "checkpoint", "ready", "step", "words"),
     [
-        (signal.SIGINT, EVER, has_a_checkpoint, 1, "stopped within step 2 of 3, which begins again"),
-        (signal.SIGTERM, NEVER, has_begun, 0, "stopped within step 1 of 3, which begins again"),
+        (signal.SIGINT, EVER, has_a_checkpoint, 1, "stopped during step 2 of 3; resuming repeats that step"),
+        (signal.SIGTERM, NEVER, has_begun, 0, "stopped during step 1 of 3; resuming repeats that step"),
         (signal.SIGTERM, NEVER, has_a_step, 2, "stopped at step 2 of 3"),
     ],
     ids=["between checkpoints", "before the first step", "no checkpoint yet"],

@@ -16,7 +16,7 @@ from impasto.cluster.worker import About, Equipment, TileWorker, identity
 from impasto.errors import ClusterError, ImpastoError, OutOfMemoryError
 from impasto.events import Listener, Notice, silent
 
-FIRST_WORKER_SECONDS = 120.0  # to wait for a first worker, or for another one if none is left
+START_SECONDS = 120.0  # to wait for a first worker, or for another one if none is left
 GATHER_SECONDS = 30.0  # to wait at the start for all workers that the cluster has room for
 LOOK_SECONDS = 1.0
 LOSSES = 5  # workers lost during one evaluation before the run fails, or the largest size of the crew if larger
@@ -166,7 +166,7 @@ class Crew:
 
     def _wait_for_one(self) -> None:
         self._say("waiting for the cluster to start a worker")
-        self.muster(FIRST_WORKER_SECONDS, one=True)
+        self.muster(START_SECONDS, one=True)
 
     def _require_some(self) -> None:
         if not self.workers:

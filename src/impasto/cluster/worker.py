@@ -152,7 +152,7 @@ class TileWorker:
         self._sum.add(weighted, [float(value) for value in values])
 
     def sums(self, turn: int) -> tuple[list[Array], list[float]]:
-        """The statistics summed over the tiles of a turn, in the order of the work's keys, and the map terms' errors."""
+        """Sums over the tiles of a turn: statistics in the order of the work's keys, and the map terms' errors."""
         assert self._sum.turn == turn
         return [self._sum.statistics[key].cpu().numpy() for key in self._work.keys], self._sum.errors
 
