@@ -256,7 +256,7 @@ def test_a_run_that_was_killed(made_desk: Path) -> None:
     assert (record.status, len(record.parts[0].lines)) == ("unfinished", 5)
     page = run_page(record)
     Outline(page)
-    assert "has not come to its end" in page
+    assert "is not finished" in page
     assert "step 5 of 12" in page
 
 
@@ -428,7 +428,7 @@ def test_terms_have_weights_and_shares(made: Path) -> None:
     table = terms_table(read_run(made / "other"))
     assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.06"]
     assert [cell.text for cell in table.rows[1][:3]] == ["style", "relu1_1", "0.353"]
-    shares = [row[3].share for row in table.rows]
+    shares = [row[3].bar for row in table.rows]
     assert sum(share or 0 for share in shares) == pytest.approx(1)
     losses = read_json(made / "other" / "summary.json")["losses"]
     assert shares == pytest.approx([loss / sum(losses.values()) for loss in losses.values()])

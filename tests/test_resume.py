@@ -158,7 +158,7 @@ def test_divergence_after_going_on_has_the_same_good_picture(tiny32: Network) ->
 
 
 def test_an_iterate_of_no_loop_has_no_state() -> None:
-    with pytest.raises(ValueError, match="no loop"):
+    with pytest.raises(ValueError, match="this iterate has no state"):
         Iterate(1, 1, 1, 1, 1, PHOTO, {}).state()
 
 
