@@ -48,7 +48,7 @@ def _require_answer(address: str) -> None:
     if address == "auto":
         return
     if not host or not port.isdecimal():
-        raise SpecError(f"{address!r} is not the address of a cluster; write auto, or an address such as 10.0.0.1:6379")
+        raise SpecError(f"{address!r} is not a cluster's address; write auto, or one such as 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

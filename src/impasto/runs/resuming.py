@@ -86,12 +86,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
 
     Raises RunFolderError if all checkpoints are damaged, have other settings, or a finished part is missing.
     """
-    summaries: dict[str, Summary] = {}
-    for name in names:
-        summary = _summary(place_of(folder, names, name))
-        if summary is None or summary["status"] != "done":
-            break
-        summaries[name] = summary
+    summaries = _finished_parts(folder, names)
     part, lines = len(summaries), read_lines(folder / METRICS)
     checkpoint, damaged = newest_checkpoint(folder, part, device)
     for path in damaged:
@@ -111,6 +106,17 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
     return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
 
 
+def _finished_parts(folder: Path, names: Sequence[str]) -> dict[str, Summary]:
+    """The summaries of the parts that are done, up to the first that is not."""
+    summaries: dict[str, Summary] = {}
+    for name in names:
+        summary = _summary(place_of(folder, names, name))
+        if summary is None or summary["status"] != "done":
+            break
+        summaries[name] = summary
+    return summaries
+
+
 def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
     """Remove from the folder all that is later than the past, except frames. Raises OutputError."""
     done, checkpoint = len(past.summaries), past.checkpoint
@@ -128,13 +134,13 @@ def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
         if checkpoint is None or path.name > f"{checkpoint.part:03}-{checkpoint.step:07}.safetensors":
             path.unlink()
     (folder / FOLDER).mkdir(exist_ok=True)
-    for number, name in enumerate(names):
-        place = place_of(folder, names, name)
-        if number > done and len(names) > 1 and place.is_dir():
+    places = [place_of(folder, names, name) for name in names]
+    for place in places[done : done + 1]:
+        (place / SUMMARY).unlink(missing_ok=True)
+    for place in places[done + 1 :]:
+        if place.is_dir():
             remove_part(place)
-        elif number == done:
-            (place / SUMMARY).unlink(missing_ok=True)
-    for place in {folder, folder / FOLDER, *(place_of(folder, names, name) for name in names)}:
+    for place in {folder, folder / FOLDER, *places}:
         for half_written in [*place.glob(f".*{HALF}"), *place.glob(f"{FRAMES}/.*{HALF}")]:
             half_written.unlink()
     return replace(past, lines=[line for line in past.lines if stays(line)])

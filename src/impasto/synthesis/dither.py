@@ -57,25 +57,35 @@ def alikeness(network: Network, image: Image, layer: str, probes: int, seed: int
     Each probe is white noise z at the layer, pulled back to the picture: E[(Jᵀz)(Jᵀz)ᵀ] = JᵀJ, and each position gives
     one more sample of JᵀJ.
     """
+    centre = _centre(image)
+    height, width = size_of(centre)
+    far, total = 2 * REACH, torch.zeros(())
+    padded = (height + far, width + far)  # so that nothing wraps around
+    for probe in _probes(network, centre, layer, probes, seed):
+        spectrum = torch.fft.rfft2(probe, s=padded)
+        total = total + spectrum.conj()[:, None] * spectrum[None]
+    by_offset = torch.fft.irfft2(total, s=padded) / (probes * height * width)
+    offsets = torch.arange(-far, far + 1)
+    alike: Tensor = by_offset[:, :, offsets][..., offsets].permute(2, 3, 0, 1)
+    return alike
+
+
+def _centre(image: Image) -> Image:
     height, width = size_of(image)
     top, left = max(0, height - MOST_PX) // 2, max(0, width - MOST_PX) // 2
-    middle = image[:, :, top : top + MOST_PX, left : left + MOST_PX]
+    return image[:, :, top : top + MOST_PX, left : left + MOST_PX]
+
+
+def _probes(network: Network, image: Image, layer: str, count: int, seed: int) -> Iterator[Float[Tensor, "3 _h _w"]]:
+    """White noise at a layer, pulled back to the picture: Jᵀz, `count` times."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(_: str, maps: FeatureMap, __: FeatureMap | None) -> FeatureMap:
         drawn = torch.randn(maps.shape, generator=generator, dtype=torch.float32)
         return drawn.to(maps).contiguous(memory_format=torch.channels_last)
 
-    height, width = size_of(middle)
-    far, total = 2 * REACH, torch.zeros(())
-    for _ in range(probes):
-        found = backward(forward(network, middle, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
-        spectrum = torch.fft.rfft2(found, s=(height + far, width + far))  # padded: nothing wraps around
-        total = total + spectrum.conj()[:, None] * spectrum[None]
-    by_offset = torch.fft.irfft2(total, s=(height + far, width + far)) / (probes * height * width)
-    offsets = torch.arange(-far, far + 1)
-    alike: Tensor = by_offset[:, :, offsets][..., offsets].permute(2, 3, 0, 1)
-    return alike
+    for _ in range(count):
+        yield backward(forward(network, image, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
 
 
 def diffusion(alike: Alikeness) -> Diffusion:

@@ -101,18 +101,23 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     objective = Objective(())
     if settings.content_weight:
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
-    represent, distance = _statistics(settings)
-    weights = settings.style_weights.of(len(paintings))
-    for number, (painting, weight_of_style) in enumerate(zip(paintings, weights, strict=True), start=1):
-        weight = weight_of_style * settings.style_weight
-        if weight:
-            layers = {name: weight * w for name, w in normalised(settings.style_layers.weights).items()}
-            name = "style" if len(paintings) == 1 else f"style {number}"
-            scale = settings.style_scale
-            objective += style(painting, layers, scale=scale, represent=represent, distance=distance, name=name)
-    objective += _smoothness(settings.smoothness)
+    objective += _styles(paintings, settings) + _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+
+
+def _styles(paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The terms of all paintings whose weight is not 0."""
+    objective = Objective(())
+    represent, distance = _statistics(settings)
+    layers, scale = normalised(settings.style_layers.weights), settings.style_scale
+    fractions = settings.style_weights.of(len(paintings))
+    for number, (painting, fraction) in enumerate(zip(paintings, fractions, strict=True), start=1):
+        if weight := fraction * settings.style_weight:
+            weights = {layer: weight * w for layer, w in layers.items()}
+            name = "style" if len(paintings) == 1 else f"style {number}"
+            objective += style(painting, weights, scale=scale, represent=represent, distance=distance, name=name)
+    return objective
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
