@@ -91,11 +91,7 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
     with begun(watching.recorders, about, first[0]) as results:
         recorders = [curves, *recordings(part, about, first[0], watching.mp4, past.checkpoint), *watching.recorders]
         save = partial(save_result, part, place, painting.content, toml)
-
-        def halved(core: Size) -> None:
-            watching.listener(TilesHalved(core))
-
-        loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching.stops, halved)
+        loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching)
         outcome = _synthesise(loop, first.pop(), past)
         summary = _summary(painting, number, outcome)
         save_summary(prepared.spec.task, part.name, place, summary, curves)
@@ -125,18 +121,18 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
 
 @dataclass(frozen=True, eq=False)
 class _Loop:
-    """The data of one loop. `save` saves its picture, `stops` says whether a stop has been asked for.
-
-    `halved` is called with the new size if tiles are made smaller.
-    """
+    """The data of one loop; `save` saves its picture."""
 
     part: Part
     plan: MemoryPlan
     recorders: Sequence[Recording]
     keeper: Checkpoints
     save: Callable[[Image], None]
-    stops: Callable[[], bool]
-    halved: Callable[[Size], None]
+    watching: Watching
+
+    def halved(self, core: Size) -> None:
+        """Report that tiles are made smaller because memory is short."""
+        self.watching.listener(TilesHalved(core))
 
 
 def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
@@ -150,7 +146,8 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
 
     def between_tiles() -> None:
-        if loop.stops() and keeper.up_to_date:  # a step of a large picture takes minutes; only this one is lost
+        # A step of a large picture takes minutes, and a stop here loses only this step.
+        if loop.watching.stops() and keeper.up_to_date:
             raise InterruptedRunError(f"stopped during step {steps + 1} of {in_all}; resuming repeats that step")
 
     failure: ImpastoError | None = None
@@ -166,7 +163,7 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
                     for recorder in [*loop.recorders, keeper]:  # a checkpoint is never ahead of the other files
                         recorder.record(iterate)
-                    if steps < in_all and loop.stops():
+                    if steps < in_all and loop.watching.stops():
                         keeper.save(iterate)
                         failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
                         break

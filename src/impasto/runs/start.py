@@ -11,7 +11,7 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.places import check_folder, default_folder, giving_way, make_folder
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
-from impasto.folders.specfiles import fingerprint, located
+from impasto.folders.specfiles import SpecFile, fingerprint, located
 from impasto.machine import calm
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
@@ -90,9 +90,7 @@ def resume(
         listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
-    spec, changed = located(found)
-    if changed:
-        raise RunFolderError(f"{folder} cannot be resumed: {changed[0]}; start again with impasto run {found.path}")
+    spec = _unchanged(folder, found)
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
     share, toml = min(memory_share, before), found.toml
@@ -109,3 +107,11 @@ def resume(
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), past)
     return folder
+
+
+def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
+    """The spec with its files at their present paths. Raises RunFolderError if a file has changed since the run."""
+    spec, changed = located(found)
+    if changed:
+        raise RunFolderError(f"{folder} cannot be resumed: {changed[0]}; start again with impasto run {found.path}")
+    return spec
