@@ -235,7 +235,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         (("--steps", "0"), "steps is '0'; input should be greater than or equal to 1"),
         (("--content-layers", "conv9_1"), "vgg16 has no layer 'conv9_1'; did you mean 'conv5_1'?"),
         (("--recipe", "trnasfer"), "there is no task 'trnasfer'; did you mean 'transfer'?"),
-        (("--cluster", "here"), "'here' is no address of a cluster; write auto, or one such as 10.0.0.1:6379"),
+        (("--cluster", "here"), "'here' is not a cluster's address; write auto, or one such as 10.0.0.1:6379"),
     ],
 )
 def test_what_no_run_could_work_with(desk: Path, words: tuple[str, ...], sentence: str) -> None:

@@ -319,7 +319,7 @@ def test_interrupted(desk: Path, number: signal.Signals) -> None:
     assert (running.returncode, out) == (130, "")
     assert "stopping after this step at the latest; interrupt again to stop at once\n" in err
     stopped = f"impasto: stopped at step {summary['steps']} of 1000000; the picture so far is in run; "
-    assert err.endswith(f"{stopped}go on with: impasto resume run\n")
+    assert err.endswith(f"{stopped}continue with: impasto resume run\n")
     assert "Traceback" not in err
     assert summary["status"] == "interrupted"
     assert summary["steps"] == len(read_lines(lines)) > 0

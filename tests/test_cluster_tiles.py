@@ -21,7 +21,7 @@ import impasto.cluster.crew
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.cluster.connection import connected
-from impasto.cluster.crew import Crew, LostError, Worker, shared_out
+from impasto.cluster.crew import Crew, LostError, Worker, assigned
 from impasto.cluster.plan import CrewHelper, equipment
 from impasto.cluster.tiler import ClusterTiler, Traffic, cluster_tiler
 from impasto.cluster.worker import About, TileWorker, identity
@@ -210,7 +210,7 @@ class TestWithACrew:
         crew.muster(60.0)
         assert gone not in crew.workers
         assert any("a worker is left out: " in event.words for event in heard)
-        with pytest.raises(ClusterError, match=r"differ in the weights; all need the same"):
+        with pytest.raises(ClusterError, match=r"differ in the weights; all machines need the same"):
             crew._require_same(crew.workers[0].about)
         monkeypatch.setattr(crew, "_begun", False)
         with pytest.raises(ClusterError, match="as it was"):
@@ -245,12 +245,12 @@ def test_a_file_that_a_node_does_not_see(tmp_path: Path) -> None:
 
 def test_tiles_stay_where_they_are() -> None:
     one, two, three = (Worker(None, "", About("", False, 0.0, 0.0, {})) for _ in range(3))
-    first = shared_out(7, [one, two], {})
+    first = assigned(7, [one, two], {})
     assert sorted(list(first.values()).count(each) for each in (one, two)) == [3, 4]
-    more = shared_out(7, [one, two, three], first)
+    more = assigned(7, [one, two, three], first)
     assert max(list(more.values()).count(each) for each in (one, two, three)) == 3
     assert sum(first[n] is not more[n] for n in range(7)) == 1
-    less = shared_out(7, [one], first)
+    less = assigned(7, [one], first)
     assert set(less.values()) == {one}
 
 
@@ -310,7 +310,7 @@ def test_a_stop_is_gone_on_with_anywhere(desk: Path, cluster: Any) -> None:
     _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
     assert "impasto: 200 × 150 px in 12 tiles of up to 64 × 64 px on 2 workers\n" in err
-    assert err.endswith(f"go on with: impasto resume stopped --cluster {cluster.address}\n")
+    assert err.endswith(f"continue with: impasto resume stopped --cluster {cluster.address}\n")
     assert "raylet" not in err
     shutil.copytree(desk / "stopped", desk / "copy")
     ended = call("resume", desk / "stopped", "--cluster", cluster.address)
@@ -342,7 +342,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
 def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: Any) -> None:
     """The last checkpoint is there, and another cluster or this machine alone can go on."""
     program = (
-        "import impasto.cluster.crew\nimpasto.cluster.crew.PLACE_SECONDS = 2\nfrom impasto.cli.app import main\nmain()"
+        "import impasto.cluster.crew\nimpasto.cluster.crew.START_SECONDS = 2\nfrom impasto.cli.app import main\nmain()"
     )
     process = transfer(desk, "lost", cluster, "-c", program)
     wait_for(lambda: len(lines(desk / "lost")) >= 2, process)
@@ -351,7 +351,7 @@ def test_a_cluster_that_is_lost_leaves_a_run_that_goes_on(desk: Path, cluster: A
     _, err = process.communicate(timeout=900)
     assert process.returncode == 1, err
     assert "impasto: the cluster has no worker for this run (" in err  # and then the reason, as Ray has it
-    assert err.endswith(f"; go on with: impasto resume lost --cluster {cluster.address}\n")
+    assert err.endswith(f"; continue with: impasto resume lost --cluster {cluster.address}\n")
     assert call("resume", desk / "lost").code == 0
     assert_right(desk / "lost", desk)
 

@@ -401,7 +401,9 @@ def test_anything_can_stop_a_run(desk: Path, kind: str) -> None:
                 event.set()
 
     whole = run(spec(steps=4), Path("whole"))
-    with pytest.raises(InterruptedRunError, match=r"^stopped at step 2 of 4; the picture so far is in run; go on with"):
+    with pytest.raises(
+        InterruptedRunError, match=r"^stopped at step 2 of 4; the picture so far is in run; continue with"
+    ):
         run(spec(steps=4), Path("run"), stop=event if kind == "event" else event.is_set, listener=listen)
     assert steps == [1, 2]
     assert read_json(Path("run/summary.json"))["status"] == "interrupted"
@@ -423,7 +425,7 @@ def test_a_stop_comes_from_another_thread(desk: Path) -> None:
 
 def test_a_stop_between_tiles(desk: Path) -> None:
     asked = chain([False] * 20, repeat(True))
-    with pytest.raises(InterruptedRunError, match=r"^stopped within step 1 of 3, which begins again"):
+    with pytest.raises(InterruptedRunError, match=r"^stopped during step 1 of 3; resuming repeats that step"):
         run(spec(layer="conv2_1", tile=8), Path("run"), stop=lambda: next(asked, None) is not False)
     assert read_json(Path("run/summary.json"))["steps"] == 0
 

@@ -14,7 +14,7 @@ from impasto.synthesis import leap as leaping
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.inits import noise
 from impasto.synthesis.lbfgs import lbfgs
-from impasto.synthesis.leap import RIDGES, Leap, maps_of, ways_back
+from impasto.synthesis.leap import RIDGES, Leap, inverses, maps_of
 from impasto.synthesis.loop import State, synthesise
 from impasto.synthesis.optimisers import adam
 from impasto.synthesis.schedules import single
@@ -35,7 +35,7 @@ def least_squares(seen: Tensor, wanted: Tensor, ridge: float) -> Tensor:
     return torch.linalg.lstsq(torch.cat([seen, more]), padded).solution
 
 
-def test_ways_back_are_ridge_regressions(tiny32: Network) -> None:
+def test_inverses_are_ridge_regressions(tiny32: Network) -> None:
     """The pictures and maps stacked, neighbours gathered one by one."""
     layer = "conv2_1"
     generator = torch.Generator().manual_seed(3)
@@ -49,7 +49,7 @@ def test_ways_back_are_ridge_regressions(tiny32: Network) -> None:
         seen.append(torch.stack(around, dim=1).flatten(0, 1).flatten(1).T)
         squares = picture[0].unfold(1, 2, 2).unfold(2, 2, 2)  # colour, row, column, down, across
         wanted.append(squares.permute(1, 2, 0, 3, 4).reshape(height * width, 12))
-    for ridge, way in zip(RIDGES, ways_back(tiny32, layer, 2, seed=3), strict=True):
+    for ridge, way in zip(RIDGES, inverses(tiny32, layer, 2, seed=3), strict=True):
         truth = least_squares(torch.cat(seen), torch.cat(wanted), ridge)
         assert (way.flatten(1).T - truth).norm() < 2e-3 * truth.norm()
 

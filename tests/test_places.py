@@ -223,7 +223,7 @@ def test_a_run_that_fails_at_its_first_step_takes_nothing_away(desk: Path, monke
     monkeypatch.setattr("impasto.runs.paint.synthesise", fail)
     ended = call(*INVERT, "--force", "-o", "run")
     assert ended.code == 3
-    assert ended.err.rstrip().endswith("; run is as it was")
+    assert ended.err.rstrip().endswith("; run is unchanged")
     assert contents(desk / "run") == before
 
 

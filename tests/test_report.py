@@ -143,7 +143,7 @@ def test_json_inside_the_page_cannot_end_it() -> None:
 def test_a_picture_that_is_gone_or_changed(made_desk: Path) -> None:
     (made_desk / "photo.png").unlink()
     page = run_page(read_run(made_desk / "one"))
-    assert "is not there any more and is not shown" in page
+    assert "no longer exists and is not shown" in page
     assert Outline(page).every("img-comparison-slider") == []
     shutil.copy(made_desk / "painting.png", made_desk / "photo.png")
     record = read_run(made_desk / "one")
@@ -256,7 +256,7 @@ def test_a_run_that_was_killed(made_desk: Path) -> None:
     assert (record.status, len(record.parts[0].lines)) == ("unfinished", 5)
     page = run_page(record)
     Outline(page)
-    assert "has not come to its end" in page
+    assert "is not finished" in page
     assert "step 5 of 12" in page
 
 
@@ -276,7 +276,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "run is a file; name the folder of a run": ("one", lambda run: (shutil.rmtree(run), run.write_text("no"))),
     "run is not the folder of a run: it has no run.toml": ("one", lambda run: (run / "run.toml").unlink()),
     "run/run.toml is damaged: Expected '=' after": ("one", lambda run: (run / "run.toml").write_text("task")),
-    "run/run.toml is damaged: it is no text": ("one", lambda run: (run / "run.toml").write_bytes(b"\xff\xfe")),
+    "run/run.toml is damaged: it is not text": ("one", lambda run: (run / "run.toml").write_bytes(b"\xff\xfe")),
     "run/run.toml is damaged: settings: Field required": (
         "one",
         lambda run: (run / "run.toml").write_text("task='transfer'\npictures=['a','b']"),
@@ -428,7 +428,7 @@ def test_terms_have_weights_and_shares(made: Path) -> None:
     table = terms_table(read_run(made / "other"))
     assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.06"]
     assert [cell.text for cell in table.rows[1][:3]] == ["style", "relu1_1", "0.353"]
-    shares = [row[3].share for row in table.rows]
+    shares = [row[3].bar for row in table.rows]
     assert sum(share or 0 for share in shares) == pytest.approx(1)
     losses = read_json(made / "other" / "summary.json")["losses"]
     assert shares == pytest.approx([loss / sum(losses.values()) for loss in losses.values()])

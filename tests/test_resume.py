@@ -158,7 +158,7 @@ def test_divergence_after_going_on_has_the_same_good_picture(tiny32: Network) ->
 
 
 def test_an_iterate_of_no_loop_has_no_state() -> None:
-    with pytest.raises(ValueError, match="no loop"):
+    with pytest.raises(ValueError, match="this iterate has no state"):
         Iterate(1, 1, 1, 1, 1, PHOTO, {}).state()
 
 
@@ -367,7 +367,7 @@ def test_a_run_goes_on(
 ) -> None:
     spec, whole = SPECS[name], wholes[name]
     stop = StopAfter(step, part)
-    with pytest.raises(InterruptedRunError, match=r"go on with: impasto resume .*broken$"):
+    with pytest.raises(InterruptedRunError, match=r"continue with: impasto resume .*broken$"):
         run(spec, desk / "broken", recorders=[stop], stop=stop)
     assert read_run(desk / "broken").status == "interrupted"
     before = read_lines(desk / "broken" / "metrics.jsonl")
@@ -452,7 +452,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(broken: Path, 
     newest.write_bytes(newest.read_bytes()[:-7])
     ended = call("resume", broken)
     assert ended.code == 0
-    assert f"impasto: {newest} is damaged; the one before it, of step {int(before.stem[-7:])}, is used\n" in ended.err
+    assert (
+        f"impasto: {newest} is damaged; the checkpoint before, of step {int(before.stem[-7:])}, is used\n" in ended.err
+    )
     assert_the_same(broken, wholes["transfer"])
 
 
@@ -472,7 +474,7 @@ def test_without_a_checkpoint_it_starts_at_its_beginning(broken: Path, wholes: W
     shutil.rmtree(broken / "checkpoints")
     ended = call("resume", broken)
     assert (ended.code, ended.out) == (0, "run\n")
-    assert ended.err.startswith("impasto: run has no checkpoint yet and starts at its beginning\n")
+    assert ended.err.startswith("impasto: run has no checkpoint yet and starts from the beginning\n")
     assert_the_same(broken, wholes["transfer"])
 
 
@@ -504,7 +506,7 @@ def test_a_run_that_has_diverged_would_again(desk: Path) -> None:
         run(RunSpec(task="invert", pictures=(Path("photo.png"),), settings=settings), Path("run"))
     ended = call("resume", "run")
     assert ended.code == 4
-    assert ended.err.startswith("impasto: run has diverged and would again: content/conv4_1")
+    assert ended.err.startswith("impasto: run has diverged and would diverge again: content/conv4_1")
 
 
 @pytest.mark.slow
@@ -513,7 +515,8 @@ def test_a_picture_that_has_changed(broken: Path) -> None:
     ended = call("resume", broken)
     assert ended.code == 1
     assert ended.err == (
-        "impasto: run cannot go on: photo.png has changed since that run; start again with impasto run run/run.toml\n"
+        "impasto: run cannot be resumed: photo.png has changed since that run; "
+        "start again with impasto run run/run.toml\n"
     )
     Path("photo.png").unlink()
     assert call("resume", broken).err.startswith("impasto: there is no file photo.png, neither beside ")
@@ -526,12 +529,12 @@ def test_other_weights_and_versions(broken: Path) -> None:
     toml.write_text(whole.replace('weights_sha256 = "e', 'weights_sha256 = "f'), "utf-8")
     ended = call("resume", broken)
     assert ended.code == 1
-    assert "cannot go on, for it read other files: the weights changed; start again" in ended.err
+    assert "cannot be resumed: the weights changed after the run was started; start again" in ended.err
     toml.write_text(whole.replace(f'torch = "{torch.__version__}"', 'torch = "1.0"'), "utf-8")
     ended = call("resume", broken)
     assert ended.code == 0
-    changed = f"torch is {torch.__version__}, was 1.0"
-    assert ended.err.startswith(f"impasto: the result may differ from that of one go: {changed}\n")
+    changed = f"torch was 1.0 and is {torch.__version__} now"
+    assert ended.err.startswith(f"impasto: the result may differ from an uninterrupted run: {changed}\n")
 
 
 @pytest.mark.slow
@@ -541,7 +544,7 @@ def test_settings_edited_on_the_way(broken: Path) -> None:
     ended = call("resume", broken)
     assert ended.code == 1
     assert ended.err == (
-        "impasto: run cannot go on: run.toml has been edited since it was begun; "
+        "impasto: run cannot be resumed: run.toml has been edited since the run was started; "
         "start again with impasto run run/run.toml\n"
     )
 
@@ -563,7 +566,7 @@ def test_a_damaged_run_toml(broken: Path) -> None:
     (broken / "run.toml").write_text("task = ", "utf-8")
     ended = call("resume", broken)
     assert ended.code == 1
-    assert ended.err.startswith("impasto: run/run.toml is no TOML: ")
+    assert ended.err.startswith("impasto: run/run.toml is not valid TOML: ")
 
 
 def test_frames_of_a_run_that_goes_on(tmp_path: Path) -> None:

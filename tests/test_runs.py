@@ -508,7 +508,7 @@ def test_a_signal_stops_after_the_step(desk: Path, monkeypatch: pytest.MonkeyPat
     assert ended.code == 130
     assert not ended.out
     assert ended.err.endswith(
-        "impasto: stopped at step 3 of 9; the picture so far is in run; go on with: impasto resume run\n"
+        "impasto: stopped at step 3 of 9; the picture so far is in run; continue with: impasto resume run\n"
     )
     assert signal.getsignal(number) is before
     assert not (desk / "run" / "conv2_1").exists()
@@ -656,7 +656,7 @@ def test_an_animation_as_video(desk: Path) -> None:
     folder = run(spec, mp4=True)
     assert (folder / "progress.mp4").read_bytes()[4:8] == b"ftyp"
     ended = call("invert", "photo.png", "--frames", 0, "--mp4")
-    assert (ended.code, ended.err) == (2, "impasto: --mp4 needs pictures on the way, and --frames is 0\n")
+    assert (ended.code, ended.err) == (2, "impasto: --mp4 needs frames, but --frames is 0\n")
 
 
 @pytest.mark.slow
@@ -695,8 +695,8 @@ def test_the_disk_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch, step: int
         patch.setattr(MetricsFile, "record", full)
         patch.setattr(Curves, "close", lambda self: closed.append("curves"))
         ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
-    so_far = "the picture so far is in run; go on with: impasto resume run"
-    said = f"impasto: run cannot be written any more: No space left on device; {so_far}\n"
+    so_far = "the picture so far is in run; continue with: impasto resume run"
+    said = f"impasto: run can no longer be written: No space left on device; {so_far}\n"
     assert (ended.code, ended.err, closed) == (1, said, ["curves"])
     assert pixels(Path("run/result.png")).shape == (24, 32, 3)
     assert call("resume", "run", "--quiet").code == 0
@@ -712,7 +712,7 @@ def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("impasto.files.os.fsync", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
-    again = "nothing is there to go on with, start again"
+    again = "there is nothing to resume, start again"
     assert ended.err == f"impasto: run/run.toml cannot be written: No space left on device; {again}\n"
     assert not list((desk / "run").iterdir())
 
@@ -727,7 +727,7 @@ def test_the_disk_is_full_for_animations(desk: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(impasto.runs.recorders, "save_animation", full)
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
-    assert ended.err.endswith("; the picture so far is in run; go on with: impasto resume run\n")
+    assert ended.err.endswith("; the picture so far is in run; continue with: impasto resume run\n")
     assert pixels(Path("run/result.png")).shape == (24, 32, 3)
 
 
@@ -740,7 +740,7 @@ def test_the_folder_vanishes(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ended = call("invert", "photo.png", "--size", 32, "--steps", 3, "--out", "run", "--quiet")
     assert ended.code == 1
     assert re.fullmatch(
-        "impasto: run.* cannot be written.*: No such file or directory; nothing is there to go on with, start again\n",
+        "impasto: run.* cannot be written.*: No such file or directory; there is nothing to resume, start again\n",
         ended.err,
     )
 
@@ -760,7 +760,7 @@ def test_all_recorders_are_closed_where_one_fails(desk: Path, monkeypatch: pytes
     whole = MetricsFile.close
     monkeypatch.setattr(Curves, "close", fail)
     monkeypatch.setattr(MetricsFile, "close", close)
-    with pytest.raises(ImpastoError, match="run cannot be written any more: Input/output error"):
+    with pytest.raises(ImpastoError, match="run can no longer be written: Input/output error"):
         run(invert(), Path("run"))
     assert closed == ["curves", "metrics"]
 

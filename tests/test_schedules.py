@@ -26,8 +26,8 @@ def test_octaves_by_hand() -> None:
         Stage((300, 400), 200),
         Stage((600, 800), 100),
     )
-    assert octaves((512, 512), 50, smallest_px=256, share=0.25) == (Stage((256, 256), 200), Stage((512, 512), 50))
-    assert octaves((900, 300), 10, smallest_px=50, factor=3.0, share=1.0) == (
+    assert octaves((512, 512), 50, smallest_px=256, ratio=0.25) == (Stage((256, 256), 200), Stage((512, 512), 50))
+    assert octaves((900, 300), 10, smallest_px=50, factor=3.0, ratio=1.0) == (
         Stage((100, 33), 10),
         Stage((300, 100), 10),
         Stage((900, 300), 10),
@@ -35,8 +35,8 @@ def test_octaves_by_hand() -> None:
 
 
 @given(sides, sides, st.integers(1, 500), st.integers(16, 512), st.floats(1.2, 4), st.floats(0.2, 2))
-def test_octaves(height: int, width: int, steps: int, smallest: int, factor: float, share: float) -> None:
-    schedule = octaves((height, width), steps, smallest_px=smallest, factor=factor, share=share)
+def test_octaves(height: int, width: int, steps: int, smallest: int, factor: float, ratio: float) -> None:
+    schedule = octaves((height, width), steps, smallest_px=smallest, factor=factor, ratio=ratio)
     assert schedule[-1] == Stage((height, width), steps)
     assert len(schedule) == 1 or max(schedule[0].size) >= smallest - 1
     assert len(schedule) == 1 or min(schedule[0].size) >= 31
@@ -45,12 +45,12 @@ def test_octaves(height: int, width: int, steps: int, smallest: int, factor: flo
     for stage, following in pairwise(schedule):
         assert stage.size == pytest.approx([side / factor for side in following.size], abs=0.51)
     for index, stage in enumerate(reversed(schedule)):
-        assert stage.steps == pytest.approx(max(1, steps / share**index), abs=0.51)
+        assert stage.steps == pytest.approx(max(1, steps / ratio**index), abs=0.51)
 
 
-@pytest.mark.parametrize("change", [{"factor": 1.0}, {"factor": 0.5}, {"factor": float("nan")}, {"share": 0.0}])
+@pytest.mark.parametrize("change", [{"factor": 1.0}, {"factor": 0.5}, {"factor": float("nan")}, {"ratio": 0.0}])
 def test_octaves_that_would_never_end(change: dict[str, float]) -> None:
-    with pytest.raises(SpecError, match="octaves need a factor above 1 and a share above 0"):
+    with pytest.raises(SpecError, match="octaves need a factor above 1 and a ratio above 0"):
         octaves((600, 800), 100, **change)
 
 

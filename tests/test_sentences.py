@@ -255,8 +255,8 @@ def test_words(refused, words: list[object], sentence: str) -> None:
         (["--style-layers", "relu1_1=0,relu2_1=0"], "the weights of relu1_1, relu2_1 are all 0"),
         (["--style-layers", "relu1_1=inf"], "the weight of relu1_1 is 'inf'; it must be a number from 0 upwards"),
         (["--style-layers", "relu1_1="], "the weight of relu1_1 is ''; it must be a number from 0 upwards"),
-        (["--style-layers", "relu1_1,"], "'relu1_1,' names no layer where one should be"),
-        (["--style-layers", ""], "'' names no layer where one should be"),
+        (["--style-layers", "relu1_1,"], "a layer name is missing in 'relu1_1,'"),
+        (["--style-layers", ""], "a layer name is missing in ''"),
         (["--style-layers", "relu1_1,relu1_1"], "layer relu1_1 is named twice"),
         (["--style-layers", "relu6_1"], "vgg16 has no layer 'relu6_1'; did you mean 'relu"),
         (["--content-layers", "relu4-2"], "vgg16 has no layer 'relu4-2'; did you mean 'relu4_2'?"),
@@ -281,7 +281,7 @@ def test_settings_of_a_transfer(refused, options: list[object], sentence: str) -
         (["invert", "photo.png", "--layer", "conv9_1"], "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv"),
         (
             ["invert", "photo.png", "--layer", "conv1_1,conv2_1"],
-            "'conv1_1,conv2_1' names 2 layers, but one is taken here",
+            "'conv1_1,conv2_1' names 2 layers, but this setting takes one",
         ),
         (["reconstruct", "photo.png", "--layers", "conv1_1,conv1_3"], "has no layer 'conv1_3'; did you mean 'conv1_"),
         (

@@ -85,7 +85,7 @@ def test_what_is_said_after_the_spec_wins(desk: Path) -> None:
         (("spec.toml", "--steps", 0), "steps is "),
         (("nowhere.toml",), "impasto: there is no file nowhere.toml\n"),
         ((".",), "impasto: . is not the folder of a run\n"),
-        (("photo.png",), "impasto: photo.png has no settings of impasto inside\n"),
+        (("photo.png",), "impasto: photo.png contains no settings of impasto\n"),
         (("photo.webp",), "impasto: photo.webp is neither a spec in TOML nor a result of impasto as PNG\n"),
     ],
 )
@@ -103,17 +103,17 @@ def test_wrong_words(desk: Path, words: tuple[object, ...], sentence: str) -> No
     ("change", "sentence"),
     [
         (("steps = 2", "stepps = 2"), "there is no setting 'stepps'; did you mean 'steps'?"),
-        (("[settings]", "[setings]"), "there is no key 'setings' at the top; did you mean 'settings'?"),
-        (('task = "invert"', 'task = "invert"\nsize = 3'), "there is no key 'size' at the top; it belongs under [set"),
+        (("[settings]", "[setings]"), "there is no key 'setings' at the top level; did you mean 'settings'?"),
+        (('task = "invert"', 'task = "invert"\nsize = 3'), "there is no key 'size' at the top level; it belongs under"),
         (('task = "invert"', 'task = "inwert"'), "there is no task 'inwert'; did you mean 'invert'?"),
         (('task = "invert"', "task = 3"), "task must be a text"),
-        (('task = "invert"', ""), "names no task; known are invert, "),
+        (('task = "invert"', ""), "names no task; choose from invert, "),
         (('["photo.png"]', '"photo.png"'), "pictures must be a list of files"),
         (('["photo.png"]', "[]"), "invert takes 1 picture, not 0"),
         (('["photo.png"]', "[3]"), "pictures"),
         (("steps = 2", "steps = 0"), "steps is 0; "),
         (('task = "invert"', 'task = "invert"\npreset = "fats"'), "there is no preset 'fats'; did you mean 'fast'?"),
-        (("size = 32", "size = "), "is no TOML: "),
+        (("size = 32", "size = "), "is not valid TOML: "),
     ],
 )
 def test_wrong_specs(desk: Path, change: tuple[str, str], sentence: str) -> None:

@@ -44,7 +44,7 @@ def test_layers_in_order(text: str, weights: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("text", ["", ",", "conv1_1,", ",conv1_1", "conv1_1,,conv2_1", "=2", " "])
 def test_a_layer_is_missing(text: str) -> None:
-    with pytest.raises(SpecError, match="names no layer where one should be; write conv1_1,conv2_1 for instance"):
+    with pytest.raises(SpecError, match=r"a layer name is missing in '.*'; write conv1_1,conv2_1 for instance"):
         parse_layers(text)
 
 
@@ -71,7 +71,7 @@ def test_names_have_no_weights() -> None:
 
 def test_one_layer() -> None:
     assert LayerName("conv2_1").names == ["conv2_1"]
-    with pytest.raises(SpecError, match="'conv2_1,conv1_1' names 2 layers, but one is taken here"):
+    with pytest.raises(SpecError, match="'conv2_1,conv1_1' names 2 layers, but this setting takes one"):
         LayerName("conv2_1,conv1_1")
 
 
@@ -155,12 +155,15 @@ def test_settings_are_frozen() -> None:
         ({"style_wieght": 1}, "there is no setting 'style_wieght'; did you mean 'style_weight'?"),
         ({"style_layers": "relu1_1="}, "the weight of relu1_1 is ''; it must be a number from 0 upwards"),
         ({"style_layers": 5}, "style_layers is 5; input should be a valid string"),
-        ({"content_layers": ""}, "'' names no layer where one should be"),
+        ({"content_layers": ""}, "a layer name is missing in ''"),
         ({"content_layers": "relu1_1=0"}, "the weights of relu1_1 are all 0"),
         ({"style_weights": "1,much"}, "a style's weight is 'much'; it must be a number from 0 upwards"),
         ({"style_weights": "0,0"}, "the styles' weights are all 0"),
         ({"memory": "4 bits"}, "memory is '4 bits'; write 4GB, 500MB or auto for instance"),
-        ({"content_weight": 0, "style_weight": 0}, "content_weight and style_weight are both 0: there is nothing"),
+        (
+            {"content_weight": 0, "style_weight": 0},
+            "content_weight and style_weight are both 0; at least one must be above 0",
+        ),
     ],
 )
 def test_what_is_wrong(values: dict[str, Any], sentence: str) -> None:

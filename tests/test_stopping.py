@@ -69,8 +69,8 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("number", "checkpoint", "ready", "step", "words"),
     [
-        (signal.SIGINT, EVER, has_a_checkpoint, 1, "stopped within step 2 of 3, which begins again"),
-        (signal.SIGTERM, NEVER, has_begun, 0, "stopped within step 1 of 3, which begins again"),
+        (signal.SIGINT, EVER, has_a_checkpoint, 1, "stopped during step 2 of 3; resuming repeats that step"),
+        (signal.SIGTERM, NEVER, has_begun, 0, "stopped during step 1 of 3; resuming repeats that step"),
         (signal.SIGTERM, NEVER, has_a_step, 2, "stopped at step 2 of 3"),
     ],
     ids=["between checkpoints", "before the first step", "no checkpoint yet"],
@@ -89,7 +89,7 @@ def test_a_stop_within_a_step(
     code, err = stopped(desk, name, number, checkpoint, ready)
     assert code == 130, err
     assert "stopping after this step at the latest; interrupt again to stop at once\n" in err
-    assert err.endswith(f"impasto: {words}; the picture so far is in {name}; go on with: impasto resume {name}\n")
+    assert err.endswith(f"impasto: {words}; the picture so far is in {name}; continue with: impasto resume {name}\n")
     assert len(read_lines(Path(name, "metrics.jsonl"))) == step
     summary = read_json(Path(name, "summary.json"))
     assert (summary["status"], summary["reason"], summary["steps"]) == ("interrupted", words, step)

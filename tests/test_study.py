@@ -195,8 +195,8 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
         run_study(STUDY, Path("study"))
     page = page_of(folder)
     Outline(page)
-    assert "11 of 12 parts are made" in page
-    assert "Not made yet: transfer the final picture." in page
+    assert "11 of 12 parts are done" in page
+    assert "Not done yet: transfer the final picture." in page
     monkeypatch.undo()
     monkeypatch.chdir(study_desk)
     before = stamps(folder)
@@ -328,7 +328,7 @@ def test_the_page_is_whole(studied: Path) -> None:
             assert tag == "a" or key not in attributes or str(attributes[key]).startswith("data:")
     assert NETWORKS["vgg16"].sha256 in page
     assert "CC BY 4.0" in page
-    assert "Not made yet" not in page
+    assert "Not done yet" not in page
     assert len(outline.every("img-comparison-slider")) == 1
     assert sum(each.get("class") == "scrubber" for each in outline.every("div")) == 3
     assert sum(each.get("class") == "hole" for each in outline.every("p")) == 0

@@ -91,8 +91,8 @@ def test_a_row_has_a_command_and_a_formula(task: str) -> None:
     formula = TASKS[task].formula(make_settings(task), NAMES[: TASKS[task].least])
     assert formula.lead.endswith(".")
     assert "(x)" in formula.loss
-    assert all(sign.endswith(".") for sign in formula.signs)
-    assert any(sign.startswith("Φ") for sign in formula.signs)
+    assert all(symbol.endswith(".") for symbol in formula.symbols)
+    assert any(symbol.startswith("Φ") for symbol in formula.symbols)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_roles_say_whether_there_is_a_content() -> None:
 
 WRONG = {
     "--style-layers relu1_1=": "the weight of relu1_1 is ''; it must be a number from 0 upwards",
-    "--style-layers relu1_1,,relu2_1": "'relu1_1,,relu2_1' names no layer where one should be",
+    "--style-layers relu1_1,,relu2_1": "a layer name is missing in 'relu1_1,,relu2_1'",
     "--content-layers relu1_1,relu1_1": "layer relu1_1 is named twice in 'relu1_1,relu1_1'",
     "--style-weights 2,1": "2 style weights are given for 1 style",
     "--style-weights much": "a style's weight is 'much'; it must be a number from 0 upwards",

@@ -348,7 +348,7 @@ def test_what_trackers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     started = with_fakes(monkeypatch, "")
     image = torch.zeros(1, 3, 20, 30)
     about = Tracked(tmp_path / "paint", "conv1_1", {})
-    assert (about.run, about.name, about.place) == ("paint", "paint/conv1_1", tmp_path / "paint" / "tracking")
+    assert (about.run, about.name, about.files) == ("paint", "paint/conv1_1", tmp_path / "paint" / "tracking")
     assert Tracked(tmp_path / "paint", "", {}).name == "paint"
     tracking = Tracking(["mlflow", "mlflow"])
     assert isinstance(tracking, Recording)

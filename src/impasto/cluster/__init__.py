@@ -1,1 +1,1 @@
-"""One picture over many machines: workers that compute tiles."""
+"""One picture on many machines: workers that compute tiles."""

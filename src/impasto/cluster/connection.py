@@ -1,4 +1,4 @@
-"""A way into a Ray cluster. Ray is an extra: nothing of it is imported before it is asked for."""
+"""Connection to a Ray cluster. Ray is an optional extra, imported only when a cluster is asked for."""
 
 import logging
 import os
@@ -18,12 +18,12 @@ CONNECT_SECONDS = 10.0
 
 @contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
-    """Ray, connected to the cluster at an address, "auto" for the one of this machine; disconnected at the end.
+    """Ray, connected to the cluster at an address ("auto": this machine's cluster); disconnected at the end.
 
-    Raises SpecError without the package or for what is no address, OutputError if there is no cluster.
+    Raises SpecError if Ray is not installed or the address is not valid, OutputError if there is no cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its own words, on standard output: that is the page's
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # else logs on standard output, kept for the result's path
     ray = import_extra("ray", "--cluster", "ray")
     _require_answer(address)
     try:
@@ -36,9 +36,9 @@ def connected(address: str) -> Iterator[ModuleType]:
                 configure_logging=True,
             )
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, of many kinds
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         where = "" if address == "auto" else f" at {address}"
-        raise OutputError(f"there is no Ray cluster{where} ({said}); start one with: ray start --head") from None
+        raise OutputError(f"there is no Ray cluster{where} ({reason}); start one with: ray start --head") from None
     try:
         yield ray
     finally:
@@ -61,12 +61,12 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _require_answer(address: str) -> None:
-    """Fail at once if nothing listens: Ray would try for a quarter of an hour."""
+    """Fail at once if nothing listens at the address: Ray would try for a quarter of an hour."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
     if not host or not port.isdecimal():
-        raise SpecError(f"{address!r} is no address of a cluster; write auto, or one such as 10.0.0.1:6379")
+        raise SpecError(f"{address!r} is not a cluster's address; write auto, or one such as 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

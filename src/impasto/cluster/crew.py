@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: asked for wherever there is room, and replaced if they are lost."""
+"""Workers on a Ray cluster, started wherever there is room and replaced if they are lost."""
 
 import platform
 import re
@@ -16,18 +16,18 @@ from impasto.cluster.worker import About, Equipment, TileWorker, identity
 from impasto.errors import ClusterError, ImpastoError, OutOfMemoryError
 from impasto.events import Listener, Notice, silent
 
-PLACE_SECONDS = 120.0  # for a first worker, or another one if none is left
-GATHER_SECONDS = 30.0  # for all that the cluster has room for, at the beginning
+START_SECONDS = 120.0  # to wait for a first worker, or for another one if none is left
+GATHER_SECONDS = 30.0  # to wait at the start for all workers that the cluster has room for
 LOOK_SECONDS = 1.0
-LOSSES = 5  # of workers during one evaluation, or as many as there were at most
+LOSSES = 5  # workers lost during one evaluation before the run fails, or the largest size of the crew if larger
 
 
 class LostError(Exception):
-    """The worker that was asked is gone."""
+    """A worker that was asked for something is gone."""
 
 
 class _Actor(TileWorker):
-    """A worker as Ray has it."""
+    """A tile worker as a Ray actor."""
 
     def node(self) -> str:
         import ray
@@ -37,20 +37,20 @@ class _Actor(TileWorker):
 
 @dataclass(eq=False)
 class Worker:
-    """A worker as seen from here: what it has been sent, of which work."""
+    """A worker as its crew knows it, with the data that it has been sent."""
 
     actor: Any
     node: str
     about: About
     work: str = ""
-    kept: set[int] = field(default_factory=set)  # tiles whose targets it holds
-    seen: set[int] = field(default_factory=set)  # tiles whose crop of the present picture it holds
+    kept: set[int] = field(default_factory=set)  # tiles whose targets the worker has
+    seen: set[int] = field(default_factory=set)  # tiles whose crop of the current picture the worker has
 
 
 class Crew:
-    """All workers of a run. Each takes `threads` cores of its node, and a graphics processor if there are some.
+    """All workers of a run. Each takes `threads` cores of its node, and a GPU if the cluster has any.
 
-    Raises ClusterError if none can be had, or if one differs from this machine.
+    Raises ClusterError if no worker can be started, or if one differs from this machine.
     """
 
     def __init__(
@@ -83,22 +83,25 @@ class Crew:
 
     @property
     def memory(self) -> float:
-        """Bytes that each worker may take: half of what is free, since it may inherit tiles and the picture is near."""
+        """Bytes that each worker may take: half of its machine's free memory, divided among the machine's workers.
+
+        Half, because a worker may take over tiles of a lost one, and the machine that leads the run may be the same.
+        """
         machines = [worker.about.machine for worker in self.workers]
 
-        def share(about: About) -> float:
-            beside = 1 if about.accelerated else machines.count(about.machine)
-            return min(about.allowed, about.free / 2 / beside)
+        def limit(about: About) -> float:
+            workers = 1 if about.accelerated else machines.count(about.machine)
+            return min(about.allowed, about.free / 2 / workers)
 
-        return min(share(worker.about) for worker in self.workers)
+        return min(limit(worker.about) for worker in self.workers)
 
     @property
     def nodes(self) -> int:
-        """How many nodes there are workers on."""
+        """The number of nodes that have workers."""
         return len({worker.node for worker in self.workers})
 
     def muster(self, seconds: float = 0.0, *, one: bool = False) -> None:
-        """Ask for as many workers as there is room for, and wait so long for all that may come, or for only one."""
+        """Ask for as many workers as there is room for; wait at most `seconds` for all of them, or for only one."""
         end = time.monotonic() + seconds
         while True:
             for _ in range(self._room() - self._failed - len(self.workers) - len(self._coming)):
@@ -117,19 +120,19 @@ class Crew:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """What the cluster refuses to take is said in a sentence: for want of room, for instance."""
+        """Raise a ClusterError in one sentence if the cluster refuses data, for instance because it is full."""
         try:
             yield
         except self._ray.exceptions.RayError as error:
-            raise ClusterError(f"the cluster takes no more data ({_short(error)})") from None
+            raise ClusterError(f"the cluster accepts no more data ({_short(error)})") from None
 
     def put(self, content: object) -> Any:
-        """Something that several workers are to read."""
+        """Store an object that several workers will read."""
         with self.sending():
             return self._ray.put(content)
 
     def get(self, worker: Worker, reference: Any) -> Any:
-        """What a worker answers. Raises LostError if the worker is gone, the ImpastoError of what went wrong there."""
+        """A worker's answer. Raises LostError if the worker is gone, or the ImpastoError that the worker raised."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -141,13 +144,13 @@ class Crew:
         raise LostError
 
     def completed(self) -> None:
-        """An evaluation went well, so losses are counted anew."""
+        """Count losses from zero, after an evaluation that succeeded."""
         self._in_a_row = 0
 
     def _lose(self, worker: Worker, error: Exception) -> None:
         if worker in self.workers:
             self.workers.remove(worker)
-            with suppress(Exception):  # it may only be out of reach: it must not go on
+            with suppress(Exception):  # the worker may only be out of reach, and must not continue
                 self._ray.kill(worker.actor)
             self.lost, self._in_a_row, self._why = self.lost + 1, self._in_a_row + 1, _why_lost(error)
             self._say(f"a worker on {worker.about.machine} is lost; others take its tiles")
@@ -162,18 +165,18 @@ class Crew:
         self._listener(Notice(words))
 
     def _wait_for_one(self) -> None:
-        self._say("waiting for the cluster to begin a worker")
-        self.muster(PLACE_SECONDS, one=True)
+        self._say("waiting for the cluster to start a worker")
+        self.muster(START_SECONDS, one=True)
 
     def _require_some(self) -> None:
         if not self.workers:
             raise ClusterError(f"the cluster has no worker for this run ({self._why})")
 
     def _room(self) -> int:
-        """How many workers the nodes have room for, others' work not counted."""
+        """The number of workers that the nodes have room for, if nothing else runs there."""
         try:
             resources = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        except Exception:  # the head is gone or slow: the workers there are will do
+        except Exception:  # the head node is gone or slow: continue with the present workers
             return len(self.workers)
         rooms = [int(each.get("CPU", 0) // self.threads) for each in resources]
         if self._accelerated:
@@ -186,7 +189,7 @@ class Crew:
             self._require_same(worker.about)
         except self._ray.exceptions.RayTaskError as error:
             self._refuse(actor, _failure("a node", error.cause))
-        except self._ray.exceptions.RayError as error:  # its node went, or it has no impasto
+        except self._ray.exceptions.RayError as error:  # the node is gone, or has no impasto
             self._failed, self._why = self._failed + 1, _why_lost(error)
         except ClusterError as error:
             self._refuse(actor, error)
@@ -199,10 +202,11 @@ class Crew:
             there = about.identity[name]
             if there != here:
                 both = f" ({there} there, {here} here)" if len(here) < 32 else ""
-                raise ClusterError(f"{about.machine} and {platform.node()} differ in {name}{both}; all need the same")
+                differ = f"{about.machine} and {platform.node()} differ in {name}{both}"
+                raise ClusterError(f"{differ}; all machines need the same")
 
     def _refuse(self, actor: Any, error: ImpastoError) -> None:
-        """A worker that does not serve ends a run that begins; one that comes later is left out."""
+        """End a run that is starting if a worker cannot be used; later, leave the worker out."""
         if not self._begun:
             raise error
         self._failed, self._why = self._failed + 1, str(error)
@@ -211,8 +215,8 @@ class Crew:
         self._say(f"a worker is left out: {error}")
 
 
-def shared_out(tiles: int, workers: Sequence[Worker], before: Mapping[int, Worker]) -> dict[int, Worker]:
-    """Which worker has which tile, as many each: as before if that is fair, so that little has to be sent again."""
+def assigned(tiles: int, workers: Sequence[Worker], before: Mapping[int, Worker]) -> dict[int, Worker]:
+    """Tiles divided evenly among workers; a tile stays with its worker if possible, so that little is sent again."""
     most = -(-tiles // len(workers))
     load = dict.fromkeys(workers, 0)
     owners: dict[int, Worker] = {}
@@ -228,16 +232,16 @@ def shared_out(tiles: int, workers: Sequence[Worker], before: Mapping[int, Worke
 
 
 def _failure(machine: str, cause: BaseException) -> ImpastoError:
-    """What went wrong on a worker that is still there, as an error here."""
+    """The error of a worker that is still running, as an error of this process."""
     if isinstance(cause, ImpastoError):
         return type(cause)(f"{machine}: {cause}")
     if isinstance(cause, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(cause):
-        return OutOfMemoryError(f"{machine} has not enough memory for its tiles; give a smaller --tile")
+        return OutOfMemoryError(f"{machine} does not have enough memory for its tiles; choose a smaller --tile")
     return ClusterError(f"a worker on {machine} failed ({type(cause).__name__}: {_short(cause)})")
 
 
 def _why_lost(error: BaseException) -> str:
-    """What matters of the half page that Ray says."""
+    """The reason for a loss, from Ray's message of half a page."""
     text = str(error)
     if "creation task" in text:
         return f"a node cannot run impasto: {text.strip().splitlines()[-1][:200]}"

@@ -1,4 +1,4 @@
-"""Which pictures a cluster computes in place of this process, and in which tiles."""
+"""The choice between the cluster and this process for each size of picture, and of the tiles."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,15 +20,14 @@ from impasto.tiles.budget import VECTOR, MemoryPlan
 from impasto.tiles.tiler import MakeTiler
 from impasto.tiles.tilings import LEAST_PX, TILE_PX, Tiling
 
-PASSES = 1.4  # what an evaluation in tiles takes, with its second pass forward, next to the whole
+PASSES = 1.4  # cost of an evaluation in tiles, with its second pass forward, relative to one of the whole picture
 
 
 @contextmanager
 def crew_at(address: str | None, settings: Settings, listener: Listener) -> Iterator[Crew | None]:
-    """A crew on the cluster at an address, "auto" for the one of this machine; none without an address.
+    """A crew on the cluster at an address ("auto": this machine's cluster); None without an address.
 
-    Raises SpecError without the package or for what is no address, OutputError if no cluster is there, ClusterError if
-    it does not serve.
+    Raises SpecError and OutputError as `connected`, ClusterError if the cluster cannot be used for this run.
     """
     if address is None:
         yield None
@@ -39,7 +38,7 @@ def crew_at(address: str | None, settings: Settings, listener: Listener) -> Iter
 
 
 def equipment(settings: Settings) -> Equipment:
-    """What a worker needs for a run with these settings."""
+    """The equipment of a worker for a run with these settings."""
     return Equipment(
         network=settings.network,
         weights=settings.weights,
@@ -54,15 +53,15 @@ def equipment(settings: Settings) -> Equipment:
 
 @dataclass(frozen=True, eq=False)
 class CrewHelper:
-    """A crew that computes the tiles of pictures which take longer here. See `Helper`."""
+    """A crew that computes the tiles of pictures, if it is faster than this process. See `Helper`."""
 
     crew: Crew
     traffic: dict[Size, Traffic] = field(default_factory=dict)
 
     def core(self, plan: MemoryPlan, size: Size) -> Size | None:
-        """The size of the tiles that workers compute; None if that takes longer than here.
+        """The size of the tiles that workers compute; None if this process is faster.
 
-        At least two tiles a worker if they are large enough, so that one is sent while another is computed.
+        Each worker gets at least two tiles if they are large enough: one is sent while another is computed.
         """
         if not plan.layers:
             return None
@@ -74,24 +73,24 @@ class CrewHelper:
         return best.core if slow_here or there < _here_px(plan, size) else None
 
     def needed(self, plan: MemoryPlan, size: Size, core: Size, history: int) -> float:
-        """Bytes at the peak, about: no maps and no targets are here, but the crops that are under way."""
-        under_way = AHEAD * len(self.crew.workers) * plan.largest_crop(size, core)
-        return VECTOR * (size[0] * size[1] * (plan.vectors(history) + 1) + 2 * under_way)
+        """Approximate peak of memory in bytes: this process holds crops in transit, but no maps and no targets."""
+        in_transit = AHEAD * len(self.crew.workers) * plan.largest_crop(size, core)
+        return VECTOR * (size[0] * size[1] * (plan.vectors(history) + 1) + 2 * in_transit)
 
     def make_tiler(self, plan: MemoryPlan, size: Size, core: Size, between_tiles: Callable[[], None]) -> MakeTiler:
-        """A tiler whose traffic is counted with that of the other evaluations at this size."""
+        """A tiler that adds its traffic to that of the other evaluations at this size."""
         traffic = self.traffic.setdefault(size, Traffic())
         return partial(cluster_tiler, self.crew, traffic, plan.network, core, between_tiles)
 
     def words(self, plan: MemoryPlan, size: Size) -> list[str]:
-        """On how many workers, or that it is not worth it."""
+        """The plan in words: the number of workers, or that the cluster would not help."""
         core, workers = self.core(plan, size), len(self.crew.workers)
         if core is None:
             return [*plan.words_here(size), "on this machine alone: too small to gain from the cluster"]
         return [f"{plan.words_of_tiles(size, core)} on {workers} worker{'s' * (workers > 1)}"]
 
     def as_summary(self, size: Size) -> dict[str, object]:
-        """Tiles, workers, and the bytes that went over the network for an evaluation, on average."""
+        """Tiles, workers, and the mean number of bytes sent over the network per evaluation."""
         traffic = self.traffic.get(size)
         if traffic is None or not traffic.evaluations:
             return {}
@@ -104,22 +103,22 @@ class CrewHelper:
         return {"tile_px": list(traffic.core), "cluster": counted}
 
     def _best(self, plan: MemoryPlan, size: Size) -> Tiling:
-        """The quickest of those that fit into the workers' memory, or the smallest if none does."""
+        """The fastest tiling that fits into the workers' memory, or the one with the smallest tiles if none fits."""
         found, workers = plan.tilings(size), len(self.crew.workers)
-        held = size[0] * size[1] * (plan.target_bytes() + 2 * VECTOR)  # by all workers: targets and crops
-        most_px = (self.crew.memory - held / workers) / plan.bytes_per_pixel
+        kept = size[0] * size[1] * (plan.target_bytes() + 2 * VECTOR)  # targets and crops, on all workers together
+        most_px = (self.crew.memory - kept / workers) / plan.bytes_per_pixel
         smallest = min(found, key=lambda tiling: tiling.largest_px)
         fitting = [tiling for tiling in found if tiling.largest_px <= most_px] or [smallest]
         enough = [tiling for tiling in fitting if tiling.tiles >= 2 * workers] or fitting
         return min(enough, key=lambda each: (self._turns_px(each), each.largest_px, each.tiles, each.core))
 
     def _turns_px(self, tiling: Tiling) -> int:
-        """What the worker with most tiles computes, in pixels."""
+        """The pixels that the worker with the most tiles computes."""
         return -(-tiling.tiles // len(self.crew.workers)) * (tiling.largest_px + TILE_PX)
 
 
 def _here_px(plan: MemoryPlan, size: Size) -> float:
-    """What an evaluation takes in this process, in pixels that one core computes."""
+    """The cost of an evaluation in this process, in pixels per core."""
     pixels = size[0] * size[1]
     whole = pixels * (plan.bytes_per_pixel + VECTOR * plan.vectors(plan.history_asked)) <= plan.limits.memory
     return pixels * (1 if whole else PASSES) / torch.get_num_threads()

@@ -1,8 +1,8 @@
-"""The tiles of one picture computed by a crew of workers: the same two passes, and few bytes between them.
+"""The tiles of one picture, computed by a crew of workers in the same two passes as locally, with little traffic.
 
-A tile's crop goes to its worker once for each evaluation, and is kept there for the second pass. Each worker returns
-one sum of statistics for all its tiles. Slopes are put down once, where all workers of a node read them. Gradients come
-back tile by tile and are added in the tiles' order.
+A tile's crop is sent to its worker once per evaluation and kept there for the second pass. Each worker returns one sum
+of statistics for all its tiles. Slopes are stored once, for all workers of a node to read. Gradients are returned tile
+by tile and added in the tiles' order.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from impasto.cluster.crew import Crew, LostError, Worker, shared_out
+from impasto.cluster.crew import Crew, LostError, Worker, assigned
 from impasto.cluster.worker import Array, Work
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, precision_of
@@ -23,7 +23,7 @@ from impasto.tiles.passes import Key, MapTerm, Statistics
 from impasto.tiles.tiler import add_statistics
 from impasto.tiles.windows import Tile, cut
 
-AHEAD = 2  # tiles under way for each worker: while it computes one, the next is sent
+AHEAD = 2  # tiles in transit for each worker: while one is computed, the next is sent
 NUMBER_BYTES = 8  # of a scale or an error
 Send = Callable[[Worker, int], list[Any]]
 Take = Callable[[Worker, int, Any], None]
@@ -31,7 +31,7 @@ Take = Callable[[Worker, int, Any], None]
 
 @dataclass(eq=False)
 class Traffic:
-    """What evaluations took: workers and tiles of the last one, bytes of all together."""
+    """The cost of evaluations: workers and tiles of the last evaluation, bytes of all together."""
 
     workers: int = 0
     tiles: int = 0
@@ -43,14 +43,14 @@ class Traffic:
 
 @dataclass(eq=False)
 class ClusterTiler:
-    """Has tiles computed by a crew. Where a worker is lost, its tiles are computed by another one, and counted once.
+    """Has tiles computed by a crew. If a worker is lost, another one computes its tiles; no tile counts twice.
 
-    For the same workers numbers are the same bit for bit; for others they differ in the order of sums only.
+    The same workers give the same numbers, bit for bit; other workers change only the order of sums.
     """
 
     crew: Crew
     traffic: Traffic
-    network: Network  # as here: it says what strides there are
+    network: Network  # the network of this process, for its strides
     core: Size
     work: Work
     tiles: tuple[Tile, ...]
@@ -62,7 +62,7 @@ class ClusterTiler:
     returned_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self._share_out()
+        self._assign()
         if self.work.terms:
             found: dict[int, list[float]] = {}
             self._through(range(len(self.tiles)), self._equip, lambda _, number, scales: found.update({number: scales}))
@@ -72,13 +72,13 @@ class ClusterTiler:
         """See `Tiler`."""
         self.sent_bytes = self.returned_bytes = 0
         self.crew.muster()
-        self._share_out()
+        self._assign()
         for worker in self.crew.workers:
             worker.seen.clear()
         total: Statistics = {}
         values = [0.0] * len(self.work.terms)
         left = dict.fromkeys(range(len(self.tiles)) if self.work.keys or errors else ())
-        while left:  # a worker's sum counts if it comes back, and then for all the tiles in it
+        while left:  # a worker returns one sum for all its tiles: all of them count, or none, so no tile counts twice
             turn = next(self.crew.turns)
             looked = self._looked(image, turn, errors, list(left))
             asked = [(worker, worker.actor.sums.remote(turn)) for worker in looked]
@@ -92,7 +92,7 @@ class ClusterTiler:
         return total, [image.new_tensor(each) for each in values] if errors else []
 
     def _looked(self, image: Image, turn: int, errors: bool, numbers: list[int]) -> dict[Worker, list[int]]:
-        """Have tiles passed forward; which workers did, and which tiles each."""
+        """Have tiles passed forward; the workers that did, with the tiles of each."""
         looked: dict[int, Worker] = {}
         look = partial(self._look, image, turn, errors)
         self._through(numbers, look, lambda worker, number, _: looked.update({number: worker}))
@@ -103,11 +103,11 @@ class ClusterTiler:
         return by_worker
 
     def _sums(self, worker: Worker, reference: Any) -> tuple[Statistics, list[float]] | None:
-        """What a worker's tiles of this turn add up to; None if it is lost, and its tiles go to others."""
+        """The sums over a worker's tiles of this turn; None if the worker is lost, whose tiles then go to others."""
         try:
             arrays, values = self.crew.get(worker, reference)
         except LostError:
-            self._share_out()
+            self._assign()
             return None
         self.returned_bytes += sum(each.nbytes for each in arrays) + NUMBER_BYTES * len(values)
         return {key: torch.tensor(each) for key, each in zip(self.work.keys, arrays, strict=True)}, values
@@ -136,26 +136,26 @@ class ClusterTiler:
         return [image.new_tensor(each) for each in values], gradient
 
     def _through(self, numbers: Iterable[int], send: Send, take: Take) -> None:
-        """Send tiles to their workers, few ahead, and take the answers in order; a lost worker's go to another."""
-        left, under_way = deque(numbers), deque[tuple[int, Worker, list[Any]]]()
-        while left or under_way:
+        """Send tiles to their workers, few ahead, and take the answers in order; reassign tiles of a lost worker."""
+        left, in_transit = deque(numbers), deque[tuple[int, Worker, list[Any]]]()
+        while left or in_transit:
             self.between_tiles()
-            while left and len(under_way) < AHEAD * len(self.crew.workers):
+            while left and len(in_transit) < AHEAD * len(self.crew.workers):
                 number = left.popleft()
                 worker = self.owners[number]
                 with self.crew.sending():
-                    under_way.append((number, worker, send(worker, number)))
-            number, worker, references = under_way.popleft()
+                    in_transit.append((number, worker, send(worker, number)))
+            number, worker, references = in_transit.popleft()
             try:
                 answers = [self.crew.get(worker, reference) for reference in references]
             except LostError:
-                self._share_out()
+                self._assign()
                 left.append(number)
             else:
                 take(worker, number, answers[-1] if answers else None)
 
     def _equip(self, worker: Worker, number: int) -> list[Any]:
-        """See to it that a worker knows the work and, if there are map terms, holds the tile's targets."""
+        """Send a worker the work, and the tile's references if there are map terms, unless it has them already."""
         asked: list[Any] = []
         if worker.work != self.work.name:
             asked.append(worker.actor.begin.remote(self.work))
@@ -186,8 +186,8 @@ class ClusterTiler:
         worker.seen.add(number)
         return crop
 
-    def _share_out(self) -> None:
-        before, self.owners = self.owners, shared_out(len(self.tiles), self.crew.workers, self.owners)
+    def _assign(self) -> None:
+        before, self.owners = self.owners, assigned(len(self.tiles), self.crew.workers, self.owners)
         for number, worker in before.items():
             if worker is not self.owners[number] and worker in self.crew.workers and worker.work == self.work.name:
                 worker.kept.discard(number)
@@ -205,9 +205,9 @@ def cluster_tiler(
     keys: Sequence[Key],
     terms: Sequence[tuple[MapTerm, Image]],
 ) -> ClusterTiler:
-    """A tiler whose tiles are computed by the crew, in the precision of the network here; it counts its `traffic`.
+    """A tiler whose tiles the crew computes, in the precision of this process's network; its `traffic` is counted.
 
-    The references of the map terms are sent in crops and read by the workers, each its own tiles'.
+    The references of the map terms are sent in crops: each worker reads those of its own tiles.
     """
     references = list({id(reference): reference for _, reference in terms}.values())
     numbers = {id(reference): number for number, reference in enumerate(references)}

@@ -1,7 +1,7 @@
-"""What a worker of a cluster does: it holds some tiles of one large picture, and computes them.
+"""A worker of a cluster, which computes some tiles of one large picture.
 
-Nothing here knows of the cluster or of the other workers. All that a worker holds can be sent to another one, so none
-of it is missed when it is gone.
+A worker does not know the cluster or the other workers. All of its data can be sent to another worker, so nothing is
+missing if a worker is lost.
 """
 
 import platform
@@ -31,9 +31,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Equipment:
-    """What a worker needs to begin: the network that it opens, its files, and the most memory it may take in bytes.
+    """The data that a worker starts with: the network to open, its files, and a memory limit in bytes.
 
-    `precision` is what the network is tried in first; pictures come with their own.
+    The network is opened in `precision` first; each picture's work names its own precision.
     """
 
     network: str
@@ -59,18 +59,18 @@ class Equipment:
 
 
 class Work(NamedTuple):
-    """What all tiles of a picture have in common; each worker is told once."""
+    """The data that all tiles of a picture share; sent once to each worker."""
 
     name: str
     precision: Precision
     size: Size
     keys: tuple[Key, ...]
     terms: tuple[MapTerm, ...]
-    references: tuple[int, ...]  # which of the references each term compares with
+    references: tuple[int, ...]  # for each term, the number of its reference
 
 
 class About(NamedTuple):
-    """A worker as it describes itself: bytes are free on its machine, or device, and allowed to it."""
+    """A worker's description of itself; `free` bytes of its machine or device are free, and `allowed` may be used."""
 
     machine: str
     accelerated: bool
@@ -80,8 +80,8 @@ class About(NamedTuple):
 
 
 @dataclass(eq=False)
-class _Held:
-    """A tile's targets, one for each map term, and its crop of the present picture."""
+class _TileData:
+    """A tile's targets, one for each map term, and its crop of the current picture."""
 
     targets: list[Tensor] = field(default_factory=list)
     crop: Tensor | None = None
@@ -89,31 +89,31 @@ class _Held:
 
 @dataclass(eq=False)
 class _Sum:
-    """What the tiles of one turn add up to."""
+    """The sums over the tiles of one turn."""
 
     turn: int
     statistics: Statistics = field(default_factory=dict)
     errors: list[float] = field(default_factory=list)
 
     def add(self, statistics: Statistics, errors: list[float]) -> None:
-        """What another tile adds."""
+        """Add the statistics and errors of another tile."""
         add_statistics(self.statistics, statistics)
         before = self.errors or [0.0] * len(errors)
         self.errors = [total + one for total, one in zip(before, errors, strict=True)]
 
 
 class TileWorker:
-    """Computes tiles by a network that it opens itself; it is asked one thing after another."""
+    """Computes tiles with a network that it opens itself. Its methods are called one at a time."""
 
     def __init__(self, equipment: Equipment, threads: int) -> None:
         torch.set_num_threads(threads)
         self._equipment = equipment
         self._networks: dict[Precision, Network] = {}
-        self._held: dict[int, _Held] = {}
+        self._tiles: dict[int, _TileData] = {}
         self._sum = _Sum(-1)
 
     def about(self) -> About:
-        """Open the network; say on which machine, and what may differ from other machines. Raises WeightsError."""
+        """Open the network and describe the machine, with all that may differ between machines. Raises WeightsError."""
         network = self._equipment.open(self._equipment.precision)
         self._networks[precision_of(network)] = network
         device = network.device
@@ -122,37 +122,37 @@ class TileWorker:
         return About(platform.node(), accelerated, free, allowed, identity(self._equipment))
 
     def begin(self, work: Work) -> None:
-        """Turn to another picture, or size; what is held of the one before is let go."""
+        """Start another picture or size, and forget the data of the one before."""
         self._work = work
-        self._held.clear()
+        self._tiles.clear()
         self._sum = _Sum(-1)
         self._network(work.precision)
 
     def keep(self, number: int, tile: Tile, references: Sequence[Array]) -> list[float]:
-        """Read the tile's targets, from its crops of the references; returns the scale of each map term there."""
+        """Compute the tile's targets from its crops of the references; return each map term's scale over the tile."""
         network, targets = self._network(self._work.precision), dict[int, Tensor]()
         for at, reference in enumerate(references):
             terms = {n: term for n, term in enumerate(self._work.terms) if self._work.references[n] == at}
             layers = {term.layer for term in terms.values()}
             for layer, own in owned(network, self._tensor(reference), tile.inside, layers):
                 targets |= {n: own.clone() for n, term in terms.items() if term.layer == layer}
-        held = self._held.setdefault(number, _Held())
-        held.targets = [targets[n] for n in range(len(self._work.terms))]
-        return [float(term.scale(target)) for term, target in zip(self._work.terms, held.targets, strict=True)]
+        data = self._tiles.setdefault(number, _TileData())
+        data.targets = [targets[n] for n in range(len(self._work.terms))]
+        return [float(term.scale(target)) for term, target in zip(self._work.terms, data.targets, strict=True)]
 
     def look(self, turn: int, number: int, tile: Tile, crop: Array, scales: Sequence[float] | None) -> None:
-        """Pass a tile forward and add its statistics, and with `scales` its errors, to the sums of this turn."""
+        """Pass a tile forward; add its statistics, and its errors if `scales` are given, to the sums of this turn."""
         if self._sum.turn != turn:
             self._sum = _Sum(turn)
         network, image = self._network(self._work.precision), self._tensor(crop)
-        self._held.setdefault(number, _Held()).crop = image
+        self._tiles.setdefault(number, _TileData()).crop = image
         asked = [] if scales is None else self._errors(number, scales)
         found, values = tile_statistics(network, image, tile.inside, self._work.keys, asked)
-        weighed = {key: mean * self._fraction(tile, key) for key, mean in found.items()}
-        self._sum.add(weighed, [float(value) for value in values])
+        weighted = {key: mean * self._fraction(tile, key) for key, mean in found.items()}
+        self._sum.add(weighted, [float(value) for value in values])
 
     def sums(self, turn: int) -> tuple[list[Array], list[float]]:
-        """The statistics of all tiles of that turn, in the order of the work's keys, and each map term's error."""
+        """Sums over the tiles of a turn: statistics in the order of the work's keys, and the map terms' errors."""
         assert self._sum.turn == turn
         return [self._sum.statistics[key].cpu().numpy() for key in self._work.keys], self._sum.errors
 
@@ -161,22 +161,22 @@ class TileWorker:
     ) -> tuple[list[float], Array]:
         """Pass a tile forward and back: each map term's error, and the gradient of the tile's crop.
 
-        Without a crop, that is the one that was looked at last.
+        If `crop` is None, the tile's last crop is used.
         """
-        network, held = self._network(self._work.precision), self._held.setdefault(number, _Held())
+        network, data = self._network(self._work.precision), self._tiles.setdefault(number, _TileData())
         if crop is not None:
-            held.crop = self._tensor(crop)
-        assert held.crop is not None
+            data.crop = self._tensor(crop)
+        assert data.crop is not None
         scaled = {
             key: self._tensor(slope) * self._fraction(tile, key)
             for key, slope in zip(self._work.keys, slopes, strict=True)
         }
-        values, found = tile_gradient(network, held.crop, tile.inside, scaled, self._errors(number, scales))
+        values, found = tile_gradient(network, data.crop, tile.inside, scaled, self._errors(number, scales))
         return [float(value) for value in values], found.contiguous().cpu().numpy()
 
     def drop(self, number: int) -> None:
-        """Another worker has this tile now."""
-        self._held.pop(number, None)
+        """Forget a tile that another worker has now."""
+        self._tiles.pop(number, None)
 
     def _network(self, precision: Precision) -> Network:
         if precision not in self._networks:
@@ -192,12 +192,12 @@ class TileWorker:
     def _errors(self, number: int, scales: Sequence[float]) -> list[TileError]:
         return [
             TileError(term, target, term.represent(target).new_tensor(scale))
-            for term, target, scale in zip(self._work.terms, self._held[number].targets, scales, strict=True)
+            for term, target, scale in zip(self._work.terms, self._tiles[number].targets, scales, strict=True)
         ]
 
 
 def identity(equipment: Equipment) -> dict[str, str]:
-    """What has to be the same on all machines that compute one picture. Raises WeightsError."""
+    """The versions and hashes that must be the same on all machines of a picture. Raises WeightsError."""
     files = entry(equipment.network).files(equipment.weights, equipment.means)
     try:
         hashes = {f"the {what}": sha256(path) for what, path in files.items()}

@@ -1,7 +1,7 @@
-"""Where a run stands, in files that survive whatever ends it: written whole or not at all, checked when they are read.
+"""Checkpoints: files to resume a run from, written whole or not at all, and verified when they are read.
 
 A checkpoint is one safetensors file: the tensors of a `State`, and in the metadata everything else as JSON with a
-SHA-256 over both. Nothing in it is ever executed.
+SHA-256 over both. Reading a checkpoint never executes code.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from impasto.folders.names import FOLDER
 from impasto.synthesis.descent import Descent
 from impasto.synthesis.loop import Iterate, State
 
-KEPT = 2  # the newest, and the one before it in case that is damaged
+KEPT = 2  # the newest, and the one before in case the newest is damaged
 FORMAT = "impasto checkpoint 1"
 TENSOR = "$tensor"
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
@@ -32,9 +32,9 @@ TYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", tor
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Where a run stands: in which part (counted from 0), where its loop does, and the part's seconds so far.
+    """The progress of a run: the current part (counted from 0), its loop's state, and its seconds so far.
 
-    `fingerprint` is that of the run's spec: a state serves no other.
+    `fingerprint` identifies the run's spec; a state cannot be used with another spec.
     """
 
     fingerprint: str
@@ -44,21 +44,21 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """The step after which it was taken, over all stages."""
+        """The step after which the checkpoint was taken, over all stages."""
         return self.state.steps + self.state.descent.step
 
     @property
     def evaluations(self) -> int:
-        """Forward and backward passes until then."""
+        """Forward and backward passes up to the checkpoint."""
         return self.state.evaluations + self.state.descent.evaluations
 
 
 class Checkpoints:
-    """A recorder that keeps where a part stands every so many seconds, 0 for only when `save` is called.
+    """A recorder that saves a part's progress every `every_seconds`; 0: only when `save` is called.
 
-    Where writing takes long, as with very large pictures, they are farther apart: it takes a tenth of the time at most.
-    `files` are handed to the disk first, so that they reach as far as the checkpoint even after a power failure.
-    It is `up_to_date` where no step has been taken since the newest one, or none at all: a stop now would lose none.
+    If writing is slow, as with very large pictures, checkpoints are written less often: they take at most a tenth of
+    the time. `files` are flushed to disk first, so that after a power failure none of them is behind the checkpoint.
+    `up_to_date` is true if no step has been taken since the newest checkpoint, or at all: a stop would lose no step.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Checkpoints:
         self.up_to_date = True
 
     def record(self, iterate: Iterate) -> None:
-        """Save where it is time."""
+        """Save if a checkpoint is due."""
         self.up_to_date = False
         if self._every and time.monotonic() - self._last >= max(self._every, 10 * self._took):
             self.save(iterate)
@@ -104,12 +104,12 @@ class Checkpoints:
 
 
 def checkpoint_files(folder: Path, part: int | None = None) -> list[Path]:
-    """Those of one part or of all, the newest first."""
+    """The checkpoints of one part, or of all parts, newest first."""
     return sorted(folder.glob("*.safetensors" if part is None else f"{part:03}-*.safetensors"), reverse=True)
 
 
 def newest_checkpoint(folder: Path, part: int, device: torch.device) -> tuple[Checkpoint | None, list[Path]]:
-    """A part's newest that can be read in the folder of a run, or None, and newer ones that are damaged."""
+    """The newest readable checkpoint of a part of a run, or None, and the paths of newer ones that are damaged."""
     damaged: list[Path] = []
     for path in checkpoint_files(folder / FOLDER, part):
         try:
@@ -120,7 +120,7 @@ def newest_checkpoint(folder: Path, part: int, device: torch.device) -> tuple[Ch
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the file whole or not at all, and see it to the disk. Raises OutputError."""
+    """Write the file whole or not at all, flushed to disk. Raises OutputError."""
     tensors: dict[str, Tensor] = {}
     plain = json.dumps(_pack(checkpoint, tensors, {}))
     metadata = {"format": FORMAT, "state": plain, "sha256": _checksum(plain, tensors)}
@@ -146,7 +146,7 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
 
 def read_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoint:
-    """Raises RunFolderError where the file is damaged in any way, or of another version's format."""
+    """Read and verify a checkpoint. Raises RunFolderError if the file is damaged or has another version's format."""
     try:
         with path.open("rb") as file:
             metadata, tensors = _read(file, path.stat().st_size)
@@ -160,10 +160,10 @@ def read_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoin
 
 
 def _read(file: BufferedReader, size: int) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file of so many bytes, as `_safetensors` laid them out. Raises ValueError and others.
+    """Metadata and tensors of a file of `size` bytes, as `_safetensors` wrote them. Raises ValueError and others.
 
-    The library would map the file: its memory is not aligned as PyTorch's own is, by which sums may be rounded, and a
-    copy of it is one more.
+    The safetensors library would map the file into memory: unaligned tensors, whose sums PyTorch may round
+    differently, or one more copy of each.
     """
     begin = 8 + (length := int.from_bytes(file.read(8), "little"))
     if begin > size:
@@ -187,10 +187,10 @@ def _read(file: BufferedReader, size: int) -> tuple[dict[str, str], dict[str, Te
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], names: dict[tuple[int, ...], str]) -> Any:
-    """The value as JSON has it, its tensors put into `tensors` (each once) and replaced by their names."""
+    """The value as JSON data, with tensors replaced by their names and put into `tensors`, each once."""
     if isinstance(value, Tensor):
-        place = (value.data_ptr(), *value.shape, *value.stride())
-        name = names.setdefault(place, str(len(names)))
+        identity = (value.data_ptr(), *value.shape, *value.stride())
+        name = names.setdefault(identity, str(len(names)))
         tensors[name] = value.detach().cpu().contiguous()
         return {TENSOR: name}
     if isinstance(value, Mapping):

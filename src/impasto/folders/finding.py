@@ -1,4 +1,4 @@
-"""Where a file lies now: one that was moved is known by its hash."""
+"""Finding files that were moved, by their hashes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,24 +7,24 @@ from impasto.files import sha256
 
 
 def file_of_hash(given: Path, folder: Path, sha: str) -> Path | None:
-    """The file of that SHA-256, or None: beside `folder`'s other files, as given, or where things were moved to.
+    """The file with this SHA-256, or None. Searched: `given` in the folder, `given` itself, then likely new locations.
 
-    For /old/photos/a.png the folder, those above it and the working directory are searched for old/photos/a.png,
+    For /old/photos/a.png the folder, the folders above it and the working directory are searched for old/photos/a.png,
     photos/a.png and a.png.
     """
-    return next((path for path in dict.fromkeys(_places(given, folder)) if _is(path, sha)), None)
+    return next((path for path in dict.fromkeys(_candidates(given, folder)) if _has_hash(path, sha)), None)
 
 
-def _places(given: Path, folder: Path) -> Iterator[Path]:
+def _candidates(given: Path, folder: Path) -> Iterator[Path]:
     yield from (folder / given, given)
     around = [*folder.resolve().parents, Path()]
     yield from (above / given for above in around)
-    parts = [part for part in given.parts if part not in (given.anchor, "..")]
-    for first in range(len(parts)):
-        yield from (above.joinpath(*parts[first:]) for above in (folder, *around))
+    names = [name for name in given.parts if name not in (given.anchor, "..")]
+    for first in range(len(names)):
+        yield from (above.joinpath(*names[first:]) for above in (folder, *around))
 
 
-def _is(path: Path, sha: str) -> bool:
+def _has_hash(path: Path, sha: str) -> bool:
     try:
         return path.is_file() and sha256(path) == sha
     except OSError:

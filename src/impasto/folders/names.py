@@ -1,4 +1,4 @@
-"""The files of a run's folder by name: the contract between what writes a run, what resumes it and what shows it."""
+"""The names of the files in a run's folder, shared by the modules that write, resume and show a run."""
 
 import re
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 
 
 def place_of(folder: Path, names: Sequence[str], name: str) -> Path:
-    """Where a part's results are: in a run of several parts each has a folder."""
+    """The folder of a part's results: a subfolder if the run has several parts, else the run's folder."""
     return folder / name if len(names) > 1 else folder
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Pictures on the way, named after their steps: 000012.jpg is one, `12 retouched.jpg` somebody's own."""
+    """The frames in a folder, which are named by step: 000012.jpg is a frame, `12 retouched.jpg` is a user's file."""
     return [path for path in sorted(folder.glob("*.jpg")) if re.fullmatch("[0-9]{6,}", path.stem)]
 
 
 def remove_part(place: Path) -> None:
-    """Remove what a part has written, and the folder if nothing else is there."""
+    """Remove the files that a part has written, and the folder if nothing else is in it."""
     animations = (Path(ANIMATION).with_suffix(ending).name for ending in (".gif", ".webp", ".mp4"))
     for path in [*(place / name for name in (RESULT, SUMMARY, CURVES, *animations)), *frame_files(place / FRAMES)]:
         path.unlink(missing_ok=True)

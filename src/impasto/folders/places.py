@@ -1,4 +1,4 @@
-"""Where the folder of a run may be, and how it takes the place of what was there."""
+"""The location of a run's folder, and how the folder replaces earlier content."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from impasto.errors import OutputError
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
 from impasto.tasks.spec import RunSpec
 
-BEFORE = ".impasto-before"  # inside a folder: what was there, until there is something else to show
-SYSTEM = ("lost+found", BEFORE)  # entries that are nobody's results: file systems put the first into each new volume
+BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
+SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems put lost+found into each new volume
 
 
 def default_folder(task: str, pictures: Sequence[Path]) -> Path:
-    """runs/TASK-PICTURE…, with a number where that exists: never a folder in use."""
+    """runs/TASK-PICTURE…, with a number if that exists: never an existing folder."""
     name = folder_name(task, pictures)
     folder, number = Path("runs") / name, 1
     while os.path.lexists(folder):
@@ -31,10 +31,7 @@ def folder_name(task: str, pictures: Sequence[Path]) -> str:
 
 
 def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
-    """Refuse a place that is taken; with `force` only what is no run folder or holds a file of the spec's.
-
-    An empty folder serves. Raises OutputError.
-    """
+    """Raise OutputError if a folder is not empty; with `force`, if it is not a run's or holds a file of the spec."""
     try:
         if not folder.exists():
             return
@@ -54,22 +51,22 @@ def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
 
 
 def _files(spec: RunSpec) -> list[Path]:
-    """What a run reads."""
+    """The files that a run reads."""
     settings = spec.settings
     named = [*spec.pictures, Path(settings.init), settings.weights, settings.means]
     return [path for path in named if path is not None and path.is_file()]
 
 
 def entries(folder: Path) -> list[Path]:
-    """What a folder holds, without what a file system or impasto has put there for itself."""
+    """The content of a folder, without the entries of the file system or of impasto itself."""
     return [entry for entry in folder.iterdir() if entry.name not in SYSTEM]
 
 
 def make_folder(out: Path | None, spec: RunSpec, *, force: bool) -> Path:
-    """Make the folder of a run, by default `default_folder`, with an empty one for checkpoints, and return it.
+    """Make the folder of a run, by default `default_folder`, with an empty folder for checkpoints, and return it.
 
-    What it held is put aside: see `giving_way`. Of two processes that ask for the same at once one has the folder; by
-    default the other has the next. Raises OutputError if the folder is taken (see `check_folder`) or cannot be made.
+    Earlier content is put aside: see `giving_way`. If two processes ask for the same folder at once, one gets it; the
+    other gets the next default, or OutputError. Raises OutputError as `check_folder`, or if it cannot be made.
     """
     folder = out or default_folder(spec.task, spec.pictures)
     try:
@@ -91,20 +88,20 @@ def make_folder(out: Path | None, spec: RunSpec, *, force: bool) -> Path:
 
 
 def put_aside(folder: Path) -> None:
-    """Hide what a folder holds inside itself; the folder stays, as a volume or a working directory must.
+    """Move the content of a folder to a hidden subfolder; the folder itself may be a volume or a working directory.
 
-    Raises OSError if something cannot be moved, with all in its place again.
+    Raises OSError if an entry cannot be moved, after moving the others back.
     """
-    held, before = entries(folder), folder / BEFORE
+    present, before = entries(folder), folder / BEFORE
     if before.exists() and not has_something(folder):
-        _remove(held)  # of a run that was killed before it had something to show: what was there before is kept
+        _remove(present)  # left by a run killed before its first step; the content put aside before that run is kept
         return
     shutil.rmtree(before, ignore_errors=True)
-    if not held:
+    if not present:
         return
     before.mkdir()
     try:
-        for entry in held:
+        for entry in present:
             entry.rename(before / entry.name)
     except OSError:
         _bring_back(folder)
@@ -113,7 +110,7 @@ def put_aside(folder: Path) -> None:
 
 @contextmanager
 def giving_way(folder: Path) -> Iterator[None]:
-    """What was put aside in a folder is removed at the end, or is back if there is nothing new to show."""
+    """At the end, remove the content put aside in a folder, or bring it back if there is nothing new to show."""
     try:
         yield
     finally:
@@ -123,16 +120,16 @@ def giving_way(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder / BEFORE, ignore_errors=True)
         if not (folder / SETTINGS_FILE).exists():
             with suppress(OSError):
-                (folder / FOLDER).rmdir()  # an empty one, of a run that could not even write its settings
+                (folder / FOLDER).rmdir()  # empty, if a run could not even write its settings
 
 
 def is_as_before(folder: Path) -> bool:
-    """Whether a folder still has what was put aside and nothing to show in its place."""
+    """Whether a folder has content put aside and nothing new to show."""
     return (folder / BEFORE).is_dir() and not has_something(folder)
 
 
 def has_something(folder: Path) -> bool:
-    """Whether a folder has a step of a run, or of one of its runs."""
+    """Whether a folder has at least one step of a run, also of a run in a subfolder."""
     found = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{METRICS}"))
     return any(path.relative_to(folder).parts[0] != BEFORE and path.stat().st_size > 0 for path in found)
 

@@ -1,4 +1,4 @@
-"""What a result rests on: versions, weights, pictures and settings, as run.toml keeps them."""
+"""The provenance of a result: versions, weights, pictures and settings, as run.toml keeps them."""
 
 import math
 import platform
@@ -20,7 +20,7 @@ from impasto.tasks.spec import RunSpec
 
 
 def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
-    """Where a run comes about: versions, machine, and the hashes of what it reads."""
+    """Versions, machine, and the hashes of the files that a run reads."""
     settings = spec.settings
     known = {
         "impasto": own_version(),
@@ -42,12 +42,12 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
 
 
 def as_toml(spec: RunSpec, network: Network, memory_bytes: float, share: float = 1.0) -> str:
-    """Everything needed to repeat a run: the spec, where it came about, and the memory that it may take."""
+    """Everything needed to repeat a run: the spec, its provenance, and the memory that it may take."""
     return spec_toml(spec, {"provenance": {**provenance(spec, network), **_memory(memory_bytes, share)}})
 
 
 def with_memory(toml: str, memory_bytes: float, share: float) -> str:
-    """The same for a run that goes on with less memory: a share of what it might take at first."""
+    """The same text with less memory, for a run that is resumed with a smaller share of the memory it had at first."""
     known = tomllib.loads(toml)
     return tomli_w.dumps({**known, "provenance": {**known["provenance"], **_memory(memory_bytes, share)}})
 

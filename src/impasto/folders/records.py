@@ -1,4 +1,4 @@
-"""What the folder of a run holds, as frozen data: settings, pictures, steps, measures. Nothing is computed here."""
+"""The content of a run's folder as frozen data: settings, pictures, steps, measures. Nothing is computed here."""
 
 import json
 import tomllib
@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Line(BaseModel):
-    """One step, as metrics.jsonl has it; its losses are those of the picture before the step."""
+    """A line of metrics.jsonl: one step; its losses are those of the picture before the step."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,7 +37,7 @@ class Line(BaseModel):
 
 
 class Metrics(BaseModel):
-    """How near the saved picture comes to the content; None where a number is not finite."""
+    """The distance of the saved picture from the content; None if a number is not finite."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +46,7 @@ class Metrics(BaseModel):
 
 
 class Summary(BaseModel):
-    """A part's summary.json: how it ended, what it took, and the saved picture's losses, weights and metrics."""
+    """A part's summary.json: how the part ended, its cost, and the saved picture's losses, weights and metrics."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class Summary(BaseModel):
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture on the way; step 0 is the first picture."""
+    """A picture kept during a run; step 0 is the first picture."""
 
     step: int
     path: Path
@@ -73,8 +73,8 @@ class Frame:
 class PartRecord:
     """One synthesis of a run.
 
-    One that was killed has no summary, and perhaps no result; one that failed at its first step has no line.
-    `lines` are in the order of their steps.
+    A part that was killed has no summary and perhaps no result; a part that failed at its first step has no lines.
+    `lines` are in the order of steps.
     """
 
     name: str
@@ -85,13 +85,13 @@ class PartRecord:
 
     @property
     def status(self) -> str:
-        """How it ended: done, interrupted, diverged, out of memory, or unfinished."""
+        """How the part ended: done, interrupted, diverged, out of memory, or unfinished."""
         return UNFINISHED if self.summary is None else self.summary.status
 
 
 @dataclass(frozen=True)
 class PictureRecord:
-    """A picture that a run read; `path` is None, and `missing` says why, where it is not to be had any more."""
+    """A picture that a run read; if it is no longer available, `path` is None and `missing` says why."""
 
     role: str
     given: Path
@@ -101,7 +101,7 @@ class PictureRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A whole run. `planned` are the names of all its parts, `parts` those that were begun."""
+    """A whole run. `planned` are the names of all parts; `parts` are the parts that were begun."""
 
     folder: Path
     spec: RunSpec
@@ -112,8 +112,8 @@ class RunRecord:
     parts: tuple[PartRecord, ...]
 
     @property
-    def stands(self) -> str:
-        """How far it came, in words."""
+    def progress(self) -> str:
+        """The last step of the run, in words."""
         part = self.parts[-1]
         done = sum(each.status == "done" for each in self.parts)
         step = part.summary.steps if part.summary is not None else part.lines[-1].step
@@ -122,7 +122,7 @@ class RunRecord:
 
     @property
     def reason(self) -> str:
-        """Why it ended early, in the run's own sentence; empty where none was left."""
+        """Why the run ended early, in the run's own sentence; empty if the run left none."""
         return next((part.summary.reason for part in self.parts if part.summary and part.summary.reason), "")
 
     @property
@@ -132,13 +132,13 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """That of the first part that is not done; unfinished where parts were never begun."""
+        """The status of the first part that is not done; unfinished if a part was never begun."""
         begun = next((part.status for part in self.parts if part.status != "done"), "done")
         return UNFINISHED if begun == "done" and len(self.parts) < len(self.planned) else begun
 
 
 def require_run_folder(folder: Path) -> None:
-    """Raise RunFolderError where a folder is none, or none of a run."""
+    """Raise RunFolderError if a path is not the folder of a run."""
     if not folder.exists():
         raise RunFolderError(f"there is no folder {folder}")
     if not folder.is_dir():
@@ -148,7 +148,7 @@ def require_run_folder(folder: Path) -> None:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run's folder, also one that was interrupted or killed. Raises RunFolderError in one sentence."""
+    """Read a run's folder, also of a run that was interrupted or killed. Raises RunFolderError in one sentence."""
     require_run_folder(folder)
     toml = _text(folder / SETTINGS_FILE)
     spec, provenance = _spec(folder / SETTINGS_FILE, toml)
@@ -169,7 +169,7 @@ def _spec(path: Path, toml: str) -> tuple[RunSpec, dict[str, Any]]:
         read = tomllib.loads(toml)
         provenance = read.pop("provenance", {})
         if not isinstance(provenance, dict):
-            raise RunFolderError(f"{path} is damaged: its provenance is no table")
+            raise RunFolderError(f"{path} is damaged: its provenance is not a table")
         return RunSpec(**read), provenance
     except tomllib.TOMLDecodeError as error:
         raise RunFolderError(f"{path} is damaged: {error}") from None
@@ -178,7 +178,7 @@ def _spec(path: Path, toml: str) -> tuple[RunSpec, dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """All steps; a last line that a killed run left half written is none. Raises RunFolderError."""
+    """All steps, without a last line that a killed run left half written. Raises RunFolderError."""
     if not path.is_file():
         return []
     texts = _text(path).splitlines()
@@ -197,7 +197,7 @@ def _part(folder: Path, name: str, lines: list[Line], *, alone: bool) -> PartRec
         raise RunFolderError(f"{folder / METRICS} is damaged: {name!r} is not the name of a part")
     place = folder if alone else folder / name
     summary = _model(Summary, place / SUMMARY) if (place / SUMMARY).is_file() else None
-    by_step = {line.step: line for line in lines if line.part == name}  # of a step taken twice the later counts
+    by_step = {line.step: line for line in lines if line.part == name}  # if a step was taken twice, the later counts
     steps = tuple(by_step[step] for step in sorted(by_step))
     result = place / RESULT if (place / RESULT).is_file() else None
     return PartRecord(name, result, tuple(_frames(place / FRAMES)), steps, summary)
@@ -220,17 +220,17 @@ def _model(model: type[Model], path: Path) -> Model:
 
 
 def _first(error: ValidationError) -> str:
-    """What is wrong first, without the input, which may be a whole file."""
+    """The first error, without the input, which may be a whole file."""
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(key) for key in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    keys = ".".join(str(key) for key in first["loc"])
+    return f"{keys}: {first['msg']}" if keys else first["msg"]
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError:
-        raise RunFolderError(f"{path} is damaged: it is no text in UTF-8") from None
+        raise RunFolderError(f"{path} is damaged: it is not text in UTF-8") from None
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -246,16 +246,16 @@ def _pictures(folder: Path, spec: RunSpec, provenance: Mapping[str, Any]) -> tup
 
 
 def _picture(role: str, given: Path, sha: str | None, folder: Path) -> PictureRecord:
-    """Where the picture lies now: as given, or wherever it may have been moved if its hash says that it is the one."""
-    there = given.is_file()
-    path = (given if there else None) if sha is None else file_of_hash(given, folder, sha)
+    """The picture as given if its hash is unknown; else a file with its hash, also if the picture was moved."""
+    exists = given.is_file()
+    path = (given if exists else None) if sha is None else file_of_hash(given, folder, sha)
     if path is not None:
         return PictureRecord(role, given, path)
-    return PictureRecord(role, given, None, "has changed since the run" if there else "is not there any more")
+    return PictureRecord(role, given, None, "has changed since the run" if exists else "no longer exists")
 
 
 def last_line(path: Path) -> Line | None:
-    """The last whole step that a run has written, without reading all of them."""
+    """The last step that a run has written completely, without reading the whole file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))

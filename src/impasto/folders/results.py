@@ -1,4 +1,4 @@
-"""What a run leaves behind: each part's picture, how it ended, and the figure of all parts."""
+"""The results of a run: each part's picture and summary, and the figure of all parts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,11 +29,11 @@ class Curves:
         self.terms: dict[str, list[float]] = {}
 
     def record(self, iterate: Iterate) -> None:
-        """Append."""
+        """Add the losses of an iterate."""
         self.add(iterate.loss, iterate.losses)
 
     def add(self, total: float, losses: Losses) -> None:
-        """One more step."""
+        """Add the losses of a step."""
         self.total.append(total)
         for name, value in losses.items():
             self.terms.setdefault(name, []).append(value)
@@ -47,7 +47,7 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """How a synthesis ended: its last good picture, what it took, and why it ended early if it did."""
+    """How a synthesis ended: its last good picture, its cost, and the reason if it ended early."""
 
     image: Image
     steps: int
@@ -56,7 +56,7 @@ class Outcome:
     failure: ImpastoError | None
 
     def as_summary(self) -> Summary:
-        """The same as data."""
+        """The outcome as data, without the picture."""
         words = {InterruptedRunError: "interrupted", OutOfMemoryError: "out of memory", DivergedError: "diverged"}
         status = next((words[kind] for kind in words if isinstance(self.failure, kind)), "done")
         seconds = round(self.seconds, 2)
@@ -65,16 +65,16 @@ class Outcome:
 
 
 def save_result(part: Part, folder: Path, content: Picture | None, toml: str, image: Image) -> None:
-    """Save a part's picture with the run's settings inside, and with the content's transparency where it has any."""
+    """Save a part's picture with the run's settings inside, and with the content's transparency if there is any."""
     alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
     save_image(image, folder / RESULT, alpha=alpha, settings=toml)
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
-    """A part's curves and its summary.json."""
+    """Save a part's curves and its summary.json."""
     drawn = curves.terms if len(curves.terms) < 2 else {"total": curves.total, **curves.terms}
     save_curves(drawn, folder / CURVES, title=f"{task} {part}".strip())
-    save_json({"task": task, **summary}, folder / SUMMARY)  # last: a part that has it is complete
+    save_json({"task": task, **summary}, folder / SUMMARY)  # last: a part that has a summary is complete
 
 
 def save_overview(
@@ -85,20 +85,23 @@ def save_overview(
     curves: Mapping[str, Sequence[float]],
     toml: str,
 ) -> None:
-    """The top of a run of several parts: one figure of all, their curves together, their measures side by side."""
-    names = TASKS[task].roles_of(len(pictures))
-    sides = [max(size_of(load_image(folder / part / RESULT))) for part in summaries]
-    shown = []
-    for name, picture in zip(names, pictures, strict=True):
-        shown.append((name, to_pillow(resize(picture.image, size_with_long_side(picture.size, max(sides))))))
-    for part, summary in summaries.items():
-        shown.append((caption(part, summary), to_pillow(load_image(folder / part / RESULT))))
-    sheet = contact_sheet(shown, columns=min(len(shown), 3), title=f"{task}, layer by layer")
+    """Save the overview of a run of several parts: one figure, their curves together, and a summary of all."""
+    results = {part: load_image(folder / part / RESULT) for part in summaries}
+    side = max(max(size_of(result)) for result in results.values())
+    inputs = [resize(picture.image, size_with_long_side(picture.size, side)) for picture in pictures]
+    labels = [*TASKS[task].roles_of(len(pictures)), *(caption(part, summaries[part]) for part in summaries)]
+    cells = [(label, to_pillow(image)) for label, image in zip(labels, [*inputs, *results.values()], strict=True)]
+    sheet = contact_sheet(cells, columns=min(len(cells), 3), title=f"{task}, layer by layer")
     save_image(from_pillow(sheet), folder / RESULT, settings=toml)
     save_curves(curves, folder / CURVES, title=task)
+    save_json(_merged(task, summaries), folder / SUMMARY)
+
+
+def _merged(task: str, summaries: Mapping[str, Summary]) -> Summary:
+    """The summary of a run of several parts."""
     errors = {layer: e for each in summaries.values() for layer, e in each["metrics"].get("feature_error", {}).items()}
     decibels = {part: each["metrics"]["psnr"] for part, each in summaries.items() if "psnr" in each["metrics"]}
-    merged: Summary = {
+    return {
         "task": task,
         "status": next((each["status"] for each in summaries.values() if each["status"] != "done"), "done"),
         "metrics": {"feature_error": errors, "psnr": decibels},
@@ -107,11 +110,10 @@ def save_overview(
         "peak_memory_mb": max(each["peak_memory_mb"] for each in summaries.values()),
         "parts": dict(summaries),
     }
-    save_json(merged, folder / SUMMARY)
 
 
 def caption(part: str, summary: Summary) -> str:
-    """The part's name, and below it what was measured."""
+    """The part's name, and its measures on the line below."""
     metrics = summary["metrics"]
     errors = metrics.get("feature_error", {}).items()
     measured = [f"e {error:.4f} at {layer}" for layer, error in errors if error is not None][:1]
@@ -123,28 +125,28 @@ def caption(part: str, summary: Summary) -> str:
 
 @contextmanager
 def sentence_for_folder(folder: Path, cluster: str | None) -> Iterator[None]:
-    """Say what went wrong in a run, what its folder has all the same, and how to go on where that can help."""
+    """Complete an error's sentence: add what the folder holds and, if resuming can help, the command to resume."""
     try:
         yield
     except OSError as error:
-        words = f"{folder} cannot be written any more: {error.strerror or error}"
-        raise OutputError(f"{words}{_so_far(folder)}{_way_on(folder, cluster)}") from None
+        words = f"{folder} can no longer be written: {error.strerror or error}"
+        raise OutputError(f"{words}{_so_far(folder)}{_how_to_resume(folder, cluster)}") from None
     except ImpastoError as error:
         so_far, kinds = _so_far(folder), (ClusterError, OutputError)
-        goes_on = so_far if isinstance(error, InterruptedRunError) else isinstance(error, kinds)
-        error.args = (f"{error}{so_far}{_way_on(folder, cluster) if goes_on else ''}",)
+        can_resume = so_far if isinstance(error, InterruptedRunError) else isinstance(error, kinds)
+        error.args = (f"{error}{so_far}{_how_to_resume(folder, cluster) if can_resume else ''}",)
         raise
 
 
 def _so_far(folder: Path) -> str:
     if is_as_before(folder):
-        return f"; {folder} is as it was"
+        return f"; {folder} is unchanged"
     return f"; the picture so far is in {folder}" if (folder / RESULT).is_file() else ""
 
 
-def _way_on(folder: Path, cluster: str | None) -> str:
+def _how_to_resume(folder: Path, cluster: str | None) -> str:
     if is_as_before(folder):
         return ""
     if not (folder / SETTINGS_FILE).is_file():
-        return "; nothing is there to go on with, start again"
-    return f"; go on with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"
+        return "; there is nothing to resume, start again"
+    return f"; continue with: impasto resume {folder}{f' --cluster {cluster}' if cluster else ''}"

@@ -1,4 +1,4 @@
-"""Specs as files: written by hand, left by a run as run.toml, or inside a result's picture."""
+"""Specs in files: written by hand, left by a run as run.toml, or embedded in a result's picture."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A spec as it was found: where, in which words, and what is known of the run that it is from, if it is."""
+    """A spec read from a file: its path, text and content, and the provenance if the file is from a run."""
 
     path: Path
     toml: str
@@ -36,7 +36,7 @@ class SpecFile:
 
 
 def read_spec(path: Path) -> SpecFile:
-    """The spec in a TOML file, in the picture of a result (PNG), or in the folder of a run.
+    """Read the spec from a TOML file, the picture of a result (PNG), or the folder of a run.
 
     Raises SpecError in one sentence: no such file, no spec, an unknown key, a value out of range.
     """
@@ -59,27 +59,27 @@ def _embedded(file: Path) -> str:
 
     found = embedded_settings(file)
     if found is None:
-        raise SpecError(f"{file} has no settings of impasto inside")
+        raise SpecError(f"{file} contains no settings of impasto")
     return found
 
 
 def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
-    """The spec that a text is, and its provenance; `where` begins the sentence of a SpecError."""
+    """Parse a spec and its provenance from a text; `where` names the text in the sentence of a SpecError."""
     try:
         read = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{where} is no TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
+        raise SpecError(f"{where} is not valid TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
     for key in read:
         if key not in KEYS:
             known = any(key in task.settings.model_fields for task in TASKS.values())
             advice = "it belongs under [settings]" if known else nearest(key, KEYS)
-            raise SpecError(f"{where}: there is no key {key!r} at the top; {advice}")
+            raise SpecError(f"{where}: there is no key {key!r} at the top level; {advice}")
     for key, kind in {"task": str, "pictures": list, "preset": str, "settings": dict, "provenance": dict}.items():
         if key in read and not isinstance(read[key], kind):
             words = {str: "a text", list: "a list of files", dict: "a table"}[kind]
             raise SpecError(f"{where}: {key} must be {words}")
     if "task" not in read:
-        raise SpecError(f"{where} names no task; known are {', '.join(TASKS)}")
+        raise SpecError(f"{where} names no task; choose from {', '.join(TASKS)}")
     if read["task"] not in TASKS:
         raise SpecError(f"{where}: there is no task {read['task']!r}; {nearest(read['task'], TASKS)}")
     name = read.get("preset", "default")
@@ -94,7 +94,7 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
 
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
-    """A spec as TOML with all of its settings, and `more` tables after them."""
+    """A spec as TOML with all of its settings, followed by the tables in `more`."""
     plain = {
         "task": spec.task,
         "pictures": [str(picture) for picture in spec.pictures],
@@ -105,21 +105,21 @@ def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
 
 
 def fingerprint(toml: str) -> str:
-    """SHA-256 of what a spec's text says, without where it came about; the same however it is laid out.
+    """SHA-256 of a spec's content without its provenance; the layout of the text does not matter.
 
-    Files whose hashes are known count by these, so that their paths can be corrected once they have been moved.
+    Files with a known hash are represented by it, so their paths can be corrected after the files have been moved.
     """
-    said = tomllib.loads(toml)
-    known = said.pop("provenance", {})
-    if len(known.get("pictures_sha256", ())) == len(said.get("pictures", ())):
-        said["pictures"] = known.get("pictures_sha256", [])
-    settings = said.get("settings", {})
+    content = tomllib.loads(toml)
+    known = content.pop("provenance", {})
+    if len(known.get("pictures_sha256", ())) == len(content.get("pictures", ())):
+        content["pictures"] = known.get("pictures_sha256", [])
+    settings = content.get("settings", {})
     settings |= {key: known[f"{key}_sha256"] for key in FILES if key in settings and f"{key}_sha256" in known}
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
-    """The spec with its relative files as they are called from a folder, so that a spec saved there finds them."""
+    """The spec with relative paths made relative to a folder, so that a spec saved there finds its files."""
 
     def moved(path: Path) -> Path:
         return path if path.is_absolute() else Path(os.path.relpath(path, folder))
@@ -128,11 +128,11 @@ def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
 
 
 def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
-    """The spec with its files where they are now, and a sentence for each that has changed since the run it is from.
+    """The spec with its files at their present paths, and a sentence for each file that has changed since the run.
 
-    A relative file is looked for beside the spec, then in the working directory; where its hash is known, one that has
-    it is preferred, and also looked for wherever it may have been moved: see `file_of_hash`.
-    Raises ImageError or WeightsError where there is none.
+    A relative path is tried beside the spec, then in the working directory. If the file's hash is known, a file with
+    this hash is preferred, and also found if it was moved: see `file_of_hash`.
+    Raises ImageError or WeightsError if a file is missing.
     """
     changed: list[str] = []
     hashes = _hashes(found)
@@ -143,7 +143,7 @@ def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
         if sha and (same := file_of_hash(given, found.path.parent, sha)):
             return same
         if not there and given == Path(found.spec.settings.init):
-            return given  # perhaps a word for another task: the recipe knows what to say
+            return given  # perhaps a first picture of another task: the recipe raises the fitting error
         if not there:
             kind: type[ImpastoError] = WeightsError if given in _models(found.spec) else ImageError
             raise kind(f"there is no file {given}, neither beside {found.path} nor in the working directory")
@@ -155,7 +155,7 @@ def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
 
 
 def _hashes(found: SpecFile) -> dict[Path, str]:
-    """What is known of the files that a spec names."""
+    """The known hashes of the files that a spec names."""
     spec, known = found.spec, found.provenance
     pictures = known.get("pictures_sha256", [])
     hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
@@ -169,7 +169,7 @@ def _models(spec: RunSpec) -> list[Path]:
 
 
 def _with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
-    """The spec with each of its files changed by a function of paths."""
+    """The spec with a function applied to the path of each of its files."""
     settings = spec.settings
     changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
     if settings.init not in INITS:

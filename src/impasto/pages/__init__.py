@@ -1,1 +1,1 @@
-"""One HTML file from the folders of runs, which opens without a network."""
+"""Pages: one HTML file from the folders of runs, which opens without a network."""

@@ -1,6 +1,6 @@
-"""What pages are made of, as frozen data: figures, sliders, films, scrubbers, grids and tables.
+"""The blocks of pages as frozen data: figures, sliders, films, scrubbers, grids and tables.
 
-Each block has a macro of the same name in data/report/blocks.html. Everything is inside the page: nothing is fetched.
+Each block has a macro of the same name in data/report/blocks.html. All content is inside the page: nothing is fetched.
 """
 
 import base64
@@ -18,12 +18,12 @@ from impasto.images.files import load_picture, to_pillow
 from impasto.images.opening import open_picture
 
 QUALITY = 82
-LARGE_PX, MEDIUM_PX, SMALL_PX = 1024, 448, 192  # a picture that stands alone, one of several, one of a grid
+LARGE_PX, MEDIUM_PX, SMALL_PX = 1024, 448, 192  # a single picture, one of several, one in a grid
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture inside the page: `uri` is the whole file, `alt` says in words what is seen."""
+    """A picture inside the page: `uri` contains the whole file, `alt` describes the picture in words."""
 
     uri: str
     alt: str
@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Slider:
-    """Two pictures of the same proportions, one over the other, with a line between them to move."""
+    """Two pictures of the same proportions, one over the other, divided by a line that readers can move."""
 
     before: Figure
     after: Figure
@@ -43,7 +43,7 @@ class Slider:
 
 @dataclass(frozen=True)
 class Film:
-    """Pictures on the way of one synthesis, with what is said under each."""
+    """The frames of one synthesis, each with a label."""
 
     title: str
     alt: str
@@ -55,7 +55,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Scrubber:
-    """Films side by side that one range input moves through together."""
+    """Films side by side, moved together by one range input."""
 
     films: tuple[Film, ...]
 
@@ -71,33 +71,33 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's entry; `share` in [0, 1] draws a bar of that length."""
+    """An entry of a table; `bar` in [0, 1] is the length of a bar drawn before the text."""
 
     text: str
-    share: float | None = None
+    bar: float | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under their heads; the first column names the rows."""
+    """Rows under the heads of the columns; the first column names the rows."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of words alone."""
+    """A table without bars."""
     return Table(tuple(head), tuple(tuple(Cell(text) for text in row) for row in rows))
 
 
 def figure(path: Path, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
-    """A result or frame for the page, at most `most_px` on its long side. Raises ImageError where it is damaged."""
+    """A result or frame as a figure, at most `most_px` on its long side. Raises ImageError if the file is damaged."""
     uri, size = _embedded_file(path, _modified(path), most_px)
     return Figure(uri, alt, *size, caption, detail)
 
 
 def embed(picture: PillowImage.Image, alt: str, *, most_px: int, caption: str = "", detail: str = "") -> Figure:
-    """A picture for the page, at most `most_px` on its long side."""
+    """A picture as a figure, at most `most_px` on its long side."""
     small = picture.copy()
     small.thumbnail((most_px, most_px), PillowImage.Resampling.LANCZOS)
     uri, size = _embedded(small)
@@ -105,26 +105,26 @@ def embed(picture: PillowImage.Image, alt: str, *, most_px: int, caption: str = 
 
 
 def open_input(path: Path) -> PillowImage.Image:
-    """A user's picture as the run has read it, upright and in sRGB, and no larger than a page can use."""
+    """A user's picture as a run reads it, upright and in sRGB, but no larger than a page needs."""
     picture = to_pillow(load_picture(path, least_px=LARGE_PX).image)
     picture.thumbnail((LARGE_PX, LARGE_PX), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
     return picture
 
 
 def film(title: str, alt: str, frames: Sequence[Frame], labels: Sequence[str], *, most_px: int) -> Film:
-    """Frames of one synthesis, all shown at the size of the last. Raises ImageError where one is damaged."""
+    """Frames of one synthesis as a film of the last frame's size. Raises ImageError if a frame is damaged."""
     embedded = [_embedded_file(frame.path, _modified(frame.path), most_px) for frame in frames]
     return Film(title, alt, *embedded[-1][1], tuple(uri for uri, _ in embedded), tuple(labels))
 
 
 def spread(frames: Sequence[Frame], most: int) -> tuple[Frame, ...]:
-    """At most `most` of the frames (2 or more), evenly among them, first and last included."""
+    """At most `most` of the frames (2 or more), evenly spaced, first and last included."""
     if len(frames) <= most:
         return tuple(frames)
     return tuple(frames[round(index * (len(frames) - 1) / (most - 1))] for index in range(most))
 
 
-@lru_cache(maxsize=1024)  # a study's page is made anew after each of its runs
+@lru_cache(maxsize=1024)  # a study's page is made again after each of its runs
 def _embedded_file(path: Path, modified: int, most_px: int) -> tuple[str, tuple[int, int]]:
     return _embedded(_small(path, most_px))
 

@@ -14,12 +14,12 @@ from impasto.tasks.table import part_title
 
 
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:
-    """A page of several runs side by side; raises as `write_report`."""
+    """Write a page of several runs side by side; raises as `write_report`."""
     return save_page(comparison_page([read_run(folder) for folder in folders]), out)
 
 
 def comparison_page(records: Sequence[RunRecord]) -> str:
-    """The page of several runs on the same axes. Raises RunFolderError where a picture in a folder is damaged."""
+    """The page of several runs, with shared axes. Raises RunFolderError if a picture in a folder is damaged."""
     names = unique_names(records)
     differing = differences(records)
     runs = {
@@ -48,13 +48,13 @@ def comparison_page(records: Sequence[RunRecord]) -> str:
 
 
 def unique_names(records: Sequence[RunRecord]) -> list[str]:
-    """The folders' names, or their whole paths where two are the same."""
+    """The names of the runs' folders, or the whole path if two folders have the same name."""
     names = [record.name for record in records]
     return [name if names.count(name) == 1 else str(record.folder) for name, record in zip(names, records, strict=True)]
 
 
 def differences(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """What is not the same in all runs, by name: each run's value, a dash where it has none."""
+    """The settings, pictures and versions that differ between runs, by name: each run's value, or a dash."""
     tables = [_facts(record) for record in records]
     keys = dict.fromkeys(key for table in tables for key in table)
     values = {key: [table.get(key, "–") for table in tables] for key in keys}
@@ -64,30 +64,29 @@ def differences(records: Sequence[RunRecord]) -> dict[str, list[str]]:
 def _facts(record: RunRecord) -> dict[str, str]:
     pictures = {picture.role: picture.given.stem for picture in record.pictures}
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
-    settled = {name: str(record.provenance.get(name, "–")) for name in ("impasto", "torch", "device", "weights_sha256")}
-    return {"task": record.spec.task, **pictures, **{key: str(value) for key, value in settings.items()}, **settled}
+    versions = ("impasto", "torch", "device", "weights_sha256")
+    known = {name: str(record.provenance.get(name, "–")) for name in versions}
+    return {"task": record.spec.task, **pictures, **{key: str(value) for key, value in settings.items()}, **known}
 
 
-# Several runs --------------------------------------------------------------------------------------------------------
 def _comparison_grid(
     names: Sequence[str], records: Sequence[RunRecord], differing: Mapping[str, Sequence[str]]
 ) -> list[Row]:
-    """A row for each part's name, in it each run that has such a part, with what differs under it."""
-    parts = dict.fromkeys(part.name for record in records for part in record.parts)
+    """A row for each part's name: the results of all runs that have this part, with their differences below."""
     rows = []
-    for wanted in parts:
-        shown = []
+    for title in dict.fromkeys(part.name for record in records for part in record.parts):
+        figures = []
         for index, (name, record) in enumerate(zip(names, records, strict=True)):
-            for part in (part for part in record.parts if part.name == wanted):
-                lines = [f"{key}: {values[index]}" for key, values in differing.items() if values[index] != "–"]
-                made = result_figure(part, MEDIUM_PX, name, "\n".join([*lines, measured(part)]))
-                shown += [made] if made is not None else []
-        rows.append(Row(part_title(wanted), "", tuple(shown)))
+            lines = [f"{key}: {values[index]}" for key, values in differing.items() if values[index] != "–"]
+            for part in (part for part in record.parts if part.name == title):
+                result = result_figure(part, MEDIUM_PX, name, "\n".join([*lines, measured(part)]))
+                figures += [result] if result is not None else []
+        rows.append(Row(part_title(title), "", tuple(figures)))
     return rows
 
 
 def _comparison_slider(names: Sequence[str], records: Sequence[RunRecord]) -> list[Slider]:
-    """Two runs of one picture each and of the same proportions, one over the other."""
+    """A slider if there are two runs of one picture each, with the same proportions."""
     if len(records) != 2 or any(len(record.planned) > 1 for record in records):
         return []
     first, second = (
@@ -99,6 +98,6 @@ def _comparison_slider(names: Sequence[str], records: Sequence[RunRecord]) -> li
 
 
 def _shared_inputs(records: Sequence[RunRecord]) -> list[Figure]:
-    """Every picture that any of the runs read, once."""
+    """Each picture that any of the runs read, once."""
     pictures = list({picture.path: picture for record in records for picture in record.pictures}.values())
     return input_figures(pictures, open_inputs(pictures), MEDIUM_PX)

@@ -1,4 +1,4 @@
-"""Curves of a page: losses over steps, and errors over layers, thinned to what a screen can show."""
+"""Curves of a page: losses over steps, and values by rank, thinned to the resolution of a screen."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ from typing import Any
 from impasto.folders.records import Line
 from impasto.pages.words import size_words
 
-MOST_POINTS = 1000  # of a curve: more are not seen
+MOST_POINTS = 1000  # of a curve; a screen shows no more
 Series = Mapping[str, Sequence[Line]]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Values over steps on a logarithmic axis: `data` is what report.js draws."""
+    """Curves on a logarithmic axis; report.js draws `data`."""
 
     title: str
     data: Mapping[str, Any]
 
 
 def total_curves(title: str, runs: Series, *, y: str = "total loss") -> Curves:
-    """The total loss of each run, all on the same axes."""
+    """The total loss of each run, on the same axes."""
     return _curves(title, {name: [(line.step, line.total) for line in lines] for name, lines in runs.items()}, runs, y)
 
 
@@ -36,7 +36,7 @@ def term_curves(title: str, lines: Sequence[Line]) -> Curves:
 
 
 def one_term_curves(title: str, term: str, runs: Series) -> Curves:
-    """One weighted term of each run that has it, all on the same axes."""
+    """One weighted term of all runs that have it, on the same axes."""
     having = {name: [line for line in lines if term in line.losses] for name, lines in runs.items()}
     having = {name: lines for name, lines in having.items() if lines}
     values = {name: [(line.step, line.losses[term]) for line in lines] for name, lines in having.items()}
@@ -44,13 +44,13 @@ def one_term_curves(title: str, term: str, runs: Series) -> Curves:
 
 
 def profile_curves(title: str, series: Mapping[str, Sequence[float]], *, x: str) -> Curves:
-    """Values by rank, counted from 1, in a small chart; the first series is a line, the others are dots about it."""
+    """Values by rank, counted from 1, in a small chart; the first series is a line, the others are dots around it."""
     ranks = list(range(1, max(len(values) for values in series.values()) + 1))
-    shown = [
+    drawn = [
         {"name": name, "values": [_logarithmic(value) for value in values], "dots": number > 0}
         for number, (name, values) in enumerate(series.items())
     ]
-    return Curves(title, {"steps": ranks, "series": shown, "stages": [], "x": x, "y": "", "height_px": 200})
+    return Curves(title, {"steps": ranks, "series": drawn, "stages": [], "x": x, "y": "", "height_px": 200})
 
 
 def _curves(title: str, values: Mapping[str, Sequence[tuple[int, float]]], runs: Series, y: str) -> Curves:
@@ -65,17 +65,17 @@ def _curves(title: str, values: Mapping[str, Sequence[tuple[int, float]]], runs:
 
 
 def stage_changes(lines: Sequence[Line]) -> list[tuple[int, str]]:
-    """The first step of each stage after the first, and the size from there on."""
+    """The first step of each stage after the first, and the stage's size in words."""
     return [(line.step, size_words(line.size)) for before, line in pairwise(lines) if line.stage != before.stage]
 
 
 def _thinned(steps: Sequence[int]) -> list[int]:
-    """First and last stay; what is left out lies evenly between."""
+    """At most MOST_POINTS of the steps, evenly spaced, first and last included."""
     if len(steps) <= MOST_POINTS:
         return list(steps)
     return [steps[round(index * (len(steps) - 1) / (MOST_POINTS - 1))] for index in range(MOST_POINTS)]
 
 
 def _logarithmic(value: float | None) -> float | None:
-    """Four digits; what a logarithmic axis does not have is left out."""
+    """The value to four digits; None if a logarithmic axis has no place for it."""
     return float(f"{value:.4g}") if value is not None and value > 0 and math.isfinite(value) else None

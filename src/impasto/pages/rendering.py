@@ -1,4 +1,4 @@
-"""Blocks to one HTML file that opens without a network."""
+"""Rendering of blocks to one HTML file that opens without a network."""
 
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from impasto.files import bundled, write_bytes
 
 
 def render(template: str, **content: Any) -> str:
-    """A whole page from a template of data/report; what is not marked as HTML is escaped."""
+    """A whole page from a template of data/report; all content that is not marked as HTML is escaped."""
     return _templates().get_template(template).render(**content)
 
 
@@ -25,7 +25,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Files of our own, not of the user's: they are the only ones that are not escaped.
+    # Only impasto's own files are not escaped.
     environment.globals["own"] = lambda name: Markup((folder / name).read_text("utf-8"))
     return environment
 

@@ -15,6 +15,7 @@ from impasto.networks.catalogue import NETWORKS
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table
 from impasto.pages.rendering import render, save_page
 from impasto.pages.sections import (
+    badges,
     grid_row,
     input_figures,
     measures_table,
@@ -24,30 +25,29 @@ from impasto.pages.sections import (
     scrubber,
     sliders,
     terms_table,
-    tiles,
 )
 from impasto.pages.words import repeat_command
 from impasto.tasks.table import TASKS
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """The page of one run, by default report.html in its folder, which it replaces. Returns where it is.
+    """Write the page of one run, by default to report.html in its folder, and return the path of the page.
 
-    Raises RunFolderError where the folder is missing or damaged, OutputError where the page cannot be written.
+    Raises RunFolderError if the folder is missing or damaged, OutputError if the page cannot be written.
     """
     return save_page(run_page(read_run(folder)), out or folder / PAGE)
 
 
 def add_page(folder: Path, listener: Listener) -> None:
-    """What a run does at its end: a page that cannot be made is said to the listener and costs nothing else."""
+    """Write the page at the end of a run; a failure is reported to the listener and does not end the run."""
     try:
         write_report(folder)
-    except Exception as error:  # whatever it is, the pictures are worth more
+    except Exception as error:  # the pictures are worth more than the page
         listener(PageFailed(folder / PAGE, str(error) or type(error).__name__))
 
 
 def run_page(record: RunRecord) -> str:
-    """The page of one run. Raises RunFolderError where a picture in its folder is damaged."""
+    """The page of one run. Raises RunFolderError if a picture in its folder is damaged."""
     try:
         several = len(record.planned) > 1
         inputs, most_px = open_inputs(record.pictures), MEDIUM_PX if several else LARGE_PX
@@ -66,7 +66,7 @@ def run_page(record: RunRecord) -> str:
             curves=run_curves(record),
             terms=terms_table(record),
             measures=measures_table([("", record)]) if several else None,
-            tiles=[] if several else tiles(record.parts[0]),
+            badges=[] if several else badges(record.parts[0]),
             about=about_run(record),
         )
     except ImageError as error:
@@ -74,7 +74,7 @@ def run_page(record: RunRecord) -> str:
 
 
 def title(record: RunRecord) -> str:
-    """What the run is about."""
+    """The title of a run's page."""
     return TASKS[record.spec.task].title(record.spec.settings, _names(record))
 
 
@@ -84,7 +84,7 @@ def _names(record: RunRecord) -> list[str]:
 
 
 def about_run(record: RunRecord) -> dict[str, Any]:
-    """Settings, versions, hashes and the command, for the end of a page."""
+    """The command, settings, versions, hashes and credits of a run, for the end of a page."""
     usual = TASKS[record.spec.task].settings().model_dump(mode="json", exclude_none=True)
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
     rows = [(Cell(key), Cell(str(value)), Cell(str(usual.get(key, "–")))) for key, value in settings.items()]
@@ -101,13 +101,13 @@ def about_run(record: RunRecord) -> dict[str, Any]:
 
 
 def credit(picture: PictureRecord) -> str:
-    """A picture's name, and what its own file says of author and rights."""
+    """A picture's name, and the author and copyright that its file names."""
     words = [f"{picture.role.capitalize()}: {picture.given.name}"]
     if picture.path is not None:
         try:
             with open_picture(picture.path) as file:
                 exif = file.getexif()
-        except OSError:  # not to be read any more: its name is all there is to say
+        except OSError:  # no longer readable: only the name is known
             exif = PillowImage.Exif()
         words += [str(exif[tag]).strip() for tag in (ExifTags.Base.Artist, ExifTags.Base.Copyright) if tag in exif]
     return ", ".join(word for word in words if word)

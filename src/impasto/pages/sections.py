@@ -1,6 +1,6 @@
-"""Blocks of a page from what a run's folder holds: its pictures, films, curves and tables."""
+"""Blocks of a page from the records of runs: pictures, films, curves and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image as PillowImage
@@ -26,26 +26,27 @@ from impasto.pages.curves import Curves, term_curves, total_curves
 from impasto.pages.words import duration, number, size_words
 from impasto.tasks.table import TASKS, part_title
 
-MOST_FRAMES = 40  # of a page; its films share them
+MOST_FRAMES = 40  # of a page, divided among its films
 COLUMNS = 6
 Inputs = Mapping[Path, PillowImage.Image]
 MEASURES = ("status", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
 
 
 def open_inputs(pictures: Sequence[PictureRecord]) -> Inputs:
-    """The pictures that runs read, each opened once, as far as they are still there."""
+    """The pictures that runs read, each opened once; pictures that are no longer readable are left out."""
     opened: dict[Path, PillowImage.Image] = {}
     for path in {picture.path: None for picture in pictures if picture.path is not None}:
         try:
             opened[path] = open_input(path)
-        except ImageError:  # damaged since; the run's own folder is not to blame
+        except ImageError:  # damaged since the run; the run's own folder is intact
             continue
     return opened
 
 
 def input_figures(pictures: Sequence[PictureRecord], inputs: Inputs, most_px: int) -> list[Figure]:
     """One figure for each of the pictures that could be opened."""
-    return [made for each in pictures if (made := _input(each, inputs, most_px)) is not None]
+    found = [_input(picture, inputs, most_px) for picture in pictures]
+    return [each for each in found if each is not None]
 
 
 def _input(picture: PictureRecord, inputs: Inputs, most_px: int) -> Figure | None:
@@ -58,28 +59,28 @@ def _input(picture: PictureRecord, inputs: Inputs, most_px: int) -> Figure | Non
 def result_figure(
     part: PartRecord, most_px: int, caption: str = "result", detail: str = "", alt: str = ""
 ) -> Figure | None:
-    """The part's picture, or the last on its way where it was killed before there was one."""
+    """The part's picture, or its last frame if it was killed before it saved a picture; None if it has neither."""
     path = part.result or (part.frames[-1].path if part.frames else None)
     alt = alt or f"result {part_title(part.name)}".strip()
     return figure(path, alt, most_px=most_px, caption=caption, detail=detail) if path is not None else None
 
 
 def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
-    """Content and result one over the other, for each part of a task that has a content."""
+    """A slider between content and result for each part, if the task has a content."""
     if not TASKS[record.spec.task].has_content:
         return []
     results = [result_figure(part, most_px, part_title(part.name) or "result") for part in record.parts]
-    shown = [result for result in results if result is not None]
-    sides = {max(result.width, result.height) for result in shown}
+    saved = [result for result in results if result is not None]
+    sides = {max(result.width, result.height) for result in saved}
     before = {side: _input(record.pictures[0], inputs, side) for side in sides}
-    pairs = [(before[max(result.width, result.height)], result) for result in shown]
+    pairs = [(before[max(result.width, result.height)], result) for result in saved]
     return [Slider(content, result) for content, result in pairs if content is not None]
 
 
 def scrubber(
     records: Sequence[RunRecord], most_px: int, names: Sequence[str] = ("",), most_frames: int = MOST_FRAMES
 ) -> Scrubber | None:
-    """The pictures on the way of all parts of all runs, moved through together; None where none were kept."""
+    """A film of each part of all runs, moved together; None if no frames were kept."""
     films: list[Film] = []
     count = sum(len(record.parts) for record in records)
     for name, record in zip(names, records, strict=True):
@@ -88,13 +89,13 @@ def scrubber(
             if frames:
                 words = f"{name} {part_title(part.name)}".strip()
                 labels = [frame_label(part, frame) for frame in frames]
-                alt = f"{words or record.spec.task} on the way"
+                alt = f"progress of {words or record.spec.task}"
                 films.append(film(words, alt, frames, labels, most_px=min(most_px, 384 if count < 3 else 256)))
     return Scrubber(tuple(films)) if films else None
 
 
 def frame_label(part: PartRecord, frame: Frame) -> str:
-    """Step, size, and the loss of the picture where it is known: a line's losses are of the picture before it."""
+    """Step, size, and the picture's loss if known: the losses of a line are of the picture before its step."""
     if not part.lines:
         return f"step {frame.step}"
     lines = {line.step: line for line in part.lines}
@@ -108,18 +109,18 @@ def frame_label(part: PartRecord, frame: Frame) -> str:
 
 
 def grid_row(part: PartRecord) -> Row:
-    """A part's pictures from the first to the last."""
-    shown = []
+    """A row of a part's frames from the first to the last."""
+    figures = []
     for frame in spread(part.frames, COLUMNS):
         alt = f"{part_title(part.name)} after step {frame.step}"
-        shown.append(figure(frame.path, alt, most_px=SMALL_PX, caption=f"step {frame.step}"))
-    if not shown and (result := result_figure(part, SMALL_PX)) is not None:
-        shown.append(result)
-    return Row(part_title(part.name), measured(part), tuple(shown))
+        figures.append(figure(frame.path, alt, most_px=SMALL_PX, caption=f"step {frame.step}"))
+    if not figures and (result := result_figure(part, SMALL_PX)) is not None:
+        figures.append(result)
+    return Row(part_title(part.name), measured(part), tuple(figures))
 
 
 def run_curves(record: RunRecord) -> list[Curves]:
-    """The curves of the terms; for several parts their totals together first. None where no step was taken."""
+    """The curves of each part's terms; if there are several parts, first their totals together. Empty without steps."""
     if not any(part.lines for part in record.parts):
         return []
     if len(record.planned) == 1:
@@ -130,26 +131,31 @@ def run_curves(record: RunRecord) -> list[Curves]:
 
 
 def terms_table(record: RunRecord) -> Table:
-    """Each term's layer, weight, first and last loss, and its share of the last."""
+    """A row for each term: layer, weight, percentage of the last loss, last and first loss."""
+    several = len(record.planned) > 1
     rows = []
     for part in record.parts:
-        last = part.summary.losses if part.summary is not None else {**part.lines[-1].losses}
-        weights = part.summary.weights if part.summary is not None else {}
-        total = _total(last)
-        for term, loss in last.items():
-            name, _, layer = term.partition("/")
-            share = loss / total if loss is not None and total else None
-            first = part.lines[0].losses.get(term) if part.lines else None
-            percent = f"{share:.0%}" if share is not None else "–"
-            shown = [Cell(part_title(part.name))] if len(record.planned) > 1 else []
-            shown += [Cell(name), Cell(layer or "the picture"), Cell(number(weights.get(term))), Cell(percent, share)]
-            rows.append((*shown, Cell(number(loss)), Cell(number(first))))
+        title = [Cell(part_title(part.name))] if several else []
+        rows += [(*title, *cells) for cells in _terms(part)]
     head = ("term", "layer", "weight", "share of the loss", "last loss", "first loss")
-    return Table((("picture", *head) if len(record.planned) > 1 else head), tuple(rows))
+    return Table(("picture", *head) if several else head, tuple(rows))
+
+
+def _terms(part: PartRecord) -> Iterator[tuple[Cell, ...]]:
+    last = part.summary.losses if part.summary is not None else {**part.lines[-1].losses}
+    weights = part.summary.weights if part.summary is not None else {}
+    total = _total(last)
+    for term, loss in last.items():
+        name, _, layer = term.partition("/")
+        fraction = loss / total if loss is not None and total else None
+        percent = Cell(f"{fraction:.0%}" if fraction is not None else "–", fraction)
+        first = part.lines[0].losses.get(term) if part.lines else None
+        words = [name, layer or "the picture", number(weights.get(term))]
+        yield (*map(Cell, words), percent, Cell(number(loss)), Cell(number(first)))
 
 
 def measures_table(runs: Sequence[tuple[str, RunRecord]]) -> Table:
-    """What was measured, a row for each part of each run; what applies to none of them is left out."""
+    """The measures, a row for each part of each run; measures that no part has are left out."""
     measures = {
         f"{name} {part_title(part.name)}".strip(): _measures(part) for name, record in runs for part in record.parts
     }
@@ -159,7 +165,7 @@ def measures_table(runs: Sequence[tuple[str, RunRecord]]) -> Table:
 
 
 def _measures(part: PartRecord) -> dict[str, str]:
-    """By MEASURES: of the saved picture, or where the run was killed of the last step."""
+    """The measures of the saved picture; of the last step if the run was killed."""
     if part.summary is None:
         last = part.lines[-1]
         words = [number(last.total), str(last.step), str(last.evaluations), duration(last.seconds)]
@@ -179,20 +185,18 @@ def _measures(part: PartRecord) -> dict[str, str]:
     return dict(zip(MEASURES, words, strict=True))
 
 
-def tiles(part: PartRecord) -> list[tuple[str, str]]:
-    """The same for a single picture, without what does not apply."""
+def badges(part: PartRecord) -> list[tuple[str, str]]:
+    """The measures of a run of one picture, as names and values."""
     errors = part.summary.metrics.feature_error if part.summary is not None else {}
-    tiles = [(f"e at {layer}", number(e)) for layer, e in errors.items()]
-    return tiles + [
-        (key, value) for key, value in _measures(part).items() if key not in ("e", "status") and value != "–"
-    ]
+    others = {key: value for key, value in _measures(part).items() if key not in ("e", "status") and value != "–"}
+    return [*((f"e at {layer}", number(error)) for layer, error in errors.items()), *others.items()]
 
 
 def measured(part: PartRecord) -> str:
-    """What was measured of a part, in a line."""
+    """The measures of a part in one line."""
     measures = _measures(part)
-    shown = [f"{key} {measures[key]}" for key in ("e", "PSNR", "loss") if measures[key] != "–"]
-    return ", ".join([*shown, measures["time"]])
+    known = [f"{key} {measures[key]}" for key in ("e", "PSNR", "loss") if measures[key] != "–"]
+    return ", ".join([*known, measures["time"]])
 
 
 def _decibels(value: float | None) -> str:

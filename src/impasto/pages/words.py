@@ -1,4 +1,4 @@
-"""Numbers, sizes, durations and commands in the words of a page."""
+"""Numbers, sizes, durations and commands as text for pages."""
 
 import math
 import shlex
@@ -9,7 +9,7 @@ from impasto.tasks.table import TASKS
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, and a dash where there is none."""
+    """Three significant digits, or a dash if there is no finite number."""
     if value is None or not math.isfinite(value):
         return "–"
     mantissa, e, exponent = f"{value:.3g}".partition("e")
@@ -20,7 +20,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def size_words(size: tuple[int, int]) -> str:
-    """Width × height, as people say it, of (height, width)."""
+    """A size (height, width) in words: width × height."""
     return f"{size[1]} × {size[0]} px"
 
 
@@ -34,15 +34,15 @@ def duration(seconds: float) -> str:
 
 
 def repeat_command(record: RunRecord) -> str:
-    """The command that makes the same run again, for a shell.
+    """The shell command that repeats a run.
 
-    Settings at their defaults are left out, unless the run is of another version, which may have had others.
+    Settings at their defaults are left out, unless the run is from another version, whose defaults may differ.
     """
     spec, settings = record.spec, record.spec.settings.model_dump(mode="json", exclude_none=True)
     if record.provenance.get("impasto") == own_version():
         usual = TASKS[spec.task].settings().model_dump(mode="json", exclude_none=True)
         settings = {name: value for name, value in settings.items() if value != usual.get(name)}
-    if "threads" in record.provenance:  # sums over threads are rounded by their number
+    if "threads" in record.provenance:  # the rounding of sums depends on the number of threads
         settings.setdefault("threads", record.provenance["threads"])
     words = ["impasto", spec.task]
     words += [f"./{path}" if str(path).startswith("-") else str(path) for path in spec.pictures]

@@ -1,4 +1,4 @@
-"""Whether a run can work, found out before anything is written, and one sentence if memory is short after all."""
+"""Checks made before anything is written, and one sentence for all errors of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from impasto.tasks.parts import Part
 from impasto.tasks.spec import RunSpec
 from impasto.tiles.budget import MemoryPlan
 
-SIZES = ("size", "smallest", "style_scale")  # settings that make pictures larger
+SIZES = ("size", "smallest", "style_scale")  # settings that enlarge pictures
 
 
 def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) -> None:
-    """Fail before anything is written: unknown layers, pictures too small, memory too short even for tiles."""
+    """Raise an error for unknown layers, pictures that are too small, or too little memory even for tiles."""
     objective, network = part.composition.objective, plan.network
     for path, picture in zip(spec.pictures, pictures, strict=True):
         try:
@@ -36,7 +36,7 @@ def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) 
 
 @contextmanager
 def sentence_for_memory(size_px: int) -> Iterator[None]:
-    """Turn the several ways in which PyTorch says that memory is short into one, for a result of that long side."""
+    """Turn all errors of PyTorch about memory into one OutOfMemoryError, for a result of that long side."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

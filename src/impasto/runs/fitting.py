@@ -1,4 +1,4 @@
-"""A part of a run within its memory: how it is read at each size, and how many steps L-BFGS remembers there."""
+"""A part of a run within its memory: how pictures are read at each size, and how many steps L-BFGS remembers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,16 +17,16 @@ from impasto.tiles.budget import Limits, MemoryPlan
 def plan_memory(
     objective: Objective, network: Network, allowed: Limits, settings: Settings, crew: Crew | None = None
 ) -> MemoryPlan:
-    """How the objective is read within what is allowed, next to the optimiser that the settings ask for.
+    """The plan by which an objective is read within the memory limits, beside the optimiser in the settings.
 
-    With a crew, its workers compute the tiles of large pictures.
+    If there is a crew, its workers compute the tiles of large pictures.
     """
     history = 0 if settings.optimiser == "adam" else settings.history
     return MemoryPlan(network, objective, allowed, history, None if crew is None else CrewHelper(crew))
 
 
 def within(part: Part, plan: MemoryPlan) -> Part:
-    """The part with as many steps remembered at each size as fit."""
+    """The part with L-BFGS's history limited at each size to the steps that fit into memory."""
     schedule = tuple(replace(stage, history=plan.history(stage.size)) for stage in part.composition.schedule)
     return replace(part, composition=replace(part.composition, schedule=schedule))
 
@@ -34,7 +34,7 @@ def within(part: Part, plan: MemoryPlan) -> Part:
 def planned(
     plan: MemoryPlan, between_tiles: Callable[[], None], halved: Callable[[Size], None]
 ) -> Callable[[Objective, Network, Size], Criterion]:
-    """How `synthesise` binds the objective of the plan: whole or in tiles, as the plan says."""
+    """The function with which `synthesise` binds the plan's objective, whole or in tiles."""
 
     def bind(objective: Objective, network: Network, size: Size) -> Criterion:
         return plan.bind(size, between_tiles, halved)

@@ -1,4 +1,4 @@
-"""How good a part's picture is: losses and metrics of the picture as it is saved, read as few times as can be."""
+"""Losses and metrics of a part's picture as it is saved, computed in as few readings as possible."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,31 +19,36 @@ from impasto.tiles.reading import Difference, read_once
 
 
 def measure(part: Part, image: Image, content: Picture | None, plan: MemoryPlan) -> Summary:
-    """Losses and metrics of the picture as it is saved, by the plan's network, which is of float32.
+    """Losses and metrics of the picture as it is saved, by the plan's network, which is in float32.
 
-    `feature_error` also has the rectified layer beside each convolution asked for: published figures are often of that.
-    Large pictures take long to read, so this one, the content and each style are read once.
+    `feature_error` has each content layer and, for a convolution, also its rectified layer, as published figures often
+    do. Large pictures take long to read, so the picture, the content and each style are read once.
     """
     size, objective = size_of(image), part.composition.objective
     saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
-    shown = [] if content is None else _shown(part, plan.network)
-    found, differences = _read(plan, saved, target, shown, terms)
+    layers = [] if content is None else _error_layers(part, plan.network)
+    found, differences = _read(plan, saved, target, layers, terms)
     losses = replace(plan, objective=terms.others).bind(size).losses(saved) if terms.others.terms else {}
     _add_compared(losses, terms.compared, differences, plan.network)
     for term in terms.means:
         _add_means(losses, term, found, plan, size)
     metrics: dict[str, Any] = {}
     if target is not None:
-        errors = {layer: differences[plan.network.canonical(layer), activations].error for layer in shown}
-        metrics["feature_error"] = {layer: _finite(error) for layer, error in errors.items()}
+        metrics["feature_error"] = _feature_errors(layers, differences, plan.network)
         metrics["psnr"] = _finite(psnr(saved, target))
     weights = objective.weights()
     return {"losses": {name: _finite(losses[name]) for name in weights}, "weights": weights, "metrics": metrics}
 
 
+def _feature_errors(
+    layers: Sequence[str], differences: Mapping[Key, Difference], network: Network
+) -> dict[str, float | None]:
+    return {layer: _finite(differences[network.canonical(layer), activations].error) for layer in layers}
+
+
 class _Terms(NamedTuple):
-    """An objective's terms, by how they are measured: by the difference from the content, by means, or bound whole."""
+    """An objective's terms by how they are measured: by the difference from the content, by means, or bound."""
 
     compared: list[Match]
     means: list[Match]
@@ -57,22 +62,22 @@ def _sorted(objective: Objective, content: Picture | None, size: Size) -> _Terms
     return _Terms(compared, means, Objective(tuple(t for t in objective.terms if t not in [*compared, *means])))
 
 
-def _shown(part: Part, network: Network) -> list[str]:
-    """The layers whose error is shown: those of the content, and the rectified one beside each convolution."""
+def _error_layers(part: Part, network: Network) -> list[str]:
+    """The layers whose error is measured: the content's layers, and the rectified layer of each convolution."""
     rectified = map(network.rectified, part.content_layers)
     return [*part.content_layers, *(layer for layer in rectified if layer is not None)]
 
 
 def _read(
-    plan: MemoryPlan, saved: Image, target: Image | None, shown: Sequence[str], terms: _Terms
+    plan: MemoryPlan, saved: Image, target: Image | None, layers: Sequence[str], terms: _Terms
 ) -> tuple[Statistics, dict[Key, Difference]]:
-    """The one reading: means of the picture for the terms of means, and its difference from the target."""
+    """Read the picture once: its means for the terms of means, and its difference from the target."""
     canonical = plan.network.canonical
-    places: set[Key] = {(canonical(layer), activations) for layer in shown}
-    places |= {(canonical(layer), term.represent) for term in terms.compared for layer in term.layers}
+    compared: set[Key] = {(canonical(layer), activations) for layer in layers}
+    compared |= {(canonical(layer), term.represent) for term in terms.compared for layer in term.layers}
     keys = {(canonical(layer), term.represent) for term in terms.means for layer in term.layers}
     core = plan.core(size_of(saved), history=0)
-    return read_once(plan.network, saved, keys, core, reference=target, compared=places)
+    return read_once(plan.network, saved, keys, core, reference=target, compared=compared)
 
 
 def _add_compared(
@@ -85,7 +90,7 @@ def _add_compared(
 
 
 def _add_means(losses: Losses, term: Match, found: Statistics, plan: MemoryPlan, size: Size) -> None:
-    """Read the term's reference, and add how far what was found of the picture is from that of the reference."""
+    """Read the term's reference, and add the distance of the picture's means in `found` from the reference's."""
     network = plan.network
     at = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
     core = plan.core(size, history=0)
@@ -95,13 +100,13 @@ def _add_means(losses: Losses, term: Match, found: Statistics, plan: MemoryPlan,
 
 
 def unmeasured(part: Part) -> Summary:
-    """What stands there for a picture that is not measured, because that would take long."""
+    """The summary of a picture that is not measured because measuring would take too long."""
     weights = part.composition.objective.weights()
     return {"losses": dict.fromkeys(weights), "weights": weights, "metrics": {}}
 
 
 def _compares(term: Match, content: Picture, size: Size) -> bool:
-    """Whether a term compares maps with those of the content in place, in a way that follows from the difference."""
+    """Whether a term's loss follows from the difference between the maps of the picture and of the content."""
     known = term.distance in (normalised_squared_error, mean_squared_error)
     same = term.reference is content.image and term.framed_size(size) == size
     return known and same and isinstance(term.represent, Pointwise)

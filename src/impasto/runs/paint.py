@@ -1,4 +1,4 @@
-"""The parts of a run, one after the other: each is painted, watched, measured and saved."""
+"""The parts of a run, one after the other: each is synthesised, recorded, measured and saved."""
 
 import shutil
 import time
@@ -31,7 +31,7 @@ from impasto.tiles.budget import MemoryPlan
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """A run whose folder is there: what is painted, where, with which settings, and who watches."""
+    """A run whose folder exists: its prepared parts, folder, settings, and how it is watched."""
 
     prepared: Prepared
     folder: Path
@@ -45,12 +45,12 @@ class Painting:
 
     @property
     def content(self) -> Picture | None:
-        """What results are compared with."""
+        """The picture that results are compared with, if the task has a content."""
         return self.prepared.pictures[0] if TASKS[self.prepared.spec.task].has_content else None
 
 
 def paint(painting: Painting, past: Past) -> None:
-    """Paint each part that is not done yet. Raises what ended a part early, once its picture is saved."""
+    """Paint each part that is not done yet. If a part ends early, raise its error once the picture is saved."""
     folder, names, summaries = painting.folder, painting.names, dict(past.summaries)
     curves = {name: Curves() for name in names}
     failure: ImpastoError | None = None
@@ -66,7 +66,7 @@ def paint(painting: Painting, past: Past) -> None:
     if len(names) > 1:
         _save_overview(painting, summaries, curves)
     add_page(folder, painting.watching.listener)
-    if failure is None or isinstance(failure, DivergedError):  # nothing to go on with
+    if failure is None or isinstance(failure, DivergedError):  # the run cannot be resumed
         shutil.rmtree(folder / FOLDER)
     if failure is not None:
         raise failure
@@ -79,23 +79,19 @@ def _save_overview(painting: Painting, summaries: dict[str, Summary], curves: di
 
 
 def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> tuple[Summary, ImpastoError | None]:
-    """One part, from its first picture or on from the past's checkpoint: its summary, and what ended it early."""
+    """Paint one part, from its first picture or the past's checkpoint: its summary, and the error if it ended early."""
     prepared, folder, toml, watching = painting.prepared, painting.folder, painting.toml, painting.watching
     part, place = prepared.parts[number], place_of(folder, painting.names, prepared.parts[number].name)
     place.mkdir(exist_ok=True)
     about = watched(part, folder, place, prepared.spec, toml, watching.listener, past.checkpoint)
     _announce(prepared, number, about.step, watching)
-    # Made before the recorders of lines, so that its clock is never behind theirs.
+    # Made before the recorders of lines, so that the checkpoints' clock is never behind theirs.
     keeper = checkpoints(folder, toml, number, watching.checkpoint_seconds, past.checkpoint)
-    first = [part.composition.first()]  # made once; the loop takes the picture out, and lets go of it after a step
+    first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
     with begun(watching.recorders, about, first[0]) as results:
         recorders = [curves, *recordings(part, about, first[0], watching.mp4, past.checkpoint), *watching.recorders]
         save = partial(save_result, part, place, painting.content, toml)
-
-        def halved(core: Size) -> None:
-            watching.listener(TilesHalved(core))
-
-        loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching.stops, halved)
+        loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching)
         outcome = _synthesise(loop, first.pop(), past)
         summary = _summary(painting, number, outcome)
         save_summary(prepared.spec.task, part.name, place, summary, curves)
@@ -111,11 +107,11 @@ def _announce(prepared: Prepared, number: int, step: int, watching: Watching) ->
 
 
 def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
-    """How the part ended, what it took, and how good its picture is."""
+    """A part's summary: how it ended, its cost, and its picture's losses and metrics."""
     prepared = painting.prepared
     part, plan = prepared.parts[number], prepared.plans[number]
     if isinstance(outcome.failure, InterruptedRunError) and plan.core(size_of(outcome.image)) is not None:
-        measured = unmeasured(part)  # measuring would take as long as a step or two
+        measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
             measured = measure(part, outcome.image, painting.content, replace(plan, network=prepared.precise))
@@ -125,22 +121,22 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
 
 @dataclass(frozen=True, eq=False)
 class _Loop:
-    """What one loop needs; `save` saves its picture, `stops` says whether a stop has been asked for.
-
-    `halved` is told of smaller tiles.
-    """
+    """The data of one loop; `save` saves its picture."""
 
     part: Part
     plan: MemoryPlan
     recorders: Sequence[Recording]
     keeper: Checkpoints
     save: Callable[[Image], None]
-    stops: Callable[[], bool]
-    halved: Callable[[Size], None]
+    watching: Watching
+
+    def halved(self, core: Size) -> None:
+        """Report that tiles are made smaller because memory is short."""
+        self.watching.listener(TilesHalved(core))
 
 
 def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
-    """The loop. The picture is saved before animations are made, and where something else cannot be written."""
+    """Run the loop. The picture is saved before animations are made, and also if another file cannot be written."""
     composition, keeper, start = loop.part.composition, loop.keeper, time.monotonic()
     steps, evaluations, in_all = 0, 0, composition.steps
     if (checkpoint := past.take()) is None:
@@ -150,26 +146,24 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
 
     def between_tiles() -> None:
-        if loop.stops() and keeper.up_to_date:  # a step of a large picture takes minutes, and only that one is lost
-            raise InterruptedRunError(f"stopped within step {steps + 1} of {in_all}, which begins again")
+        # A step of a large picture takes minutes, and a stop here loses only this step.
+        if loop.watching.stops() and keeper.up_to_date:
+            raise InterruptedRunError(f"stopped during step {steps + 1} of {in_all}; resuming repeats that step")
 
     failure: ImpastoError | None = None
-    with ExitStack() as closing:  # all recorders, also where one fails
+    with ExitStack() as closing:  # closes all recorders, even if one fails
         for recorder in reversed(loop.recorders):
             closing.callback(recorder.close)
         try:
             with sentence_for_memory(max(composition.schedule[-1].size)):
                 bind = planned(loop.plan, between_tiles, loop.halved)
                 iterates = synthesise(composition, loop.plan.network, after, bind, image)
-                del checkpoint, after  # large, and the loop's own from here on
+                del checkpoint, after  # both are large, and the loop has taken the state
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
-                    for recorder in [
-                        *loop.recorders,
-                        keeper,
-                    ]:  # a checkpoint is never ahead of what others have written
+                    for recorder in [*loop.recorders, keeper]:  # a checkpoint is never ahead of the other files
                         recorder.record(iterate)
-                    if steps < in_all and loop.stops():
+                    if steps < in_all and loop.watching.stops():
                         keeper.save(iterate)
                         failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
                         break

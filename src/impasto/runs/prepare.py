@@ -1,4 +1,4 @@
-"""What a run needs before anything is written: its pictures, network and parts, and how each part fits into memory."""
+"""The preparation of a run before anything is written: pictures, network, parts, and a memory plan for each part."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from impasto.tiles.budget import MemoryPlan, limits, reduced
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run whose pictures, layers and sizes are known to serve."""
+    """A run whose pictures, layers and sizes have been checked. `precise` is the network in float32."""
 
     spec: RunSpec
     pictures: list[Picture]
@@ -32,13 +32,13 @@ class Prepared:
 
 
 def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) -> Prepared:
-    """Pictures, network and parts of a run, checked: nothing is written yet. `share` is of the memory allowed."""
+    """Prepare and check a run; nothing is written yet. `share` is the fraction of the allowed memory to use."""
     settings = spec.settings
     with sentence_for_memory(settings.size):
         network = network_of(settings, settings.precision)
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         for layer in settings.named_layers:
-            network.canonical(layer)  # an unknown layer is said before a picture is opened
+            network.canonical(layer)  # raises LayerError before a picture is opened
         pictures = [load_picture(path) for path in spec.pictures]
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
@@ -55,14 +55,17 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
 
 
 def require_video(settings: Settings, mp4: bool) -> None:
-    """Raise if an MP4 is asked for and cannot be made."""
+    """Raise SpecError if an MP4 is asked for and cannot be made."""
     if mp4:
         import_video()
         if not settings.frames:
-            raise SpecError("--mp4 needs pictures on the way, and --frames is 0")
+            raise SpecError("--mp4 needs frames, but --frames is 0")
 
 
 def _precise_enough(part: Part, network: Network, precise: Network, settings: Settings) -> Network:
-    """With automatic precision shallow layers are read in float32: they cost little, and rounding shows there."""
+    """The network to read a part with: float32 if precision is automatic and all layers are shallow.
+
+    Shallow layers cost little, and rounding would show in them.
+    """
     shallow = all(network.is_shallow(layer) for layer in part.composition.objective.layers())
     return precise if settings.precision == "auto" and shallow else network

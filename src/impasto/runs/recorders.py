@@ -1,4 +1,4 @@
-"""What watches a run: each recorder is told of every iterate and turns some into lines, events or frames."""
+"""Recorders: each receives every iterate of a run and turns some into lines, events or frames."""
 
 import io
 import json
@@ -24,10 +24,10 @@ from impasto.synthesis.loop import Iterate
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """The part of a run that begins, or goes on after `step` of `steps`, as recorders are told of it.
+    """The part of a run that begins, or continues after `step` of `steps`, as recorders see it.
 
-    `folder` is the run's and `place` the part's, where its files will be: they are the same in a run of one part, whose
-    name is "". `settings` is what run.toml says.
+    `folder` is the run's folder and `place` the part's, for its files; they are the same in a run of one part, whose
+    name is "". `settings` is the content of run.toml.
     """
 
     folder: Path
@@ -43,36 +43,36 @@ class Watched:
 
 @runtime_checkable
 class Recording(Protocol):
-    """Told of every iterate of one part; `close` is called once, however the part ended."""
+    """Receives every iterate of one part; `close` is called once, however the part ends."""
 
     def record(self, iterate: Iterate) -> None:
-        """Take note of an iterate."""
+        """Record an iterate."""
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish the files and free all resources."""
 
 
 class Recorder:
     """Watches a run, part after part: a base class whose methods do nothing until they are overridden.
 
-    All methods are called in the run's own thread, and the run waits for each. What they raise ends the run.
+    All methods are called in the run's own thread, and the run waits for each. An exception in a method ends the run.
     """
 
     def begin(self, part: Watched, first: Image) -> None:
-        """A part begins with its first picture (1 3 h w), which is not to be kept or changed."""
+        """A part begins. Do not keep or change its first picture (1 3 h w)."""
 
     def record(self, iterate: Iterate) -> None:
-        """A step is done. `iterate.image` (1 3 h w, about 0 … 1) is on the run's device and not to be changed."""
+        """A step is done. `iterate.image` (1 3 h w, about 0 … 1) is on the run's device; do not change it."""
 
     def close(self) -> None:
-        """No more steps of this part come: it is done, or has ended early."""
+        """The part has no more steps: it is done, or has ended early."""
 
     def results(self, place: Path, summary: Summary | None) -> None:
-        """The part's files are in `place`, and `summary` is what summary.json says; None if the part has failed."""
+        """The part's files are in `place`. `summary` is the content of summary.json; None if the part has failed."""
 
 
 class MetricsFile:
-    """metrics.jsonl: one line a step, whole at every moment; `before` is how long a run that goes on has taken."""
+    """metrics.jsonl: one line per step, flushed after each; `before` is the seconds that a resumed part has taken."""
 
     def __init__(self, path: Path, part: str, before: float = 0.0) -> None:
         self._file = path.open("a", encoding="utf-8")
@@ -80,7 +80,7 @@ class MetricsFile:
         self._start = time.monotonic() - before
 
     def record(self, iterate: Iterate) -> None:
-        """Append and hand over to the system, so that a killed run keeps its lines."""
+        """Append a line and flush it, so that a killed run keeps its lines."""
         self._file.write(json.dumps(step_of(iterate, self._part, time.monotonic() - self._start).line()) + "\n")
         self._file.flush()
 
@@ -97,11 +97,11 @@ class Steps:
         self._start = time.monotonic() - before
 
     def record(self, iterate: Iterate) -> None:
-        """Say it at once."""
+        """Send the event of a step."""
         self._listener(step_of(iterate, self._part, time.monotonic() - self._start))
 
     def close(self) -> None:
-        """Say that no more steps come."""
+        """Send the event of the part's end."""
         self._listener(PartEnded(self._part))
 
 
@@ -120,10 +120,10 @@ def step_of(iterate: Iterate, part: str, seconds: float) -> Step:
 
 
 class Frames:
-    """Pictures on the way, dense at first when most changes, and animations of them; the last is always there.
+    """Pictures kept during a part, most of them early, when most changes, and animations of them.
 
-    `count` is how many, first and last included; 1 for the last alone. Animations are a GIF and a WebP, with `mp4` an
-    MP4 too. Of a run that goes on, `after` is the last step and its picture: what the folder has of later ones goes.
+    `count` is the number of frames, first and last included; 1 keeps only the last. Animations are a GIF and a WebP,
+    with `mp4` an MP4 too. `after` is the last step and picture of a resumed part: frames of later steps are removed.
     """
 
     def __init__(
@@ -149,13 +149,13 @@ class Frames:
             self._keep(0, first)
 
     def record(self, iterate: Iterate) -> None:
-        """Keep the picture if its step is one of the wanted."""
+        """Keep the picture if a frame is wanted of its step."""
         self._last = (iterate.step, iterate.image)
         if iterate.step in self._wanted:
             self._keep(iterate.step, iterate.image)
 
     def replace_last(self, good: Image) -> None:
-        """Where the run has diverged: the last good picture is the end, in place of the one that is not."""
+        """Replace the last picture of a run that diverged by the last good picture."""
         if self._last is None:
             return
         step, last = self._last
@@ -167,7 +167,7 @@ class Frames:
         self._last = None
 
     def close(self) -> None:
-        """Keep the last picture where the run ended early, and write progress.gif and the others."""
+        """Keep the last picture if the run ended early, and write progress.gif and the other animations."""
         if self._last is not None and self._last[0] not in self._steps:
             self._keep(*self._last)
         if self._first is not None and not self._steps:
@@ -191,7 +191,7 @@ class Frames:
         self._file(step).unlink()
 
     def _read(self, step: int) -> PillowImage.Image:
-        """From its file, so that an animation is the same whether or not the run was interrupted on the way."""
+        """Read a frame from its file, so that the animation of a run is the same if the run was interrupted."""
         with open_picture(self._file(step)) as file:
             return animation_frame(file.convert("RGB"))
 

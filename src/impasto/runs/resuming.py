@@ -1,4 +1,4 @@
-"""Going on with a run that was ended: what its folder holds, whether it is still the same run, and a clean cut."""
+"""Resuming a run: read the progress in its folder, check that its inputs are unchanged, remove all later files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ EXACT = ("impasto", "torch", "machine", "device", "precision", "threads")
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """What a run has done: the summaries of finished parts by name, the lines of all, and where the next part stands.
+    """The progress of a run: summaries of finished parts by name, the lines of all parts, the next part's checkpoint.
 
-    Without a checkpoint the next part starts at its beginning. It may be many times as large as the picture: who goes
-    on from it takes it, so that nobody keeps it beside what becomes of it.
+    Without a checkpoint the next part starts from the beginning. A checkpoint can be many times the size of the
+    picture. Whoever resumes from it takes it with `take()`, so that it is not kept alive beside the running state.
     """
 
     summaries: Mapping[str, Summary]
@@ -34,11 +34,11 @@ class Past:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """A look at it."""
+        """The checkpoint, if there is one."""
         return self.kept[0] if self.kept else None
 
     def take(self) -> Checkpoint | None:
-        """It, for good."""
+        """Hand over the checkpoint and forget it, so that its tensors can be freed."""
         return self.kept.pop() if self.kept else None
 
 
@@ -46,7 +46,7 @@ NOTHING = Past({}, ())
 
 
 def open_run(folder: Path) -> SpecFile:
-    """The settings of a run that is to go on. Raises RunFolderError where the folder is none."""
+    """The settings of a run to resume. Raises RunFolderError if the folder is not a run's."""
     require_run_folder(folder)
     try:
         return read_spec(folder)
@@ -55,60 +55,70 @@ def open_run(folder: Path) -> SpecFile:
 
 
 def finished(folder: Path, names: Sequence[str]) -> bool:
-    """Whether nothing is left to do. Raises DivergedError where going on would only diverge again."""
+    """Whether the run is done. Raises DivergedError if the run diverged, because it would diverge again."""
     summaries = [_summary(place_of(folder, names, name)) for name in names]
     for summary in summaries:
         if summary is not None and summary["status"] == "diverged":
             why = summary.get("reason", "a loss is no longer finite")
-            raise DivergedError(f"{folder} has diverged and would again: {why}")
+            raise DivergedError(f"{folder} has diverged and would diverge again: {why}")
     done = all(summary is not None and summary["status"] == "done" for summary in summaries)
     return done and not (folder / FOLDER).exists()
 
 
 def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], listener: Listener) -> None:
-    """Raise RunFolderError where what the run reads has changed; tell the listener if versions or the machine have."""
+    """Raise RunFolderError if a file that the run reads has changed; notify the listener of other changes."""
     names = {"weights_sha256": "the weights", "means_sha256": "the means", "pictures_sha256": "the pictures"}
     names["init_sha256"] = "the first picture"
     files = [words for key, words in names.items() if key in then and then[key] != now.get(key)]
     if files:
         again = f"start again with impasto run {folder / SETTINGS_FILE}"
-        raise RunFolderError(f"{folder} cannot go on, for it read other files: {', '.join(files)} changed; {again}")
-    others = [f"{key} is {now[key]}, was {then[key]}" for key in EXACT if key in then and then[key] != now.get(key)]
+        changed = f"{', '.join(files)} changed after the run was started"
+        raise RunFolderError(f"{folder} cannot be resumed: {changed}; {again}")
+    others = [
+        f"{key} was {then[key]} and is {now[key]} now" for key in EXACT if key in then and then[key] != now.get(key)
+    ]
     if others:
-        listener(Notice(f"the result may differ from that of one go: {'; '.join(others)}"))
+        listener(Notice(f"the result may differ from an uninterrupted run: {'; '.join(others)}"))
 
 
 def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torch.device, listener: Listener) -> Past:
-    """What the run has done so far; damaged checkpoints are named.
+    """The progress of a run so far; the listener is notified of damaged checkpoints.
 
-    Raises RunFolderError where all checkpoints are damaged or of other settings, or something finished is missing.
+    Raises RunFolderError if all checkpoints are damaged, have other settings, or a finished part is missing.
     """
+    summaries = _finished_parts(folder, names)
+    part, lines = len(summaries), read_lines(folder / METRICS)
+    checkpoint, damaged = newest_checkpoint(folder, part, device)
+    for path in damaged:
+        before = "" if checkpoint is None else f"; the checkpoint before, of step {checkpoint.step}, is used"
+        listener(Notice(f"{path} is damaged{before}"))
+    if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
+        raise RunFolderError(f"{folder} is damaged: {names[part]} was finished but has no {SUMMARY}")
+    again = f"start again with impasto run {folder / SETTINGS_FILE}"
+    if checkpoint is None and damaged:
+        raise RunFolderError(f"no checkpoint of {folder} can be read; {again}")
+    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
+        edited = f"{SETTINGS_FILE} has been edited since the run was started"
+        raise RunFolderError(f"{folder} cannot be resumed: {edited}; {again}")
+    if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
+        place = place_of(folder, names, names[part])
+        listener(Notice(f"{place} has no checkpoint yet and starts from the beginning"))
+    return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
+
+
+def _finished_parts(folder: Path, names: Sequence[str]) -> dict[str, Summary]:
+    """The summaries of the parts that are done, up to the first that is not."""
     summaries: dict[str, Summary] = {}
     for name in names:
         summary = _summary(place_of(folder, names, name))
         if summary is None or summary["status"] != "done":
             break
         summaries[name] = summary
-    part, lines = len(summaries), read_lines(folder / METRICS)
-    checkpoint, damaged = newest_checkpoint(folder, part, device)
-    for path in damaged:
-        before = "" if checkpoint is None else f"; the one before it, of step {checkpoint.step}, is used"
-        listener(Notice(f"{path} is damaged{before}"))
-    if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
-        raise RunFolderError(f"{folder} is damaged: {names[part]} was finished and has no {SUMMARY}")
-    again = f"start again with impasto run {folder / SETTINGS_FILE}"
-    if checkpoint is None and damaged:
-        raise RunFolderError(f"no checkpoint of {folder} can be read; {again}")
-    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
-        raise RunFolderError(f"{folder} cannot go on: {SETTINGS_FILE} has been edited since it was begun; {again}")
-    if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
-        place = place_of(folder, names, names[part])
-        listener(Notice(f"{place} has no checkpoint yet and starts at its beginning"))
-    return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
+    return summaries
 
 
 def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
-    """Remove from the folder what is beyond the past; frames see to themselves. Raises OutputError."""
+    """Remove from the folder all that is later than the past, except frames. Raises OutputError."""
     done, checkpoint = len(past.summaries), past.checkpoint
     step = 0 if checkpoint is None else checkpoint.step
     current = names[done] if done < len(names) else None
@@ -124,26 +134,23 @@ def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
         if checkpoint is None or path.name > f"{checkpoint.part:03}-{checkpoint.step:07}.safetensors":
             path.unlink()
     (folder / FOLDER).mkdir(exist_ok=True)
-    for number, name in enumerate(names):
-        place = place_of(folder, names, name)
-        if number > done and len(names) > 1 and place.is_dir():
+    places = [place_of(folder, names, name) for name in names]
+    for place in places[done : done + 1]:
+        (place / SUMMARY).unlink(missing_ok=True)
+    for place in places[done + 1 :]:
+        if place.is_dir():
             remove_part(place)
-        elif number == done:
-            (place / SUMMARY).unlink(missing_ok=True)
-    for place in {folder, folder / FOLDER, *(place_of(folder, names, name) for name in names)}:
-        for left in [
-            *place.glob(f".*{HALF}"),
-            *place.glob(f"{FRAMES}/.*{HALF}"),
-        ]:  # half written when the run was killed
-            left.unlink()
+    for place in {folder, folder / FOLDER, *places}:
+        for half_written in [*place.glob(f".*{HALF}"), *place.glob(f"{FRAMES}/.*{HALF}")]:
+            half_written.unlink()
     return replace(past, lines=[line for line in past.lines if stays(line)])
 
 
 def _summary(place: Path) -> Summary | None:
-    """A part's summary, as it was handed to be saved."""
+    """A part's summary, in the form that was saved."""
     if not (place / SUMMARY).is_file():
         return None
-    read_summary(place / SUMMARY)  # checks it
+    read_summary(place / SUMMARY)  # raises RunFolderError if damaged
     summary: Summary = json.loads((place / SUMMARY).read_text("utf-8"))
     summary.pop("task", None)
     return summary

@@ -11,7 +11,7 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.places import check_folder, default_folder, giving_way, make_folder
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
-from impasto.folders.specfiles import fingerprint, located
+from impasto.folders.specfiles import SpecFile, fingerprint, located
 from impasto.machine import isolated
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
@@ -36,18 +36,20 @@ def run(
     memory_share: float = 1.0,
     cluster: str | None = None,
 ) -> Path:
-    """Do what a spec says and return the folder with the results, by default runs/TASK-PICTURES.
+    """Make the run that a spec describes and return the folder of its results, by default runs/TASK-PICTURES.
 
-    `recorders` are told of every step and of what was measured (see `Recorder`; `Tracking` is one), `listener` of all
-    that there is to say (see `impasto.events`). `stop` is an object with `is_set()`, such as `threading.Event`, or a
-    function: once it says true the run ends after the step, of large pictures after the tile.
+    `recorders` receive every step and the measures (see `Recorder`; `Tracking` is one); `listener` receives all
+    messages as events (see `impasto.events`). `stop` is an object with `is_set()`, such as `threading.Event`, or a
+    function: once it returns true the run ends after the current step, or after the current tile of a large picture.
     `mp4` adds a video to the animations.
-    Every `checkpoint_seconds` (0 for never) and if it is stopped the run keeps where it stands, for `resume`.
-    It takes a `memory_share` of what it may, though never less than it needs: for another try where that was too much.
+    A checkpoint for `resume` is saved every `checkpoint_seconds` (0 for never) and when the run is stopped.
+    `memory_share` is the fraction of the allowed memory to use, for another try after memory ran out; a run never uses
+    less than it needs.
     `cluster` is the address of a Ray cluster, or "auto", whose workers compute the tiles of large pictures.
-    Nothing is written before pictures, layers and sizes are known to serve. A run that is stopped, diverges or runs out
-    of memory keeps its last good picture and raises the ImpastoError that says so.
-    Any thread may call this function, and several at once. The process is left as it is: see docs/library.md.
+    Nothing is written before pictures, layers and sizes have been checked. A run that is stopped, diverges or runs out
+    of memory keeps its last good picture and raises an ImpastoError.
+    Any thread may call this function, and several at once. The state of the process does not change: see
+    docs/library.md.
     """
     require_video(spec.settings, mp4)
     watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
@@ -74,12 +76,12 @@ def resume(
     memory_share: float = 1.0,
     cluster: str | None = None,
 ) -> Path:
-    """Go on with a run that was ended before its end, from its last checkpoint; return its folder.
+    """Continue a run that ended early from its last checkpoint; return its folder.
 
-    On the same machine it ends as a run in one go does, bit for bit. One that is done is left as it is. With a smaller
-    `memory_share` than it had so far its tiles are smaller from here on, and the last digits may differ.
-    Raises RunFolderError where the folder is no run, its pictures or weights have changed, or no checkpoint can be
-    read; DivergedError where the run has diverged; else as `run`, which explains the other parameters.
+    On the same machine the result is that of an uninterrupted run, bit for bit. A run that is done is not changed. If
+    `memory_share` is smaller than before, tiles become smaller, and the last digits of the result may differ.
+    Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, or no checkpoint can be
+    read; DivergedError if the run has diverged; else as `run`, which explains the other parameters.
     """
     found = open_run(folder)
     names = part_names(found.spec)
@@ -88,9 +90,7 @@ def resume(
         listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
-    spec, changed = located(found)
-    if changed:
-        raise RunFolderError(f"{folder} cannot go on: {changed[0]}; start again with impasto run {found.path}")
+    spec = _unchanged(folder, found)
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
     share, toml = min(memory_share, before), found.toml
@@ -107,3 +107,11 @@ def resume(
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), past)
     return folder
+
+
+def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
+    """The spec with its files at their present paths. Raises RunFolderError if a file has changed since the run."""
+    spec, changed = located(found)
+    if changed:
+        raise RunFolderError(f"{folder} cannot be resumed: {changed[0]}; start again with impasto run {found.path}")
+    return spec

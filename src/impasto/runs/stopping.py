@@ -1,4 +1,4 @@
-"""How a run is asked to stop: by any object that can say so, or by Ctrl-C and SIGTERM if a program wishes."""
+"""Asking a run to stop: with an object such as an event, or with Ctrl-C and SIGTERM if a program wishes."""
 
 import signal
 import threading
@@ -15,24 +15,24 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 @runtime_checkable
 class Settable(Protocol):
-    """What can say whether a stop has been asked for, as `threading.Event` does."""
+    """An object that knows whether a stop has been asked for, such as `threading.Event`."""
 
     def is_set(self) -> bool:
         """Whether a stop has been asked for."""
 
 
 Stop: TypeAlias = Settable | Callable[[], bool] | None
-"""Asked between steps and tiles; None never stops."""
+"""Checked between steps and tiles; None never stops."""
 
 
 def question(stop: Stop) -> Callable[[], bool]:
-    """The function that says whether a stop has been asked for. Raises TypeError if `stop` can say nothing."""
+    """The function that says whether a stop has been asked for. Raises TypeError if `stop` is of another type."""
     if stop is None:
         return _never
     if isinstance(stop, Settable):
         return stop.is_set
     if not callable(stop):
-        raise TypeError(f"stop is {stop!r}; hand in an object with is_set(), such as threading.Event, or a function")
+        raise TypeError(f"stop is {stop!r}; pass an object with is_set(), such as threading.Event, or a function")
     return stop
 
 
@@ -41,7 +41,7 @@ def _never() -> bool:
 
 
 def go_on_unless(stop: Stop) -> None:
-    """Raise InterruptedRunError if a stop has been asked for before anything was done."""
+    """Raise InterruptedRunError if a stop has been asked for already."""
     if question(stop)():
         raise InterruptedRunError("stopped before the first step")
 
@@ -50,7 +50,8 @@ def go_on_unless(stop: Stop) -> None:
 def stop_signal(listener: Listener) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; a second one ends the program in the usual way.
 
-    For programs only, in their main thread: a signal's handlers are the process's. An ignored signal stays ignored.
+    Only for programs, in the main thread, because handlers of signals belong to the process. Elsewhere the event is
+    never set. An ignored signal stays ignored.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

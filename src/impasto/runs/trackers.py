@@ -1,6 +1,6 @@
 """Experiment trackers: W&B, TensorBoard and MLflow behind one small protocol.
 
-Their files go to the run's folder, under tracking/, unless a tracker's own environment variables say otherwise.
+Their files go to the run's folder, under tracking/, unless a tracker's own environment variables name another place.
 """
 
 import json
@@ -24,24 +24,24 @@ PROJECT = "impasto"
 
 @runtime_checkable
 class Tracker(Protocol):
-    """One run of one tracker; whatever it raises ends the tracking and not the synthesis."""
+    """One run of one tracker; an exception ends the tracking but not the synthesis."""
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        """Take note of losses and the like at a step."""
+        """Log losses and other numbers of a step."""
 
     def picture(self, step: int, picture: PillowImage.Image) -> None:
-        """Take note of the picture at a step."""
+        """Log the picture of a step."""
 
     def results(self, step: int, place: Path, measured: Mapping[str, float]) -> None:
-        """Take what the synthesis has left in `place`, and what was measured of it."""
+        """Log the part's files in `place`, and its measures."""
 
     def end(self, status: str) -> None:
-        """Finish: "done", or why it ended early."""
+        """Finish; `status` is "done", or how the part ended early."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a tracker is told at the start: the run's folder, the part of it ("" where there is one), the settings."""
+    """The description of a part that a tracker starts with; the part's name is "" if the run has only one."""
 
     folder: Path
     part: str
@@ -49,22 +49,22 @@ class Tracked:
 
     @property
     def run(self) -> str:
-        """The run's name: that of its folder."""
+        """The run's name: the name of its folder."""
         return self.folder.resolve().name
 
     @property
     def name(self) -> str:
-        """The name of the tracker's run, of which there is one for each part."""
+        """The name of the tracker's run; each part has a tracker's run of its own."""
         return f"{self.run}/{self.part}" if self.part else self.run
 
     @property
-    def place(self) -> Path:
-        """Folder for the trackers' own files."""
+    def files(self) -> Path:
+        """The folder of the trackers' own files."""
         return self.folder / "tracking"
 
 
 def start_tracker(name: TrackerName, about: Tracked, *, quiet: bool = False) -> Tracker:
-    """Begin a run with a tracker; `quiet` keeps it from writing on the terminal."""
+    """Start a tracker's run; `quiet` keeps the tracker from writing to the terminal."""
     match name:
         case "wandb":
             return WandbRun(about, quiet=quiet)
@@ -79,16 +79,16 @@ class WandbRun:
 
     def __init__(self, about: Tracked, *, quiet: bool) -> None:
         self._wandb = wandb = import_tracker("wandb")
-        place = Path(os.environ.get("WANDB_DIR") or about.place)
-        place.mkdir(parents=True, exist_ok=True)
+        folder = Path(os.environ.get("WANDB_DIR") or about.files)
+        folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             name=about.name,
             group=about.run if about.part else None,
-            dir=str(place),
+            dir=str(folder),
             config=dict(about.config),
-            reinit="create_new",  # leaves alone a run of the program that calls impasto
-            # Only what impasto logs, and what W&B measures of the machine: no code, no repository, no terminal output.
+            reinit="create_new",  # does not end a W&B run of the program that calls impasto
+            # W&B gets impasto's logs and its own measures of the machine: no code, no repository, no terminal output.
             settings=wandb.Settings(
                 console="off",
                 disable_code=True,
@@ -101,15 +101,15 @@ class WandbRun:
         )
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        """Log."""
+        """Log all numbers of a step together."""
         self._run.log(dict(values), step=step)
 
     def picture(self, step: int, picture: PillowImage.Image) -> None:
-        """Log."""
+        """Log a frame."""
         self._run.log({"frame": self._wandb.Image(picture)}, step=step)
 
     def results(self, step: int, place: Path, measured: Mapping[str, float]) -> None:
-        """Files as they are (`wandb.Video` copies a GIF), and the numbers as the run's summary."""
+        """Log files unchanged (`wandb.Video` copies a GIF), and the measures as the run's summary."""
         media = {"result": self._wandb.Image(str(place / RESULT)), "curves": self._wandb.Image(str(place / CURVES))}
         if (place / ANIMATION).is_file():
             media["animation"] = self._wandb.Video(str(place / ANIMATION), format="gif")
@@ -117,17 +117,17 @@ class WandbRun:
         self._run.summary.update(dict(measured))
 
     def end(self, status: str) -> None:
-        """Wait until all is sent, five minutes at most; what is not is in the folder, for `wandb sync`."""
+        """Wait until all is sent, five minutes at most; the rest stays in the folder, for `wandb sync`."""
         self._run.summary["status"] = status
         self._run.finish(exit_code=0 if status == "done" else 1)
 
 
 class TensorBoardRun:
-    """Event files for `tensorboard --logdir`; a GIF is an image there, and moves."""
+    """Event files for `tensorboard --logdir`, which shows a GIF as an image that moves."""
 
     def __init__(self, about: Tracked) -> None:
         module = import_tracker("tensorboard")
-        self._writer = module.SummaryWriter(str(about.place / "tensorboard" / about.part))
+        self._writer = module.SummaryWriter(str(about.files / "tensorboard" / about.part))
         settings = (f"    {key} = {value}" for key, value in flat(about.config).items())  # indented: a block of code
         self._writer.add_text("settings", "\n".join(settings))
 
@@ -141,7 +141,7 @@ class TensorBoardRun:
         self._writer.add_image("frame", np.asarray(picture), step, dataformats="HWC")
 
     def results(self, step: int, place: Path, measured: Mapping[str, float]) -> None:
-        """Files as they are, under their names; numbers as scalars at the last step."""
+        """Add files unchanged, and measures as scalars at the last step."""
         for name, file in {"result": RESULT, "curves": CURVES, "animation": ANIMATION}.items():
             if (place / file).is_file():
                 self._file(name, place / file, step)
@@ -149,7 +149,7 @@ class TensorBoardRun:
             self._writer.add_scalar(f"summary/{name}", value, step)
 
     def end(self, status: str) -> None:
-        """Write what is left."""
+        """Add the status and close the file."""
         self._writer.add_text("status", status)
         self._writer.close()
 
@@ -162,13 +162,13 @@ class TensorBoardRun:
 
 
 class MlflowRun:
-    """A run of MLflow, at MLFLOW_TRACKING_URI or in files in the run's folder; tag `group` joins the parts of a run."""
+    """A run of MLflow, at MLFLOW_TRACKING_URI or in the run's folder; the parts of a run share the tag `group`."""
 
     def __init__(self, about: Tracked) -> None:
         mlflow = import_tracker("mlflow")
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or (about.place / "mlflow").resolve().as_uri()
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or (about.files / "mlflow").resolve().as_uri()
         if uri.startswith("file:") or "://" not in uri:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # databases want packages that skinny has not
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # databases need packages that mlflow-skinny lacks
         self._entities, self._folder = mlflow.entities, about.folder
         self._client = mlflow.MlflowClient(tracking_uri=uri)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
@@ -177,35 +177,35 @@ class MlflowRun:
         run = self._client.create_run(number, run_name=about.name, tags={"group": about.run})
         self._run = run.info.run_id
         params = [mlflow.entities.Param(key, str(value)) for key, value in flat(about.config).items()]
-        for start in range(0, len(params), 100):  # as many as a server takes at once
+        for start in range(0, len(params), 100):  # a server accepts 100 at once
             self._client.log_batch(self._run, params=params[start : start + 100])
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        """Log in one go."""
+        """Log all numbers of a step together."""
         now = int(1000 * time.time())
         metrics = [self._entities.Metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self._run, metrics=metrics)
 
     def picture(self, step: int, picture: PillowImage.Image) -> None:
-        """Keep as a file."""
+        """Log a frame as an artifact."""
         self._client.log_image(self._run, picture, artifact_file=f"frames/{step:06}.png")
 
     def results(self, step: int, place: Path, measured: Mapping[str, float]) -> None:
-        """Keep the files, log the numbers."""
+        """Log files as artifacts, measures as metrics."""
         for path in (place / RESULT, place / CURVES, place / ANIMATION, self._folder / SETTINGS_FILE):
             if path.is_file():
                 self._client.log_artifact(self._run, str(path))
         self.numbers(step, {f"summary/{name}": value for name, value in measured.items()})
 
     def end(self, status: str) -> None:
-        """Say how it ended."""
+        """Set the status and terminate the run."""
         self._client.set_tag(self._run, "status", status)
         words = {"done": "FINISHED", "interrupted": "KILLED"}
         self._client.set_terminated(self._run, words.get(status, "FAILED"))
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Keys of nested mappings joined with slashes; lists as JSON."""
+    """A nested mapping as a flat one: keys joined with slashes, lists as JSON."""
     found: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What joins a run and its trackers: they are told of the run, each only if it is named, and cannot spoil the run."""
+"""The recorder that reports a run to trackers: only to those named, and their failures do not end the run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ from impasto.synthesis.loop import Iterate
 
 
 class Tracking(Recorder):
-    """A recorder for a run's trackers; one that fails is dropped, for the parts to come too, and the listener is told.
+    """A recorder for trackers. A tracker that fails is dropped for the rest of the run, and the listener is notified.
 
-    `quiet` keeps trackers from writing on the terminal. As many pictures are shown as the animation has (see
-    `frame_steps`), the first among them. Raises SpecError if a tracker's package is missing.
+    `quiet` keeps trackers from writing to the terminal. Trackers get the same frames as the animation (see
+    `frame_steps`). Raises SpecError if a tracker's package is missing.
     """
 
     def __init__(self, names: Sequence[TrackerName], *, quiet: bool = True) -> None:
@@ -31,7 +31,7 @@ class Tracking(Recorder):
         self._step = 0
 
     def begin(self, part: Watched, first: Image) -> None:
-        """Start those that have not failed, and show the first picture."""
+        """Start all trackers that have not failed, and send them the first picture."""
         self._listener, self._step = part.listener, 0
         self._wanted = frame_steps(part.steps, part.frames) if part.frames else set()
         about = Tracked(part.folder, part.part, part.settings)
@@ -41,10 +41,10 @@ class Tracking(Recorder):
             except Exception as error:
                 self._drop(name, error)
         if part.frames > 1:
-            self._show(0, first)
+            self._send_frame(0, first)
 
     def record(self, iterate: Iterate) -> None:
-        """Losses of every step, pictures of some."""
+        """Send the losses of every step, and frames of some."""
         self._step = iterate.step
         values = {
             "loss/total": iterate.loss,
@@ -53,30 +53,30 @@ class Tracking(Recorder):
             "progress/stage": float(iterate.stage),
             "progress/long_side_px": float(max(size_of(iterate.image))),
         }
-        self._tell(lambda tracker: tracker.numbers(iterate.step, values))
+        self._each(lambda tracker: tracker.numbers(iterate.step, values))
         if iterate.step in self._wanted:
-            self._show(iterate.step, iterate.image)
+            self._send_frame(iterate.step, iterate.image)
 
     def results(self, place: Path, summary: Summary | None) -> None:
-        """Hand over what the part has left in `place`, and end."""
+        """Send the files in `place` and the measures, and end."""
         status = "failed"
         if summary is not None:
             status = str(summary["status"])
             measured = {key: float(value) for key, value in flat(summary).items() if isinstance(value, (int, float))}
-            self._tell(lambda tracker: tracker.results(self._step, place, measured))
-        self._tell(lambda tracker: tracker.end(status))
+            self._each(lambda tracker: tracker.results(self._step, place, measured))
+        self._each(lambda tracker: tracker.end(status))
         self._trackers.clear()
 
-    def _show(self, step: int, image: Image) -> None:
+    def _send_frame(self, step: int, image: Image) -> None:
         if self._trackers:
             picture = animation_frame(to_pillow(image))
-            self._tell(lambda tracker: tracker.picture(step, picture))
+            self._each(lambda tracker: tracker.picture(step, picture))
 
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
+    def _each(self, call: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
-                what(tracker)
-            except Exception as error:  # nobody lists what other packages may raise, and the run must go on
+                call(tracker)
+            except Exception as error:  # other packages may raise anything, and the run must continue
                 self._drop(name, error)
 
     def _drop(self, name: TrackerName, error: Exception) -> None:

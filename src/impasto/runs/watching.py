@@ -1,4 +1,4 @@
-"""How a run is watched and stopped: who is told of what, and where each of them goes on."""
+"""How a run is watched and stopped: its recorders, listener and checkpoints, also when the run is resumed."""
 
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ class Watching:
 def watched(
     part: Part, folder: Path, place: Path, spec: RunSpec, toml: str, listener: Listener, checkpoint: Checkpoint | None
 ) -> Watched:
-    """What recorders are told of a part."""
+    """The description of a part that recorders receive."""
     composition = part.composition
     return Watched(
         folder=folder,
@@ -49,7 +49,7 @@ def watched(
 
 @contextmanager
 def begun(recorders: Sequence[Recorder], part: Watched, first: Image) -> Iterator[list[Summary]]:
-    """Recorders that a part begins for. Each has its `results`: the summary if one is put into the list, else None."""
+    """Call each recorder's `begin`, and at the end its `results` with the summary put into the list, or None."""
     found: list[Summary] = []
 
     def tell(recorder: Recorder) -> None:
@@ -63,7 +63,7 @@ def begun(recorders: Sequence[Recorder], part: Watched, first: Image) -> Iterato
 
 
 def recordings(part: Part, about: Watched, first: Image, mp4: bool, checkpoint: Checkpoint | None) -> list[Recording]:
-    """What each run has: the file of lines, frames if they are wanted, and the events of its steps."""
+    """The recorders of every run: the file of lines, frames if they are wanted, and the events of steps."""
     before = 0.0 if checkpoint is None else checkpoint.seconds
     chosen: list[Recording] = [MetricsFile(about.folder / METRICS, about.part, before)]
     if about.frames:
@@ -73,6 +73,6 @@ def recordings(part: Part, about: Watched, first: Image, mp4: bool, checkpoint: 
 
 
 def checkpoints(folder: Path, toml: str, number: int, every: float, checkpoint: Checkpoint | None) -> Checkpoints:
-    """The recorder that keeps where part `number` stands, never ahead of the lines."""
+    """The recorder of checkpoints of part `number`, which are never ahead of the file of lines."""
     before = 0.0 if checkpoint is None else checkpoint.seconds
     return Checkpoints(folder, fingerprint(toml), number, every, before=before, files=[folder / METRICS])

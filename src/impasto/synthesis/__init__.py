@@ -1,1 +1,1 @@
-"""The loop from a first picture to one that the objective likes, and what the loop is made of."""
+"""The optimisation loop from a first picture to the result, and its components."""

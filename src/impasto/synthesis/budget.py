@@ -1,31 +1,31 @@
-"""How many evaluations a synthesis may take, and how the moves before and after its steps share in them."""
+"""How many evaluations a synthesis may take, and how they are divided among the opening, the steps and the closing."""
 
 import math
 from dataclasses import dataclass
 
 from impasto.synthesis.composition import Composition, Move
 
-COMPARISON = 2  # evaluations that tell whether a closing move is better than plain rounding
+COMPARISON = 2  # evaluations to compare a closing move with plain rounding
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most evaluations of all, infinite without a bound, and how many the closing move takes."""
+    """The limit on all evaluations (infinite if there is none), and the number that the closing move takes."""
 
     most: float
     closing: int = 0
 
     @property
     def steps(self) -> float:
-        """The most before the closing move: what that takes is put aside, unless it is more than half of all."""
+        """The limit before the closing move, whose cost is reserved unless it is more than half of the budget."""
         return self.most if self.most < 2 * self.closing else self.most - self.closing
 
     def allows_opening(self, move: Move) -> bool:
-        """Whether at least as many evaluations are left for the steps as the move takes."""
+        """Whether the move leaves the steps at least as many evaluations as the move itself takes."""
         return self.steps >= 2 * move.evaluations
 
     def allows_closing(self, spent: int) -> bool:
-        """Whether the closing move can still be made."""
+        """Whether enough evaluations are left for the closing move."""
         return spent + self.closing <= self.most
 
 
@@ -36,5 +36,5 @@ def budget_of(composition: Composition) -> Budget:
 
 
 def cost(closing: Move) -> int:
-    """Evaluations of a closing move, which is compared with plain rounding."""
+    """Evaluations of a closing move, including its comparison with plain rounding."""
     return closing.evaluations + COMPARISON

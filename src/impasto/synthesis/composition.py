@@ -1,4 +1,4 @@
-"""What is to be synthesised and how, as frozen data."""
+"""The description of a synthesis as frozen data."""
 
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -14,11 +14,11 @@ from impasto.synthesis.schedules import Schedule
 
 @runtime_checkable
 class Move(Protocol):
-    """A change of the whole picture that is no step of an optimiser: before the first step, or after the last."""
+    """A change of the whole picture outside the optimiser, made before the first step or after the last."""
 
     @property
     def evaluations(self) -> int:
-        """What the move costs: passes of the network, each counted like one forward and back."""
+        """The cost of the move in network passes, each counted as one evaluation (a pass forward and back)."""
 
     def __call__(self, network: Network, image: Image) -> Image:
         """The picture after the move, of the same size, in [0, 1]."""
@@ -26,12 +26,12 @@ class Move(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """What is to be synthesised and how: a first picture, an objective, a schedule, and an optimiser.
+    """A synthesis: its first picture, objective, schedule and optimiser.
 
-    `evaluations` is the most forward and backward passes in all, whatever the schedule says; None for no such bound.
-    `opening` moves the first picture before the first step; the move counts as evaluations, not as a step.
-    `closing` is one more step at the end: the picture after that move, if its loss is less than that of the picture
-    rounded to 8 bits, else the picture rounded to 8 bits.
+    `evaluations` limits the forward and backward passes of the whole synthesis; None: only the schedule limits them.
+    `opening` changes the first picture before the first step; this move counts as evaluations, not as a step.
+    `closing` counts as one more step at the end. Its picture is kept if it has a smaller loss than the picture rounded
+    to 8 bits; otherwise the rounded picture is kept.
     """
 
     init: Init
@@ -45,7 +45,7 @@ class Composition:
 
     @property
     def steps(self) -> int:
-        """How many there are in all, unless a stage converges or the evaluations are spent."""
+        """The number of steps in all stages; fewer are taken if a stage converges or the evaluations are spent."""
         return sum(stage.steps for stage in self.schedule) + (self.closing is not None)
 
     def first(self) -> Image:

@@ -18,7 +18,7 @@ from impasto.synthesis.schedules import Stage
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """Where a stage stands after a step; `good` are the parameters before that step, `memory` is the optimiser's."""
+    """The state of a stage after a step; `good` are the parameters before the step, `memory` is the optimiser's."""
 
     step: int
     evaluations: int
@@ -29,18 +29,18 @@ class Descent:
 
 
 class Descended(NamedTuple):
-    """What a step leaves: the picture after the step, the losses before it, and where the stage stands."""
+    """The outcome of a step: the picture after the step, the losses before it, and a function for the stage's state."""
 
     step: int
     evaluations: int
     image: Image
     losses: Losses
-    where: Callable[[], Descent]
+    state: Callable[[], Descent]
 
 
 @dataclass
 class Evaluate:
-    """The criterion as a function of parameters, which counts its calls; SpentError if `most` of them are done."""
+    """The criterion as a function of parameters. It counts its calls and raises SpentError after `most` of them."""
 
     criterion: Criterion
     parameterisation: Parameterisation
@@ -66,22 +66,22 @@ class SpentError(Exception):
 
 
 def starting(image: Image, composition: Composition) -> Descent:
-    """Where a stage stands before its first step."""
+    """The state of a stage before its first step."""
     parameters = composition.parameterisation.project(composition.parameterisation.encode(image))
     return Descent(0, 0, parameters, parameters, converged=False, memory={})
 
 
 def descend(after: Descent, evaluate: Evaluate, stage: Stage, composition: Composition) -> Iterator[Descended]:
-    """The steps of one stage, on from `after`; ends early if the stage has converged or no evaluation is left.
+    """The steps of one stage, starting from `after`; ends early if the stage converges or no evaluation is left.
 
     Raises DivergedError with the last good picture if a loss or the gradient is not finite.
     """
     optimiser = composition.optimiser(stage)
     if after.step:
         optimiser.restore(after.memory)
-    after = replace(after, memory={})  # large, and the optimiser's own from here on
+    after = replace(after, memory={})  # the memory is large, and the optimiser has it now
 
-    def where() -> Descent:
+    def state() -> Descent:
         return replace(after, memory=optimiser.state())
 
     while after.step < stage.steps and not after.converged:
@@ -92,8 +92,8 @@ def descend(after: Descent, evaluate: Evaluate, stage: Stage, composition: Compo
         _require_finite(update, after, stage, composition)
         after = Descent(after.step + 1, evaluate.count, update.parameters, after.parameters, update.converged, {})
         image, losses = composition.parameterisation.decode(after.parameters, stage.size), update.before.losses
-        del update  # and with it a gradient that nobody needs any more
-        yield Descended(after.step, after.evaluations, image.detach(), losses, where)
+        del update  # frees the gradient
+        yield Descended(after.step, after.evaluations, image.detach(), losses, state)
 
 
 def _require_finite(update: Update, before: Descent, stage: Stage, composition: Composition) -> None:
@@ -102,7 +102,7 @@ def _require_finite(update: Update, before: Descent, stage: Stage, composition: 
     if not math.isfinite(update.before.loss):
         raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(before.good, stage.size))
     sums = [each.sum(dtype=torch.float64) for each in (update.before.gradient, update.parameters)]
-    if not all(bool(torch.isfinite(each)) for each in sums):  # no number of a finite type can do that to a sum
+    if not all(bool(torch.isfinite(each)) for each in sums):  # finite float32 values cannot overflow a float64 sum
         raise DivergedError(
             f"the gradient is not finite at step {step} of {stage.steps}, although the losses are; "
             "try a smaller learning rate",

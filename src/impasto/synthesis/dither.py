@@ -1,8 +1,9 @@
-"""Rounding to 8 bits so that a layer sees little of it: error diffusion into what the layer is blind to.
+"""Rounding to 8 bits with little effect on a layer: rounding errors are diffused into changes the layer hardly sees.
 
-Rounding adds an error n to a picture, by which the layer's map moves by J n. What of it counts, ‖J n‖², follows from
-JᵀJ, averaged over positions: how alike the layer sees two changes so many pixels apart. In raster order each value is
-rounded, and those still to come are moved so that together the layer sees as little of it as can be.
+Rounding adds an error n to a picture, which changes the layer's map by J n, where J is the layer's Jacobian. The size
+of this change, ‖J n‖², follows from JᵀJ. Averaged over positions, JᵀJ says how similar two changes of the picture are
+to the layer, by the offset between them. Values are rounded in raster order; after each, the values still to come are
+adjusted so that the total change of the map stays as small as possible.
 """
 
 from collections.abc import Iterator
@@ -19,14 +20,14 @@ from impasto.networks.passes import backward, forward
 from impasto.networks.steps import FeatureMap
 
 REACH = 7  # px: how far an error is diffused downwards and to either side
-MOST_PX = 512  # side of the middle of a picture that is probed
-RIDGE = 1e-3  # of the mean energy, so that what the layer hardly sees does not take all
+MOST_PX = 512  # side of the central crop that is probed
+RIDGE = 1e-3  # of the mean energy, so that directions the layer hardly sees do not receive all of the error
 LEVELS = 255
 Alikeness = Float[Tensor, "_down _across 3 3"]  # by offset, from -2 · REACH to 2 · REACH, and pair of colours
 
 
 class Diffusion(NamedTuple):
-    """Where an error goes: offsets (down, right) of pixels, the first its own, and how much there (from, pixel, to)."""
+    """Where an error is diffused: pixel offsets (down, right), its own pixel first; coefficients (from, pixel, to)."""
 
     offsets: tuple[tuple[int, int], ...]
     coefficients: Float[Tensor, "3 _pixels 3"]
@@ -34,7 +35,7 @@ class Diffusion(NamedTuple):
 
 @dataclass(frozen=True)
 class Dither:
-    """How a picture is put on the levels of 8 bits for the sake of a layer, known by so many random probes."""
+    """A move that rounds a picture to 8 bits for one layer, whose JᵀJ is estimated with `probes` random probes."""
 
     layer: str
     probes: int
@@ -46,42 +47,52 @@ class Dither:
         return self.probes
 
     def __call__(self, network: Network, image: Image) -> Image:
-        """The picture on levels of 1/255."""
+        """The picture rounded to multiples of 1/255."""
         return diffuse(image, diffusion(alikeness(network, image, self.layer, self.probes, self.seed)))
 
 
 def alikeness(network: Network, image: Image, layer: str, probes: int, seed: int = 0) -> Alikeness:
-    """JᵀJ of a layer at a picture, averaged over positions; large pictures are probed in their middle.
+    """JᵀJ of a layer at a picture, averaged over positions; of a large picture only the centre is probed.
 
-    Each probe is white noise z at the layer, pulled back to the picture: E[(Jᵀz)(Jᵀz)ᵀ] = JᵀJ, and each position is one
-    more sample of it.
+    Each probe is white noise z at the layer, pulled back to the picture: E[(Jᵀz)(Jᵀz)ᵀ] = JᵀJ, and each position gives
+    one more sample of JᵀJ.
     """
+    centre = _centre(image)
+    height, width = size_of(centre)
+    far, total = 2 * REACH, torch.zeros(())
+    padded = (height + far, width + far)  # so that nothing wraps around
+    for probe in _probes(network, centre, layer, probes, seed):
+        spectrum = torch.fft.rfft2(probe, s=padded)
+        total = total + spectrum.conj()[:, None] * spectrum[None]
+    by_offset = torch.fft.irfft2(total, s=padded) / (probes * height * width)
+    offsets = torch.arange(-far, far + 1)
+    alike: Tensor = by_offset[:, :, offsets][..., offsets].permute(2, 3, 0, 1)
+    return alike
+
+
+def _centre(image: Image) -> Image:
     height, width = size_of(image)
     top, left = max(0, height - MOST_PX) // 2, max(0, width - MOST_PX) // 2
-    middle = image[:, :, top : top + MOST_PX, left : left + MOST_PX]
+    return image[:, :, top : top + MOST_PX, left : left + MOST_PX]
+
+
+def _probes(network: Network, image: Image, layer: str, count: int, seed: int) -> Iterator[Float[Tensor, "3 _h _w"]]:
+    """White noise at a layer, pulled back to the picture: Jᵀz, `count` times."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(_: str, maps: FeatureMap, __: FeatureMap | None) -> FeatureMap:
         drawn = torch.randn(maps.shape, generator=generator, dtype=torch.float32)
         return drawn.to(maps).contiguous(memory_format=torch.channels_last)
 
-    height, width = size_of(middle)
-    far, total = 2 * REACH, torch.zeros(())
-    for _ in range(probes):
-        found = backward(forward(network, middle, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
-        spectrum = torch.fft.rfft2(found, s=(height + far, width + far))  # padded: nothing wraps around
-        total = total + spectrum.conj()[:, None] * spectrum[None]
-    by_offset = torch.fft.irfft2(total, s=(height + far, width + far)) / (probes * height * width)
-    offsets = torch.arange(-far, far + 1)
-    alike: Tensor = by_offset[:, :, offsets][..., offsets].permute(2, 3, 0, 1)
-    return alike
+    for _ in range(count):
+        yield backward(forward(network, image, {network.canonical(layer)}), noise)[0].to("cpu", torch.float64)
 
 
 def diffusion(alike: Alikeness) -> Diffusion:
-    """What moves of the values still to come make best up for an error, for an error of each colour.
+    """The adjustments of the values still to come that best compensate an error in each colour.
 
-    Rounding one by one in this way is Babai's nearest plane (Combinatorica 6, 1986) for a lattice that is the same
-    everywhere; with a fixed table in place of these coefficients it is Floyd & Steinberg's error diffusion (1976).
+    Rounding one by one with these coefficients is Babai's nearest plane algorithm (Combinatorica 6, 1986) for a
+    shift-invariant lattice; with a fixed table of coefficients it is Floyd & Steinberg's error diffusion (1976).
     """
     offsets = tuple((y, x) for y in range(REACH + 1) for x in range(-REACH, REACH + 1) if y > 0 or x >= 0)
     far = alike.shape[0] // 2
@@ -92,31 +103,31 @@ def diffusion(alike: Alikeness) -> Diffusion:
     energy = (energy + energy.T) / 2
     energy = energy + RIDGE * energy.diagonal().mean() * torch.eye(count, dtype=energy.dtype)
     coefficients = torch.zeros(3, count, dtype=energy.dtype)
-    for colour in range(3):  # red first, then green and blue of the same pixel
+    for colour in range(3):  # red, green, blue of a pixel are rounded in this order
         later = slice(colour + 1, None)
         coefficients[colour, later] = -torch.linalg.solve(energy[later, later], energy[later, colour])
     return Diffusion(offsets, coefficients.reshape(3, -1, 3).float())
 
 
-def diffuse(image: Image, way: Diffusion) -> Image:
-    """The picture on levels of 1/255, each value's error diffused to those after it.
+def diffuse(image: Image, filters: Diffusion) -> Image:
+    """The picture rounded to multiples of 1/255, each value's error diffused to the values after it.
 
-    Pixels that no error of one another can reach are rounded together: those of a slanting line.
+    The pixels of a slanting line are rounded together, because their errors do not reach one another.
     """
     height, width = size_of(image)
     wide = width + 2 * REACH
     values, rounded = _padded(image, wide), torch.zeros(3, height * width, dtype=torch.float32)
-    steps = torch.tensor([y * wide + x for y, x in way.offsets[1:]])
+    steps = torch.tensor([y * wide + x for y, x in filters.offsets[1:]])
     for rows, columns in _lines(height, width):
         here = rows * wide + columns + REACH
-        rounded[:, rows * width + columns], errors = _rounded(values[:, here], way)
-        moves = torch.einsum("cn,cpd->dpn", errors, way.coefficients[:, 1:])
+        rounded[:, rows * width + columns], errors = _rounded(values[:, here], filters)
+        moves = torch.einsum("cn,cpd->dpn", errors, filters.coefficients[:, 1:])
         values.index_add_(1, (steps[:, None] + here[None]).flatten(), moves.flatten(1))
     return quantise(rounded.reshape(1, 3, height, width).to(image) / LEVELS)
 
 
 def _padded(image: Image, wide: int) -> Float[Tensor, "3 _count"]:
-    """The picture's values in levels, rows of `wide` one after the other, with room for errors beyond its sides."""
+    """The picture's values from 0 to 255 as flat rows of `wide` values, padded so that errors may leave the picture."""
     height, width = size_of(image)
     values = torch.zeros(3, height + REACH, wide, dtype=torch.float32)
     values[:, :height, REACH : REACH + width] = image[0].to("cpu", torch.float32) * LEVELS
@@ -124,7 +135,7 @@ def _padded(image: Image, wide: int) -> Float[Tensor, "3 _count"]:
 
 
 def _lines(height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and columns of the pixels of each slanting line, from the first that an error leaves to the last."""
+    """Rows and columns of the pixels of each slanting line, in the order of rounding."""
     slant = REACH + 1
     for line in range(width + slant * (height - 1)):
         first, last = max(0, -(-(line - width + 1) // slant)), min(height - 1, line // slant)
@@ -132,11 +143,11 @@ def _lines(height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows, line - slant * rows
 
 
-def _rounded(values: Float[Tensor, "3 _count"], way: Diffusion) -> tuple[Tensor, Tensor]:
-    """Pixels rounded colour by colour, and the errors; each colour's error moves the later colours of its pixel."""
+def _rounded(values: Float[Tensor, "3 _count"], filters: Diffusion) -> tuple[Tensor, Tensor]:
+    """Pixels rounded colour by colour, and their errors; each error adjusts the later colours of the same pixel."""
     levels, errors = torch.zeros_like(values), torch.zeros_like(values)
     for colour in range(3):
         levels[colour] = values[colour].round().clamp(0, LEVELS)
-        errors[colour] = (levels[colour] - values[colour]).clamp(-0.5, 0.5)  # what is out of range stays where it is
-        values = values + way.coefficients[colour, 0][:, None] * errors[colour]
+        errors[colour] = (levels[colour] - values[colour]).clamp(-0.5, 0.5)  # the clipping of values is not diffused
+        values = values + filters.coefficients[colour, 0][:, None] * errors[colour]
     return levels, errors

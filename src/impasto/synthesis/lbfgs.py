@@ -1,4 +1,4 @@
-"""L-BFGS inside the admissible box, with a strong Wolfe line search or without."""
+"""L-BFGS with bounds on the parameters, with or without a strong Wolfe line search."""
 
 import math
 from collections import deque
@@ -28,12 +28,12 @@ class _Trial(NamedTuple):
 
 @dataclass
 class LBFGS:
-    """Limited-memory quasi-Newton steps, with a strong Wolfe line search or (`line_search` False) plain.
+    """Limited-memory quasi-Newton steps, with a strong Wolfe line search or (`line_search` False) without.
 
-    Variables that stand at a bound and would leave the box are held; the rest move along the quasi-Newton direction,
-    bent at the bounds. Without bounds this is Nocedal & Wright 2006, algorithms 7.4, 3.5 and 3.6.
+    Variables at a bound that would leave the box are kept fixed; the others move along the quasi-Newton direction,
+    projected onto the box. Without bounds this is Nocedal & Wright 2006, algorithms 7.4, 3.5 and 3.6.
     Departs: the projection (after Bertsekas 1982), a first step of fixed root mean square, and without a line search
-    no step longer than five of those.
+    no step longer than five first steps.
     """
 
     history: int = 10
@@ -42,10 +42,10 @@ class LBFGS:
     most_trials: int = 12
     pairs: deque[_Pair] = field(default_factory=deque)
     last: tuple[Tensor, Evaluation] | None = None  # where the last step started
-    here: Evaluation | None = None  # known from the last line search
+    here: Evaluation | None = None  # at the current parameters, if the last line search has computed it
 
     def step(self, parameters: Parameters, evaluate: Evaluate, project: Project) -> Update:
-        """One update: one evaluation, or with a line search as many as it needs, mostly one."""
+        """One update, from one evaluation; with a line search from as many as the search needs, mostly one."""
         here = self.here or evaluate(parameters)
         self.here = None
         if not math.isfinite(here.loss):
@@ -53,19 +53,20 @@ class LBFGS:
         if self.last is not None:
             self._remember(parameters - self.last[0], here.gradient - self.last[1].gradient)
         self.last = (parameters, here)
-        held = project(here.gradient.sign().mul_(-1e-4).add_(parameters)) == parameters
-        held &= here.gradient != 0
-        gradient = here.gradient.masked_fill(held, 0)
-        direction = self._direction(gradient).masked_fill_(held, 0)
+        # A variable is at a bound if a tiny step against its gradient is projected back to where it started.
+        fixed = project(here.gradient.sign().mul_(-1e-4).add_(parameters)) == parameters
+        fixed &= here.gradient != 0
+        gradient = here.gradient.masked_fill(fixed, 0)
+        direction = self._direction(gradient).masked_fill_(fixed, 0)
         slope = _dot(direction, gradient)
-        if not slope < 0:  # the memory misleads, or there is nothing to descend
+        if not slope < 0:  # the stored pairs mislead, or the gradient is zero
             self.pairs.clear()
             direction = self._direction(gradient)
             slope = _dot(direction, gradient)
             if not slope < 0:
                 return Update(parameters, here, converged=True)
-        del held, gradient  # nothing of the picture's size is kept beyond its use
-        if not self.line_search:  # nothing would notice a step that is far too long
+        del fixed, gradient  # each is as large as the picture
+        if not self.line_search:  # without a search nothing rejects a step that is far too long
             longest = 5 * self.first_step * direction.numel() ** 0.5
             shorten = min(1.0, longest / _dot(direction, direction) ** 0.5)
             return Update(project(direction.mul_(shorten).add_(parameters)), here)
@@ -83,18 +84,18 @@ class LBFGS:
         if flat or found.at.loss < here.loss - NOISE * abs(here.loss):
             return Update(found.parameters, here)
         converged = not self.pairs
-        self.pairs.clear()  # the memory misleads, or only rounding is left: a fresh start along the gradient, once
+        self.pairs.clear()  # the stored pairs mislead, or only rounding is left: restart along the gradient, once
         self.last = None
         return Update(found.parameters, here, converged)
 
     def state(self) -> Memory:
-        """Pairs, where the last step started, and what the last line search found."""
+        """The pairs, the start of the last step, and the evaluation that the last line search ended with."""
         return {"pairs": tuple(self.pairs), "last": self.last, "here": self.here}
 
     def restore(self, memory: Memory) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         last, here = memory["last"], memory["here"]
-        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"][-self.history :])  # fewer if memory is short now
+        self.pairs = deque(_Pair(*pair) for pair in memory["pairs"][-self.history :])  # the history may be shorter now
         self.last = None if last is None else (last[0], Evaluation(*last[1]))
         self.here = None if here is None else Evaluation(*here)
 
@@ -106,7 +107,7 @@ class LBFGS:
                 self.pairs.popleft()
 
     def _direction(self, gradient: Tensor) -> Tensor:
-        """Minus the inverse Hessian, as the pairs tell it, times the gradient: the two-loop recursion."""
+        """Minus the inverse Hessian, as the pairs approximate it, times the gradient: the two-loop recursion."""
         if not self.pairs:
             size = _dot(gradient, gradient) ** 0.5
             return gradient * (-self.first_step * gradient.numel() ** 0.5 / size) if size > 0 else -gradient
@@ -124,9 +125,9 @@ class LBFGS:
 
 
 def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -> tuple[_Trial, bool]:
-    """A step that lowers the loss enough and flattens the slope enough, and whether it does: else the best found.
+    """A trial that satisfies both strong Wolfe conditions and True; else the best trial found and False.
 
-    The start itself if no trial lowered the loss. A trial whose loss is not finite counts as too long.
+    The best trial is the start itself if none lowered the loss. A trial whose loss is not finite counts as too long.
     Source: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
     """
 
@@ -144,7 +145,7 @@ def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -
             high = trial
         elif flat(trial):
             return trial, True
-        elif high is None and trial.slope < 0:  # still going down: look further
+        elif high is None and trial.slope < 0:  # still descending: try a longer step
             low, length = trial, 2.5 * trial.length
             continue
         else:
@@ -156,7 +157,7 @@ def strong_wolfe(attempt: Callable[[float], _Trial], start: _Trial, most: int) -
 
 
 def _between(low: _Trial, high: _Trial) -> float:
-    """Where the cubic through both trials has its minimum, kept away from the ends."""
+    """The minimum of the cubic through both trials, kept away from the ends of the interval."""
     width = high.length - low.length
     best = low.length + 0.2 * width
     if math.isfinite(high.at.loss):
@@ -176,5 +177,5 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def lbfgs(*, history: int = 10, line_search: bool = True) -> MakeOptimiser:
-    """L-BFGS for each stage, with a strong Wolfe line search or plain; the stage may bound the history further."""
+    """L-BFGS for each stage, with a strong Wolfe line search or without; a stage may have a shorter history."""
     return lambda stage: LBFGS(min(history, stage.history or history), line_search)

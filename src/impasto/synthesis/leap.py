@@ -1,9 +1,9 @@
-"""A first step from noise almost to the goal: a linear way back from a layer, fitted on pictures of noise.
+"""A first step from noise almost to the target: a linear inverse of a layer, fitted to pictures of noise.
 
-How a layer's map answers to a change of the picture is a convolution and much that is not linear. Least squares over
-pictures of noise, whose maps are known, gives the linear map that best leads back: from a difference of maps, at a
-position and those around it, to a difference of the square of pixels below. One step of it from the first picture does
-what gradients need hundreds for, and ends where they find better minima.
+The best linear inverse of a layer is found by least squares over pictures of noise, whose maps can be computed. The
+inverse is a convolution: it turns a difference of maps, at a position and its neighbours, into a difference of the
+square of pixels below. One step with the inverse from the first picture replaces hundreds of gradient steps, and
+gradient descent finds better minima from there.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ from impasto.tiles.windows import cut
 
 PICTURE_PX = 224
 TILE_PX = 512
-MOST_UNKNOWNS = 2304  # of 256 channels at 3 × 3 positions; more channels than that are taken at one position alone
+MOST_UNKNOWNS = 2304  # 256 channels at 3 × 3 positions; a layer with more channels is read at one position only
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # of the mean energy; deep layers, far from linear, need the large ones
-Way = Float[Tensor, "_pixels channels _down _across"]  # a convolution's weights: 3 · stride² values of a square
+Inverse = Float[Tensor, "_pixels channels _down _across"]  # a convolution's weights: 3 · stride² values of a square
 
 
 @dataclass(frozen=True, eq=False)
 class Leap:
-    """A move of the first picture by which a layer's map nears that of `goal`, by so many pictures of noise."""
+    """A move that brings a layer's map closer to that of `goal`, by an inverse fitted to `pictures` of noise."""
 
     layer: str
     goal: Image
@@ -38,18 +38,18 @@ class Leap:
 
     @property
     def evaluations(self) -> int:
-        """Passes forward, each counted like one forward and back."""
+        """Forward passes, each counted as one evaluation (a pass forward and back)."""
         return self.pictures + 2 + len(RIDGES)
 
     def __call__(self, network: Network, image: Image) -> Image:
-        """The picture after the step, in [0, 1]; the picture itself if no ridge leads nearer to the goal."""
+        """The picture after the step, in [0, 1]; the picture itself if no inverse brings it closer to the goal."""
         size = size_of(image)
         network.require_size(size, [self.layer])
         wanted = maps_of(network, resize(self.goal, size).to(image), self.layer)
         before = maps_of(network, image, self.layer)
         best, least = image, float((wanted - before).norm())
-        for way in ways_back(network, self.layer, self.pictures, self.seed):
-            found = (image + moved(wanted - before, way, size)).clamp(0, 1)
+        for inverse in inverses(network, self.layer, self.pictures, self.seed):
+            found = (image + pixel_change(wanted - before, inverse, size)).clamp(0, 1)
             error = float((wanted - maps_of(network, found, self.layer)).norm())
             if error < least:
                 best, least = found, error
@@ -69,7 +69,7 @@ def maps_of(network: Network, image: Image, layer: str) -> FeatureMap:
     return torch.cat(rows, dim=2)
 
 
-def ways_back(network: Network, layer: str, pictures: int, seed: int = 0) -> Iterator[Way]:
+def inverses(network: Network, layer: str, pictures: int, seed: int = 0) -> Iterator[Inverse]:
     """Linear maps from a layer's map to the pixels below, by regression on pictures of noise: one for each ridge."""
     channels = network.channels(network.canonical(layer))
     kernel = 3 if 9 * channels <= MOST_UNKNOWNS else 1
@@ -77,12 +77,12 @@ def ways_back(network: Network, layer: str, pictures: int, seed: int = 0) -> Ite
     alike, crossed = _covariances(_samples(network, layer, kernel, pictures, seed), unknowns, values)
     for ridge in RIDGES:
         energy = alike + ridge * alike.diagonal().mean() * torch.eye(unknowns, dtype=alike.dtype)
-        way = torch.linalg.solve(energy, crossed)
-        yield way.T.reshape(-1, channels, kernel, kernel).to(network.device)
+        inverse = torch.linalg.solve(energy, crossed)
+        yield inverse.T.reshape(-1, channels, kernel, kernel).to(network.device)
 
 
 def _samples(network: Network, layer: str, kernel: int, pictures: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each picture of noise and each position: the maps there and around, and the square of pixels below."""
+    """For each picture of noise, a row per position: the map's values there and around, and the square of pixels."""
     stride, generator = network.stride(layer), torch.Generator().manual_seed(seed)
     side = max(PICTURE_PX, network.smallest_side([layer])) // stride * stride
     for number in range(pictures):
@@ -93,7 +93,7 @@ def _samples(network: Network, layer: str, kernel: int, pictures: int, seed: int
 
 
 def _covariances(samples: Iterator[tuple[Tensor, Tensor]], unknowns: int, values: int) -> tuple[Tensor, Tensor]:
-    """Of so many unknowns with one another, and with the values of pixels, over all samples."""
+    """Covariances over all samples: of the unknowns with one another, and of the unknowns with the pixels' values."""
     count, mean_seen, mean_pixels = 0, _zeros(unknowns), _zeros(values)
     alike, crossed = _zeros(unknowns, unknowns), _zeros(unknowns, values)
     for seen, pixels in samples:
@@ -104,11 +104,11 @@ def _covariances(samples: Iterator[tuple[Tensor, Tensor]], unknowns: int, values
 
 
 def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float32)  # whatever the host's default is
+    return torch.zeros(shape, dtype=torch.float32)  # a program that imports impasto may have another default dtype
 
 
-def moved(difference: FeatureMap, way: Way, size: Size) -> Image:
-    """The change of a picture that a difference of maps asks for; 0 beyond the last whole position."""
-    stride = round((way.shape[0] / 3) ** 0.5)
-    change = functional.pixel_shuffle(functional.conv2d(difference, way, padding=way.shape[-1] // 2), stride)
+def pixel_change(difference: FeatureMap, inverse: Inverse, size: Size) -> Image:
+    """The change of a picture that an inverse makes of a difference of maps; 0 beyond the last whole position."""
+    stride = round((inverse.shape[0] / 3) ** 0.5)
+    change = functional.pixel_shuffle(functional.conv2d(difference, inverse, padding=inverse.shape[-1] // 2), stride)
     return functional.pad(change, (0, size[1] - change.shape[3], 0, size[0] - change.shape[2]))

@@ -1,4 +1,4 @@
-"""The loop: from a first picture, step by step, to one that the objective likes. There is no other loop."""
+"""The optimisation loop, from the first picture through all stages to the result. All tasks use this loop."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Bind = Callable[[Objective, Network, Size], Criterion]
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where the loop stands after a step: all it needs to go on. `steps` and `evaluations` are the earlier stages'.
+    """The state of the loop after a step, sufficient to resume. `steps` and `evaluations` are the earlier stages'.
 
     The loop draws no random numbers, so a state holds no generator. If a run ends with a closing move, its last state
     is the one before that move: a run resumed from there makes the move again.
@@ -31,21 +31,21 @@ class State:
     descent: Descent
 
     def image(self, composition: Composition) -> Image:
-        """The picture after that step."""
+        """The picture after the step."""
         size = composition.schedule[self.stage - 1].size
         return composition.parameterisation.decode(self.descent.parameters, size).detach()
 
 
 def _no_state() -> State:
-    raise ValueError("this iterate comes from no loop that could go on")
+    raise ValueError("this iterate has no state: `synthesise` did not make it")
 
 
 @dataclass(frozen=True, eq=False)
 class Iterate:
     """The picture after a step; its losses are those of the picture before that step.
 
-    `step` counts from 1 over all stages, `evaluations` all forward and backward passes so far. `state()` is all that
-    `synthesise` needs to go on from here; call `state()` before the next iterate is asked for.
+    `step` counts from 1 over all stages; `evaluations` counts all forward and backward passes so far. `state()` is all
+    that `synthesise` needs to continue from this iterate; call `state()` before asking for the next iterate.
     """
 
     stage: int
@@ -72,11 +72,11 @@ def synthesise(
 ) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
 
-    `bind` says how the objective is read at each size: whole, or in tiles. `first` is the first picture if it has been
-    made already; else the composition makes it.
+    `after` is the state of an earlier iterate to continue from. `bind` makes the criterion for each size, which reads
+    pictures whole or in tiles. `first` is the first picture if it is known already; otherwise the composition makes it.
 
-    Same composition, machine and number of threads: the same pictures, bit for bit, also if the loop goes on after the
-    state of an earlier iterate.
+    The same composition, machine and number of threads give the same pictures, bit for bit, also if the loop continues
+    from a state.
     Raises DivergedError with the last good picture if a loss is no longer finite, ImageError if a picture is too small
     for a layer, LayerError for an unknown layer.
     """
@@ -101,9 +101,9 @@ def _iterates(composition: Composition, network: Network, bind: Bind, progress: 
 
 @dataclass(eq=False)
 class _Progress:
-    """Where the loop stands: the picture, the stage, and how many steps and evaluations the stages before it took.
+    """The progress of the loop: picture, stage, and the steps and evaluations of the stages before.
 
-    Changed in place: what a step replaces is kept nowhere.
+    Changed in place, so that no picture is kept after a step has replaced it.
     """
 
     composition: Composition
@@ -113,19 +113,19 @@ class _Progress:
     stage: int = 1
     steps: int = 0
     evaluations: int = 0
-    resumed: Descent | None = None  # where the first stage goes on, until it takes that
+    resumed: Descent | None = None  # the state that the first stage continues from, until the stage takes it
     state: Callable[[], State] = _no_state
     step_of_stage: int = 0
 
     def begin(self, network: Network) -> None:
-        """Make the first picture, or go on after a state; neither is kept longer than it is needed."""
+        """Make the first picture, or continue from a state; neither is kept longer than it is needed."""
         after, first, self.after, self.first = self.after, self.first, None, None
         if after is None:
             self.image = (self.composition.first() if first is None else first).to(network.device)
             return
         self.image, self.resumed = after.image(self.composition).to(network.device), after.descent
         self.stage, self.steps, self.evaluations = after.stage, after.steps, after.evaluations
-        if self.composition.closing is not None:  # no step may be left, only the closing move
+        if self.composition.closing is not None:  # perhaps only the closing move is left
             self.state = partial(_same, after)
 
     def open(self, move: Move, network: Network) -> None:
@@ -133,33 +133,33 @@ class _Progress:
         self.image, self.evaluations = move(network, self.image), move.evaluations
 
     def stages_left(self) -> Iterator[Stage]:
-        """The stages that are not finished, each of which becomes the present one."""
+        """The stages that are not finished; each becomes the current stage."""
         for number in range(self.stage, len(self.composition.schedule) + 1):
             self.stage = number
             yield self.composition.schedule[number - 1]
 
     def evaluate(self, criterion: Criterion, stage: Stage, most: float) -> Evaluate:
-        """The criterion as what the stage's optimiser calls, `most` times less the evaluations of earlier stages."""
+        """The function that the stage's optimiser may call until all stages together have made `most` evaluations."""
         count = 0 if self.resumed is None else self.resumed.evaluations
         left = most - self.evaluations
         return Evaluate(criterion, self.composition.parameterisation, stage.size, left, count)
 
     def take(self, stage: Stage) -> Descent:
-        """Where the stage begins, or goes on: large, and from here on the stage's own."""
+        """Hand over the state from which the stage begins or continues; it is large, so it is not kept here."""
         after, self.resumed = self.resumed, None
         self.step_of_stage = 0 if after is None else after.step
         return starting(resize(self.image, stage.size), self.composition) if after is None else after
 
-    def step(self, made: Descended) -> Iterate:
+    def step(self, descended: Descended) -> Iterate:
         """The iterate of a step."""
-        self.image, self.step_of_stage = made.image, made.step
-        self.state = partial(_state, self.stage, self.steps, self.evaluations, made.where)
-        if self.composition.closing is not None:  # also the state of the closing move, even after a step cut short
+        self.image, self.step_of_stage = descended.image, descended.step
+        self.state = partial(_state, self.stage, self.steps, self.evaluations, descended.state)
+        if self.composition.closing is not None:  # the closing move has this state too, even after a step cut short
             self.state = partial(_same, self.state())
-        return self._iterate(self.stage, made.evaluations, made.losses)
+        return self._iterate(self.stage, descended.evaluations, descended.losses)
 
     def end_stage(self, evaluate: Evaluate) -> None:
-        """Add up what the stage took."""
+        """Add the steps and evaluations of the stage to the totals."""
         self.steps, self.evaluations = self.steps + self.step_of_stage, self.evaluations + evaluate.count
         self.step_of_stage = 0
 
@@ -176,21 +176,21 @@ class _Progress:
 
 
 class Moved(NamedTuple):
-    """A picture after a move, and the losses that are told of it."""
+    """A picture after a move, and the losses reported for it."""
 
     image: Image
     losses: Losses
 
 
 def closed(move: Move, network: Network, criterion: Criterion, image: Image) -> Moved:
-    """The picture after the closing move or, if that is better, rounded to 8 bits; and the losses of the latter."""
+    """The picture after the closing move, or rounded to 8 bits if that is better; and the losses of the rounded one."""
     plain, moved = quantise(image), move(network, image)
     before, after = criterion.losses(plain), criterion.losses(moved)
     return Moved(moved if sum(after.values()) < sum(before.values()) else plain, before)
 
 
-def _state(stage: int, steps: int, evaluations: int, where: Callable[[], Descent]) -> State:
-    return State(stage, steps, evaluations, where())
+def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent]) -> State:
+    return State(stage, steps, evaluations, descent())
 
 
 def _same(state: State) -> State:

@@ -1,7 +1,7 @@
-"""From parameters and their gradient to better parameters: what an optimiser is, and Adam.
+"""From parameters and their gradient to better parameters: the protocol of optimisers, and Adam.
 
-Parameters are a flat vector of about unit scale, so a first step of root mean square 0.02 is small but visible,
-whatever the scale of the objective: losses may be large or small, and no optimiser stands still or explodes for that.
+Parameters are a flat vector of about unit scale, so a first step of root mean square 0.02 is small but visible. The
+scale of the objective does not matter: no optimiser stalls or explodes because losses are small or large.
 """
 
 import math
@@ -26,31 +26,31 @@ class Evaluation(NamedTuple):
 
 
 class Update(NamedTuple):
-    """New parameters, and what the objective was before; `converged` if nothing better was found."""
+    """New parameters, and the evaluation before the update; `converged` if nothing better was found."""
 
     parameters: Parameters
     before: Evaluation
     converged: bool = False
 
 
-NOISE = 1e-4  # of the loss: what the rounding of a bfloat16 network may hide
+NOISE = 1e-4  # of the loss: smaller changes may be rounding of a bfloat16 network
 Evaluate = Callable[[Parameters], Evaluation]
 Project = Callable[[Parameters], Parameters]
-Memory = Mapping[str, Any]  # what an optimiser knows: plain data and tensors, nested; no tensor in it is ever changed
+Memory = Mapping[str, Any]  # an optimiser's state: nested plain data and tensors; its tensors are never changed
 
 
 @runtime_checkable
 class Optimiser(Protocol):
-    """A method of descent with its memory, made afresh for each stage."""
+    """A method of descent and its memory; each stage has a new one."""
 
     def step(self, parameters: Parameters, evaluate: Evaluate, project: Project) -> Update:
         """One update; `evaluate` may be called more than once."""
 
     def state(self) -> Memory:
-        """All it remembers; `restore` makes a fresh one go on from there, bit for bit."""
+        """The optimiser's memory, from which a new optimiser continues bit for bit once `restore` has been called."""
 
     def restore(self, memory: Memory) -> None:
-        """Remember what another one's `state` was."""
+        """Take over the `state` of another optimiser."""
 
 
 MakeOptimiser = Callable[[Stage], Optimiser]
@@ -58,10 +58,10 @@ MakeOptimiser = Callable[[Stage], Optimiser]
 
 @dataclass
 class Adam:
-    """Adaptive moments with a rate that falls along half a cosine to `final` times its start.
+    """Adaptive moments with a learning rate that falls along half a cosine to `final` times its start.
 
     Source: Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1.
-    Departs: ε is far below the gradients of normalised losses, so that the objective's scale does not matter.
+    Departs: ε is far below the gradients of normalised losses, so the objective's scale does not matter.
     """
 
     learning_rate: float
@@ -94,10 +94,10 @@ class Adam:
         return {"count": self.count, "mean": self.mean, "square": self.square}
 
     def restore(self, memory: Memory) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         self.count, self.mean, self.square = memory["count"], memory["mean"], memory["square"]
 
 
 def adam(learning_rate: float = 0.02, *, final: float = 1.0) -> MakeOptimiser:
-    """Adam for each stage, its rate falling to `final` times its start over the stage's steps."""
+    """Adam for each stage; its learning rate falls to `final` times its start over the stage's steps."""
     return lambda stage: Adam(learning_rate, stage.steps, final)

@@ -1,4 +1,4 @@
-"""Which numbers are optimised and how they make a picture. Parameters are one flat vector of about unit scale."""
+"""The numbers that are optimised, and how they make a picture: one flat vector of about unit scale."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -28,7 +28,7 @@ class Parameterisation(Protocol):
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels themselves, kept in [0, 1]: what is optimised is what is saved."""
+    """The pixels themselves, kept in [0, 1]."""
 
     def encode(self, image: Image) -> Parameters:
         """Flatten."""
@@ -47,10 +47,10 @@ class Pixels:
 class Fourier:
     """Fourier coefficients, each divided by frequency^-exponent: an image's natural spectrum becomes flat.
 
-    Neighbouring pixels of a natural picture are alike, their Fourier coefficients are not; steps of equal length then
-    change large shapes and fine grain alike. Values may leave [0, 1]; pair it with the `out_of_range` prior.
+    Neighbouring pixels of a natural picture are correlated; these coefficients are not, so steps of equal length
+    change large shapes as much as fine grain. Values may leave [0, 1]: add the `out_of_range` prior.
     Source: Olah, Mordvintsev & Schubert 2017 (distill.pub/2017/feature-visualization).
-    Departs: no colour decorrelation and exponent ½ in place of 1, which is worse when inverting a layer.
+    Departs: no colour decorrelation, and exponent ½ because 1 inverts a layer less well.
     """
 
     exponent: float = 0.5
@@ -75,7 +75,7 @@ class Fourier:
         return parameters
 
     def _spectrum(self, size: Size, like: Tensor) -> Tensor:
-        """Amplitudes by frequency, of mean square 1, so that steps move the picture as far as with pixels."""
+        """Amplitudes by frequency, of mean square 1, so that steps change the picture as much as steps of pixels."""
         rows = torch.fft.fftfreq(size[0], device=like.device, dtype=like.dtype)[:, None]
         columns = torch.fft.rfftfreq(size[1], device=like.device, dtype=like.dtype)[None]
         frequency = (rows.square() + columns.square()).sqrt().clamp_min(1 / max(size))

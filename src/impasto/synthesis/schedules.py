@@ -1,4 +1,4 @@
-"""Sizes and steps, as data."""
+"""Schedules: the sizes of the picture and the number of steps at each."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from impasto.images.image import Size
 
 @dataclass(frozen=True)
 class Stage:
-    """So many steps at one size, (height, width) in pixels.
+    """A number of steps at one size, (height, width) in pixels.
 
-    `history` is the most steps that an optimiser may remember there; None: as many as it likes.
+    `history` limits the steps that the optimiser may remember during the stage; None: no limit.
     """
 
     size: Size
@@ -26,18 +26,18 @@ def single(size: Size, steps: int) -> Schedule:
     return (Stage(size, steps),)
 
 
-def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2.0, share: float = 0.5) -> Schedule:
+def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2.0, ratio: float = 0.5) -> Schedule:
     """From a small picture to the full size, each stage `factor` times larger than the one before.
 
-    The longer side of the first stage has at least `smallest_px` pixels. The last stage takes `steps`, each earlier
-    one 1/share times as many as the next: strokes are laid where steps are cheap, and only refined at full size.
-    Raises SpecError for a factor that does not shrink or a share that is not positive.
+    The longer side of the first stage has at least `smallest_px` pixels. The last stage takes `steps`, and each stage
+    takes `ratio` times as many as the one before: strokes form while steps are cheap and are refined at full size.
+    Raises SpecError if `factor` is not above 1 or `ratio` is not above 0.
     """
-    if not (factor > 1 and share > 0):
-        raise SpecError(f"octaves need a factor above 1 and a share above 0, not {factor} and {share}")
+    if not (factor > 1 and ratio > 0):
+        raise SpecError(f"octaves need a factor above 1 and a ratio above 0, not {factor} and {ratio}")
     sizes = [size]
     while max(sizes[0]) / factor >= smallest_px and min(sizes[0]) / factor >= 32:
         height, width = sizes[0]
         sizes.insert(0, (round(height / factor), round(width / factor)))
     count = len(sizes)
-    return tuple(Stage(each, max(1, round(steps / share ** (count - 1 - k)))) for k, each in enumerate(sizes))
+    return tuple(Stage(each, max(1, round(steps / ratio ** (count - 1 - k)))) for k, each in enumerate(sizes))

@@ -1,1 +1,1 @@
-"""What users ask for: settings, presets, and a recipe for each task."""
+"""The tasks: settings, presets, and a recipe for each task."""

@@ -1,4 +1,4 @@
-"""What each task asks of a picture, in sentences and as a formula, for pages: plain strings of HTML."""
+"""The loss of each task, in sentences and as a formula, for pages: plain strings of HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ MATCHED = {
     "gram": "Gram matrices (which filters fire together",
     "moments": "moments of features (how strongly each filter answers on average, and how unevenly",
 }
-SIGNS = {"wasserstein": ("W", "N"), "gram": ("D", "G"), "moments": ("D", "M")}  # of the distance, and what it compares
+SYMBOLS = {"wasserstein": ("W", "N"), "gram": ("D", "G"), "moments": ("D", "M")}  # distance, statistics compared
 STATISTICS = {
     "wasserstein": "N: the normal distribution with the features' mean and covariance over all positions. W: the "
-    "squared Wasserstein-2 distance, how far features must be moved for the one to become the other, as a share of the "
-    "second one's energy.",
+    "squared Wasserstein-2 distance, how far features must be moved to turn one distribution into the other, relative "
+    "to the energy of the second.",
     "gram": "G = mean of Φ<sub>i</sub> · Φ<sub>j</sub> over all positions: the Gram matrix.",
     "moments": "M: the means of Φ<sub>i</sub> and of Φ<sub>i</sub>² over all positions.",
 }
 DISTANCES = {
-    "normalised": "D(a, b) = ‖a − b‖² / ‖b‖²: an error relative to what was asked.",
+    "normalised": "D(a, b) = ‖a − b‖² / ‖b‖²: an error relative to the target.",
     "squared": "D: the mean squared error.",
 }
 ACTIVATIONS = "Φ: a layer's activations."
-VARIATION = "TV: the total variation, which is large where neighbouring pixels differ."
-CONTRAST = "A: the α-norm, which is large where colours are extreme."
+VARIATION = "TV: the total variation, which is large if neighbouring pixels differ."
+CONTRAST = "A: the α-norm, which is large if colours are extreme."
 
 
 @dataclass(frozen=True)
 class Formula:
-    """What a run descends: in a few sentences, as a formula, and what its signs mean, all in HTML."""
+    """The loss of a run: in a few sentences, as a formula, and the meanings of its symbols, all in HTML."""
 
     lead: str
     loss: str
-    signs: tuple[str, ...]
+    symbols: tuple[str, ...]
 
 
 def inverted(settings: InvertSettings, _: Sequence[str]) -> Formula:
-    """Of `invert`."""
+    """The formula of `invert`."""
     return Formula(
         "From white noise, a picture to which one layer responds as it does to the photo. Small penalties on roughness "
         "and extreme colours choose a natural one among the many that do.",
@@ -47,30 +47,30 @@ def inverted(settings: InvertSettings, _: Sequence[str]) -> Formula:
 
 
 def reconstructed(settings: Settings, _: Sequence[str]) -> Formula:
-    """Of `reconstruct`."""
+    """The formula of `reconstruct`."""
     return Formula(
         "From white noise, for each layer on its own, a picture to which the layer responds as it does to the photo. "
-        "Nothing else is asked: where the pictures differ from the photo, the layer has forgotten.",
+        "The loss has no other term: wherever the pictures differ from the photo, the layer has forgotten.",
         "D(Φ(x), Φ(photo))",
         (ACTIVATIONS, DISTANCES[settings.distance]),
     )
 
 
 def amalgamated(settings: Settings, _: Sequence[str]) -> Formula:
-    """Of `amalgamate`."""
+    """The formula of `amalgamate`."""
     return Formula(
-        "The descent starts at one picture and asks only for the other's activations at one layer. Nothing holds on to "
-        "the first picture: what survives of it is what the layer does not see.",
+        "The descent starts at the painting and asks only for the photo's activations at one layer. No term keeps the "
+        "painting: only what the layer does not see of it survives.",
         "D(Φ(x), Φ(photo)) + smoothness · TV(x), from x = painting",
         (ACTIVATIONS, VARIATION, DISTANCES[settings.distance]),
     )
 
 
 def textured(settings: TextureSettings, _: Sequence[str]) -> Formula:
-    """Of `texture`."""
+    """The formula of `texture`."""
     return Formula(
-        f"From white noise, a picture with the same {MATCHED[settings.statistics]}) as the original. Where they do is "
-        "not kept.",
+        f"From white noise, a picture with the same {MATCHED[settings.statistics]}) as the original. Positions are not "
+        "kept.",
         _style(settings.statistics, "original"),
         (
             "l: the layers, v their weights.",
@@ -82,13 +82,13 @@ def textured(settings: TextureSettings, _: Sequence[str]) -> Formula:
 
 
 def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
-    """Of `transfer`."""
+    """The formula of `transfer`."""
     content = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
     paintings = "Σ over paintings of " if len(pictures) > 2 else ""
     smoothness = " + smoothness · TV(x)" if settings.smoothness else ""
     return Formula(
-        f"The photo's activations hold the arrangement, the painting's {MATCHED[settings.statistics]}, wherever that "
-        "is) hold the manner. The result is the picture that comes nearest to both at once.",
+        f"The photo's activations carry the arrangement; the painting's {MATCHED[settings.statistics]}, whatever the "
+        "position) carry the manner. The result is the picture that comes closest to both at once.",
         f"{content} + {paintings}{_style(settings.statistics, 'painting')}{smoothness}",
         (
             "l: the layers, w and v their weights.",
@@ -101,6 +101,6 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
 
 
 def _style(statistics: str, original: str) -> str:
-    far, kept = SIGNS[statistics]
-    at = f"{kept}<sub>l</sub>"  # subscripts as elements: few fonts have the letters l and j among their small ones
-    return f"Σ<sub>l</sub> v<sub>l</sub> · {far}({at}(x), {at}({original}))"
+    distance, compared = SYMBOLS[statistics]
+    at = f"{compared}<sub>l</sub>"  # an element, because few fonts have subscript letters l and j
+    return f"Σ<sub>l</sub> v<sub>l</sub> · {distance}({at}(x), {at}({original}))"

@@ -1,4 +1,4 @@
-"""From a spec to what it asks for: its network, and its syntheses, one or one for each layer."""
+"""From settings to the network and the parts of a run: one synthesis, or one for each layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ from impasto.tasks.settings import (
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One synthesis of a run; a run of several layers has one for each, a folder for each too."""
+    """One synthesis of a run. A run of several layers has a part for each, with a folder of its own."""
 
     name: str
     composition: Composition
     content_layers: tuple[str, ...] = ()
 
 
-Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # from settings, pictures and the parts' names
+Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # takes settings, pictures and the parts' names
 
 
 def network_of(settings: Settings, precision: Precision) -> Network:
-    """The network that the settings name, in a precision. Raises as `open_network`."""
+    """The network named in the settings, in the given precision. Raises as `open_network`."""
     return open_network(
         settings.network,
         weights=settings.weights,
@@ -62,7 +62,7 @@ def amalgamated(settings: AmalgamateSettings, images: Sequence[Image], names: li
 
 
 def textured(settings: TextureSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
-    """All layers together, or the first, the first two, and so on."""
+    """All layers together; if `cumulative`, the first, the first two, and so on."""
     layers = list(settings.layers.weights.items())
     ends = range(1, len(names) + 1) if settings.cumulative else [len(layers)]
     return [Part(name, texture(images[0], dict(layers[:end]), settings)) for name, end in zip(names, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""Named settings: what a preset says of a task stands between the task's defaults and what the user asks for."""
+"""Named settings: a preset replaces a task's defaults, and the user's own settings replace the preset's."""
 
 import tomllib
 from functools import cache
@@ -14,12 +14,12 @@ DEFAULT = "default"
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """All presets by name: "about", "source", "departs", and the settings of each task they are for."""
+    """All presets by name: "about", "source", "departs", and settings for each task that a preset supports."""
     return tomllib.loads((files("impasto") / "data" / "presets.toml").read_text("utf-8"))
 
 
 def preset(task: str, name: str, **asked: Any) -> Settings:
-    """The settings of a task by a preset, unless asked otherwise. Raises SpecError.
+    """The settings of a task from a preset; `asked` overrides the preset. Raises SpecError.
 
     >>> preset("transfer", "fast").size
     256

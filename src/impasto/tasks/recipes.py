@@ -1,4 +1,4 @@
-"""The tasks: init × objective × schedule, and an optimiser. Composition only; `synthesise` does the rest."""
+"""A recipe for each task: init, objective, schedule and optimiser, composed for `synthesise`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,13 +33,13 @@ from impasto.tasks.settings import (
 )
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
-RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] without showing
+RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
 
 
 def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
-    """A natural-looking picture with the same activations at one layer, from white noise.
+    """A natural-looking picture with the same activations as the photo at one layer, from white noise.
 
-    Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS inside the range of colours.
+    Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS bounded to the range of colours.
     """
     settings = settings or InvertSettings()
     settings = _for_dither(settings.layer, settings)
@@ -53,7 +53,7 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
 
 
 def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
-    """What one layer keeps of a picture: the same activations, from white noise, and nothing else asked.
+    """The content that one layer keeps of a picture: a picture with the same activations, from white noise, no priors.
 
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
     """
@@ -65,11 +65,11 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
-    """The content of one picture imprinted on another: the other is the start, and no term holds on to it.
+    """The content of the photo imprinted on the painting: the painting is the first picture, and no term keeps it.
 
-    What survives of it is what the layer does not see. The painting covers the canvas, cut if proportions differ.
+    Only what the layer does not see of the painting survives. The painting covers the canvas, cropped if necessary.
     Source: the report "Deep representations, a way to conceive Neural Style Transfer", part 1, section 2.
-    Departs: a little total variation, against grain.
+    Departs: a little total variation against grain.
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
@@ -80,7 +80,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
 def texture(painting: Image, layers: Mapping[str, float], settings: TextureSettings | None = None) -> Composition:
     """A square picture with the painting's statistics and none of its arrangement, from white noise.
 
-    Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376); departs: coarse to fine, by default other statistics.
+    Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376). Departs: coarse to fine, and other statistics by default.
     """
     settings = settings or TextureSettings()
     represent, distance = _statistics(settings)
@@ -93,30 +93,35 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
 def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
     """A photo painted in the style of one or several pictures.
 
-    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; its statistics after style-transfer-pytorch.
-    Departs: errors relative to the target's energy, from the photo, coarse to fine, inside the range of colours.
+    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch.
+    Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours.
     """
     settings = settings or TransferSettings()
     kept = {layer: settings.content_weight * w for layer, w in normalised(settings.content_layers.weights).items()}
     objective = Objective(())
     if settings.content_weight:
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
-    represent, distance = _statistics(settings)
-    weights = settings.style_weights.of(len(paintings))
-    for number, (painting, weight_of_style) in enumerate(zip(paintings, weights, strict=True), start=1):
-        weight = weight_of_style * settings.style_weight
-        if weight:
-            layers = {name: weight * w for name, w in normalised(settings.style_layers.weights).items()}
-            name = "style" if len(paintings) == 1 else f"style {number}"
-            scale = settings.style_scale
-            objective += style(painting, layers, scale=scale, represent=represent, distance=distance, name=name)
-    objective += _smoothness(settings.smoothness)
+    objective += _styles(paintings, settings) + _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
     return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
 
 
+def _styles(paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The terms of all paintings whose weight is not 0."""
+    objective = Objective(())
+    represent, distance = _statistics(settings)
+    layers, scale = normalised(settings.style_layers.weights), settings.style_scale
+    fractions = settings.style_weights.of(len(paintings))
+    for number, (painting, fraction) in enumerate(zip(paintings, fractions, strict=True), start=1):
+        if weight := fraction * settings.style_weight:
+            weights = {layer: weight * w for layer, w in layers.items()}
+            name = "style" if len(paintings) == 1 else f"style {number}"
+            objective += style(painting, weights, scale=scale, represent=represent, distance=distance, name=name)
+    return objective
+
+
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights divided by their sum, so that they only say how layers compare. Raises SpecError if all are 0."""
+    """The weights divided by their sum. Raises SpecError if all are 0."""
     total = sum(weights.values())
     if not total > 0:
         raise SpecError(f"the weights of {', '.join(weights)} are all 0")
@@ -157,32 +162,32 @@ LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
 
 
 def _refining(layer: str, settings: InvertSettings | ReconstructSettings) -> Network | None:
-    """The outline of the network that the settings name, if it has that layer; the picture itself is not refined."""
+    """The outline of the settings' network if it has the layer, else None: the picture itself is never refined."""
     network = outline(settings.network)
     return network if layer.strip().lower() in {*network.layers, *network.aliases} else None
 
 
 def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Whether the layer, not the picture itself, is so shallow that it sees the rounding to 8 bits."""
+    """Whether dithering is asked for and the layer is so shallow that it sees the rounding to 8 bits."""
     network = _refining(layer, settings)
     return settings.dither > 0 and network is not None and network.is_shallow(layer)
 
 
 def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Whether the way back is long, and still linear enough."""
+    """Whether a leap is asked for and the layer is deep enough to gain from it, yet close enough to linear."""
     network = _refining(layer, settings)
     return settings.leap > 0 and settings.init == "noise" and network is not None and network.is_middle(layer)
 
 
 def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
-    """The settings with pixels as parameters if the result is dithered: they come nearest."""
+    """The settings, with pixels as parameters if the result is dithered, since pixels reach the lowest error."""
     return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
 
 
 def _refined(
     composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
 ) -> Composition:
-    """The same with a leap at its beginning and a dither at its end, each if it helps."""
+    """The composition with a leap before its first step and a dither after its last, each if it helps the layer."""
     leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
     dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
     return replace(composition, opening=leap, closing=dither)

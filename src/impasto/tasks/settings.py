@@ -1,6 +1,6 @@
-"""The settings of each task, with their only defaults: what the command line offers and what run.toml keeps.
+"""The settings of each task and their defaults, used by the command line and kept in run.toml.
 
-Each class below is a task's options; their descriptions are the command line's help.
+The strings below the fields are the command line's help.
 """
 
 from pathlib import Path
@@ -20,58 +20,58 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
-    """What every task can be told."""
+    """The settings that all tasks have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Annotated[int, Field(ge=1, le=65536)] = 224
     "Long side of the result in pixels."
     steps: Annotated[int, Field(ge=1)] = 300
-    "Updates of the picture (at full size, where smaller sizes come first)."
+    "Updates of the picture (at full size, if smaller sizes come first)."
     evaluations: Annotated[int, Field(ge=1)] | None = None
-    "The most forward and backward passes, over all sizes; what comparisons count."
+    "Limit on forward and backward passes over all sizes, the cost by which methods are compared."
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    "Number that settles the noise; the same seed gives the same picture."
+    "Seed of the noise; the same seed gives the same picture."
     init: str = "noise"
     "First picture: noise, content, style, or a picture file."
     optimiser: Literal["adam", "lbfgs", "lbfgs-plain"] = "lbfgs"
-    "L-BFGS with a strong Wolfe line search, the same without, or Adam."
+    "L-BFGS with a strong Wolfe line search, L-BFGS without one, or Adam."
     learning_rate: Positive = 0.02
-    "Adam's step, in units of the range of colours."
+    "Adam's learning rate, in units of the range of colours."
     learning_rate_final: Weight = 0.1
-    "What Adam's step falls to, as a share of its start."
+    "Adam's last learning rate, as a fraction of the first."
     history: Annotated[int, Field(ge=1)] = 10
     "How many steps L-BFGS remembers."
     parameterisation: Literal["pixels", "fourier"] = "pixels"
-    "What is optimised: pixels kept in range, or Fourier coefficients."
+    "Numbers to optimise: pixels kept in range, or Fourier coefficients."
     fourier_exponent: Weight = 0.5
-    "How much more the Fourier parameterisation moves large shapes than fine grain; 0 for not at all."
+    "How much more the Fourier parameterisation changes large shapes than fine grain; 0 treats both alike."
     distance: Literal["normalised", "squared"] = "normalised"
-    "How errors are taken: relative to the target's energy, or as plain mean squares."
+    "Measure of errors: relative to the target's energy, or plain mean squares."
     noise: Weight = 0.02
-    "Deviation of the white noise about mid grey."
+    "Standard deviation of the white noise around mid grey."
     network: str = "vgg16-normalised"
     "vgg16-normalised or vgg16."
     weights: Path | None = None
     "Weights (safetensors) in place of the bundled ones."
     means: Path | None = None
-    "Mean activations to normalise the network by, from `impasto normalise`."
+    "Mean activations to normalise the network with, from `impasto normalise`."
     pooling: Literal["max", "average"] = "max"
-    "How the network pools."
+    "Pooling of the network."
     padding: Literal["zero", "replicate"] = "zero"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    "Precision of the convolutions; auto is bfloat16 where the hardware has it and layers beyond block 2 are read."
+    "Precision of the convolutions; auto is bfloat16 if the hardware has it and layers beyond block 2 are used."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    "Processor threads; by default as many as PyTorch takes."
+    "Processor threads; by default as many as PyTorch uses."
     memory: Memory = Memory("auto")
-    "Memory the run may take, 4GB or 500MB for instance; auto is nearly all that is free. Larger pictures go in tiles."
+    "Memory limit, 4GB or 500MB for instance; auto is nearly all that is free. Pictures that need more are tiled."
     tile: Annotated[int, Field(ge=1)] | None = None
-    "Side in pixels of the tiles in which the picture is read; by default none, or what the memory asks for."
+    "Side in pixels of the tiles in which pictures are read; by default as memory requires, none if pictures fit whole."
     frames: Annotated[int, Field(ge=0)] = 40
-    "How many pictures on the way are kept for the animation, first and last included; 0 for none."
+    "Number of intermediate pictures kept for the animation, first and last included; 0 for none."
 
     @property
     def named_layers(self) -> list[str]:
@@ -79,16 +79,16 @@ class Settings(BaseModel):
         return [layer for _, value in self if isinstance(value, Layers) for layer in value.names]
 
     def require_pictures(self, count: int) -> None:
-        """Raise SpecError if the settings do not go with so many pictures."""
+        """Raise SpecError if the settings do not fit this number of pictures."""
 
 
 class _LayerSettings(Settings):
-    """What aims at one layer can be told besides."""
+    """Further settings of tasks whose target is one layer."""
 
     leap: Annotated[int, Field(ge=0, le=1000)] = 0
-    "Pictures of noise (16, say) on which a linear first step to the goal is fitted; for blocks 3 and 4, from noise."
+    "Noise pictures (16, say) to which a first linear step is fitted; 0 for none. Only in blocks 3 and 4, from noise."
     dither: Annotated[int, Field(ge=0, le=1000)] = 0
-    "Probes (8, say) by which rounding to 8 bits is hidden from the layer; only for blocks 1 and 2, taken as pixels."
+    "Probes (8, say) used to hide rounding to 8 bits from the layer; 0 for none. Only in blocks 1 and 2, with pixels."
 
 
 class InvertSettings(_LayerSettings):
@@ -117,7 +117,7 @@ class AmalgamateSettings(Settings):
     init: str = "style"
     "First picture: style, noise, content, or a picture file."
     layers: LayerNames = DEEPER_AND_DEEPER
-    "Layers of the content, each imprinted on its own."
+    "Layers of the content; each gives a picture of its own."
     steps: Annotated[int, Field(ge=1)] = 60
     "Updates of the picture; more steps imprint more."
     smoothness: Weight = 0.5
@@ -125,10 +125,10 @@ class AmalgamateSettings(Settings):
 
 
 class _StatisticsSettings(Settings):
-    """What aims at a picture's statistics can be told besides."""
+    """Further settings of tasks whose target is a picture's statistics."""
 
     statistics: Literal["wasserstein", "gram", "moments"] = "wasserstein"
-    "What of the style is matched: means and covariances by Wasserstein-2 distance, Gram matrices, or channel moments."
+    "Statistics of the style: means and covariances by Wasserstein-2 distance, Gram matrices, or channel moments."
 
 
 class TextureSettings(_StatisticsSettings):
@@ -137,7 +137,7 @@ class TextureSettings(_StatisticsSettings):
     size: Annotated[int, Field(ge=1, le=65536)] = 256
     "Height and width of the result in pixels."
     layers: Layers = STATISTICS
-    "Layers whose statistics are matched, each with =weight if you like."
+    "Layers whose statistics are matched, each with an optional =weight."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     cumulative: bool = False
@@ -149,7 +149,7 @@ class TextureSettings(_StatisticsSettings):
     steps: Annotated[int, Field(ge=1)] = 200
     "Updates of the picture at full size."
     smallest: Annotated[int, Field(ge=1)] = 256
-    "Long side in pixels at which the picture starts; each stage doubles it."
+    "Long side in pixels of the first stage, at least; each stage doubles the size."
 
 
 class TransferSettings(_StatisticsSettings):
@@ -158,7 +158,7 @@ class TransferSettings(_StatisticsSettings):
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
     steps: Annotated[int, Field(ge=1)] = 50
-    "Updates at full size; each smaller size takes twice as many as the next."
+    "Updates at full size; each smaller size takes twice as many as the next larger one."
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
     network: str = "vgg16"
@@ -166,35 +166,35 @@ class TransferSettings(_StatisticsSettings):
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     content_layers: Layers = Layers("relu4_2")
-    "Layers whose activations are kept, each with =weight if you like."
+    "Layers whose activations are kept, each with an optional =weight."
     style_layers: Layers = STROKES
-    "Layers whose statistics are matched, each with =weight if you like."
+    "Layers whose statistics are matched, each with an optional =weight."
     content_weight: Weight = 0.06
     "Weight of the content."
     style_weight: Weight = 1.0
-    "Weight of the styles together."
+    "Weight of all styles together."
     style_weights: StyleWeights = StyleWeights("")
-    "With several styles, the weight of each: 2,1 for instance; equal by default."
+    "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Positive = 1.0
     "Size of the strokes, relative to the style picture's own."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
-    "Long side in pixels at which the picture starts; each stage doubles it."
+    "Long side in pixels of the first stage, at least; each stage doubles the size."
 
     @model_validator(mode="after")
     def _some_weight(self) -> "TransferSettings":
         if self.content_weight == 0 and self.style_weight == 0:
-            raise ValueError("content_weight and style_weight are both 0: there is nothing to aim at")
+            raise ValueError("content_weight and style_weight are both 0; at least one must be above 0")
         return self
 
     def require_pictures(self, count: int) -> None:
-        """Raise SpecError if there are weights of styles, and not one for each picture after the first."""
+        """Raise SpecError if style weights are given, but not one for each picture after the first."""
         self.style_weights.of(count - 1)
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> str:
-    """The first thing wrong, as a sentence: what was given and what is allowed."""
+    """The first error as a sentence: the value that was given and what is allowed."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     given = first["input"]

@@ -1,4 +1,4 @@
-"""A whole run as data: a task, its pictures, its settings."""
+"""A whole run as data: its task, pictures and settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class RunSpec(BaseModel):
-    """A whole run: task, picture files (content before styles), settings. Nothing else crosses a process border.
+    """A whole run: task, picture files (content before styles), settings. Processes exchange runs only as specs.
 
-    `preset` is only the name of what the settings started from; they are complete without it.
+    `preset` is only the name of the preset that the settings started from; the settings are complete without it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class RunSpec(BaseModel):
 
 
 def part_names(spec: RunSpec) -> list[str]:
-    """The names of a run's parts in their order; a run of one picture has one part without a name."""
+    """The names of a run's parts in order; in a run that makes one picture, the only part's name is ""."""
     return TASKS[spec.task].part_names(spec.settings)
 
 

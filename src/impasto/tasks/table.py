@@ -1,6 +1,6 @@
-"""The tasks, a row each: all that the rest of the program knows of a task stands here. PyTorch is not loaded for that.
+"""The table of tasks: everything that the rest of the program knows about each task. PyTorch is not loaded for it.
 
-A new task is one more row, its settings (`settings.py`) and its recipe (`parts.py`).
+To add a task, add a row here, its settings (`settings.py`) and its recipe (`parts.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ from impasto.tasks.settings import (
 if TYPE_CHECKING:
     from impasto.tasks.parts import Recipe
 
-UP_TO = "to-"  # begins the name of a part of several layers, up to the one that it names
+UP_TO = "to-"  # prefix of a part's name: the part uses all layers up to the named one
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a picture is to its task: "content" or "style", and the word for it on pages."""
+    """The role of a picture in a task: "content" or "style", and its label on pages."""
 
     name: str
-    shown: str
+    label: str
 
 
 CONTENT, STYLE, ORIGINAL = Role("content", "content"), Role("style", "style"), Role("content", "original")
@@ -40,11 +40,11 @@ CONTENT, STYLE, ORIGINAL = Role("content", "content"), Role("style", "style"), R
 
 @dataclass(frozen=True)
 class Task:
-    """What a task is called, takes and makes. Its functions take its settings first.
+    """A task: its name, its inputs and its functions, whose first argument is the settings.
 
-    `roles` are those of the fewest pictures, in their order; if `most` pictures are more, further ones have the last
-    role. `recipe` makes the parts from settings and pictures, `part_names` says how they are called: one of no name if
-    the run makes one picture. `title` and `formula` take the pictures' names too.
+    `roles` has a role for each required picture, in order; pictures beyond these, `most` in all, have the last role.
+    `recipe` makes the parts from settings and pictures. `part_names` gives the parts' names: one name, "", if the run
+    makes one picture. `title` and `formula` also take the pictures' names.
     """
 
     name: str
@@ -58,23 +58,23 @@ class Task:
 
     @property
     def least(self) -> int:
-        """The fewest pictures."""
+        """The smallest number of pictures."""
         return len(self.roles)
 
     @property
     def has_content(self) -> bool:
-        """Whether the first picture is one that a result is measured against, and takes its transparency from."""
+        """Whether the first picture is the content: results are measured against it and take its transparency."""
         return self.roles[0].name == "content"
 
     def roles_of(self, count: int) -> list[str]:
-        """The words for so many pictures; those of the last role are numbered if there are several."""
-        *first, last = [role.shown for role in self.roles]
+        """A label for each of `count` pictures; pictures of the last role are numbered if there are several."""
+        *first, last = [role.label for role in self.roles]
         several = count - len(first)
         return [*first, *([last] if several == 1 else [f"{last} {number}" for number in range(1, several + 1)])]
 
 
 def _recipe(name: str) -> "Callable[[], Recipe]":
-    """A recipe of `parts.py` by its name: that module needs PyTorch, which takes seconds to load."""
+    """A recipe of `parts.py` by its name, imported when called: loading PyTorch takes seconds."""
 
     def find() -> "Recipe":
         from impasto.tasks import parts
@@ -156,7 +156,7 @@ TASKS: dict[str, Task] = {row.name: row for row in ROWS}
 
 
 def make_settings(task: str, **values: Any) -> Settings:
-    """Checked settings of a task. Raises SpecError with one sentence."""
+    """Validated settings of a task. Raises SpecError with one sentence."""
     if task not in TASKS:
         raise SpecError(f"there is no task {task!r}; {nearest(task, TASKS)}")
     kind = TASKS[task].settings
@@ -167,5 +167,5 @@ def make_settings(task: str, **values: Any) -> Settings:
 
 
 def part_title(name: str) -> str:
-    """A part's name in words: of one that reads several layers, "up to" the last of them."""
+    """A part's name in words: "up to" the last layer if the part uses several."""
     return f"up to {name.removeprefix(UP_TO)}" if name.startswith(UP_TO) else name

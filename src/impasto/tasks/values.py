@@ -1,6 +1,6 @@
-"""Layers, weights and amounts of memory as users write them, parsed once, where they enter.
+"""Layers, weights and amounts of memory as users write them, parsed once when settings are made.
 
-Each is the text itself, known to be well formed, with what the text says: run.toml, pages and help have the text.
+Each value is the text itself, for run.toml, pages and help, together with its parsed content.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from impasto.errors import SpecError
 
 
 class _Checked(str):
-    """A text that was checked when it was made. A setting of this type takes the text and checks it."""
+    """A text that its constructor checks. A setting of this type accepts a text and checks it."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """A text, then this type."""
+        """Validate as a text, then construct this type."""
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
 class Layers(_Checked):
-    """Layers, each with a weight if you like, which is 1 by default: "relu1_1,relu2_1=0.5". Raises SpecError."""
+    """Layers, each with an optional weight, by default 1: "relu1_1,relu2_1=0.5". Raises SpecError."""
 
     def __init__(self, text: str) -> None:
         """Parse the text."""
@@ -32,7 +32,7 @@ class Layers(_Checked):
 
     @property
     def names(self) -> list[str]:
-        """The layers in their order."""
+        """The layers in order."""
         return list(self.weights)
 
 
@@ -53,7 +53,7 @@ class LayerName(LayerNames):
         """Parse the text."""
         super().__init__(text)
         if len(self.weights) > 1:
-            raise SpecError(f"{text!r} names {len(self.weights)} layers, but one is taken here")
+            raise SpecError(f"{text!r} names {len(self.weights)} layers, but this setting takes one")
 
 
 class StyleWeights(_Checked):
@@ -67,7 +67,7 @@ class StyleWeights(_Checked):
             raise SpecError("the styles' weights are all 0")
 
     def of(self, count: int) -> list[float]:
-        """The weight of each of so many styles, with sum 1. Raises SpecError if there are not so many weights."""
+        """The weights of `count` styles, with sum 1. Raises SpecError if another number of weights was given."""
         if not self.numbers:
             return [1 / count] * count
         if len(self.numbers) != count:
@@ -87,12 +87,12 @@ class Memory(_Checked):
 
 
 def parse_layers(text: str) -> dict[str, float]:
-    """Layers and weights of "relu1_1,relu2_1=0.5"; without a weight, 1. Raises SpecError."""
+    """Layers and weights from a text such as "relu1_1,relu2_1=0.5"; the default weight is 1. Raises SpecError."""
     weights: dict[str, float] = {}
     for entry in text.split(","):
         layer, equals, weight = (word.strip() for word in entry.partition("="))
         if not layer:
-            raise SpecError(f"{text!r} names no layer where one should be; write conv1_1,conv2_1 for instance")
+            raise SpecError(f"a layer name is missing in {text!r}; write conv1_1,conv2_1 for instance")
         if layer in weights:
             raise SpecError(f"layer {layer} is named twice in {text!r}")
         weights[layer] = parse_weight(weight if equals else "1", f"the weight of {layer}")

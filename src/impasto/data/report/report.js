@@ -44,7 +44,7 @@ for (const scrubber of document.querySelectorAll(".scrubber")) {
   show();
 }
 
-// Sliders say where their line is.
+// Sliders announce the position of their line.
 for (const slider of document.querySelectorAll("img-comparison-slider")) {
   const say = () => slider.setAttribute("aria-valuenow", Math.round(slider.value));
   slider.setAttribute("role", "slider");
@@ -88,14 +88,14 @@ function markStages(stages) {
   };
 }
 
-// Where no cursor is, the legend has the last values.
+// Without a cursor, the legend shows the last values.
 function readLast(plot) {
   if (plot.cursor.idx === null || plot.cursor.idx === undefined || plot.cursor.left < 0) {
     plot.setLegend({ idx: plot.data[0].length - 1 }, false);
   }
 }
 
-// Of a logarithmic axis, lines at powers of ten are enough, if there are several.
+// On a logarithmic axis, lines at powers of ten are enough if there are several.
 function decades(plot, splits) {
   const powers = splits.map((each) => (Math.abs(Math.log10(each) - Math.round(Math.log10(each))) < 1e-9 ? each : null));
   return powers.filter((each) => each !== null).length > 2 ? powers : splits;
@@ -162,7 +162,7 @@ for (const figure of document.querySelectorAll(".curves")) {
   place.addEventListener("touchmove", touch, { passive: true });
 }
 
-// Copy buttons. Pages opened from disk may have no clipboard of the new kind.
+// Copy buttons. Pages opened from disk may lack the asynchronous clipboard.
 for (const button of document.querySelectorAll("[data-copy]")) {
   const words = button.textContent;
   button.addEventListener("click", async () => {
