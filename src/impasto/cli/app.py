@@ -28,7 +28,6 @@ from impasto.tasks.settings import (
 )
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
-from impasto.waiting import wait_briefly
 
 app = App(
     name="impasto",
@@ -262,12 +261,6 @@ def _sentence(error: CycloptsError) -> str:
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
-
-
-def program() -> None:
-    """The program `impasto`. Unlike `main`, which a host may call, it sets variables of this process (see waiting)."""
-    wait_briefly()
-    main()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
