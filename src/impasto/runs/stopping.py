@@ -50,14 +50,17 @@ def go_on_unless(stop: Stop) -> None:
 def stop_signal(listener: Listener) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; a second one ends the program in the usual way.
 
-    For programs only, in their main thread: a signal's handlers are the process's. An ignored signal stays ignored.
+    For programs only, in their main thread: a signal's handlers are the process's. An ignored signal stays ignored, and
+    one for which the program has a handler in C, which Python cannot put back, is the program's own affair.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup and &
+    before = {
+        number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)
+    }  # nohup, &
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
