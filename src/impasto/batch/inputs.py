@@ -17,7 +17,7 @@ from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # what a batch's folder has besides its runs
-LISTS = (".csv", ".toml")
+LISTS = (".csv", ".tsv", ".toml")
 MOST_BYTES = 120  # of a name: file systems take 255, and files beside the folder have longer names
 
 
@@ -61,7 +61,7 @@ def find_pairs(contents: Path, styles: Path | None, task: str) -> list[Pair]:
 
 
 def read_list(file: Path, task: str) -> list[Pair]:
-    """The rows of a CSV file with a header, or the [[run]] tables of a TOML file: content, style, name, any setting.
+    """Rows of a CSV or TSV file with a header, or [[run]] tables of a TOML file: content, style, name, any setting.
 
     Files are relative to the list's folder. Several styles of one picture are separated by semicolons, or a TOML list.
     Raises SpecError in one sentence that names the line or the run.
@@ -73,14 +73,18 @@ def read_list(file: Path, task: str) -> list[Pair]:
     except OSError as error:
         missing = f"there is no file {file}"
         raise SpecError(f"{file} cannot be read: {error.strerror}" if file.exists() else missing) from None
-    rows = _toml_rows(text, file) if file.suffix.lower() == ".toml" else _csv_rows(text, file)
+    rows = (
+        _toml_rows(text, file)
+        if file.suffix.lower() == ".toml"
+        else _csv_rows(text, file, "\t" if file.suffix.lower() == ".tsv" else ",")
+    )
     if not rows:
         raise SpecError(f"{file} names no runs")
     return _unique([_row(where, row, file.parent, task) for where, row in rows])
 
 
-def _csv_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+def _csv_rows(text: str, file: Path, separator: str) -> list[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     rows: list[tuple[str, dict[str, Any]]] = []
     try:
         head = [(name or "").strip() for name in reader.fieldnames or ()]

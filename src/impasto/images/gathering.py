@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from impasto.errors import ImageError
 from impasto.images.opening import open_picture
 
 ENDINGS = {".apng", ".avif", ".avifs", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"}
@@ -17,6 +18,7 @@ RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder tha
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Pictures in a folder and those below it, and files that are none; hidden files and impasto's results are neither.
 
+    A folder that cannot be read raises ImageError: pictures in it would be missing without a word.
     A file with a picture's ending is taken for one unread: a damaged one is to be named, not passed over.
     """
     files = sorted(_files(folder))
@@ -35,12 +37,16 @@ def words_about(folder: Path, left_out: list[Path]) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_refuse):
         if Path(place) != folder and not RESULTS.isdisjoint(names):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(place, name)))
+
+
+def _refuse(error: OSError) -> None:
+    raise ImageError(f"{error.filename} cannot be read: {error.strerror or error}") from None
 
 
 def _is_file(path: Path) -> bool:
