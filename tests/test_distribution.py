@@ -53,7 +53,7 @@ def test_the_wheel_says_who_it_is(wheel: Path) -> None:
         scripts = file.read(f"{info}/entry_points.txt").decode()
     assert f"\nName: {DISTRIBUTION}\n" in metadata
     assert f"\nVersion: {impasto.__version__}\n" in metadata
-    assert "\nimpasto = impasto.cli.app:program\n" in scripts
+    assert "\nimpasto = impasto.cli.program:program\n" in scripts
 
 
 def test_names_and_versions_agree() -> None:

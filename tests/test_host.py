@@ -440,3 +440,27 @@ def test_what_cannot_say_whether_to_stop() -> None:
     assert not question(None)()
     with pytest.raises(TypeError, match="stop"):
         question(3)  # type: ignore[arg-type]
+
+
+def test_a_handler_in_c_is_left_alone() -> None:
+    """Python says None of a handler that was there before it, as with an interpreter inside another program."""
+    program = """
+import ctypes, os, signal
+from impasto.runs.stopping import stop_signal
+C = ctypes.CDLL(None)
+C.signal.restype, C.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+mine = ctypes.cast(C.abs, ctypes.c_void_p)  # harmless, whatever number it is called with
+C.signal(signal.SIGTERM, mine)
+known, signal.getsignal = signal.getsignal, lambda number: None if number == signal.SIGTERM else known(number)
+for _ in range(2):
+    with stop_signal(print) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not stop.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wait(10)
+    assert C.signal(signal.SIGTERM, mine) == mine.value
+assert known(signal.SIGINT) is signal.default_int_handler
+"""
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + program
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -10,7 +10,7 @@ from command import call, save_pictures
 from impasto.errors import OutputError
 from impasto.files import HALF
 from impasto.folders.names import METRICS, SETTINGS_FILE, remove_part
-from impasto.folders.places import BEFORE, check_folder, giving_way, make_folder, put_aside
+from impasto.folders.places import BEFORE, check_folder, giving_way, make_folder, new_default, put_aside
 from impasto.series.places import is_free, take_folder
 from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import RunSpec
@@ -156,7 +156,7 @@ def test_names_are_taken_by_one_each(desk: Path) -> None:
     Path("runs").mkdir()
     (desk / "runs" / "invert-photo").symlink_to("nowhere")  # is in nobody's way
     with ThreadPoolExecutor(8) as threads:
-        folders = list(threads.map(lambda _: make_folder(None, SPEC, force=False), range(24)))
+        folders = list(threads.map(lambda _: new_default(SPEC), range(24)))
     assert len(set(folders)) == 24
     assert all(folder.is_dir() for folder in folders)
 

@@ -4,16 +4,17 @@ The public names are written in `__init__.pyi`. A name is imported when it is fi
 nothing.
 """
 
-from typing import Any
 
-import lazy_loader
+def __getattr__(name: str) -> object:
+    from impasto import extras
 
-_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-
-def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from impasto.extras import own_version
+        return extras.own_version()
+    public, _, names = extras.public_names()
+    return names if name == "__all__" else public(name)
 
-        return own_version()
-    return _public(name)
+
+def __dir__() -> list[str]:
+    from impasto.extras import public_names
+
+    return public_names()[1]()

@@ -1,5 +1,5 @@
 """`python -m impasto`."""
 
-from impasto.cli.app import program
+from impasto.cli.program import program
 
 program()

@@ -1,8 +1,11 @@
 """Optional packages: imported when needed; if one is absent, the error says which extra to install."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
@@ -10,6 +13,19 @@ from impasto.errors import SpecError
 
 DISTRIBUTION = "impasto-torch"  # pip's name for the package; impasto on PyPI is another project
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
+
+
+@cache
+def public_names() -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """What the stub beside `impasto/__init__.py` names: how to get one, how to list them, and the list.
+
+    Read late: the program `impasto` answers Ctrl-C before it loads anything.
+    """
+    import lazy_loader  # type: ignore[import-untyped]
+
+    found: tuple[Callable[[str], object], Callable[[], list[str]], list[str]]
+    found = lazy_loader.attach_stub(__package__, str(Path(__file__).with_name("__init__.py")))
+    return found
 
 
 def own_version() -> str:

@@ -16,7 +16,7 @@ from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # names in a batch's folder that no run may have
-LISTS = (".csv", ".toml")
+LISTS = (".csv", ".tsv", ".toml")
 MOST_BYTES = 120  # in a name: file systems allow 255, and names of files beside the folder are longer
 
 
@@ -60,7 +60,7 @@ def find_entries(contents: Path, styles: Path | None, task: str) -> list[Entry]:
 
 
 def read_list(file: Path, task: str) -> list[Entry]:
-    """The rows of a CSV file with a header, or the [[run]] tables of a TOML file: content, style, name, any setting.
+    """The rows of a CSV or TSV file with a header, or the [[run]] tables of a TOML file: content, style, any setting.
 
     Paths are relative to the list's folder. Several styles are separated by semicolons, or given as a TOML array.
     Raises SpecError, which names the line or the run.
@@ -72,14 +72,18 @@ def read_list(file: Path, task: str) -> list[Entry]:
     except OSError as error:
         missing = f"there is no file {file}"
         raise SpecError(f"{file} cannot be read: {error.strerror}" if file.exists() else missing) from None
-    rows = _toml_rows(text, file) if file.suffix.lower() == ".toml" else _csv_rows(text, file)
+    rows = (
+        _toml_rows(text, file)
+        if file.suffix.lower() == ".toml"
+        else _csv_rows(text, file, "\t" if file.suffix.lower() == ".tsv" else ",")
+    )
     if not rows:
         raise SpecError(f"{file} has no runs; give one row for each run")
     return _unique([_row(where, row, file.parent, task) for where, row in rows])
 
 
-def _csv_rows(text: str, file: Path) -> list[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+def _csv_rows(text: str, file: Path, separator: str) -> list[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     rows: list[tuple[str, dict[str, Any]]] = []
     try:
         head = [(name or "").strip() for name in reader.fieldnames or ()]

@@ -5,7 +5,6 @@ that finds its lease taken ends at once.
 """
 
 import os
-import platform
 import threading
 import time
 import uuid
@@ -13,10 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+from impasto.folders.owners import BEAT_SECONDS, STALE_SECONDS, place, runs
 
-BEAT_SECONDS = 2.0
-STALE_SECONDS = 15.0  # without a heartbeat; longer than network file systems cache a file
 LEASES = ".leases"
 
 
@@ -26,7 +23,7 @@ def leased(out: Path, name: str) -> Iterator[None]:
     file = out / LEASES / name
     file.parent.mkdir(exist_ok=True)
     _wait(file)
-    owner = f"{_machine_id()} {os.getpid()} {uuid.uuid4().hex}"
+    owner = f"{place()} {os.getpid()} {uuid.uuid4().hex}"
     _write(file, owner, 0)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(file, owner, ended), daemon=True)
@@ -53,7 +50,7 @@ def _wait(file: Path) -> None:
     seen, since = _read(file), time.monotonic()
     while seen is not None:
         words = seen.split()
-        if len(words) == 4 and words[0] == _machine_id() and not _is_running(int(words[1])):
+        if len(words) == 4 and words[0] == place() and not runs(int(words[1])):
             return
         if time.monotonic() - since > STALE_SECONDS:
             return
@@ -61,13 +58,6 @@ def _wait(file: Path) -> None:
         now = _read(file)
         if now != seen:
             seen, since = now, time.monotonic()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _beat(file: Path, owner: str, ended: threading.Event) -> None:
@@ -95,13 +85,3 @@ def _write(file: Path, owner: str, count: int) -> None:
     neighbour = file.with_name(f".{file.name}.{os.getpid()}")
     neighbour.write_text(f"{owner} {count}", "utf-8")
     neighbour.replace(file)
-
-
-def _machine_id() -> str:
-    """The space in which a process id is unique: this machine, since its boot, and the container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
-        space = Path("/proc/self/ns/pid").readlink().name
-    except OSError:
-        boot, space = str(int(psutil.boot_time())), ""
-    return f"{platform.node()}/{boot}/{space}".replace(" ", "-")

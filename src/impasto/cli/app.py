@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.listeners import bar_over, print_err, print_out
-from impasto.cli.options import Output, locate_spec, split_pictures
+from impasto.cli.options import Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
-from impasto.errors import ImpastoError, OutputError, SpecError
+from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError
 from impasto.extras import own_version
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.settings import (
@@ -28,7 +28,6 @@ from impasto.tasks.settings import (
 )
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
-from impasto.waiting import wait_briefly
 
 app = App(
     name="impasto",
@@ -264,12 +263,6 @@ def _sentence(error: CycloptsError) -> str:
     return str(error.msg)
 
 
-def program() -> None:
-    """The program `impasto`: `main` with variables of this process set (see `waiting`), which a host may not want."""
-    wait_briefly()
-    main()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code: 0, or the code of the error (see `impasto.errors`)."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -283,6 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_fail(explain(error, RunSpec), SpecError.exit_code))
     except ImpastoError as error:
         sys.exit(_fail(str(error), error.exit_code))
+    except OSError as error:  # names of 300 letters, folders that may not be read, and whatever else a disk can say
+        sys.exit(_fail(about_file(error), OutputError.exit_code))
+    except MemoryError:
+        sys.exit(_fail("there is not enough memory", OutOfMemoryError.exit_code))
     except KeyboardInterrupt:
         sys.exit(_fail("stopped", 130))
 

@@ -6,7 +6,8 @@ Nothing else in the package prints. A closed output does not end the run.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,25 @@ from impasto.events import (
 
 def print_out(words: object) -> None:
     """Print a line on standard output, flushed."""
-    _print(str(words), sys.stdout.fileno, sys.stdout)
+    _print(words, sys.stdout)
 
 
 def print_err(words: object) -> None:
     """Print a line on standard error, flushed."""
-    _print(str(words), sys.stderr.fileno, sys.stderr)
+    _print(words, sys.stderr)
 
 
-def _print(words: str, number: Callable[[], int], stream: Any) -> None:
+def _print(words: object, stream: Any) -> None:
+    """Print in any process, a host's too; `impasto.cli.program` has streams of its own, which never raise."""
+    if stream is None:  # closed before the program began
+        return
     try:
         print(words, file=stream, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number())
+    except UnicodeEncodeError as error:
+        print(str(words).encode(error.encoding, "backslashreplace").decode(error.encoding), file=stream, flush=True)
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # For people ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Shared by the commands: options for the output, and how pictures, specs and listeners are chosen."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from cyclopts import Parameter, validators
 
 from impasto.cli import listeners
 from impasto.cli.listeners import json_lines, print_err, print_failure
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, OutputError
 from impasto.events import Listener
 from impasto.extras import TrackerName, own_version
 from impasto.folders.specfiles import SpecFile, located
@@ -97,3 +98,14 @@ def stoppable(listener: Listener) -> Iterator[Event]:
         if listener is json_lines:
             print_failure(error)
         raise
+    except OSError as error:
+        if listener is json_lines:
+            print_failure(OutputError(about_file(error)))
+        raise
+
+
+def about_file(error: OSError) -> str:
+    """The system's complaint about a file or folder as a sentence, for which no better one is known."""
+    name = error.filename if error.filename2 is None else error.filename2
+    said = error.strerror or str(error) or type(error).__name__
+    return said if name is None else f"{os.fsdecode(name) if isinstance(name, bytes) else name} cannot be used: {said}"

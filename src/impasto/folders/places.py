@@ -8,6 +8,7 @@ from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
+from impasto.folders.owners import OWNER, owned
 from impasto.tasks.spec import RunSpec
 
 BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
@@ -34,6 +35,8 @@ def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
     """Raise OutputError if a folder is not empty; with `force`, if it is not a run's or holds a file of the spec."""
     try:
         if not folder.exists():
+            if folder.is_symlink():
+                raise OutputError(f"{folder} is a symbolic link to nothing; remove it, or name another folder")
             return
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file; name a folder with --out")
@@ -59,23 +62,15 @@ def _files(spec: RunSpec) -> list[Path]:
 
 def entries(folder: Path) -> list[Path]:
     """The content of a folder, without the entries of the file system or of impasto itself."""
-    return [entry for entry in folder.iterdir() if entry.name not in SYSTEM]
+    return [entry for entry in folder.iterdir() if entry.name not in SYSTEM and not entry.name.startswith(OWNER)]
 
 
-def make_folder(out: Path | None, spec: RunSpec, *, force: bool) -> Path:
-    """Make the folder of a run, by default `default_folder`, with an empty folder for checkpoints, and return it.
+def make_folder(folder: Path, spec: RunSpec, *, force: bool) -> Path:
+    """Make the folder of a run, with an empty folder for checkpoints, and return it.
 
-    Earlier content is put aside: see `giving_way`. If two processes ask for the same folder at once, one gets it; the
-    other gets the next default, or OutputError. Raises OutputError as `check_folder`, or if it cannot be made.
+    Earlier content is put aside: see `giving_way`. Raises OutputError as `check_folder`, or if it cannot be made.
     """
-    folder = out or default_folder(spec.task, spec.pictures)
     try:
-        while out is None:
-            try:
-                folder.mkdir(parents=True)
-                break
-            except FileExistsError:
-                folder = default_folder(spec.task, spec.pictures)
         check_folder(folder, spec, force=force)
         folder.mkdir(parents=True, exist_ok=True)
         put_aside(folder)
@@ -85,6 +80,48 @@ def make_folder(out: Path | None, spec: RunSpec, *, force: bool) -> Path:
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
     return folder
+
+
+def new_default(spec: RunSpec) -> Path:
+    """Make and return `default_folder`; of two processes that ask at once, one has the next. Raises OutputError."""
+    while True:
+        folder = default_folder(spec.task, spec.pictures)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
+        return folder
+
+
+@contextmanager
+def folder_for(out: Path | None, spec: RunSpec, *, force: bool, before: tuple[int, int] | None) -> Iterator[Path]:
+    """The folder of a run, made as by `make_folder` and had by nobody else; what it held gives way: see `giving_way`.
+
+    `before` is the `trace` of `out` when the run was asked for. Raises OutputError, also if another run has been made
+    there since.
+    """
+    folder = out or new_default(spec)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
+    with owned(folder):
+        if out is not None and trace(folder) != before:
+            raise OutputError(f"{folder} has been taken by another run meanwhile; name another folder with --out")
+        make_folder(folder, spec, force=force)
+        with giving_way(folder):
+            yield folder
+
+
+def trace(folder: Path) -> tuple[int, int] | None:
+    """Which run is in a folder: number and time of the file with its settings, None if there is none."""
+    try:
+        found = (folder / SETTINGS_FILE).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def put_aside(folder: Path) -> None:

@@ -41,9 +41,9 @@ def read_spec(path: Path) -> SpecFile:
     Raises SpecError in one sentence: no such file, no spec, an unknown key, a value out of range.
     """
     file = path / SETTINGS_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise SpecError(f"{path} is not the folder of a run" if path.is_dir() else f"there is no file {path}")
     try:
+        if file.is_dir() or not file.exists():  # a pipe, such as /dev/stdin, is as good as a file
+            raise SpecError(f"{path} is not the folder of a run" if path.is_dir() else f"there is no file {path}")
         content = file.read_bytes()
         toml = _embedded(file) if content.startswith(PNG) else content.decode("utf-8")
     except UnicodeDecodeError:
@@ -78,6 +78,8 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
         if key in read and not isinstance(read[key], kind):
             words = {str: "a text", list: "a list of files", dict: "a table"}[kind]
             raise SpecError(f"{where}: {key} must be {words}")
+    if wrong := [each for each in read.get("pictures", ()) if not isinstance(each, str)]:
+        raise SpecError(f"{where}: pictures has {wrong[0]!r}; each picture is the name of a file, in quotes")
     if "task" not in read:
         raise SpecError(f"{where} names no task; choose from {', '.join(TASKS)}")
     if read["task"] not in TASKS:

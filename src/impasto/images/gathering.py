@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from impasto.errors import ImageError
 from impasto.images.opening import open_picture
 
 ENDINGS = {".apng", ".avif", ".avifs", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"}
@@ -18,6 +19,7 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Pictures in a folder and its subfolders, and the other files; hidden files and impasto's results are in neither.
 
     A file with a picture's ending counts as a picture without being opened: a damaged one is reported when it is read.
+    Raises ImageError for a folder that cannot be read: its pictures would be missing without a word.
     """
     files = sorted(_files(folder))
     pictures = [path for path in files if path.suffix.lower() in ENDINGS or _is_picture(path)]
@@ -35,12 +37,16 @@ def words_about(folder: Path, left_out: list[Path]) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         if Path(parent) != folder and not RESULTS.isdisjoint(names):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(parent, name)))
+
+
+def _refuse(error: OSError) -> None:
+    raise ImageError(f"{error.filename} cannot be read: {error.strerror or error}") from None
 
 
 def _is_file(path: Path) -> bool:

@@ -8,7 +8,8 @@ from impasto.errors import RunFolderError
 from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
 from impasto.folders.names import SETTINGS_FILE
-from impasto.folders.places import check_folder, default_folder, giving_way, make_folder
+from impasto.folders.owners import owned, require_unowned
+from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
 from impasto.folders.specfiles import SpecFile, fingerprint, located
@@ -53,13 +54,16 @@ def run(
     """
     require_video(spec.settings, mp4)
     watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
+    before = None if out is None else trace(out)
+    if out is not None:
+        require_unowned(out)
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
     with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
         go_on_unless(stop)
-        folder = make_folder(out, spec, force=force)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
-        with giving_way(folder), sentence_for_folder(folder, cluster):
+        place = folder_for(out, spec, force=force, before=before)
+        with place as folder, sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), NOTHING)
     return folder
@@ -94,12 +98,14 @@ def resume(
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
     share, toml = min(memory_share, before), found.toml
-    with isolated(threads), crew_at(cluster, spec.settings, listener) as crew:
+    with owned(folder), isolated(threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(toml), prepared.network.device, listener)
         go_on_unless(stop)
+        if finished(folder, names):  # by another process, since this one looked
+            return folder
         with giving_way(folder), sentence_for_folder(folder, cluster):
             past = cut_back(folder, names, past)
             if share < before:

@@ -51,14 +51,16 @@ def stop_signal(listener: Listener) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; a second one ends the program in the usual way.
 
     Only for programs, in the main thread, because handlers of signals belong to the process. Elsewhere the event is
-    never set. An ignored signal stays ignored.
+    never set. An ignored signal stays ignored, and a handler in C, which Python cannot put back, stays in place.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup and &
+    before = {
+        number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)
+    }  # nohup, &
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()

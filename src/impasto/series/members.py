@@ -13,6 +13,7 @@ from impasto.amounts import parse_memory
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
+from impasto.folders.owners import require_unowned
 from impasto.folders.records import RunRecord, read_run
 from impasto.folders.specfiles import read_spec
 from impasto.images.image import Picture
@@ -87,6 +88,7 @@ def make_run(
             return
     except (SpecError, RunFolderError):
         pass  # the run has not begun, or cannot be resumed
+    require_unowned(folder)
     if folder.exists():
         shutil.rmtree(folder)
     run(

@@ -1,11 +1,13 @@
 """Which folder several runs may use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.files import write_bytes
-from impasto.folders.places import BEFORE, entries, put_aside
+from impasto.folders.owners import owned, require_unowned
+from impasto.folders.places import BEFORE, entries, giving_way, put_aside
 
 
 def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, force: bool) -> bool:
@@ -39,11 +41,31 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
     return True
 
 
+@contextmanager
+def taken(folder: Path, file: str, about: str, *, fresh: bool) -> Iterator[None]:
+    """The folder as by `take_folder`, had by nobody else; what was put aside gives way. Raises OutputError."""
+    require_unowned(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
+    with owned(folder):
+        _take(folder, file, about, fresh=fresh)
+        with giving_way(folder):
+            yield
+
+
 def take_folder(folder: Path, file: str, about: str, *, fresh: bool) -> None:
     """Make the folder and write `about` into its file; `fresh` puts earlier contents aside (see `giving_way`).
 
-    Raises OutputError.
+    Raises OutputError, also if a process is at work in the folder that is to be fresh.
     """
+    if fresh:
+        require_unowned(folder)
+    _take(folder, file, about, fresh=fresh)
+
+
+def _take(folder: Path, file: str, about: str, *, fresh: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if fresh:

@@ -10,7 +10,7 @@ from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, Spe
 from impasto.events import Listener, MemberBegun, SeriesDone, silent
 from impasto.files import sha256
 from impasto.folders.names import RESULT
-from impasto.folders.places import folder_name, giving_way
+from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image, to_pillow
@@ -18,7 +18,7 @@ from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.series.members import Hashes, check_all, finished, make_run
-from impasto.series.places import is_free, take_folder
+from impasto.series.places import is_free, taken
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
 
@@ -103,8 +103,7 @@ def run_sweep(
     fresh = is_free(folder, SWEEP_FILE, about, spec.pictures, force=force)
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
     check_all([cell.spec for cell in left], pictures)
-    take_folder(folder, SWEEP_FILE, about, fresh=fresh)
-    with giving_way(folder):
+    with taken(folder, SWEEP_FILE, about, fresh=fresh):
         diverged = _make_left(cells, left, folder, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:

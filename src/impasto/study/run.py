@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
 from impasto.files import sha256, write_bytes
-from impasto.folders.places import folder_name, giving_way
+from impasto.folders.places import folder_name
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.series.members import check_all, finished, make_run
-from impasto.series.places import is_free, take_folder
+from impasto.series.places import is_free, taken
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
 from impasto.study.profile import Profile, measure_profile
@@ -49,9 +49,8 @@ def run_study(
     hashes = {path: sha256(path) for path in pictures}
     records = {} if fresh else _finished(study, folder, hashes)
     check_all([member.spec for member in study.members if member.name not in records], pictures)
-    take_folder(folder, STUDY_FILE, about, fresh=fresh)
     try:
-        with giving_way(folder):
+        with taken(folder, STUDY_FILE, about, fresh=fresh):
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
             _make_members(study, folder, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):

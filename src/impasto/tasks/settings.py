@@ -202,4 +202,6 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
         return f"there is no setting {key!r}; {nearest(key, settings.model_fields)}"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
+    if first["type"] == "path_type":
+        return f"{key} is {given!r}; it must be the name of a file"
     return f"{key} is {given!r}; {first['msg'][0].lower()}{first['msg'][1:]}"

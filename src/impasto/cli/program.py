@@ -1,0 +1,52 @@
+"""The program `impasto`, which answers Ctrl-C from its first line on.
+
+All else is imported inside `program`, so that nothing slow comes before Ctrl-C has its handler.
+"""
+
+import _signal  # type: ignore[import-not-found]  # what the module signal is made of, without the time that enum takes
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
+
+
+def program() -> None:
+    """The program `impasto`. Unlike `main`, which a host may call, it sets variables of this process (see waiting)."""
+    try:
+        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # an ignored one stays ignored
+            _signal.signal(_signal.SIGINT, _interrupt)
+        from impasto.cli.streams import lost, steady_streams
+
+        steady_streams()
+        from impasto.cli.app import main
+        from impasto.waiting import wait_briefly
+
+        wait_briefly()
+        main()
+    except KeyboardInterrupt:
+        _end_at_once()
+    except SystemExit as ended:
+        reason = lost(sys.stdout)
+        if reason and not ended.code:
+            sys.stderr.write(f"impasto: standard output cannot be written: {reason}\n")
+            sys.exit(1)
+        raise
+
+
+def _interrupt(number: int, frame: "FrameType | None") -> None:
+    """Ctrl-C: while modules are imported nothing is at stake, and an exception there may be lost or renamed."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            _end_at_once()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _end_at_once() -> "NoReturn":
+    try:
+        os.write(2, b"impasto: stopped\n")
+    finally:  # whether or not anybody can be told
+        os._exit(130)

@@ -1,0 +1,75 @@
+"""Standard streams of the program that never raise: trouble with words does not end a run."""
+
+import codecs
+import errno
+import io
+import os
+import select
+import sys
+from typing import Any
+
+GONE = (errno.EPIPE, errno.EIO)  # a reader that has gone away, a terminal that was closed: nobody misses the words
+ERRORS = "impasto.names"
+
+
+class SteadyFile(io.FileIO):
+    """A file descriptor whose writes never fail; `lost` is the first reason why words were not written."""
+
+    lost: OSError | None = None
+
+    def write(self, words: Any, /) -> int:
+        """Write, wait for a pipe that is full for the moment, and drop what cannot be written."""
+        size = memoryview(words).nbytes
+        if self.lost is not None:
+            return size
+        try:
+            written: int | None = super().write(words)
+            while written is None:  # somebody has set the pipe to non-blocking
+                select.select([], [self.fileno()], [])
+                written = super().write(words)
+        except OSError as error:
+            self.lost = error
+            return size
+        return written
+
+
+def steady_streams() -> None:
+    """Replace standard output and error by streams that never raise.
+
+    A closed one counts as /dev/null, also in its number, which would else be the next file's. A letter that the
+    encoding lacks is written as an escape, a byte of a file's name that is no text as the byte.
+    """
+    codecs.register_error(ERRORS, _name_or_escape)
+    _steady("stdout", 1)
+    _steady("stderr", 2)
+
+
+def lost(stream: Any) -> str | None:
+    """Why some words on a steady stream were not written, if somebody may miss them."""
+    stream.flush()
+    error = stream.buffer.raw.lost
+    return None if error is None or error.errno in GONE else str(error.strerror)
+
+
+def _steady(name: str, number: int) -> None:
+    before = getattr(sys, name)
+    if before is None:
+        _point_to_nothing(number)
+    file = SteadyFile(number, "wb", closefd=False)
+    encoding = "utf-8" if before is None else before.encoding
+    text = io.TextIOWrapper(io.BufferedWriter(file), encoding=encoding, errors=ERRORS, line_buffering=True)
+    setattr(sys, name, text)
+
+
+def _point_to_nothing(number: int) -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    if nothing != number:
+        os.dup2(nothing, number)
+        os.close(nothing)
+
+
+def _name_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)

@@ -1,0 +1,116 @@
+"""The program as others start it: broken streams do not end a run, and Ctrl-C is answered with one word at any time."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from command import read_json, save_pictures
+from impasto.cli.listeners import print_err
+
+RUN = "invert photo.png --layer conv1_1 --size 32 --steps 4 --threads 1 --frames 0"
+IMPASTO = f"{sys.executable} -m impasto"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    desk = tmp_path_factory.mktemp("desk")
+    save_pictures(desk)
+    return desk
+
+
+def shell(command: str, desk: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=desk,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("end", ["| true", "2>/dev/full", ">&- 2>&- <&-"])
+def test_words_that_nobody_reads(desk: Path, end: str) -> None:
+    ended = shell(f"{IMPASTO} networks {end}", desk)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_words_that_are_lost(desk: Path) -> None:
+    """A full disk is told, in words and by the exit code."""
+    ended = shell(f"{IMPASTO} networks >/dev/full", desk)
+    words = "impasto: standard output cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, words)
+
+
+def test_a_closed_standard_error_sends_no_sentence_elsewhere(desk: Path) -> None:
+    ended = shell(f"{IMPASTO} show none.toml 2>&-", desk)
+    assert (ended.returncode, ended.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_letters_that_the_encoding_lacks(desk: Path, encoding: str) -> None:
+    ended = shell(f"{IMPASTO} invert photo.png --save-spec ж-{encoding}.toml", desk, PYTHONIOENCODING=encoding)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"\\u0436-{encoding}.toml\n", "")
+    ended = shell(f"{IMPASTO} show ж-{encoding}.toml && {IMPASTO} --help", desk, PYTHONIOENCODING=encoding)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("2>&1 | head -1", 0), ("2>/dev/full", 0), ("--json >/dev/full", 1), ("2>&-", 0), (">&- 2>&-", 0)],
+)
+def test_a_run_goes_on_without_its_streams(desk: Path, end: str, code: int) -> None:
+    out = f"run{abs(hash(end))}"
+    assert shell(f"{IMPASTO} {RUN} -o {out} {end}", desk).returncode == code
+    assert read_json(desk / out / "summary.json")["status"] == "done"
+    assert len((desk / out / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed(desk: Path) -> None:
+    """With the hang-up ignored, as nohup and disown have it, the run ends as if it were watched."""
+    terminal, end = pty.openpty()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        words = [sys.executable, "-m", "impasto", *RUN.split(), "--steps", "30", "-o", "closed"]
+        running = subprocess.Popen(words, cwd=desk, stdin=end, stdout=end, stderr=end, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.close(end)
+    os.read(terminal, 1)  # it has begun to speak
+    os.close(terminal)
+    assert running.wait(300) == 0
+    assert read_json(desk / "closed" / "summary.json")["steps"] == 30
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5])
+def test_interrupted_while_it_starts(desk: Path, seconds: float) -> None:
+    """From the program's first line on; before it Python itself begins."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored one would be inherited
+    try:
+        words = [sys.executable, "-m", "impasto", *RUN.split(), "--steps", "100000", "-o", f"at{seconds}"]
+        running = subprocess.Popen(words, cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    time.sleep(seconds)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=300)
+    assert (running.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert "stopped" in err
+
+
+def test_a_host_whose_standard_error_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    print_err("nobody hears this")
+    assert capsys.readouterr().out == ""
