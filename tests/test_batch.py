@@ -29,11 +29,13 @@ from impasto.batch import processes as engines
 from impasto.batch.inputs import find_pairs
 from impasto.batch.leases import held, leased
 from impasto.batch.processes import Again, Ended, Job
+from impasto.batch.thumbnails import of_result
 from impasto.batch.worker import Place
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, SpecError
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning
+from impasto.files import write_bytes
 from impasto.images.files import save_image
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -173,6 +175,20 @@ def test_names_that_would_not_do(tmp_path: Path) -> None:
     assert all(len(name.encode()) <= 120 for name in names)
     assert not {"thumbnails", "index.html"} & set(names)
     assert all(name[0] not in "-." for name in names)
+
+
+def test_names_that_would_be_too_long(tmp_path: Path) -> None:
+    long = [f"{letter * 200}.png" for letter in "abcde"]
+    (tmp_path / "list.csv").write_text(f"content,style\n{long[0]},{';'.join(long[1:])}\n{long[0]},{long[1]}\n")
+    pairs = find_pairs(tmp_path / "list.csv", None, "transfer")
+    touch(tmp_path, *(f"c/{name}" for name in long), *(f"s/{name}" for name in long))
+    pairs += find_pairs(tmp_path / "c", tmp_path / "s", "transfer")
+    assert len({pair.name for pair in pairs[2:]}) == 25
+    for pair in pairs:
+        written = tmp_path / of_result(pair.name)
+        written.parent.mkdir(exist_ok=True)
+        write_bytes(written, b"x")
+        assert written.exists()
 
 
 def test_lists(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """What a batch consists of: all pairs of two folders' pictures, or the rows of a list, each with a name of its own."""
 
 import csv
-import hashlib
 import io
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
+from impasto.folders.names import plain_name
 from impasto.images.gathering import pictures_below
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # what a batch's folder has besides its runs
 LISTS = (".csv", ".toml")
-MOST_BYTES = 120  # of a name: file systems take 255, and files beside the folder have longer names
+MOST_BYTES = 120  # of a picture's part in a name
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def find_pairs(contents: Path, styles: Path | None, task: str) -> list[Pair]:
         return _unique([Pair(name, (path,)) for path, name in first.items()])
     second = _labelled(styles)
     pairs = product(first.items(), second.items())
-    return _unique([Pair(f"{one}--{other}", (content, style)) for (content, one), (style, other) in pairs])
+    return _unique([Pair(plain_name(f"{one}--{other}"), (content, style)) for (content, one), (style, other) in pairs])
 
 
 def read_list(file: Path, task: str) -> list[Pair]:
@@ -135,7 +134,9 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Pair:
     name = values.pop("name", None)
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
         raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits, and . , = + - _ inside")
-    return Pair(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
+    return Pair(
+        name or plain_name("--".join(_plain(picture.stem) for picture in pictures[:4])), tuple(pictures), values, where
+    )
 
 
 def _labelled(given: Path) -> dict[Path, str]:
@@ -158,13 +159,8 @@ def _labelled(given: Path) -> dict[Path, str]:
 
 
 def _plain(name: str) -> str:
-    """The name as a folder can have it: shortened, with a hash at its end, where it is too long."""
-    plain = re.sub(r"[^\w.,=+-]+", "-", name).strip(".-") or "picture"
-    if len(plain.encode()) <= MOST_BYTES:
-        return plain
-    return (
-        plain.encode()[: MOST_BYTES - 9].decode(errors="ignore") + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-    )
+    """The name as a folder can have it."""
+    return plain_name(name, MOST_BYTES) or "picture"
 
 
 def _unique(pairs: Iterable[Pair]) -> list[Pair]:

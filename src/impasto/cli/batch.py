@@ -13,6 +13,7 @@ from impasto.cli.listeners import print_out
 from impasto.cli.options import CheckpointSeconds, chosen_in, heard, located_or_told, stoppable
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
+from impasto.folders.places import folder_name
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
@@ -85,7 +86,7 @@ def batch(
     with stoppable(listener) as stop:
         task, values, name = _chosen(recipe, preset, spec, settings)
         pairs = find_pairs(contents, styles, task)
-        folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
+        folder = out or Path("runs") / folder_name(f"batch-{task}", [contents.resolve()])
         if cluster is not None:  # nodes have working directories of their own
             folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
         from impasto.batch.run import open_batch, plan, run_batch

@@ -71,12 +71,13 @@ def make(
 ) -> None:
     """Make one run: on from its last checkpoint where there is one of the same run, else from its beginning.
 
-    Raises the ImpastoError of the run.
+    Raises the ImpastoError of the run, and RunFolderError if the folder holds another run.
     """
     go_on_unless(stop)
     try:
         found = read_spec(folder)
-        if _is_same(spec, found.spec, found.provenance, hashes):
+        same = _is_same(spec, found.spec, found.provenance, hashes)
+        if same:
             resume(
                 folder,
                 stop=stop,
@@ -86,7 +87,9 @@ def make(
             )
             return
     except (SpecError, RunFolderError):
-        pass  # not begun, or not to be gone on with
+        same = True  # not begun, or not to be gone on with
+    if not same:
+        raise RunFolderError(f"{folder} holds a run of other pictures or with other settings; move or remove it")
     if folder.exists():
         shutil.rmtree(folder)
     run(
