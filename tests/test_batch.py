@@ -29,15 +29,17 @@ from impasto.batch import processes as engines
 from impasto.batch.inputs import find_pairs
 from impasto.batch.leases import held, leased
 from impasto.batch.processes import Again, Ended, Job
-from impasto.batch.thumbnails import of_result
+from impasto.batch.thumbnails import of_picture, of_result
 from impasto.batch.worker import Place
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, SpecError
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning
 from impasto.files import write_bytes
+from impasto.folders.specfiles import spec_toml
 from impasto.images.files import save_image
-from impasto.tasks.settings import TransferSettings
+from impasto.images.gathering import pictures_below, words_about
+from impasto.tasks.settings import InvertSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
 
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
@@ -189,6 +191,23 @@ def test_names_that_would_be_too_long(tmp_path: Path) -> None:
         written.parent.mkdir(exist_ok=True)
         write_bytes(written, b"x")
         assert written.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.png", "p/caf\udce9.png")
+    assert [pair.pictures[0].name for pair in find_pairs(tmp_path / "p", None, "invert")] == ["a.png"]
+    _, left_out = pictures_below(tmp_path / "p")
+    assert words_about(tmp_path / "p", left_out) == (
+        rf"left out of {tmp_path / 'p'}, for no pictures that can be read, or names that are no text: caf\xe9.png"
+    )
+    folder = tmp_path / "caf\udce9"
+    assert of_picture(folder / "a.png") != of_picture(tmp_path / "caf\udce8" / "a.png")
+    with pytest.raises(ValueError, match=r"caf\\xe9/a.png holds bytes that are no text; rename it"):
+        RunSpec(task="invert", pictures=(folder / "a.png",), settings=InvertSettings())
+    moved = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings())
+    with pytest.raises(SpecError, match="holds bytes that are no text"):
+        spec_toml(moved.model_copy(update={"pictures": (folder / "a.png",)}))
 
 
 def test_lists(tmp_path: Path) -> None:

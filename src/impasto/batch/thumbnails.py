@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def of_result(name: str) -> str:
 
 def of_picture(path: Path) -> str:
     """Where that of a picture is, by its path: a name of its own without reading the file."""
-    return f"{PICTURES}/{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.webp"
+    return f"{PICTURES}/{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}.webp"
 
 
 def _save(source: Path, file: Path, most_px: int) -> None:

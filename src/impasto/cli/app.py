@@ -16,6 +16,7 @@ from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutputError, SpecError
 from impasto.extras import own_version
+from impasto.files import is_text
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -273,7 +274,7 @@ def program() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the program with its exit code: 0, or that of the error (see `impasto.errors`)."""
     words = sys.argv[1:] if arguments is None else arguments
-    if any("\udc80" <= letter <= "\udcff" for word in words for letter in word):
+    if not all(is_text(word) for word in words):
         sys.exit(_fail("a file's name holds bytes that are no text; rename it", SpecError.exit_code))
     try:
         app(words, exit_on_error=False, print_error=False)

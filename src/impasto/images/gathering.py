@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from impasto.files import as_text, is_text
 from impasto.images.opening import open_picture
 
 ENDINGS = {".apng", ".avif", ".avifs", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"}
@@ -17,10 +18,12 @@ RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder tha
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Pictures in a folder and those below it, and files that are none; hidden files and impasto's results are neither.
 
-    A file with a picture's ending is taken for one unread: a damaged one is to be named, not passed over.
+    A file with a picture's ending is taken for one unread: a damaged one is to be named, not passed over. A file whose
+    name is no text is none: no settings could name it.
     """
     files = sorted(_files(folder))
-    pictures = [path for path in files if path.suffix.lower() in ENDINGS or _is_picture(path)]
+    named = [path for path in files if is_text(str(path.relative_to(folder)))]
+    pictures = [path for path in named if path.suffix.lower() in ENDINGS or _is_picture(path)]
     taken = set(pictures)
     return pictures, [path for path in files if path not in taken]
 
@@ -29,9 +32,10 @@ def words_about(folder: Path, left_out: list[Path]) -> str:
     """What to say of files that are no pictures: how many, and the names of the first."""
     if not left_out:
         return ""
-    names = ", ".join(str(path.relative_to(folder)) for path in left_out[:MOST_NAMES])
+    names = ", ".join(as_text(path.relative_to(folder)) for path in left_out[:MOST_NAMES])
     further = f" and {len(left_out) - MOST_NAMES} more" if len(left_out) > MOST_NAMES else ""
-    return f"left out of {folder}, for no pictures that can be read: {names}{further}"
+    no_text = "" if all(is_text(str(path.relative_to(folder))) for path in left_out) else ", or names that are no text"
+    return f"left out of {folder}, for no pictures that can be read{no_text}: {names}{further}"
 
 
 def _files(folder: Path) -> Iterator[Path]:
