@@ -39,13 +39,20 @@ def free_memory(device: torch.device) -> float:
 
     On a CPU the limit of a container or a job counts, if that leaves less than the machine has.
     """
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cuda":  # PyTorch keeps freed memory for itself: that can be had, too
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     return min(float(psutil.virtual_memory().available), memory_left()) if device.type == "cpu" else math.inf
 
 
+def forget_peak(device: torch.device) -> None:
+    """From now on the peak is that of what comes: a run's, not that of all runs so far. On a CPU it is the process's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory in use so far in MB: on the accelerator where there is one, else by the whole process."""
+    """The most memory in use in MB: on a GPU since `forget_peak`, else by the whole process so far."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     if sys.platform == "win32":
