@@ -17,6 +17,9 @@ from PIL import Image as PillowImage
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
+from impasto.cli.batches import LiveBatch, batch_view
+from impasto.cli.listeners import Progression, is_live
+from impasto.events import PartBegun, PartEnded, Step
 from impasto.images.files import embedded_settings, save_image
 from impasto.networks.vgg import VGG16
 from impasto.tasks.table import TASKS
@@ -238,6 +241,26 @@ def test_help(words: list[str]) -> None:
     assert (ended.code, ended.err) == (0, "")
     for command in [*TASKS, "normalise", "networks"]:
         assert f" {command} " in ended.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of Unix")
+@pytest.mark.parametrize(("term", "live"), [("xterm-256color", True), ("dumb", False), ("unknown", False)])
+def test_a_terminal_that_cannot_redraw_has_plain_lines(monkeypatch: pytest.MonkeyPatch, term: str, live: bool) -> None:
+    ours, its = os.openpty()
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    with os.fdopen(its, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert is_live() is live
+        assert isinstance(batch_view(), LiveBatch) is live
+        shown = Progression()
+        shown(PartBegun("transfer", "", 2, 0))
+        shown(Step("", 1, 2, 1, (8, 8), 1.0, 1, {"style": 0.5}))
+        shown(PartEnded(""))
+    words = os.read(ours, 10000).decode()
+    os.close(ours)
+    assert ("transfer: step 1/2, loss 0.5, 1.0 steps/s, 1 s left" in words) is not live
 
 
 def test_networks() -> None:

@@ -10,7 +10,7 @@ from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.cli.batch import batch
-from impasto.cli.listeners import bar_over, print_err, print_out
+from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.options import Output, located_or_told, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
@@ -224,7 +224,7 @@ def normalise(
         padding=padding,
         device=device,
         force=force,
-        watch=iter if quiet or not sys.stderr.isatty() else bar_over,
+        watch=iter if quiet or not is_live() else bar_over,
     )
     for path in found.unreadable:
         _say(f"skipped {path}: not a picture that can be read", quiet)

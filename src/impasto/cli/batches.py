@@ -1,12 +1,11 @@
 """How a batch is shown to a person: a live view on a terminal, a line for each run in a log."""
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from impasto.cli.listeners import print_err, sentences
+from impasto.cli.listeners import is_live, print_err, sentences
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning, Event, Listener
 from impasto.folders.names import METRICS
 from impasto.folders.records import last_line
@@ -94,4 +93,4 @@ class LiveBatch:
 
 def batch_view() -> Listener:
     """The one that serves standard error as it is."""
-    return LiveBatch() if sys.stderr.isatty() else batch_lines
+    return LiveBatch() if is_live() else batch_lines

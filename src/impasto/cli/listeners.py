@@ -50,6 +50,11 @@ def _print(words: str, number: Callable[[], int], stream: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), number())
 
 
+def is_live() -> bool:
+    """Whether standard error is a terminal that can redraw a line; TERM=dumb says that it cannot."""
+    return sys.stderr is not None and sys.stderr.isatty() and Console(stderr=True).is_interactive
+
+
 # For people ----------------------------------------------------------------------------------------------------------
 
 
@@ -81,7 +86,7 @@ class Progression:
         """Show the event."""
         match event:
             case PartBegun():
-                self._steps = (Bar if sys.stderr.isatty() else PlainLines)(event)
+                self._steps = (Bar if is_live() else PlainLines)(event)
             case Step() if self._steps is not None:
                 self._steps.step(event)
             case PartEnded() if self._steps is not None:
@@ -152,7 +157,7 @@ def bar_over(files: Sequence[Path]) -> Iterable[Path]:
 
 def series() -> Listener:
     """For a sweep or a study: as for one run on a terminal; in a log a line for each run is enough."""
-    return Progression() if sys.stderr.isatty() else _without_steps
+    return Progression() if is_live() else _without_steps
 
 
 def _without_steps(event: Event) -> None:
