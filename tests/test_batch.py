@@ -28,14 +28,16 @@ from impasto.batch import leases
 from impasto.batch import processes as engines
 from impasto.batch.inputs import find_pairs
 from impasto.batch.leases import held, leased
+from impasto.batch.naming import keep_names
 from impasto.batch.processes import Again, Ended, Job
+from impasto.batch.run import open_batch, plan
 from impasto.batch.thumbnails import of_picture, of_result
 from impasto.batch.worker import Place
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
-from impasto.errors import ImageError, SpecError
+from impasto.errors import ImageError, OutputError, SpecError
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning
-from impasto.files import write_bytes
+from impasto.files import sha256, write_bytes
 from impasto.folders.specfiles import spec_toml
 from impasto.images.files import save_image
 from impasto.images.gathering import pictures_below, words_about
@@ -312,6 +314,43 @@ def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver],
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
     assert held(desk / "out") == []
+
+
+def save_run(job: Job, out: Path) -> None:
+    """A run's settings, as a folder has them from its beginning."""
+    (out / job.name).mkdir(parents=True)
+    known = {"provenance": {"pictures_sha256": [sha256(path) for path in job.spec.pictures]}}
+    (out / job.name / "run.toml").write_text(spec_toml(job.spec, known), "utf-8")
+
+
+def jobs_of(folder: Path, out: Path, **values: object) -> dict[str, str]:
+    """Names of a batch's runs by their pictures; runs that are not there yet are begun."""
+    jobs = keep_names(plan(find_pairs(folder, None, "invert"), "invert", values), out)
+    left = open_batch(jobs, values, out)
+    for job in left:
+        if not (out / job.name).exists():
+            save_run(job, out)
+    return {job.spec.pictures[0].name: job.name for job in jobs}
+
+
+def test_pictures_that_come_later_take_no_other_s_name(desk: Path) -> None:
+    photos, out = desk / "photos", desk / "out"
+    sizes = {"size": 32, "layer": "conv1_1", "precision": "float32"}
+    assert jobs_of(photos, out, **sizes) == {"other.png": "other", "photo.png": "photo"}
+    for number, name in enumerate(("photo.bmp", "photo.apng"), start=1):
+        save_image(example("red-panda", (48, 64 + number)), photos / "new.png")
+        (photos / "new.png").rename(photos / name)
+        named = jobs_of(photos, out, **sizes)
+        assert named | {"other.png": "other", "photo.png": "photo"} == named
+        assert len(set(named.values())) == len(named) == 2 + number
+        assert jobs_of(photos, out, **sizes) == named  # the same each time
+    (photos / "photo.png").unlink()  # its run stays, and is nobody else's
+    assert jobs_of(photos, out, **sizes) == {key: name for key, name in named.items() if key != "photo.png"}
+    shutil.copy(photos / "photo.bmp", photos / "photo.gif")  # the same picture twice has two runs
+    assert len(set(jobs_of(photos, out, **sizes).values())) == 4
+    save_image(example("schwerin-palace", (48, 64)), photos / "other.png")  # edited: to be decided by whoever did so
+    with pytest.raises(OutputError, match="other holds a run of other pictures or with other settings"):
+        jobs_of(photos, out, **sizes)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def is_text(name: str) -> bool:
 
 
 def as_text(path: Path) -> str:
-    """The path for a person to read: bytes that are no text as \\xe9."""
+    """The path for a person to read: bytes that are no text by their numbers."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

@@ -46,7 +46,7 @@ def free_memory(device: torch.device) -> float:
 
 
 def forget_peak(device: torch.device) -> None:
-    """From now on the peak is that of what comes: a run's, not that of all runs so far. On a CPU it is the process's."""
+    """From now on the peak is that of what comes, a run for instance. On a CPU it stays that of the process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 

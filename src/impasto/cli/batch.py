@@ -89,10 +89,12 @@ def batch(
         folder = out or Path("runs") / folder_name(f"batch-{task}", [contents.resolve()])
         if cluster is not None:  # nodes have working directories of their own
             folder, pairs = folder.absolute(), [pair.absolute() for pair in pairs]
+        from impasto.batch.naming import keep_names
         from impasto.batch.run import open_batch, plan, run_batch
 
         _say_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
         planned = plan(pairs, task, values, name)
+        planned = planned if force else keep_names(planned, folder)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
             page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)
