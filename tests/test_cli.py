@@ -18,6 +18,7 @@ from PIL import Image as PillowImage
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
 from impasto.cli.batches import LiveBatch, batch_view
+from impasto.cli.groups import FIRST, GROUPS
 from impasto.cli.listeners import Progression, is_live
 from impasto.events import PartBegun, PartEnded, Step
 from impasto.images.files import embedded_settings, save_image
@@ -132,6 +133,53 @@ def test_every_setting_is_an_option_with_a_description(task: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_options_stand_in_groups_and_what_matters_first(task: str) -> None:
+    titles = re.findall(r"╭─ ([A-Z][a-z ]+?) ─", call(task, "--help").out)
+    assert titles == ["Arguments", *(title for title in GROUPS if title in titles)]  # and no "More"
+    assert titles[1] == FIRST
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert len(set(grouped)) == len(grouped)
+    assert set(TASKS[task].settings.model_fields) <= {name.replace("-", "_") for name in grouped}
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("trasnfer", "there is no command 'trasnfer'; did you mean 'transfer'?"),
+        ("normalize", "there is no command 'normalize'; did you mean 'normalise'?"),
+        ("Transfer", "there is no command 'Transfer'; did you mean 'transfer'?"),
+        ("xyz", "there is no command 'xyz'; known are invert, reconstruct, "),
+    ],
+)
+def test_a_near_miss_of_a_command(word: str, sentence: str) -> None:
+    ended = call(word, "a.png", "b.png")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"impasto: {sentence}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    ended = call("--install-completion", "--shell", shell)
+    assert (ended.code, ended.err) == (0, "a new shell completes commands and options\n")
+    assert Path(ended.out.strip()).is_file()
+    texts = [path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("style-weight" in text and "impasto" in text for text in texts)
+
+
+def test_completion_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    for name in ("XDG_DATA_HOME", "BASH_COMPLETION_USER_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    ended = call("--install-completion", "--shell", "bash")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("impasto: the completion cannot be written: ")
+
+
 def test_options_become_settings(desk: Path) -> None:
     options = {
         "size": 40,

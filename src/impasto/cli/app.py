@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.cli.batch import batch
+from impasto.cli.completion import installs_completion
+from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.options import Output, located_or_told, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
-from impasto.errors import ImpastoError, OutputError, SpecError
+from impasto.errors import ImpastoError, OutputError, SpecError, nearest
 from impasto.extras import own_version
 from impasto.files import is_text
 from impasto.folders.specfiles import read_spec
@@ -44,7 +46,7 @@ Photo = Annotated[Path, Parameter(help="Picture file whose content is meant.")]
 Painting = Annotated[Path, Parameter(help="Picture file whose style is meant.")]
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def invert(
     photo: Photo,
     /,
@@ -56,7 +58,7 @@ def invert(
     start("invert", [photo], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def reconstruct(
     photo: Photo,
     /,
@@ -68,7 +70,7 @@ def reconstruct(
     start("reconstruct", [photo], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def amalgamate(
     content: Photo,
     style: Painting,
@@ -81,7 +83,7 @@ def amalgamate(
     start("amalgamate", [content, style], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def texture(
     style: Painting,
     /,
@@ -93,7 +95,7 @@ def texture(
     start("texture", [style], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def transfer(
     content: Photo,
     style: Painting,
@@ -106,7 +108,7 @@ def transfer(
     start("transfer", [content, style, *styles], settings, output)
 
 
-@app.command
+@app.command(group=MAKE)
 def run(
     spec: Path,
     /,
@@ -132,22 +134,14 @@ def run(
     start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
 
 
-app.command(resume)
+app.command(resume, group=LOOK)
+app.command(sweep, group=MANY)
+app.command(show, group=LOOK)
+app.command(study, group=MANY)
+app.command(batch, group=MANY)
 
 
-app.command(sweep)
-
-
-app.command(show)
-
-
-app.command(study)
-
-
-app.command(batch)
-
-
-@app.command
+@app.command(group=LOOK)
 def report(
     run: Path,
     /,
@@ -179,7 +173,7 @@ def report(
     print_out(write_comparison([run, *runs], out) if out is not None and runs else write_report(run, out))
 
 
-@app.command
+@app.command(group=NETWORKS)
 def normalise(
     folder: Path,
     /,
@@ -236,16 +230,19 @@ def normalise(
     print_out(out)
 
 
-@app.command
+@app.command(group=NETWORKS)
 def networks() -> None:
     """List the networks and their layers."""
-    from impasto.networks.catalogue import NETWORKS
+    from impasto.networks import catalogue
 
-    for name, entry in NETWORKS.items():
+    for name, entry in catalogue.NETWORKS.items():
         print_out(f"{name}: {entry.about}")
-    for architecture in dict.fromkeys(entry.architecture for entry in NETWORKS.values()):
+    for architecture in dict.fromkeys(entry.architecture for entry in catalogue.NETWORKS.values()):
         print_out(f"layers: {', '.join(architecture.layers)}")
         print_out(architecture.note)
+
+
+app.command(installs_completion(app), name="--install-completion")
 
 
 def _say(words: str, quiet: bool) -> None:
@@ -260,6 +257,9 @@ def _sentence(error: CycloptsError) -> str:
         return explain(cause, Settings)
     if isinstance(error, UnusedCliTokensError):
         return f"nothing is done with {' '.join(error.unused_tokens or ())!r}; this command takes fewer pictures"
+    if isinstance(error, UnknownCommandError):
+        word = next(iter(error.unused_tokens or ()), "")
+        return f"there is no command {word!r}; {nearest(word, [name for name in app if not name.startswith('-')])}"
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
