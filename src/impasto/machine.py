@@ -122,7 +122,7 @@ def calm(threads: int | None) -> Iterator[None]:
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():  # its tensors have no gradients
             stack.enter_context(torch.inference_mode(mode=False))
-        for kind in ("cpu", "cuda"):
+        for kind in ("cpu", "cuda", "mps", "xpu"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":
