@@ -28,14 +28,20 @@ from impasto.batch import leases
 from impasto.batch import processes as engines
 from impasto.batch.inputs import find_entries
 from impasto.batch.leases import leased, leases_held
+from impasto.batch.naming import keep_names
 from impasto.batch.processes import Again, Ended, Job
+from impasto.batch.run import make_jobs, open_batch
+from impasto.batch.thumbnails import picture_thumbnail, result_thumbnail
 from impasto.batch.worker import Workplace
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
-from impasto.errors import ImageError, SpecError
+from impasto.errors import ImageError, OutputError, SpecError
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning
+from impasto.files import sha256, write_bytes
+from impasto.folders.specfiles import spec_toml
 from impasto.images.files import save_image
-from impasto.tasks.settings import TransferSettings
+from impasto.images.gathering import pictures_below, words_about
+from impasto.tasks.settings import InvertSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
 
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
@@ -175,6 +181,37 @@ def test_names_that_would_not_do(tmp_path: Path) -> None:
     assert all(name[0] not in "-." for name in names)
 
 
+def test_names_that_would_be_too_long(tmp_path: Path) -> None:
+    long = [f"{letter * 200}.png" for letter in "abcde"]
+    (tmp_path / "list.csv").write_text(f"content,style\n{long[0]},{';'.join(long[1:])}\n{long[0]},{long[1]}\n")
+    pairs = find_entries(tmp_path / "list.csv", None, "transfer")
+    touch(tmp_path, *(f"c/{name}" for name in long), *(f"s/{name}" for name in long))
+    pairs += find_entries(tmp_path / "c", tmp_path / "s", "transfer")
+    assert len({pair.name for pair in pairs[2:]}) == 25
+    for pair in pairs:
+        written = tmp_path / result_thumbnail(pair.name)
+        written.parent.mkdir(exist_ok=True)
+        write_bytes(written, b"x")
+        assert written.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.png", "p/caf\udce9.png")
+    assert [pair.pictures[0].name for pair in find_entries(tmp_path / "p", None, "invert")] == ["a.png"]
+    _, left_out = pictures_below(tmp_path / "p")
+    assert words_about(tmp_path / "p", left_out) == (
+        rf"left out of {tmp_path / 'p'}, for no pictures that can be read, or names that are no text: caf\xe9.png"
+    )
+    folder = tmp_path / "caf\udce9"
+    assert picture_thumbnail(folder / "a.png") != picture_thumbnail(tmp_path / "caf\udce8" / "a.png")
+    with pytest.raises(ValueError, match=r"caf\\xe9/a.png holds bytes that are no text; rename it"):
+        RunSpec(task="invert", pictures=(folder / "a.png",), settings=InvertSettings())
+    moved = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings())
+    with pytest.raises(SpecError, match="holds bytes that are no text"):
+        spec_toml(moved.model_copy(update={"pictures": (folder / "a.png",)}))
+
+
 def test_lists(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
         "\ufeffcontent, style, name, style-weight, style_layers\n"
@@ -277,6 +314,43 @@ def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver],
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
     assert leases_held(desk / "out") == []
+
+
+def save_run(job: Job, out: Path) -> None:
+    """A run's settings, as a folder has them from its beginning."""
+    (out / job.name).mkdir(parents=True)
+    known = {"provenance": {"pictures_sha256": [sha256(path) for path in job.spec.pictures]}}
+    (out / job.name / "run.toml").write_text(spec_toml(job.spec, known), "utf-8")
+
+
+def jobs_of(folder: Path, out: Path, **values: object) -> dict[str, str]:
+    """Names of a batch's runs by their pictures; runs that are not there yet are begun."""
+    jobs = keep_names(make_jobs(find_entries(folder, None, "invert"), "invert", values), out)
+    left = open_batch(jobs, values, out)
+    for job in left:
+        if not (out / job.name).exists():
+            save_run(job, out)
+    return {job.spec.pictures[0].name: job.name for job in jobs}
+
+
+def test_pictures_that_come_later_take_no_other_s_name(desk: Path) -> None:
+    photos, out = desk / "photos", desk / "out"
+    sizes = {"size": 32, "layer": "conv1_1", "precision": "float32"}
+    assert jobs_of(photos, out, **sizes) == {"other.png": "other", "photo.png": "photo"}
+    for number, name in enumerate(("photo.bmp", "photo.apng"), start=1):
+        save_image(example("red-panda", (48, 64 + number)), photos / "new.png")
+        (photos / "new.png").rename(photos / name)
+        named = jobs_of(photos, out, **sizes)
+        assert named | {"other.png": "other", "photo.png": "photo"} == named
+        assert len(set(named.values())) == len(named) == 2 + number
+        assert jobs_of(photos, out, **sizes) == named  # the same each time
+    (photos / "photo.png").unlink()  # its run stays, and is nobody else's
+    assert jobs_of(photos, out, **sizes) == {key: name for key, name in named.items() if key != "photo.png"}
+    shutil.copy(photos / "photo.bmp", photos / "photo.gif")  # the same picture twice has two runs
+    assert len(set(jobs_of(photos, out, **sizes).values())) == 4
+    save_image(example("schwerin-palace", (48, 64)), photos / "other.png")  # edited: to be decided by whoever did so
+    with pytest.raises(OutputError, match="other holds a run of other pictures or with other settings"):
+        jobs_of(photos, out, **sizes)
 
 
 @pytest.mark.slow

@@ -17,6 +17,10 @@ from PIL import Image as PillowImage
 
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import random_image
+from impasto.cli.batches import LiveBatch, batch_view
+from impasto.cli.groups import FIRST, GROUPS
+from impasto.cli.listeners import Progression, is_live
+from impasto.events import PartBegun, PartEnded, Step
 from impasto.images.files import embedded_settings, save_image
 from impasto.networks.vgg import VGG16
 from impasto.tasks.table import TASKS
@@ -129,6 +133,53 @@ def test_every_setting_is_an_option_with_a_description(task: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_options_stand_in_groups_and_what_matters_first(task: str) -> None:
+    titles = re.findall(r"╭─ ([A-Z][a-z ]+?) ─", call(task, "--help").out)
+    assert titles == ["Arguments", *(title for title in GROUPS if title in titles)]  # and no "More"
+    assert titles[1] == FIRST
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert len(set(grouped)) == len(grouped)
+    assert set(TASKS[task].settings.model_fields) <= {name.replace("-", "_") for name in grouped}
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("trasnfer", "there is no command 'trasnfer'; did you mean 'transfer'?"),
+        ("normalize", "there is no command 'normalize'; did you mean 'normalise'?"),
+        ("Transfer", "there is no command 'Transfer'; did you mean 'transfer'?"),
+        ("xyz", "there is no command 'xyz'; known are invert, reconstruct, "),
+    ],
+)
+def test_a_near_miss_of_a_command(word: str, sentence: str) -> None:
+    ended = call(word, "a.png", "b.png")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"impasto: {sentence}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    ended = call("--install-completion", "--shell", shell)
+    assert (ended.code, ended.err) == (0, "a new shell completes commands and options\n")
+    assert Path(ended.out.strip()).is_file()
+    texts = [path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("style-weight" in text and "impasto" in text for text in texts)
+
+
+def test_completion_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    for name in ("XDG_DATA_HOME", "BASH_COMPLETION_USER_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    ended = call("--install-completion", "--shell", "bash")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("impasto: the completion cannot be written: ")
+
+
 def test_options_become_settings(desk: Path) -> None:
     options = {
         "size": 40,
@@ -238,6 +289,26 @@ def test_help(words: list[str]) -> None:
     assert (ended.code, ended.err) == (0, "")
     for command in [*TASKS, "normalise", "networks"]:
         assert f" {command} " in ended.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of Unix")
+@pytest.mark.parametrize(("term", "live"), [("xterm-256color", True), ("dumb", False), ("unknown", False)])
+def test_a_terminal_that_cannot_redraw_has_plain_lines(monkeypatch: pytest.MonkeyPatch, term: str, live: bool) -> None:
+    ours, its = os.openpty()
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    with os.fdopen(its, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert is_live() is live
+        assert isinstance(batch_view(), LiveBatch) is live
+        shown = Progression()
+        shown(PartBegun("transfer", "", 2, 0))
+        shown(Step("", 1, 2, 1, (8, 8), 1.0, 1, {"style": 0.5}))
+        shown(PartEnded(""))
+    words = os.read(ours, 10000).decode()
+    os.close(ours)
+    assert ("transfer: step 1/2, loss 0.5, 1.0 steps/s, 1 s left" in words) is not live
 
 
 def test_networks() -> None:

@@ -39,12 +39,16 @@ from impasto.events import (
     TilesHalved,
     TrackerDropped,
 )
+from impasto.images.files import load_image
 from impasto.images.image import Image
 from impasto.machine import isolated
+from impasto.networks.catalogue import open_network
 from impasto.runs.recorders import Recorder, Watched
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import question
-from impasto.synthesis.loop import Iterate
+from impasto.synthesis.loop import Iterate, synthesise
+from impasto.tasks.recipes import invert
+from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
@@ -210,6 +214,27 @@ def test_a_run_is_the_same_in_any_host(desk: Path, name: str) -> None:
             folder = run(SPECS[name](), Path(kind))
             assert of_the_process() | of_this_thread() == before, kind
         assert found(folder) == plain, kind
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_a_loop_of_one_s_own_is_the_same_in_any_host(desk: Path, kind: str) -> None:
+    """Picture, network and loop of a program that calls them itself; its modes are its own between two steps."""
+
+    def made() -> torch.Tensor:
+        network = open_network("vgg16", precision="float32", device="cpu")
+        settings = InvertSettings(layer="relu2_1", size=48, steps=2)
+        before = of_this_thread()
+        iterates = synthesise(invert(load_image(desk / "photo.png"), settings), network)
+        image = torch.empty(0)
+        for iterate in iterates:
+            assert of_this_thread() == before
+            image = iterate.image
+        return image
+
+    plain = made()
+    with HOSTS[kind]():
+        theirs = made()
+    assert torch.equal(theirs, plain)
 
 
 def test_files_have_the_permissions_of_the_umask(desk: Path) -> None:

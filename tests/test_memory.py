@@ -11,8 +11,10 @@ import torch
 
 from conftest import EXAMPLES
 from impasto.cli.app import main
+from impasto.machine import forget_peak, free_memory, peak_memory_mb
 from impasto.networks.network import Network
 from impasto.tiles import budget as memory
+from impasto.tiles.budget import limits
 
 PHOTO = str(EXAMPLES / "schwerin-palace.webp")
 
@@ -109,3 +111,45 @@ print(network.bytes_per_pixel(match.layers, objective.layers(Pointwise)))
     ended = subprocess.run(command, check=True, capture_output=True, text=True, env=at_once)
     truth, estimate = map(float, ended.stdout.split())
     assert truth == pytest.approx(estimate, rel=1 / 3)
+
+
+class _Card:
+    """A graphics card of 8 GB as PyTorch speaks of it: 5 GB are free, and 0.5 of the 1 GB that PyTorch has."""
+
+    def __init__(self) -> None:
+        self.peak = 3e9
+
+    def mem_get_info(self, device: torch.device) -> tuple[int, int]:
+        return int(5e9), int(8e9)
+
+    def memory_reserved(self, device: torch.device) -> int:
+        return int(1e9)
+
+    def memory_allocated(self, device: torch.device) -> int:
+        return int(0.5e9)
+
+    def max_memory_allocated(self, device: torch.device) -> int:
+        return int(self.peak)
+
+    def reset_peak_memory_stats(self, device: torch.device) -> None:
+        self.peak = self.memory_allocated(device)
+
+
+def test_a_card_has_no_gaps_of_the_c_library_s_heap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", _Card())
+    card = torch.device("cuda")
+    assert free_memory(card) == 5.5e9
+    assert limits(None, None, card).memory == 0.9 * 5.5e9
+    assert limits(2e9, None, card).memory == 0.92 * 2e9 - 0.5e9
+    assert limits(100e9, None, card).memory == 5.5e9
+
+
+def test_a_run_s_peak_on_a_card_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", _Card())
+    card = torch.device("cuda")
+    assert peak_memory_mb(card) == 3000
+    forget_peak(card)
+    assert peak_memory_mb(card) == 500
+    before = peak_memory_mb(torch.device("cpu"))
+    forget_peak(torch.device("cpu"))
+    assert peak_memory_mb(torch.device("cpu")) >= before

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from command import call, save_pictures
-from impasto.batch.inputs import find_pairs
+from impasto.batch.inputs import find_entries
 
 RUN = ("invert", "photo.png", "--layer", "conv1_1", "--size", "32", "--steps", "1", "--frames", "0", "--threads", "1")
 
@@ -33,8 +33,8 @@ def test_a_spec_from_standard_input(desk: Path) -> None:
 
 def test_a_list_with_tabs(desk: Path) -> None:
     (desk / "list.tsv").write_text("content\tstyle\tname\nphoto.png\tpainting.png\tone, two\n".replace(", two", ""))
-    (pair,) = find_pairs(desk / "list.tsv", None, "transfer")
-    assert (pair.name, pair.pictures) == ("one", (desk / "photo.png", desk / "painting.png"))
+    (entry,) = find_entries(desk / "list.tsv", None, "transfer")
+    assert (entry.name, entry.pictures) == ("one", (desk / "photo.png", desk / "painting.png"))
 
 
 @pytest.mark.parametrize(("locked", "name"), [("pictures", "pictures"), ("below", "pictures/below")])

@@ -200,8 +200,8 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["invrt", "photo.png"], 'Did you mean "invert"?'),
-        (["photo.png"], 'Unknown command "photo.png"'),
+        (["invrt", "photo.png"], "did you mean 'invert'?"),
+        (["photo.png"], "there is no command 'photo.png'; known are invert, "),
         (["invert"], "PHOTO requires an argument"),
         (["transfer", "photo.png"], "STYLE requires an argument"),
         (["invert", "photo.png", "photo.png"], "unexpected argument 'photo.png': this command takes fewer arguments"),

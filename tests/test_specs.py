@@ -61,6 +61,20 @@ def test_weights_that_are_none(weight: str) -> None:
         parse_weight(weight, "it")
 
 
+def test_weights_that_no_sum_could_hold() -> None:
+    for text in ("1e308,1e308", "1e25", "1.1e12,1"):
+        with pytest.raises(
+            SpecError, match=r"a style's weight is '1.*'; 1e\+12 is the most, and only how weights compare"
+        ):
+            StyleWeights(text)
+    with pytest.raises(SpecError, match="the weight of relu1_1 is '1e308'; "):
+        Layers("relu1_1=1e308,relu2_1=1e308")
+    assert StyleWeights("1e12,1e12").of(2) == [0.5, 0.5]
+    for name in ("content_weight", "style_weight", "smoothness"):
+        with pytest.raises(SpecError, match=f"{name} is 1e.25; input should be less than or equal to 1000000000000"):
+            make_settings("transfer", **{name: 1e25})
+
+
 def test_names_have_no_weights() -> None:
     assert LayerNames("conv2_1, conv1_1").names == ["conv2_1", "conv1_1"]
     with pytest.raises(SpecError, match="each layer is taken on its own"):

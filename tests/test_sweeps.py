@@ -1,6 +1,7 @@
 """Sweeps: every combination once, finished runs kept, and mistakes reported before anything is written."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,10 @@ from PIL import Image as PillowImage
 
 import impasto.runs.paint
 from command import call, read_json, save_pictures
-from impasto.errors import SpecError
+from impasto.errors import RunFolderError, SpecError
+from impasto.events import silent
+from impasto.folders.specfiles import spec_toml
+from impasto.series.members import make_run
 from impasto.series.sweep import make_cells, parse_variation
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, synthesise
@@ -67,9 +71,30 @@ def test_every_combination_once() -> None:
         RunSpec(task="reconstruct", pictures=(Path("a.png"),), settings=ReconstructSettings()),
         {"init": ("../a b.png",)},
     )
-    assert odd[0].name == "init=..-a-b.png"
+    assert re.fullmatch(r"init=\.\.-a-b\.png-[0-9a-f]{8}", odd[0].name)
     with pytest.raises(SpecError, match="1001 runs"):
         make_cells(spec, {"seed": tuple(map(str, range(1001)))})
+
+
+def test_cells_have_folders_of_their_own() -> None:
+    spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
+    values = ("x y.png", "x-y.png", "x/y.png", "x:y.png", "A.png", "a.png", f"{'ü' * 200}1.png", f"{'ü' * 200}2.png")
+    names = [cell.name for cell in make_cells(spec, {"init": values, "seed": ("1", "2")})]
+    assert len({name.casefold() for name in names}) == 2 * len(values)
+    assert all(len(name.encode()) <= 200 for name in names)
+    assert all(re.fullmatch(r"[\w.,=+-]+", name) for name in names)
+    assert "init=x-y.png,seed=1" in names
+    alone = make_cells(spec, {"init": ("x y.png",), "seed": ("1",)})
+    assert alone[0].name == names[0]  # values that are added later change no name
+
+
+def test_another_run_is_never_deleted(tmp_path: Path) -> None:
+    spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
+    (tmp_path / "seed=1").mkdir()
+    (tmp_path / "seed=1" / "run.toml").write_text(spec_toml(spec, {"provenance": {"pictures_sha256": ["0"]}}), "utf-8")
+    with pytest.raises(RunFolderError, match="seed=1 holds a run of other pictures or with other settings"):
+        make_run(spec, tmp_path / "seed=1", {Path("a.png"): "1"}, stop=None, listener=silent)
+    assert (tmp_path / "seed=1" / "run.toml").exists()
 
 
 @pytest.mark.slow

@@ -39,6 +39,16 @@ def bundled(name: str) -> Path:
     return Path(str(files("impasto"))) / "data" / name
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name is text: on Linux a name is any bytes, and Python keeps those that are not UTF-8 apart."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def as_text(path: Path) -> str:
+    """The path for a person to read: bytes that are no text by their numbers."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -39,13 +39,20 @@ def free_memory(device: torch.device) -> float:
 
     On a CPU, the smaller of the machine's free memory and the rest of a container's or a job's limit.
     """
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cuda":  # PyTorch keeps freed memory for itself: that can be had, too
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     return min(float(psutil.virtual_memory().available), memory_left()) if device.type == "cpu" else math.inf
 
 
+def forget_peak(device: torch.device) -> None:
+    """From now on the peak is that of what comes, a run for instance. On a CPU it stays that of the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """The peak of memory so far in MB: on the accelerator if `device` is one, else of the whole process."""
+    """The peak of memory in MB: on a GPU since `forget_peak`, else of the whole process so far."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     if sys.platform == "win32":
@@ -115,7 +122,7 @@ def isolated(threads: int | None) -> Iterator[None]:
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():  # its tensors have no gradients
             stack.enter_context(torch.inference_mode(mode=False))
-        for kind in ("cpu", "cuda"):
+        for kind in ("cpu", "cuda", "mps", "xpu"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":

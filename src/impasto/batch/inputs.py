@@ -1,9 +1,7 @@
 """The entries of a batch, one for each run: all pairs of two folders' pictures, or the rows of a list."""
 
 import csv
-import hashlib
 import io
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
+from impasto.folders.names import plain_name
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # names in a batch's folder that no run may have
 LISTS = (".csv", ".tsv", ".toml")
-MOST_BYTES = 120  # in a name: file systems allow 255, and names of files beside the folder are longer
+MOST_BYTES = 120  # of a picture's part in a name
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def find_entries(contents: Path, styles: Path | None, task: str) -> list[Entry]:
         return _unique([Entry(name, (path,)) for path, name in first.items()])
     second = _labelled(styles)
     pairs = product(first.items(), second.items())
-    return _unique([Entry(f"{one}--{other}", (content, style)) for (content, one), (style, other) in pairs])
+    return _unique([Entry(plain_name(f"{one}--{other}"), (content, style)) for (content, one), (style, other) in pairs])
 
 
 def read_list(file: Path, task: str) -> list[Entry]:
@@ -131,7 +130,8 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     name = values.pop("name", None)
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
         raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits and , = + _ (. and - inside)")
-    return Entry(name or "--".join(_plain(picture.stem) for picture in pictures[:4]), tuple(pictures), values, where)
+    label = name or plain_name("--".join(_plain(picture.stem) for picture in pictures[:4]))
+    return Entry(label, tuple(pictures), values, where)
 
 
 def _paths(where: str, role: str, given: Any) -> list[str]:
@@ -166,12 +166,7 @@ def _labelled(given: Path) -> dict[Path, str]:
 
 def _plain(name: str) -> str:
     """The name in characters that a folder's name can have; a name that is too long is cut and ends in a hash."""
-    plain = re.sub(r"[^\w.,=+-]+", "-", name).strip(".-") or "picture"
-    if len(plain.encode()) <= MOST_BYTES:
-        return plain
-    return (
-        plain.encode()[: MOST_BYTES - 9].decode(errors="ignore") + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-    )
+    return plain_name(name, MOST_BYTES) or "picture"
 
 
 def _unique(entries: Iterable[Entry]) -> list[Entry]:

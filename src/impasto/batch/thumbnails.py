@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def result_thumbnail(name: str) -> str:
 
 def picture_thumbnail(path: Path) -> str:
     """The path of a picture's thumbnail, relative to the batch's folder: a hash of the picture's own path."""
-    return f"{PICTURES}/{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.webp"
+    return f"{PICTURES}/{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}.webp"
 
 
 def _save(source: Path, file: Path, most_px: int) -> None:

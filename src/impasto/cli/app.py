@@ -5,17 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.cli.batch import batch
-from impasto.cli.listeners import bar_over, print_err, print_out
+from impasto.cli.completion import installs_completion
+from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
+from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
-from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError
+from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
 from impasto.extras import own_version
+from impasto.files import is_text
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -42,7 +45,7 @@ Photo = Annotated[Path, Parameter(help="Picture file that gives the content.")]
 Painting = Annotated[Path, Parameter(help="Picture file that gives the style.")]
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def invert(
     photo: Photo,
     /,
@@ -54,7 +57,7 @@ def invert(
     start("invert", [photo], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def reconstruct(
     photo: Photo,
     /,
@@ -66,7 +69,7 @@ def reconstruct(
     start("reconstruct", [photo], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def amalgamate(
     content: Photo,
     style: Painting,
@@ -79,7 +82,7 @@ def amalgamate(
     start("amalgamate", [content, style], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def texture(
     style: Painting,
     /,
@@ -91,7 +94,7 @@ def texture(
     start("texture", [style], settings, output)
 
 
-@app.command
+@app.command(group=MAKE, group_parameters=OPTIONS)
 def transfer(
     content: Photo,
     style: Painting,
@@ -104,7 +107,7 @@ def transfer(
     start("transfer", [content, style, *styles], settings, output)
 
 
-@app.command
+@app.command(group=MAKE)
 def run(
     spec: Path,
     /,
@@ -130,22 +133,14 @@ def run(
     start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
 
 
-app.command(resume)
+app.command(resume, group=LOOK)
+app.command(sweep, group=MANY)
+app.command(show, group=LOOK)
+app.command(study, group=MANY)
+app.command(batch, group=MANY)
 
 
-app.command(sweep)
-
-
-app.command(show)
-
-
-app.command(study)
-
-
-app.command(batch)
-
-
-@app.command
+@app.command(group=LOOK)
 def report(
     run: Path,
     /,
@@ -177,7 +172,7 @@ def report(
     print_out(write_comparison([run, *runs], out) if out is not None and runs else write_report(run, out))
 
 
-@app.command
+@app.command(group=NETWORKS)
 def normalise(
     folder: Path,
     /,
@@ -222,7 +217,7 @@ def normalise(
         padding=padding,
         device=device,
         force=force,
-        watch=iter if quiet or not sys.stderr.isatty() else bar_over,
+        watch=iter if quiet or not is_live() else bar_over,
     )
     for path in found.unreadable:
         _report(f"skipped {path}: not a picture that can be read", quiet)
@@ -234,16 +229,19 @@ def normalise(
     print_out(out)
 
 
-@app.command
+@app.command(group=NETWORKS)
 def networks() -> None:
     """List the networks and their layers."""
-    from impasto.networks.catalogue import NETWORKS
+    from impasto.networks import catalogue
 
-    for name, entry in NETWORKS.items():
+    for name, entry in catalogue.NETWORKS.items():
         print_out(f"{name}: {entry.about}")
-    for architecture in dict.fromkeys(entry.architecture for entry in NETWORKS.values()):
+    for architecture in dict.fromkeys(entry.architecture for entry in catalogue.NETWORKS.values()):
         print_out(f"layers: {', '.join(architecture.layers)}")
         print_out(architecture.note)
+
+
+app.command(installs_completion(app), name="--install-completion")
 
 
 def _report(words: str, quiet: bool) -> None:
@@ -258,6 +256,9 @@ def _sentence(error: CycloptsError) -> str:
         return explain(cause, Settings)
     if isinstance(error, UnusedCliTokensError):
         return f"unexpected argument {' '.join(error.unused_tokens or ())!r}: this command takes fewer arguments"
+    if isinstance(error, UnknownCommandError):
+        word = next(iter(error.unused_tokens or ()), "")
+        return f"there is no command {word!r}; {nearest(word, [name for name in app if not name.startswith('-')])}"
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
@@ -266,7 +267,7 @@ def _sentence(error: CycloptsError) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code: 0, or the code of the error (see `impasto.errors`)."""
     words = sys.argv[1:] if arguments is None else arguments
-    if any("\udc80" <= letter <= "\udcff" for word in words for letter in word):
+    if not all(is_text(word) for word in words):
         sys.exit(_fail("a file's name contains bytes that are not text; rename the file", SpecError.exit_code))
     try:
         app(words, exit_on_error=False, print_error=False)

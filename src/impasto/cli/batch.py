@@ -13,6 +13,7 @@ from impasto.cli.listeners import print_out
 from impasto.cli.options import CheckpointSeconds, choose_listener, explicit_settings, locate_spec, stoppable
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
+from impasto.folders.places import folder_name
 from impasto.folders.specfiles import read_spec
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
@@ -85,13 +86,15 @@ def batch(
     with stoppable(listener) as stop:
         task, values, name = _chosen(recipe, preset, spec, settings)
         entries = find_entries(contents, styles, task)
-        folder = out or Path("runs") / f"batch-{task}-{contents.resolve().stem}"
+        folder = out or Path("runs") / folder_name(f"batch-{task}", [contents.resolve()])
         if cluster is not None:  # nodes have other working directories
             folder, entries = folder.absolute(), [entry.absolute() for entry in entries]
+        from impasto.batch.naming import keep_names
         from impasto.batch.run import make_jobs, open_batch, run_batch
 
         _name_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
         planned = make_jobs(entries, task, values, name)
+        planned = planned if force else keep_names(planned, folder)
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
             left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
             page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)

@@ -1,12 +1,11 @@
 """A batch on the screen: live bars on a terminal, a line for each run in a log."""
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from impasto.cli.listeners import print_err, sentences
+from impasto.cli.listeners import is_live, print_err, sentences
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning, Event, Listener
 from impasto.folders.names import METRICS
 from impasto.folders.records import last_line
@@ -93,5 +92,5 @@ class LiveBatch:
 
 
 def batch_view() -> Listener:
-    """Live bars if standard error is a terminal, lines if not."""
-    return LiveBatch() if sys.stderr.isatty() else batch_lines
+    """Live bars if standard error is a terminal that can redraw, lines if not."""
+    return LiveBatch() if is_live() else batch_lines

@@ -57,6 +57,11 @@ def _print(words: object, stream: Any) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def is_live() -> bool:
+    """Whether standard error is a terminal that can redraw a line; TERM=dumb says that it cannot."""
+    return sys.stderr is not None and sys.stderr.isatty() and Console(stderr=True).is_interactive
+
+
 # For people ----------------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +93,7 @@ class Progression:
         """Show the event."""
         match event:
             case PartBegun():
-                self._steps = (Bar if sys.stderr.isatty() else PlainLines)(event)
+                self._steps = (Bar if is_live() else PlainLines)(event)
             case Step() if self._steps is not None:
                 self._steps.step(event)
             case PartEnded() if self._steps is not None:
@@ -159,7 +164,7 @@ def bar_over(files: Sequence[Path]) -> Iterable[Path]:
 
 def series_view() -> Listener:
     """For a sweep or a study: live bars on a terminal, a line for each run in a log."""
-    return Progression() if sys.stderr.isatty() else _without_steps
+    return Progression() if is_live() else _without_steps
 
 
 def _without_steps(event: Event) -> None:

@@ -1,5 +1,6 @@
 """The names of the files in a run's folder, shared by the modules that write, resume and show a run."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,20 @@ PAGE = "report.html"
 SETTINGS_FILE = "run.toml"
 ANIMATION = "progress.gif"
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
+MOST_BYTES = 200  # of a folder's name: file systems take 255, and files beside the folder have longer names
+
+
+def plain_name(text: str, most_bytes: int = MOST_BYTES) -> str:
+    """The text as the name of a folder on any system: other letters are dashes, and a long one ends in its hash."""
+    plain = re.sub(r"[^\w.,=+-]+", "-", text).strip(".-")
+    return plain if len(plain.encode()) <= most_bytes else hashed_name(text, most_bytes)
+
+
+def hashed_name(text: str, most_bytes: int = MOST_BYTES) -> str:
+    """The same with a hash of the text at its end: texts that differ in any letter have different names."""
+    sha = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+    plain = re.sub(r"[^\w.,=+-]+", "-", text).strip(".-").encode()[: most_bytes - len(sha) - 1]
+    return f"{plain.decode(errors='ignore')}-{sha}"
 
 
 def place_of(folder: Path, names: Sequence[str], name: str) -> Path:

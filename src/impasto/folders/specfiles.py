@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
+from impasto.files import as_text, is_text
 from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
 from impasto.tasks.presets import preset
@@ -96,7 +97,10 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
 
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
-    """A spec as TOML with all of its settings, followed by the tables in `more`."""
+    """A spec as TOML with all of its settings, then the tables in `more`. Raises SpecError if a name is not text."""
+    for path in [*spec.pictures, *_models(spec), Path(spec.settings.init)]:
+        if not is_text(str(path)):
+            raise SpecError(f"the name of {as_text(path)} contains bytes that are not text; rename the file")
     plain = {
         "task": spec.task,
         "pictures": [str(picture) for picture in spec.pictures],

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from impasto.errors import ImageError
+from impasto.files import as_text, is_text
 from impasto.images.opening import open_picture
 
 ENDINGS = {".apng", ".avif", ".avifs", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"}
@@ -19,10 +20,12 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Pictures in a folder and its subfolders, and the other files; hidden files and impasto's results are in neither.
 
     A file with a picture's ending counts as a picture without being opened: a damaged one is reported when it is read.
+    A file whose name is not text counts as no picture, because no settings could name it.
     Raises ImageError for a folder that cannot be read: its pictures would be missing without a word.
     """
     files = sorted(_files(folder))
-    pictures = [path for path in files if path.suffix.lower() in ENDINGS or _is_picture(path)]
+    named = [path for path in files if is_text(str(path.relative_to(folder)))]
+    pictures = [path for path in named if path.suffix.lower() in ENDINGS or _is_picture(path)]
     taken = set(pictures)
     return pictures, [path for path in files if path not in taken]
 
@@ -31,9 +34,12 @@ def words_about(folder: Path, left_out: list[Path]) -> str:
     """A sentence about files that are not pictures, with the first of their names; empty if there are none."""
     if not left_out:
         return ""
-    names = ", ".join(str(path.relative_to(folder)) for path in left_out[:MOST_NAMES])
+    names = ", ".join(as_text(path.relative_to(folder)) for path in left_out[:MOST_NAMES])
     further = f" and {len(left_out) - MOST_NAMES} more" if len(left_out) > MOST_NAMES else ""
-    return f"left out of {folder}, not readable as pictures: {names}{further}"
+    no_text = (
+        "" if all(is_text(str(path.relative_to(folder))) for path in left_out) else ", or with names that are not text"
+    )
+    return f"left out of {folder}, not readable as pictures{no_text}: {names}{further}"
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from impasto.folders.checkpoints import Checkpoints
 from impasto.folders.names import FOLDER, RESULT, place_of
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.images.image import Image, Picture, Size, size_of
-from impasto.machine import peak_memory_mb
+from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.fitting import planned
@@ -54,6 +54,7 @@ def paint(painting: Painting, past: Past) -> None:
     folder, names, summaries = painting.folder, painting.names, dict(past.summaries)
     curves = {name: Curves() for name in names}
     failure: ImpastoError | None = None
+    forget_peak(painting.prepared.network.device)
     for line in past.lines:
         curves[line.part].add(line.total, line.losses)
     for number in range(len(past.summaries), len(names)):

@@ -72,12 +72,13 @@ def make_run(
 ) -> None:
     """Make one run: from the last checkpoint of the same run if the folder has one, else from the beginning.
 
-    Raises the ImpastoError of the run.
+    Raises the ImpastoError of the run, and RunFolderError if the folder holds another run.
     """
     go_on_unless(stop)
     try:
         found = read_spec(folder)
-        if _is_same(spec, found.spec, found.provenance, hashes):
+        same = _is_same(spec, found.spec, found.provenance, hashes)
+        if same:
             resume(
                 folder,
                 stop=stop,
@@ -87,7 +88,9 @@ def make_run(
             )
             return
     except (SpecError, RunFolderError):
-        pass  # the run has not begun, or cannot be resumed
+        same = True  # the run has not begun, or cannot be resumed
+    if not same:
+        raise RunFolderError(f"{folder} holds a run of other pictures or with other settings; move or remove it")
     require_unowned(folder)
     if folder.exists():
         shutil.rmtree(folder)

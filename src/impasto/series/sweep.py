@@ -1,15 +1,15 @@
 """A sweep: a run for each combination of settings, a grid of the pictures, and a page that compares the runs."""
 
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, SpecError, nearest
 from impasto.events import Listener, MemberBegun, SeriesDone, silent
 from impasto.files import sha256
-from impasto.folders.names import RESULT
+from impasto.folders.names import RESULT, hashed_name, plain_name
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
@@ -29,15 +29,16 @@ Variations = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of values, by setting, and the spec of its run."""
+    """One combination of values, by setting, the spec of its run, and the name of the run's folder."""
 
     values: tuple[tuple[str, str], ...]
     spec: RunSpec
+    name: str
 
     @property
-    def name(self) -> str:
-        """The name of the folder."""
-        return re.sub(r"[^\w.,=+-]+", "-", ",".join(f"{key}={value}" for key, value in self.values))
+    def text(self) -> str:
+        """The combination as it is written."""
+        return _text(self.values)
 
     @property
     def words(self) -> str:
@@ -70,14 +71,25 @@ def make_cells(spec: RunSpec, variations: Variations) -> list[Cell]:
     if not variations:
         raise SpecError("nothing varies; give --vary SETTING=VALUE,VALUE")
     cells = []
-    for values in product(*variations.values()):
-        chosen = dict(zip(variations, values, strict=True))
+    for combination in product(*variations.values()):
+        chosen = dict(zip(variations, combination, strict=True))
         kept = {name: getattr(spec.settings, name) for name in spec.settings.model_fields_set}
         settings = make_settings(spec.task, **{**kept, **chosen})
-        cells.append(Cell(tuple(chosen.items()), spec.model_copy(update={"settings": settings})))
+        values = tuple(chosen.items())
+        cells.append(Cell(values, spec.model_copy(update={"settings": settings}), _name(_text(values))))
     if len(cells) > MOST_CELLS:
         raise SpecError(f"{len(cells)} runs are too many: {MOST_CELLS} are allowed; give fewer values")
-    return cells
+    called = Counter(cell.name.casefold() for cell in cells)  # some file systems do not tell a.png from A.png
+    return [cell if called[cell.name.casefold()] == 1 else replace(cell, name=hashed_name(cell.text)) for cell in cells]
+
+
+def _text(values: Sequence[tuple[str, str]]) -> str:
+    return ",".join(f"{key}={value}" for key, value in values)
+
+
+def _name(text: str) -> str:
+    """The text as a folder's name; with its hash if letters had to change, so that no other text has the same name."""
+    return text if plain_name(text) == text else hashed_name(text)
 
 
 def run_sweep(

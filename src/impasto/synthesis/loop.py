@@ -1,11 +1,12 @@
 """The optimisation loop, from the first picture through all stages to the result. All tasks use this loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 from impasto.images.image import Image, Size, quantise, resize
+from impasto.machine import isolated
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion, Losses
 from impasto.objectives.objective import Objective
@@ -80,10 +81,25 @@ def synthesise(
     Raises DivergedError with the last good picture if a loss is no longer finite, ImageError if a picture is too small
     for a layer, LayerError for an unknown layer.
     """
-    return _iterates(composition, network, bind, _Progress(composition, after, first))
+    return _calmly(_iterates(composition, network, bind, _Progress(composition, after, first)))
 
 
-def _iterates(composition: Composition, network: Network, bind: Bind, progress: "_Progress") -> Iterator[Iterate]:
+def _calmly(iterates: Generator[Iterate, None, None]) -> Iterator[Iterate]:
+    """The same; each step is made without the host's modes (see `isolated`), which the host has again in between."""
+
+    def following() -> Iterate | None:
+        with isolated(None):
+            return next(iterates, None)
+
+    try:
+        yield from iter(following, None)
+    finally:
+        iterates.close()
+
+
+def _iterates(
+    composition: Composition, network: Network, bind: Bind, progress: "_Progress"
+) -> Generator[Iterate, None, None]:
     progress.begin(network)
     budget, opening, closing = budget_of(composition), composition.opening, composition.closing
     if opening is not None and progress.resumed is None and budget.allows_opening(opening):

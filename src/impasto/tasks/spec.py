@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from impasto.errors import nearest
+from impasto.files import as_text, is_text
 from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS
 
@@ -46,6 +47,9 @@ class RunSpec(BaseModel):
             count = f"{task.least} to {task.most}" if task.least < task.most else str(task.least)
             raise ValueError(f"{self.task} takes {count} picture{'s' if task.most > 1 else ''}, not {given}")
         self.settings.require_pictures(given)
+        for path in (*self.pictures, self.settings.init, self.settings.weights, self.settings.means):
+            if path is not None and not is_text(str(path)):
+                raise ValueError(f"the name of {as_text(Path(path))} holds bytes that are no text; rename it")
         return self
 
 

@@ -11,6 +11,8 @@ from pydantic_core import CoreSchema, core_schema
 from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
+MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
+
 
 class _Checked(str):
     """A text that its constructor checks. A setting of this type accepts a text and checks it."""
@@ -100,11 +102,13 @@ def parse_layers(text: str) -> dict[str, float]:
 
 
 def parse_weight(text: str, what: str) -> float:
-    """A finite number from 0 upwards. Raises SpecError."""
+    """A number from 0 to MOST_WEIGHT. Raises SpecError."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
         raise SpecError(f"{what} is {text!r}; it must be a number from 0 upwards")
+    if value > MOST_WEIGHT:
+        raise SpecError(f"{what} is {text!r}; {MOST_WEIGHT:g} is the most, and only how weights compare counts")
     return value

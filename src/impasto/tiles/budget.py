@@ -48,7 +48,8 @@ def limits(memory: float | None, tile_px: int | None, device: torch.device, reco
     if recorded is not None:
         return Limits(float(recorded), tile_px)
     free = free_memory(device)
-    allowed = 0.9 * free if memory is None else min(free, 0.92 * memory - GAPS - in_use(device))
+    gaps = GAPS if device.type == "cpu" else 0.0  # the C library's heap is the processor's
+    allowed = 0.9 * free if memory is None else min(free, 0.92 * memory - gaps - in_use(device))
     return Limits(allowed if math.isinf(allowed) else allowed // 1, tile_px)
 
 
