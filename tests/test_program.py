@@ -80,7 +80,7 @@ def test_a_terminal_that_is_closed(desk: Path) -> None:
     terminal, end = pty.openpty()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        words = [sys.executable, "-m", "impasto", *RUN.split(), "--steps", "30", "-o", "closed"]
+        words = [sys.executable, "-m", "impasto", *RUN.replace("--steps 4", "--steps 30").split(), "-o", "closed"]
         running = subprocess.Popen(words, cwd=desk, stdin=end, stdout=end, stderr=end, start_new_session=True)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -96,7 +96,14 @@ def test_interrupted_while_it_starts(desk: Path, seconds: float) -> None:
     """From the program's first line on; before it Python itself begins."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored one would be inherited
     try:
-        words = [sys.executable, "-m", "impasto", *RUN.split(), "--steps", "100000", "-o", f"at{seconds}"]
+        words = [
+            sys.executable,
+            "-m",
+            "impasto",
+            *RUN.replace("--steps 4", "--steps 100000").split(),
+            "-o",
+            f"at{seconds}",
+        ]
         running = subprocess.Popen(words, cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
