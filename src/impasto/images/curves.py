@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from impasto.files import write_bytes
+from impasto.images.opening import undisturbed
 
 WIDTH, HEIGHT = 880, 495
 LEFT, TOP, BOTTOM = 84.0, 44.0, 54.0  # margins of the axes; the right margin follows from the names
@@ -43,6 +44,7 @@ class Axes:
         return HEIGHT - BOTTOM - fraction * (HEIGHT - BOTTOM - TOP)
 
 
+@undisturbed()  # Pillow checks its limit for a line of text too
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:
     """Losses over steps as a PNG with a logarithmic axis, one line for each name.
 

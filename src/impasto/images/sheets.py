@@ -7,6 +7,8 @@ from math import ceil
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from impasto.images.opening import undisturbed
+
 PAPER, INK, MUTED = "#ffffff", "#1b1b1b", "#6b6b6b"
 GAP = 16  # between pictures, and around them
 LINE = 20  # height of a line of a caption
@@ -14,6 +16,7 @@ TITLE_PX = 52  # height of the title with the gap below
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
+@undisturbed()  # Pillow checks its limit for a line of text too
 def contact_sheet(
     pictures: Sequence[tuple[str, PillowImage.Image]], *, columns: int, height_px: int = 320, title: str = ""
 ) -> PillowImage.Image:
