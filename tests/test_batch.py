@@ -201,14 +201,14 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert [pair.pictures[0].name for pair in find_entries(tmp_path / "p", None, "invert")] == ["a.png"]
     _, left_out = pictures_below(tmp_path / "p")
     assert words_about(tmp_path / "p", left_out) == (
-        rf"left out of {tmp_path / 'p'}, for no pictures that can be read, or names that are no text: caf\xe9.png"
+        rf"left out of {tmp_path / 'p'}, not readable as pictures, or with names that are not text: caf\xe9.png"
     )
     folder = tmp_path / "caf\udce9"
     assert picture_thumbnail(folder / "a.png") != picture_thumbnail(tmp_path / "caf\udce8" / "a.png")
-    with pytest.raises(ValueError, match=r"caf\\xe9/a.png holds bytes that are no text; rename it"):
+    with pytest.raises(ValueError, match=r"caf\\xe9/a.png contains bytes that are not text; rename it"):
         RunSpec(task="invert", pictures=(folder / "a.png",), settings=InvertSettings())
     moved = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings())
-    with pytest.raises(SpecError, match="holds bytes that are no text"):
+    with pytest.raises(SpecError, match="contains bytes that are not text"):
         spec_toml(moved.model_copy(update={"pictures": (folder / "a.png",)}))
 
 

@@ -201,7 +201,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
     ("words", "sentence"),
     [
         (["invrt", "photo.png"], "did you mean 'invert'?"),
-        (["photo.png"], "there is no command 'photo.png'; known are invert, "),
+        (["photo.png"], "there is no command 'photo.png'; choose from invert, "),
         (["invert"], "PHOTO requires an argument"),
         (["transfer", "photo.png"], "STYLE requires an argument"),
         (["invert", "photo.png", "photo.png"], "unexpected argument 'photo.png': this command takes fewer arguments"),

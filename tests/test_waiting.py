@@ -65,7 +65,7 @@ def test_the_environment_is_put_back_after_an_error() -> None:
 
 # Stands in for the command line's `main`: says what the environment is, and whether PyTorch has been loaded already.
 ENTRY = """
-import os, sys, impasto.cli.app
+import os, sys, impasto.cli.app, impasto.cli.program
 impasto.cli.app.main = lambda: print(*(os.environ.get(name) for name in {names}), "torch" in sys.modules)
 sys.argv = ["impasto"]
 {begin}
@@ -75,7 +75,7 @@ sys.argv = ["impasto"]
 @pytest.mark.parametrize(
     "begin",
     [
-        "impasto.cli.app.program()",
+        "impasto.cli.program.program()",
         "import runpy; runpy.run_module('impasto', run_name='__main__')",
         "from importlib.metadata import EntryPoint; EntryPoint('impasto', {script!r}, 'console_scripts').load()()",
     ],
@@ -134,7 +134,7 @@ def test_workers_of_a_batch_wait_briefly(theirs: dict[str, str], found: str, tmp
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is asked")
 def test_openmp_hears_of_it_if_python_sets_it_before_pytorch_is_loaded() -> None:
     """OpenMP itself says which number of spins it has read."""
-    code = "import impasto.cli.app\nimpasto.cli.app.main = lambda: __import__('torch')\nimpasto.cli.app.program()"
+    code = "import impasto.cli.app, impasto.cli.program\nimpasto.cli.app.main = lambda: __import__('torch')\nimpasto.cli.program.program()"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, timeout=120, check=True,

@@ -6,11 +6,11 @@ nothing.
 
 
 def __getattr__(name: str) -> object:
-    from impasto import extras
+    from impasto.extras import own_version, public_names  # not `from impasto import …`, which would ask this function
 
     if name == "__version__":
-        return extras.own_version()
-    public, _, names = extras.public_names()
+        return own_version()
+    public, _, names = public_names()
     return names if name == "__all__" else public(name)
 
 
