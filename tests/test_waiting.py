@@ -134,7 +134,11 @@ def test_workers_of_a_batch_wait_briefly(theirs: dict[str, str], found: str, tmp
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is asked")
 def test_openmp_hears_of_it_if_python_sets_it_before_pytorch_is_loaded() -> None:
     """OpenMP itself says which number of spins it has read."""
-    code = "import impasto.cli.app, impasto.cli.program\nimpasto.cli.app.main = lambda: __import__('torch')\nimpasto.cli.program.program()"
+    code = (
+        "import impasto.cli.app, impasto.cli.program\n"
+        "impasto.cli.app.main = lambda: __import__('torch')\n"
+        "impasto.cli.program.program()"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, timeout=120, check=True,
