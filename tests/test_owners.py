@@ -107,7 +107,7 @@ def test_an_owner_elsewhere_whose_beat_has_stopped(tmp_path: Path, monkeypatch: 
 
 def test_a_number_that_another_process_has_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "STALE_SECONDS", 0.5)
-    gone = replace(elsewhere(), place=owners.place(), started=1.0)
+    gone = replace(elsewhere(), machine=owners.machine_id(), started=1.0)
     (tmp_path / OWNER).write_text(json.dumps(asdict(gone)))
     require_unowned(tmp_path)
     with owned(tmp_path):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from impasto.folders.owners import BEAT_SECONDS, STALE_SECONDS, place, runs
+from impasto.folders.owners import BEAT_SECONDS, STALE_SECONDS, is_running, machine_id
 
 LEASES = ".leases"
 
@@ -23,7 +23,7 @@ def leased(out: Path, name: str) -> Iterator[None]:
     file = out / LEASES / name
     file.parent.mkdir(exist_ok=True)
     _wait(file)
-    owner = f"{place()} {os.getpid()} {uuid.uuid4().hex}"
+    owner = f"{machine_id()} {os.getpid()} {uuid.uuid4().hex}"
     _write(file, owner, 0)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(file, owner, ended), daemon=True)
@@ -50,7 +50,7 @@ def _wait(file: Path) -> None:
     seen, since = _read(file), time.monotonic()
     while seen is not None:
         words = seen.split()
-        if len(words) == 4 and words[0] == place() and not runs(int(words[1])):
+        if len(words) == 4 and words[0] == machine_id() and not is_running(int(words[1])):
             return
         if time.monotonic() - since > STALE_SECONDS:
             return

@@ -1,7 +1,7 @@
-"""One run at a time in a folder, also across machines: a file says whose the folder is, and a beat that it still is.
+"""One run at a time in a folder, also across machines: a file names the owner, and a heartbeat keeps the file fresh.
 
-On the same machine a process that is gone has no folder any more. Of a process elsewhere nothing can be known but its
-beat: the folder is free once that has stopped for `STALE_SECONDS`.
+On the same machine, a folder is free as soon as its owner's process has ended. An owner on another machine is known
+only by its heartbeat: the folder is free once the heartbeat has stopped for `STALE_SECONDS`.
 """
 
 import json
@@ -21,22 +21,22 @@ from impasto.errors import OutputError
 
 OWNER = ".impasto-owner"
 BEAT_SECONDS = 2.0
-STALE_SECONDS = 15.0  # without a beat; longer than the caches of network file systems keep a file
-CLOCK_SECONDS = 2.0  # by which clocks are set while a process runs
+STALE_SECONDS = 15.0  # without a heartbeat; longer than network file systems cache a file
+CLOCK_SECONDS = 2.0  # a clock may be adjusted by this much while a process runs
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who has a folder: host, process, since when (local time), and the count of its beats.
+    """The owner of a folder: host, process id, since when (local time), and the count of its heartbeats.
 
-    `place` is where numbers of processes mean the same; `started` (seconds) tells a process from a later one with its
-    number.
+    `machine` is the space in which process ids are unique. `started` (seconds) tells a process from a later one with
+    the same id.
     """
 
     host: str
     process: int
     since: str
-    place: str
+    machine: str
     started: float
     name: str
     beat: int = 0
@@ -48,10 +48,10 @@ class Owner:
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Have a folder that exists for oneself.
+    """Own an existing folder until the end of the block.
 
-    Raises OutputError if another process or thread has it, with the owner's host, process and time, and if the folder
-    cannot be written.
+    Raises OutputError if another process or thread owns the folder (the error names its host, process and time), and if
+    the folder cannot be written.
     """
     file = folder / OWNER
     mine = _me()
@@ -73,19 +73,19 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def require_unowned(folder: Path) -> None:
-    """Raise OutputError if a process has the folder or one of the folders in it, as far as can be told at once."""
+    """Raise OutputError if a running process of this machine owns the folder, or a folder inside."""
     try:
         files = [folder / OWNER, *folder.glob(f"*/{OWNER}"), *folder.glob(f"*/*/{OWNER}")]
     except OSError:
         return
     for file in files:
         owner = _owner(_read(file))
-        if owner is not None and owner.place == place() and runs(owner.process) and _is_known(owner):
+        if owner is not None and owner.machine == machine_id() and is_running(owner.process) and _is_known(owner):
             raise _refusal(file, owner)
 
 
-def place() -> str:
-    """Where numbers of processes mean the same: this machine since it was started, and the container."""
+def machine_id() -> str:
+    """The space in which a process id is unique: this machine, since its boot, and the container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
         space = Path("/proc/self/ns/pid").readlink().name
@@ -94,16 +94,16 @@ def place() -> str:
     return f"{platform.node()}/{boot}/{space}".replace(" ", "-")
 
 
-def runs(number: int) -> bool:
-    """Whether the process `number` of this place runs."""
+def is_running(process: int) -> bool:
+    """Whether a process of this machine is running."""
     try:
-        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def _is_known(owner: Owner) -> bool:
-    """Whether the process that runs is surely the owner; else it may have been given the number of one that is gone."""
+    """Whether the running process is the owner, and not a later process with the same id."""
     try:
         return abs(psutil.Process(owner.process).create_time() - owner.started) < CLOCK_SECONDS
     except psutil.Error:
@@ -113,7 +113,7 @@ def _is_known(owner: Owner) -> bool:
 def _me() -> Owner:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     started = psutil.Process().create_time()
-    return Owner(platform.node(), os.getpid(), since, place(), started, uuid.uuid4().hex)
+    return Owner(platform.node(), os.getpid(), since, machine_id(), started, uuid.uuid4().hex)
 
 
 def _take(file: Path, mine: Owner) -> None:
@@ -127,28 +127,28 @@ def _take(file: Path, mine: Owner) -> None:
 
 
 def _remove_stale(file: Path) -> None:
-    """Remove the file of an owner that is gone; raises OutputError if the owner is not."""
+    """Remove the file of an owner that has ended. Raises OutputError if the owner is alive."""
     seen = _watched(file)
     if seen is None:
         return
     aside = file.with_name(f"{OWNER}.{uuid.uuid4().hex[:8]}")
     try:
         file.rename(aside)
-    except FileNotFoundError:  # another has done so
+    except FileNotFoundError:  # another process has removed it
         return
-    if _read(aside) != seen:  # another has, and the folder is already the other's
+    if _read(aside) != seen:  # another process has taken the folder meanwhile: give its file back
         with suppress(OSError):
             os.link(aside, file)
     aside.unlink()
 
 
 def _watched(file: Path) -> str | None:
-    """What the file of an owner that is gone says, None if there is none any more. Raises OutputError."""
+    """The text of the file of an owner that has ended; None if it is gone. Raises OutputError for a live owner."""
     seen, since = _read(file), time.monotonic()
     while seen is not None:
         owner = _owner(seen)
-        if owner is not None and owner.place == place():
-            if not runs(owner.process):
+        if owner is not None and owner.machine == machine_id():
+            if not is_running(owner.process):
                 return seen
             if _is_known(owner):
                 raise _refusal(file, owner)
@@ -163,13 +163,13 @@ def _watched(file: Path) -> str | None:
 
 
 def _refusal(file: Path, owner: Owner) -> OutputError:
-    return OutputError(f"{file.parent} is in use by {owner.words()}; wait until that has ended, or name another folder")
+    return OutputError(f"{file.parent} is in use by {owner.words()}; wait until it has ended, or name another folder")
 
 
 def _beat(file: Path, mine: Owner, ended: threading.Event) -> None:
     count = 0
     while not ended.wait(BEAT_SECONDS):
-        with suppress(OSError):  # the run itself will say what is wrong with the folder
+        with suppress(OSError):  # the run itself reports what is wrong with the folder
             if not _is_mine(file, mine):
                 return
             count += 1
