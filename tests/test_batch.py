@@ -205,7 +205,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     )
     folder = tmp_path / "caf\udce9"
     assert picture_thumbnail(folder / "a.png") != picture_thumbnail(tmp_path / "caf\udce8" / "a.png")
-    with pytest.raises(ValueError, match=r"caf\\xe9/a.png contains bytes that are not text; rename it"):
+    with pytest.raises(ValueError, match=r"caf\\xe9/a.png contains bytes that are not text; rename the file"):
         RunSpec(task="invert", pictures=(folder / "a.png",), settings=InvertSettings())
     moved = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings())
     with pytest.raises(SpecError, match="contains bytes that are not text"):

@@ -49,7 +49,7 @@ class RunSpec(BaseModel):
         self.settings.require_pictures(given)
         for path in (*self.pictures, self.settings.init, self.settings.weights, self.settings.means):
             if path is not None and not is_text(str(path)):
-                raise ValueError(f"the name of {as_text(Path(path))} holds bytes that are no text; rename it")
+                raise ValueError(f"the name of {as_text(Path(path))} contains bytes that are not text; rename the file")
         return self
 
 
