@@ -5,12 +5,11 @@ import math
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import psutil
 import torch
@@ -108,7 +107,6 @@ def unfolds(precision: torch.dtype, device: torch.device) -> bool:
     return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-Found = TypeVar("Found")
 _SETTING = threading.Lock()  # how many threads a new thread may use is the process's setting: one at a time changes it
 
 
@@ -128,23 +126,29 @@ def isolated(threads: int | None) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if threads not in (None, torch.get_num_threads()):
-            stack.callback(_set_threads_here, torch.get_num_threads())
-            _set_threads_here(threads)
+            # Started now: once memory is short a new thread may die as it starts, and whoever starts it waits for ever.
+            later = stack.enter_context(_fresh_thread())
+            stack.callback(_set_threads_here, torch.get_num_threads(), later)
+            with _fresh_thread() as now:
+                _set_threads_here(threads, now)
         yield
 
 
-def _set_threads_here(count: int) -> None:
+def _set_threads_here(count: int, fresh: ThreadPoolExecutor) -> None:
     """Set the number of PyTorch's threads for the calling thread alone.
 
     `torch.set_num_threads` sets two numbers: the calling thread's, which OpenMP and MKL keep for each thread, and the
-    number that new threads begin with. A new thread puts the second number back.
+    number that new threads begin with. A `fresh` thread reads the second number before, and puts it back.
     """
     with _SETTING:
-        others = _in_new_thread(torch.get_num_threads)
+        others = fresh.submit(torch.get_num_threads).result()
         torch.set_num_threads(count)
-        _in_new_thread(partial(torch.set_num_threads, others))
+        fresh.submit(torch.set_num_threads, others).result()
 
 
-def _in_new_thread(function: Callable[[], Found]) -> Found:
+@contextmanager
+def _fresh_thread() -> Iterator[ThreadPoolExecutor]:
+    """A thread that is running and has not called PyTorch yet."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(function).result()
+        pool.submit(int).result()
+        yield pool
