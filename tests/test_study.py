@@ -112,7 +112,7 @@ def test_every_part_is_an_ordinary_run(studied: Path) -> None:
 def test_what_is_finished_is_not_made_again(study_desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = stamps(study_desk / "study")
     page = page_of(study_desk / "study")
-    for module, name in ((impasto.study.run, "make"), (impasto.series.members, "resume")):
+    for module, name in ((impasto.study.run, "make_run"), (impasto.series.members, "resume")):
         monkeypatch.setattr(module, name, lambda *arguments, **words: pytest.fail("a part was made again"))
     run_study(STUDY, Path("study"))
     assert stamps(study_desk / "study") == before
@@ -183,14 +183,14 @@ def test_an_interrupted_study_goes_on(study_desk: Path, monkeypatch: pytest.Monk
     folder, missing = study_desk / "study", NAMES[-2:]
     for name in missing:
         shutil.rmtree(folder / name)
-    start = impasto.study.run.make
+    start = impasto.study.run.make_run
 
     def stop_at_the_last(spec: RunSpec, place: Path, *others: Any, **more: Any) -> None:
         if place.name == NAMES[-1]:
             raise error
         start(spec, place, *others, **more)
 
-    monkeypatch.setattr(impasto.study.run, "make", stop_at_the_last)
+    monkeypatch.setattr(impasto.study.run, "make_run", stop_at_the_last)
     with pytest.raises(InterruptedRunError, match=r"the same command continues in study$"):
         run_study(STUDY, Path("study"))
     page = page_of(folder)
@@ -213,7 +213,7 @@ def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkey
     def diverge(*arguments: object, **more: object) -> None:
         raise DivergedError("style became nan at step 2")
 
-    monkeypatch.setattr(impasto.study.run, "make", diverge)
+    monkeypatch.setattr(impasto.study.run, "make_run", diverge)
     with pytest.raises(DivergedError, match=r"^style became nan at step 2$"):
         run_study(STUDY, Path("study"))
 
@@ -251,7 +251,7 @@ def test_the_command(desk: Path) -> None:
     words = ("study", "photo.png", "painting.png", "--quick")
     ended = call(*words)
     assert (ended.code, ended.out) == (0, "runs/study-quick-photo-painting/report.html\n")
-    assert [line for line in ended.err.splitlines() if line.startswith("part ")] == [
+    assert [line for line in ended.err.splitlines() if line.startswith("run ")] == [
         "run 1 of 4: reconstruct conv1_1",
         "run 2 of 4: amalgamate conv1_1",
         "run 3 of 4: texture up to relu1_1",

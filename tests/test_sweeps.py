@@ -112,7 +112,7 @@ def test_finished_runs_are_left_alone(desk: Path) -> None:
         size = grid.size
     again = call(*words, "--vary", "seed=1,2,3")
     assert again.code == 0
-    assert again.err.count("part ") == 2
+    assert again.err.count("run ") == 2
     second = times(desk / "out")
     assert len(second) == 6
     assert {name: second[name] for name in first} == first
