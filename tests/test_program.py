@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from command import read_json, save_pictures
-from impasto.cli.listeners import print_err
+from impasto.cli.streams import print_err
 
 RUN = "invert photo.png --layer conv1_1 --size 32 --steps 4 --threads 1 --frames 0"
 IMPASTO = f"{sys.executable} -m impasto"

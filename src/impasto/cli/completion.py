@@ -7,7 +7,7 @@ from cyclopts import App
 from cyclopts.completion import detect_shell
 from cyclopts.completion.detect import ShellDetectionError
 
-from impasto.cli.listeners import print_err, print_out
+from impasto.cli.streams import print_err, print_out
 from impasto.errors import OutputError, SpecError
 
 Shell = Literal["bash", "zsh", "fish"]

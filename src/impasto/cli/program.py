@@ -18,7 +18,7 @@ def program() -> None:
     try:
         if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # an ignored one stays ignored
             _signal.signal(_signal.SIGINT, _interrupt)
-        from impasto.cli.streams import lost, steady_streams
+        from impasto.cli.streams import lost, print_err, steady_streams
 
         steady_streams()
         from impasto.cli.app import main
@@ -31,7 +31,7 @@ def program() -> None:
     except SystemExit as ended:
         reason = lost(sys.stdout)
         if reason and not ended.code:
-            sys.stderr.write(f"impasto: standard output cannot be written: {reason}\n")
+            print_err(f"impasto: standard output cannot be written: {reason}")
             sys.exit(1)
         raise
 

@@ -1,4 +1,8 @@
-"""Standard streams of the program that never raise: trouble with words does not end a run."""
+"""Words for the standard streams: trouble with words does not end a run.
+
+The program replaces its streams by streams that never raise. A host that calls `main` keeps its own streams, and words
+for these are printed with the same care.
+"""
 
 import codecs
 import errno
@@ -6,7 +10,8 @@ import io
 import os
 import select
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 GONE = (errno.EPIPE, errno.EIO)  # a reader that has gone away, a terminal that was closed: nobody misses the words
 ERRORS = "impasto.names"
@@ -42,6 +47,29 @@ def steady_streams() -> None:
     codecs.register_error(ERRORS, _name_or_escape)
     _steady("stdout", 1)
     _steady("stderr", 2)
+
+
+def print_out(words: object) -> None:
+    """Print a line on standard output, flushed."""
+    _print(words, sys.stdout)
+
+
+def print_err(words: object) -> None:
+    """Print a line on standard error, flushed."""
+    _print(words, sys.stderr)
+
+
+def _print(words: object, stream: TextIO | None) -> None:
+    """Print on a stream, which may be a host's and raise; a stream that is closed for good becomes /dev/null."""
+    if stream is None:  # closed before the program began
+        return
+    try:
+        print(words, file=stream, flush=True)
+    except UnicodeEncodeError as error:
+        print(str(words).encode(error.encoding, "backslashreplace").decode(error.encoding), file=stream, flush=True)
+    except OSError:
+        with suppress(OSError, ValueError):
+            _point_to_nothing(stream.fileno())
 
 
 def lost(stream: Any) -> str | None:
