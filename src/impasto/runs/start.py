@@ -18,7 +18,7 @@ from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
 from impasto.runs.prepare import prepare, require_video
 from impasto.runs.recorders import Recorder
-from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
+from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, require_same
 from impasto.runs.stopping import Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
@@ -101,27 +101,32 @@ def resume(
     require_video(found.spec.settings, mp4)
     spec = _unchanged(folder, found)
     threads = spec.settings.threads or found.provenance.get("threads")
-    before = found.provenance.get("memory_share", 1.0)
-    share, toml = min(memory_share, before), found.toml
     with (
         owned(folder, held=held) as ownership,
         isolated(threads),
         crew_at(cluster, spec.settings, listener) as crew,
     ):
-        prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
+        before = found.provenance.get("memory_share", 1.0)
+        less = min(1.0, memory_share / before)
+        prepared = prepare(spec, found.provenance.get("memory_bytes"), less, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
-            past = look_back(folder, names, fingerprint(toml), prepared.network.device, listener)
+            past = look_back(folder, names, fingerprint(found.toml), prepared.network.device, listener)
         go_on_unless(stop)
-        if finished(folder, names):  # by another process, since this one looked
-            return folder
-        with giving_way(folder, ownership), sentence_for_folder(folder, cluster):
-            past = cut_back(folder, names, past)
-            if share < before:
-                toml = with_memory(toml, prepared.plans[0].limits.memory, share)
-                write_bytes(folder / SETTINGS_FILE, toml.encode())
-            paint(Painting(prepared, ownership, toml, watching), past)
+        if not finished(folder, names):  # by another process, since this one looked
+            toml = found.toml if less == 1.0 else with_memory(found.toml, prepared.plans[0].limits.memory, memory_share)
+            _go_on(Painting(prepared, ownership, toml, watching), past, cluster)
     return folder
+
+
+def _go_on(painting: Painting, past: Past, cluster: str | None) -> None:
+    """Paint on after the past, of which what came later is removed."""
+    folder = painting.folder
+    with giving_way(folder, painting.ownership), sentence_for_folder(folder, cluster):
+        past = cut_back(folder, painting.names, past)
+        if (folder / SETTINGS_FILE).read_bytes() != painting.toml.encode():
+            write_bytes(folder / SETTINGS_FILE, painting.toml.encode())
+        paint(painting, past)
 
 
 def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
