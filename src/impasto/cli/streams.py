@@ -11,7 +11,7 @@ import os
 import select
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO)  # a reader that has gone away, a terminal that was closed: nobody misses the words
 ERRORS = "impasto.names"
@@ -59,7 +59,7 @@ def print_err(words: object) -> None:
     _print(words, sys.stderr)
 
 
-def _print(words: object, stream: TextIO | None) -> None:
+def _print(words: object, stream: Any) -> None:
     """Print on a stream, which may be a host's and raise; a stream that is closed for good becomes /dev/null."""
     if stream is None:  # closed before the program began
         return
