@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-GONE = (errno.EPIPE, errno.EIO)  # a reader that has gone away, a terminal that was closed: nobody misses the words
+GONE = (errno.EPIPE, errno.EIO)  # the reader has ended, or the terminal was closed: nobody misses the words
 ERRORS = "impasto.names"
 
 
@@ -29,7 +29,7 @@ class SteadyFile(io.FileIO):
             return size
         try:
             written: int | None = super().write(words)
-            while written is None:  # somebody has set the pipe to non-blocking
+            while written is None:  # another program has set the pipe to non-blocking
                 select.select([], [self.fileno()], [])
                 written = super().write(words)
         except OSError as error:
@@ -39,10 +39,11 @@ class SteadyFile(io.FileIO):
 
 
 def steady_streams() -> None:
-    """Replace standard output and error by streams that never raise.
+    """Replace standard output and standard error by streams that never raise.
 
-    A closed one counts as /dev/null, also in its number, which would else be the next file's. A letter that the
-    encoding lacks is written as an escape, a byte of a file's name that is no text as the byte.
+    If a stream is closed, its descriptor is opened on /dev/null, because the next file opened would otherwise get that
+    descriptor. A letter that the encoding lacks is written as an escape; a byte of a file's name that is not text is
+    written unchanged.
     """
     codecs.register_error(ERRORS, _name_or_escape)
     _steady("stdout", 1)
@@ -73,7 +74,7 @@ def _print(words: object, stream: Any) -> None:
 
 
 def lost(stream: Any) -> str | None:
-    """Why some words on a steady stream were not written, if somebody may miss them."""
+    """Why words on a steady stream were not written; None if all were written, or if nobody reads them."""
     stream.flush()
     error = stream.buffer.raw.lost
     return None if error is None or error.errno in GONE else str(error.strerror)
