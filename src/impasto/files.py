@@ -45,7 +45,7 @@ def is_text(name: str) -> bool:
 
 
 def as_text(path: Path) -> str:
-    """The path for a person to read: a byte that is not text is shown by its number, such as `\\xff`."""
+    """The path for a person to read: a byte that is not text is shown by its number."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
