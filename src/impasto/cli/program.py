@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def program() -> None:
-    """The program `impasto`. `main` may be called by a host; this function sets variables of the process (see waiting)."""
+    """The program `impasto`. `main` is for a host; this function sets variables of the process (see waiting)."""
     try:
         if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # an ignored Ctrl-C stays ignored
             _signal.signal(_signal.SIGINT, _interrupt)
