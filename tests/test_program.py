@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from command import read_json, save_pictures
-from impasto.cli.listeners import print_err
+from impasto.cli.streams import print_err
 
 pytestmark = pytest.mark.slow
 

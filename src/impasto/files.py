@@ -40,12 +40,12 @@ def bundled(name: str) -> Path:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name is text: on Linux a name is any bytes, and Python keeps those that are not UTF-8 apart."""
+    """Whether a file's name is text: on Linux a name may be any bytes, and Python marks bytes that are not UTF-8."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def as_text(path: Path) -> str:
-    """The path for a person to read: bytes that are no text by their numbers."""
+    """The path for a person to read: a byte that is not text is shown by its number."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

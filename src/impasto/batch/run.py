@@ -9,9 +9,9 @@ import tomli_w
 
 from impasto.batch.index import INDEX, Index
 from impasto.batch.inputs import Entry
-from impasto.batch.leases import leases_held
 from impasto.batch.processes import Again, Ended, Engine, Job
 from impasto.batch.thumbnails import result_thumbnail
+from impasto.batch.underway import runs_under_way
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
 from impasto.events import (
     BatchBegun,
@@ -177,7 +177,7 @@ def _follow(
     for ended in events:
         try:
             if ended is None:
-                listener(BatchRunning(tuple(leases_held(index.out))))
+                listener(BatchRunning(tuple(runs_under_way(index.out))))
             elif isinstance(ended, Again):
                 listener(BatchRunAgain(ended.job.name, ended.words))
             elif isinstance(ended.error, OutputError):

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
 from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
-from impasto.cli.listeners import bar_over, is_live, print_err, print_out
+from impasto.cli.listeners import bar_over, is_live
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
+from impasto.cli.streams import print_err, print_out
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
 from impasto.extras import own_version

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from impasto.cli import listeners
-from impasto.cli.listeners import json_lines, print_err, print_failure
+from impasto.cli.listeners import json_lines, print_failure
+from impasto.cli.streams import print_err
 from impasto.errors import ImpastoError, OutputError
 from impasto.events import Listener
 from impasto.extras import TrackerName, own_version

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def program() -> None:
-    """The program `impasto`. Unlike `main`, which a host may call, it sets variables of this process (see waiting)."""
+    """The program `impasto`. `main` is for a host; this function sets variables of the process (see waiting)."""
     try:
-        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # an ignored one stays ignored
+        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # an ignored Ctrl-C stays ignored
             _signal.signal(_signal.SIGINT, _interrupt)
-        from impasto.cli.streams import lost, steady_streams
+        from impasto.cli.streams import lost, print_err, steady_streams
 
         steady_streams()
         from impasto.cli.app import main
@@ -31,13 +31,13 @@ def program() -> None:
     except SystemExit as ended:
         reason = lost(sys.stdout)
         if reason and not ended.code:
-            sys.stderr.write(f"impasto: standard output cannot be written: {reason}\n")
+            print_err(f"impasto: standard output cannot be written: {reason}")
             sys.exit(1)
         raise
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:
-    """Ctrl-C: while modules are imported nothing is at stake, and an exception there may be lost or renamed."""
+    """Answer Ctrl-C. During an import the program ends at once: an exception there may be lost or renamed."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             _end_at_once()
@@ -48,5 +48,5 @@ def _interrupt(number: int, frame: "FrameType | None") -> None:
 def _end_at_once() -> "NoReturn":
     try:
         os.write(2, b"impasto: stopped\n")
-    finally:  # whether or not anybody can be told
+    finally:  # also if standard error cannot be written
         os._exit(130)

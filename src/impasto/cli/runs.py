@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import Progression, print_out, series_view
+from impasto.cli.listeners import Progression, series_view
 from impasto.cli.options import CheckpointSeconds, Output, choose_listener, explicit_settings, locate_spec, stoppable
+from impasto.cli.streams import print_out
 from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset

@@ -7,7 +7,7 @@ from impasto.files import sha256
 
 
 def file_of_hash(given: Path, folder: Path, sha: str) -> Path | None:
-    """The file with this SHA-256, or None. Searched: `given` in the folder, `given` itself, then likely new locations.
+    """The file with this SHA-256, or None: `given` inside the folder, `given` itself, or a file at a likely new place.
 
     For /old/photos/a.png the folder, the folders above it and the working directory are searched for old/photos/a.png,
     photos/a.png and a.png.

@@ -10,14 +10,14 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from impasto.errors import OutputError
+from impasto.errors import FolderLostError, OutputError
 
 OWNER = ".impasto-owner"
 BEAT_SECONDS = 2.0
@@ -46,42 +46,141 @@ class Owner:
         return f"process {self.process} on {self.host}, since {self.since}"
 
 
-@contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Own an existing folder until the end of the block.
+Busy = Callable[[Path, Owner], None]
+"""What is done while the owner of a folder is alive: `refuse`, or `wait`."""
 
-    Raises OutputError if another process or thread owns the folder (the error names its host, process and time), and if
-    the folder cannot be written.
+
+def refuse(folder: Path, owner: Owner) -> None:
+    """Raise OutputError, which names the owner."""
+    raise OutputError(f"{folder} is in use by {owner.words()}; wait until it has ended, or name another folder")
+
+
+def wait(folder: Path, owner: Owner) -> None:
+    """Let the owner work on: the folder is taken once the owner has ended or its heartbeat has stopped."""
+
+
+def stop_in_a_sentence() -> None:
+    """The loss is reported by the next call of `Ownership.require`."""
+
+
+def end_the_process() -> None:
+    """End this process at once: not one more byte is written to the folder."""
+    os._exit(1)
+
+
+class Ownership:
+    """A folder that this process owns, or has lost because its heartbeat had stopped for too long.
+
+    A process that was suspended, or a machine that was cut off, learns of the loss from `require`, which is called
+    before anything is written. `on_loss` is called first, in the thread that finds the loss.
     """
-    file = folder / OWNER
+
+    def __init__(self, folder: Path, mine: Owner, on_loss: Callable[[], None]) -> None:
+        self.folder = folder
+        self._file, self._mine, self._on_loss = folder / OWNER, mine, on_loss
+        self._looked = time.time()  # unlike the monotonic clock, this clock goes on while the machine sleeps
+
+    @property
+    def name(self) -> str:
+        """Letters and digits that no other owner has."""
+        return self._mine.name[:8]
+
+    def is_lost(self) -> bool:
+        """Whether another process has the folder; looks at the file if the last look is two heartbeats ago."""
+        if abs(time.time() - self._looked) < 2 * BEAT_SECONDS:
+            return False
+        return self._taker() is not None
+
+    def require(self) -> None:
+        """Raise FolderLostError if another process has the folder."""
+        if self.is_lost() and (taker := self._taker()) is not None:
+            raise FolderLostError(
+                f"{self.folder} was taken by {taker.words()}, while this process was suspended or cut off"
+            )
+
+    def beat_until(self, ended: threading.Event) -> None:
+        """Renew the file every `BEAT_SECONDS`, until the end or until the folder is lost."""
+        count = 0
+        while not ended.wait(BEAT_SECONDS):
+            with suppress(OSError):  # the run itself reports what is wrong with the folder
+                if self._taker() is not None:
+                    return
+                count += 1
+                self._renew(json.dumps(asdict(replace(self._mine, beat=count))))
+
+    def release(self) -> None:
+        """Remove the file, if it is still this process's."""
+        with suppress(OSError):
+            if _is_mine(self._file, self._mine):
+                self._file.unlink()
+
+    def _taker(self) -> Owner | None:
+        """The other owner, if the folder is lost; a file that cannot be read says nothing."""
+        try:
+            owner = _owner(_read(self._file))
+        except OSError:
+            return None
+        if owner is None or owner.name == self._mine.name:
+            self._looked = time.time()
+            return None
+        self._looked = 0.0
+        self._on_loss()
+        return owner
+
+    def _renew(self, text: str) -> None:
+        beside = self._file.with_name(f"{OWNER}.{self.name}")
+        if self._file.exists():
+            beside.write_text(text, "utf-8")
+            beside.replace(self._file)
+        else:  # another process may be taking the folder: of both, one makes the file
+            _make(self._file, text)
+
+
+@contextmanager
+def owned(
+    folder: Path,
+    *,
+    held: Ownership | None = None,
+    busy: Busy = refuse,
+    on_loss: Callable[[], None] = stop_in_a_sentence,
+) -> Iterator[Ownership]:
+    """Own an existing folder until the end of the block; if the caller has `held` the folder already, only pass it on.
+
+    While another process or thread owns the folder, `busy` is called: `refuse` raises OutputError, which names host,
+    process and time; `wait` waits. `on_loss` is called if another process takes the folder. Raises OutputError if the
+    folder cannot be written.
+    """
+    if held is not None:
+        yield held
+        return
     mine = _me()
     try:
-        _take(file, mine)
+        _take(folder / OWNER, mine, busy)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
-    ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(file, mine, ended), daemon=True)
+    ownership, ended = Ownership(folder, mine, on_loss), threading.Event()
+    beat = threading.Thread(target=ownership.beat_until, args=(ended,), daemon=True)
     beat.start()
     try:
-        yield
+        yield ownership
     finally:
         ended.set()
         beat.join()
-        with suppress(OSError):
-            if _is_mine(file, mine):
-                file.unlink()
+        ownership.release()
 
 
-def require_unowned(folder: Path) -> None:
-    """Raise OutputError if a running process of this machine owns the folder, or a folder inside."""
+def require_unowned(folder: Path, held: Ownership | None = None) -> None:
+    """Raise OutputError if a running process of this machine owns the folder, or a folder inside; `held` may."""
     try:
         files = [folder / OWNER, *folder.glob(f"*/{OWNER}"), *folder.glob(f"*/*/{OWNER}")]
     except OSError:
         return
     for file in files:
         owner = _owner(_read(file))
-        if owner is not None and owner.machine == machine_id() and is_running(owner.process) and _is_known(owner):
-            raise _refusal(file, owner)
+        if owner is None or (held is not None and owner.name.startswith(held.name)):
+            continue
+        if owner.machine == machine_id() and is_running(owner.process) and _is_known(owner):
+            refuse(file.parent, owner)
 
 
 def machine_id() -> str:
@@ -116,19 +215,24 @@ def _me() -> Owner:
     return Owner(platform.node(), os.getpid(), since, machine_id(), started, uuid.uuid4().hex)
 
 
-def _take(file: Path, mine: Owner) -> None:
-    while True:
-        try:
-            with file.open("x", encoding="utf-8") as opened:  # of several at once, one succeeds
-                opened.write(json.dumps(asdict(mine)))
-            return
-        except FileExistsError:
-            _remove_stale(file)
+def _take(file: Path, mine: Owner, busy: Busy) -> None:
+    while not _make(file, json.dumps(asdict(mine))):
+        _remove_stale(file, busy)
 
 
-def _remove_stale(file: Path) -> None:
-    """Remove the file of an owner that has ended. Raises OutputError if the owner is alive."""
-    seen = _watched(file)
+def _make(file: Path, text: str) -> bool:
+    """Make the file, unless there is one: of several processes at once, one succeeds."""
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_stale(file: Path, busy: Busy) -> None:
+    """Remove the file of an owner that has ended; `busy` says what is done while the owner is alive."""
+    seen = _watched(file, busy)
     if seen is None:
         return
     aside = file.with_name(f"{OWNER}.{uuid.uuid4().hex[:8]}")
@@ -142,8 +246,8 @@ def _remove_stale(file: Path) -> None:
     aside.unlink()
 
 
-def _watched(file: Path) -> str | None:
-    """The text of the file of an owner that has ended; None if it is gone. Raises OutputError for a live owner."""
+def _watched(file: Path, busy: Busy) -> str | None:
+    """The text of the file of an owner that has ended, or whose heartbeat has stopped; None if the file is gone."""
     seen, since = _read(file), time.monotonic()
     while seen is not None:
         owner = _owner(seen)
@@ -151,31 +255,17 @@ def _watched(file: Path) -> str | None:
             if not is_running(owner.process):
                 return seen
             if _is_known(owner):
-                raise _refusal(file, owner)
+                busy(file.parent, owner)
         if time.monotonic() - since > STALE_SECONDS:
             return seen
         time.sleep(0.2)
         now = _read(file)
-        if now is not None and now != seen and (owner := _owner(now)) is not None:
-            raise _refusal(file, owner)
+        if now != seen:
+            if now is not None and (owner := _owner(now)) is not None:
+                busy(file.parent, owner)
+            since = time.monotonic()
         seen = now
     return None
-
-
-def _refusal(file: Path, owner: Owner) -> OutputError:
-    return OutputError(f"{file.parent} is in use by {owner.words()}; wait until it has ended, or name another folder")
-
-
-def _beat(file: Path, mine: Owner, ended: threading.Event) -> None:
-    count = 0
-    while not ended.wait(BEAT_SECONDS):
-        with suppress(OSError):  # the run itself reports what is wrong with the folder
-            if not _is_mine(file, mine):
-                return
-            count += 1
-            beside = file.with_name(f"{OWNER}.{mine.name[:8]}")
-            beside.write_text(json.dumps(asdict(replace(mine, beat=count))), "utf-8")
-            beside.replace(file)
 
 
 def _is_mine(file: Path, mine: Owner) -> bool:

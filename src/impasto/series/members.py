@@ -4,7 +4,6 @@ The folder is the only state: the same call continues after the last one, howeve
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,8 @@ from impasto.amounts import parse_memory
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
-from impasto.folders.owners import require_unowned
+from impasto.folders.owners import Ownership, require_unowned
+from impasto.folders.places import clear
 from impasto.folders.records import RunRecord, read_run
 from impasto.folders.specfiles import read_spec
 from impasto.images.image import Picture
@@ -69,10 +69,12 @@ def make_run(
     listener: Listener,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
+    held: Ownership | None = None,
 ) -> None:
     """Make one run: from the last checkpoint of the same run if the folder has one, else from the beginning.
 
-    Raises the ImpastoError of the run, and RunFolderError if the folder holds another run.
+    `held` is the caller's ownership of the folder; by default the run owns its folder. Raises the ImpastoError of the
+    run, and RunFolderError if the folder holds another run.
     """
     go_on_unless(stop)
     try:
@@ -85,15 +87,16 @@ def make_run(
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
                 memory_share=memory_share,
+                held=held,
             )
             return
     except (SpecError, RunFolderError):
         same = True  # the run has not begun, or cannot be resumed
     if not same:
         raise RunFolderError(f"{folder} holds a run of other pictures or with other settings; move or remove it")
-    require_unowned(folder)
+    require_unowned(folder, held)
     if folder.exists():
-        shutil.rmtree(folder)
+        clear(folder)
     run(
         spec,
         folder,
@@ -101,6 +104,7 @@ def make_run(
         listener=listener,
         checkpoint_seconds=checkpoint_seconds,
         memory_share=memory_share,
+        held=held,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.files import write_bytes
-from impasto.folders.owners import owned, require_unowned
+from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import BEFORE, entries, giving_way, put_aside
 
 
@@ -42,17 +42,17 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
 
 
 @contextmanager
-def taken(folder: Path, file: str, about: str, *, fresh: bool) -> Iterator[None]:
+def taken(folder: Path, file: str, about: str, *, fresh: bool) -> Iterator[Ownership]:
     """The folder as by `take_folder`, had by nobody else; what was put aside gives way. Raises OutputError."""
     require_unowned(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
-    with owned(folder):
+    with owned(folder) as ownership:
         _take(folder, file, about, fresh=fresh)
-        with giving_way(folder):
-            yield
+        with giving_way(folder, ownership):
+            yield ownership
 
 
 def take_folder(folder: Path, file: str, about: str, *, fresh: bool) -> None:

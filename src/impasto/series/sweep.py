@@ -10,6 +10,7 @@ from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, Spe
 from impasto.events import Listener, MemberBegun, SeriesDone, silent
 from impasto.files import sha256
 from impasto.folders.names import RESULT, hashed_name, plain_name
+from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
@@ -115,8 +116,8 @@ def run_sweep(
     fresh = is_free(folder, SWEEP_FILE, about, spec.pictures, force=force)
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
     check_all([cell.spec for cell in left], pictures)
-    with taken(folder, SWEEP_FILE, about, fresh=fresh):
-        diverged = _make_left(cells, left, folder, hashes, stop, listener)
+    with taken(folder, SWEEP_FILE, about, fresh=fresh) as ownership:
+        diverged = _make_left(cells, left, ownership, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
         _save_overview(done, variations, folder)
@@ -127,15 +128,16 @@ def run_sweep(
 
 
 def _make_left(
-    cells: Sequence[Cell], left: Sequence[Cell], folder: Path, hashes: Hashes, stop: Stop, listener: Listener
+    cells: Sequence[Cell], left: Sequence[Cell], ownership: Ownership, hashes: Hashes, stop: Stop, listener: Listener
 ) -> list[DivergedError]:
     """Make the runs that are left, and return the errors of those that diverge. Raises any other ImpastoError."""
-    diverged: list[DivergedError] = []
+    folder, diverged = ownership.folder, list[DivergedError]()
     for number, cell in enumerate(cells, start=1):
         if cell not in left:
             continue
         try:
             go_on_unless(stop)
+            ownership.require()
             listener(MemberBegun(number, len(cells), cell.name, cell.words))
             make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
         except DivergedError as error:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
 from impasto.files import sha256, write_bytes
+from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
@@ -50,9 +51,9 @@ def run_study(
     records = {} if fresh else _finished(study, folder, hashes)
     check_all([member.spec for member in study.members if member.name not in records], pictures)
     try:
-        with taken(folder, STUDY_FILE, about, fresh=fresh):
+        with taken(folder, STUDY_FILE, about, fresh=fresh) as ownership:
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-            _make_members(study, folder, records, profile, hashes, stop, listener)
+            _make_members(study, ownership, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command continues in {folder}") from None
     listener(SeriesDone(folder, folder / STUDY_PAGE))
@@ -67,20 +68,21 @@ def default_folder(study: Study) -> Path:
 
 def _make_members(
     study: Study,
-    folder: Path,
+    ownership: Ownership,
     records: dict[str, RunRecord],
     profile: Profile,
     hashes: Mapping[Path, str],
     stop: Stop,
     listener: Listener,
 ) -> None:
-    count = len(study.members)
+    folder, count = ownership.folder, len(study.members)
     for number, member in enumerate(study.members, start=1):
         if member.name in records:
             continue
         go_on_unless(stop)
         listener(MemberBegun(number, count, member.name, member.words))
         make_run(member.spec, folder / member.name, hashes, stop=stop, listener=listener)
+        ownership.require()
         records[member.name] = read_run(folder / member.name)
         _write_page(study, folder, records, profile, listener)
     write_study_page(study, folder, records, profile)
