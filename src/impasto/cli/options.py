@@ -22,6 +22,7 @@ from impasto.runs.stopping import stop_signal
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
+MovedPictures = Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
 CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e6))]
 
 

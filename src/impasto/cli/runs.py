@@ -7,7 +7,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from impasto.cli.listeners import Progression, print_out, series_view
-from impasto.cli.options import CheckpointSeconds, Output, choose_listener, explicit_settings, locate_spec, stoppable
+from impasto.cli.options import (
+    CheckpointSeconds,
+    MovedPictures,
+    Output,
+    choose_listener,
+    explicit_settings,
+    locate_spec,
+    stoppable,
+)
 from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
@@ -50,6 +58,7 @@ def resume(
     run: Path,
     /,
     *,
+    pictures: MovedPictures = (),
     mp4: Annotated[bool, Parameter(negative="")] = False,
     checkpoint: CheckpointSeconds = 30.0,
     cluster: Annotated[str | None, Parameter(show_default=False)] = None,
@@ -62,6 +71,8 @@ def resume(
     ----------
     run
         Folder of the run. A finished run is left as it is.
+    pictures
+        Files of the run that were moved, or folders that hold them; the files are found by their hashes.
     mp4
         Write the animation as MP4 too (needs the extra video).
     checkpoint
@@ -78,7 +89,15 @@ def resume(
 
     listener = choose_listener(json, quiet, Progression())
     with stoppable(listener) as stop:
-        folder = runs.resume(run, stop=stop, listener=listener, mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
+        folder = runs.resume(
+            run,
+            pictures=pictures,
+            stop=stop,
+            listener=listener,
+            mp4=mp4,
+            checkpoint_seconds=checkpoint,
+            cluster=cluster,
+        )
     if not json:
         print_out(folder)
 

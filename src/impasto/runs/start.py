@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from impasto.cluster.plan import crew_at
-from impasto.errors import RunFolderError
+from impasto.errors import ImageError, RunFolderError, WeightsError
 from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
+from impasto.folders.finding import require_there
 from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.owners import owned, require_unowned
 from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
-from impasto.folders.specfiles import SpecFile, fingerprint, located
+from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
 from impasto.machine import isolated
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
@@ -72,6 +73,7 @@ def run(
 def resume(
     folder: Path,
     *,
+    pictures: Sequence[Path] = (),
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
     listener: Listener = silent,
@@ -84,6 +86,8 @@ def resume(
 
     On the same machine the result is that of an uninterrupted run, bit for bit. A run that is done is not changed. If
     `memory_share` is smaller than before, tiles become smaller, and the last digits of the result may differ.
+    Pictures, weights and means that were moved are found by their hashes, also in `pictures`, files and folders; then
+    run.toml names the new paths from now on.
     Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, or no checkpoint can be
     read; DivergedError if the run has diverged; else as `run`, which explains the other parameters.
     """
@@ -94,10 +98,10 @@ def resume(
         listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
-    spec = _unchanged(folder, found)
+    spec = _unchanged(folder, found, pictures)
     threads = spec.settings.threads or found.provenance.get("threads")
     before = found.provenance.get("memory_share", 1.0)
-    share, toml = min(memory_share, before), found.toml
+    share, toml = min(memory_share, before), with_paths(found.toml, spec) if pictures else found.toml
     with owned(folder), isolated(threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
@@ -110,14 +114,19 @@ def resume(
             past = cut_back(folder, names, past)
             if share < before:
                 toml = with_memory(toml, prepared.plans[0].limits.memory, share)
+            if toml != found.toml:
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), past)
     return folder
 
 
-def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
+def _unchanged(folder: Path, found: SpecFile, pictures: Sequence[Path]) -> RunSpec:
     """The spec with its files at their present paths. Raises RunFolderError if a file has changed since the run."""
-    spec, changed = located(found)
+    require_there(pictures)
+    try:
+        spec, changed = located(found, pictures)
+    except (ImageError, WeightsError) as error:
+        raise type(error)(f"{error}; if a file was moved, name the file or its folder with --pictures") from None
     if changed:
         raise RunFolderError(f"{folder} cannot be resumed: {changed[0]}; start again with impasto run {found.path}")
     return spec

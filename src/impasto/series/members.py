@@ -81,6 +81,7 @@ def make_run(
         if same:
             resume(
                 folder,
+                pictures=spec.pictures,
                 stop=stop,
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
