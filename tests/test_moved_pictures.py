@@ -12,7 +12,6 @@ from impasto.runs.start import run
 from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import RunSpec
 
-
 pytestmark = pytest.mark.slow  # each makes two runs
 
 

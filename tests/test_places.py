@@ -11,7 +11,7 @@ from impasto.errors import OutputError
 from impasto.files import HALF
 from impasto.folders.names import METRICS, SETTINGS_FILE, remove_part
 from impasto.folders.places import BEFORE, check_folder, giving_way, make_folder, new_default, put_aside
-from impasto.series.places import is_free, take_folder
+from impasto.series.places import is_free, share_folder
 from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import RunSpec
 
@@ -71,7 +71,7 @@ def test_a_first_batch_or_sweep_in_an_empty_volume(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     before = identity(tmp_path)
     assert is_free(tmp_path, "batch.toml", "about", [], force=False)
-    take_folder(tmp_path, "batch.toml", "about", fresh=True)
+    share_folder(tmp_path, "batch.toml", "about", fresh=True, before=None)
     assert identity(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {"batch.toml", "lost+found"}
 

@@ -91,7 +91,7 @@ def choose_listener(json: bool, quiet: bool, otherwise: Listener) -> Listener:
 
 @contextmanager
 def stoppable(listener: Listener) -> Iterator[Event]:
-    """The first Ctrl-C or SIGTERM sets the event. With --json, an error is reported as an event as well."""
+    """The first Ctrl-C, SIGTERM or SIGHUP sets the event. With --json, an error is reported as an event as well."""
     try:
         with stop_signal(listener) as stop:
             yield stop

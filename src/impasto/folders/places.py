@@ -12,6 +12,7 @@ from impasto.folders.owners import OWNER, owned
 from impasto.tasks.spec import RunSpec
 
 BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
+Trace = tuple[int, int] | None
 SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems put lost+found into each new volume
 
 
@@ -96,7 +97,7 @@ def new_default(spec: RunSpec) -> Path:
 
 
 @contextmanager
-def folder_for(out: Path | None, spec: RunSpec, *, force: bool, before: tuple[int, int] | None) -> Iterator[Path]:
+def folder_for(out: Path | None, spec: RunSpec, *, force: bool, before: Trace) -> Iterator[Path]:
     """The folder of a run, made as by `make_folder` and had by nobody else; what it held gives way: see `giving_way`.
 
     `before` is the `trace` of `out` when the run was asked for. Raises OutputError, also if another run has been made
@@ -115,10 +116,10 @@ def folder_for(out: Path | None, spec: RunSpec, *, force: bool, before: tuple[in
             yield folder
 
 
-def trace(folder: Path) -> tuple[int, int] | None:
-    """Which run is in a folder: number and time of the file with its settings, None if there is none."""
+def trace(folder: Path, file: str = SETTINGS_FILE) -> Trace:
+    """Which run, or series, is in a folder: number and time of the file with its settings, None if there is none."""
     try:
-        found = (folder / SETTINGS_FILE).stat()
+        found = (folder / file).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns

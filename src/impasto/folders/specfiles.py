@@ -46,7 +46,7 @@ def read_spec(path: Path) -> SpecFile:
         if file.is_dir() or not file.exists():  # a pipe, such as /dev/stdin, is as good as a file
             raise SpecError(f"{path} is not the folder of a run" if path.is_dir() else f"there is no file {path}")
         content = file.read_bytes()
-        toml = _embedded(file) if content.startswith(PNG) else content.decode("utf-8")
+        toml = _embedded(file, content) if content.startswith(PNG) else content.decode("utf-8")
     except UnicodeDecodeError:
         raise SpecError(f"{file} is neither a spec in TOML nor a result of impasto as PNG") from None
     except OSError as error:
@@ -55,10 +55,13 @@ def read_spec(path: Path) -> SpecFile:
     return SpecFile(file, toml, spec, provenance)
 
 
-def _embedded(file: Path) -> str:
-    from impasto.images.files import embedded_settings
+def _embedded(file: Path, content: bytes) -> str:
+    from impasto.images.files import settings_in
 
-    found = embedded_settings(file)
+    try:
+        found = settings_in(content)
+    except ImageError as error:
+        raise SpecError(f"{file} cannot be read: {error}") from None
     if found is None:
         raise SpecError(f"{file} contains no settings of impasto")
     return found

@@ -17,6 +17,7 @@ from impasto.images.image import Alpha, Image, Picture
 from impasto.images.opening import open_picture, require_file, to_first_frame, upright, whatever_the_host_has
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
+PNG = b"\x89PNG\r\n\x1a\n"
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
@@ -114,9 +115,18 @@ def _options(ending: str, settings: str | None) -> dict[str, Any]:
 
 
 def embedded_settings(path: str | Path) -> str | None:
-    """The settings that `save_image` kept in a PNG, or None."""
-    with open_picture(path) as file:
-        text = file.info.get("impasto")
+    """The settings that `save_image` kept in a PNG, or None. Raises ImageError if the PNG is damaged."""
+    return settings_in(Path(path).read_bytes())
+
+
+def settings_in(content: bytes) -> str | None:
+    """The same for the content of a file, which can be read once only if the file is a pipe."""
+    if not content.startswith(PNG):
+        return None
+    try:
+        text = PngImagePlugin.PngImageFile(io.BytesIO(content)).info.get("impasto")
+    except Exception as error:  # on damaged files the decoder raises SyntaxError, ValueError, struct.error …
+        raise ImageError(f"the PNG is damaged: {error}") from None
     return str(text) if text is not None else None
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
-from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.events import Listener, MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.folders.checkpoints import Checkpoints
 from impasto.folders.names import FOLDER, RESULT, place_of
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
@@ -115,7 +115,8 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
-            measured = measure(part, outcome.image, painting.content, replace(plan, network=prepared.precise))
+            precise = replace(plan, network=prepared.precise)
+            measured = measure(part, outcome.image, painting.content, precise, _halved(painting.watching.listener))
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
@@ -131,9 +132,10 @@ class _Loop:
     save: Callable[[Image], None]
     watching: Watching
 
-    def halved(self, core: Size) -> None:
-        """Report that tiles are made smaller because memory is short."""
-        self.watching.listener(TilesHalved(core))
+
+def _halved(listener: Listener) -> Callable[[Size], None]:
+    """What reports that tiles are made smaller because memory is short."""
+    return lambda core: listener(TilesHalved(core))
 
 
 def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
@@ -157,7 +159,7 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
             closing.callback(recorder.close)
         try:
             with sentence_for_memory(max(composition.schedule[-1].size)):
-                bind = planned(loop.plan, between_tiles, loop.halved)
+                bind = planned(loop.plan, between_tiles, _halved(loop.watching.listener))
                 iterates = synthesise(composition, loop.plan.network, after, bind, image)
                 del checkpoint, after  # both are large, and the loop has taken the state
                 for iterate in iterates:
