@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from command import call, save_pictures
+from conftest import example
 from impasto.batch.inputs import find_entries
+from impasto.images.files import save_image
 
 RUN = ("invert", "photo.png", "--layer", "conv1_1", "--size", "32", "--steps", "1", "--frames", "0", "--threads", "1")
+SPEC = 'task = "invert"\npictures = ["photo.png"]\n'
 
 
 @pytest.fixture
@@ -29,6 +32,18 @@ def test_a_spec_from_standard_input(desk: Path) -> None:
     ended = subprocess.run(words, input=text, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, text, "")
     assert call("show", "none.toml").err == "impasto: there is no file none.toml\n"
+
+
+def test_a_result_from_standard_input(desk: Path) -> None:
+    """Its content is read once; a damaged one is said to be that."""
+    save_image(example("red-panda", (16, 16)), desk / "result.png", settings=SPEC)
+    content = (desk / "result.png").read_bytes()
+    words = [sys.executable, "-m", "impasto", "show", "/dev/stdin", "--toml"]
+    ended = subprocess.run(words, input=content, capture_output=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, SPEC.encode(), b"")
+    (desk / "damaged.png").write_bytes(content[:40])
+    ended = call("show", "damaged.png")
+    assert (ended.code, ended.err.partition("damaged: ")[0]) == (2, "impasto: damaged.png cannot be read: the PNG is ")
 
 
 def test_a_list_with_tabs(desk: Path) -> None:

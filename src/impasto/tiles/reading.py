@@ -47,8 +47,8 @@ def read_once(
     """A picture's statistics at `keys`, and its differences at `compared` from a reference of the same size.
 
     Each picture is read in one pass, in tiles that own at most `core` (height, width), by default whole. `keys` must be
-    of `MeanOverPositions`, `compared` of `Pointwise`. If an accelerator runs out of memory, the picture is read again in
-    tiles of half the size, and `halved` is called with their core.
+    of `MeanOverPositions`, `compared` of `Pointwise`. If an accelerator runs out of memory, the picture is read again
+    in tiles of half the size, and `halved` is called with their core.
     """
     size, layers = size_of(image), {layer for layer, _ in [*keys, *compared]}
     network.require_size(size, layers)
