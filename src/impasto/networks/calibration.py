@@ -52,7 +52,9 @@ def calibrate(
         for path in watch(files):
             yield path
             if path not in unreadable:  # the picture at `path` has been read by now
-                digest.update(path.read_bytes())
+                with path.open("rb") as file:
+                    while piece := file.read(1 << 20):
+                        digest.update(piece)
 
     network = open_network(PLAIN, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device)
     means = mean_activations(network, squashed_pictures(watched(), unreadable))
