@@ -89,3 +89,23 @@ def test_wrong_kinds_of_values(desk: Path) -> None:
     assert (call("run", "spec.toml").code, call("run", "spec.toml").err) == (2, words)
     (desk / "spec.toml").write_text('task = "invert"\npictures = ["photo.png"]\n[settings]\nweights = 1\n')
     assert call("show", "spec.toml").err == "impasto: spec.toml: weights is 1; it must be the name of a file\n"
+
+
+HOSTILE = "[red]a[_red]\n\x1b[31m\u202eb\u200d:smile:"
+
+
+def test_names_that_would_act_on_a_terminal(desk: Path) -> None:
+    """Control characters are escapes in sentences and dashes in a default folder's name; brackets are no markup."""
+    (desk / "photo.png").rename(desk / f"{HOSTILE}.png")
+    ended = call(*(word.replace("photo", HOSTILE) for word in RUN), "-q")
+    assert (ended.code, ended.out, ended.err) == (0, "runs/invert-[red]a[_red]--[31m-b\u200d:smile:\n", "")
+    shown = "[red]a[_red]\\n\\x1b[31m\\u202eb\u200d:smile:"
+    assert call("show", f"{HOSTILE}.toml").err == f"impasto: there is no file {shown}.toml\n"
+    assert f"{shown}.png" in call("show", ended.out.strip()).out
+
+
+def test_brackets_are_no_markup(desk: Path) -> None:
+    (desk / "spec.toml").write_text('task = "invert"\npictures = ["[/x].png"]\n')
+    ended = call("show", "spec.toml")
+    assert ended.code == 0
+    assert "[/x].png" in ended.out

@@ -6,6 +6,7 @@ Nothing else in the package prints. A closed output does not end the run.
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,8 @@ from impasto.events import (
     Trouble,
 )
 
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # directional formatting; source: UAX 9
+
 
 def print_out(words: object) -> None:
     """Print a line on standard output, flushed."""
@@ -40,8 +43,17 @@ def print_out(words: object) -> None:
 
 
 def print_err(words: object) -> None:
-    """Print a line on standard error, flushed."""
-    _print(words, sys.stderr)
+    """Print a line on standard error, flushed; control characters in files' names are shown as escapes."""
+    _print(visible(str(words)), sys.stderr)
+
+
+def visible(text: str) -> str:
+    """The text with escapes for letters that move the cursor, break the line, or turn the reading direction."""
+    return "".join(letter.encode("unicode_escape").decode() if _acts(letter) else letter for letter in text)
+
+
+def _acts(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(letter) in TURNS
 
 
 def _print(words: object, stream: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import Progression, print_out, series_view
+from impasto.cli.listeners import Progression, print_out, series_view, visible
 from impasto.cli.options import (
     CheckpointSeconds,
     MovedPictures,
@@ -170,7 +170,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
     usual = TASKS[found.spec.task].settings()
     table.add_row("task", found.spec.task)
     for picture in found.spec.pictures:
-        table.add_row("picture", str(picture))
+        table.add_row("picture", visible(str(picture)))
     table.add_row("preset", found.spec.preset)
     for name, value in found.spec.settings:
         default = getattr(usual, name)
@@ -178,11 +178,11 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
         table.add_row(name, _plain(value), _plain(default) if changed else "", style="bold" if changed else "")
     for name, value in found.provenance.items():
         table.add_row(name, _plain(value), style="dim")
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _plain(value: object) -> str:
-    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "–" if value is None else visible(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:

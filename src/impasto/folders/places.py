@@ -13,6 +13,7 @@ from impasto.tasks.spec import RunSpec
 
 BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
 Trace = tuple[int, int] | None
+JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of composed emoji
 SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems put lost+found into each new volume
 
 
@@ -27,8 +28,11 @@ def default_folder(task: str, pictures: Sequence[Path]) -> Path:
 
 
 def folder_name(task: str, pictures: Sequence[Path]) -> str:
-    """TASK-PICTURE…, of the first three pictures."""
-    name = "-".join([task, *(picture.stem for picture in pictures[:3])])
+    """TASK-PICTURE…, of the first three pictures; control characters of their names are dashes."""
+    name = "".join(
+        letter if letter.isprintable() or letter in JOINERS else "-"
+        for letter in "-".join([task, *(picture.stem for picture in pictures[:3])])
+    )
     return name.encode(errors="replace")[:200].decode(errors="ignore")  # file systems take 255 bytes
 
 
