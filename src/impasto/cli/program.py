@@ -7,6 +7,7 @@ import _signal  # type: ignore[import-not-found]  # what the module signal is ma
 import os
 import sys
 
+NARROWEST = 20  # columns of a terminal that words fit into
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,6 +26,7 @@ def program() -> None:
         from impasto.waiting import wait_briefly
 
         wait_briefly()
+        _forget_a_width_of_nothing()
         main()
     except KeyboardInterrupt:
         _end_at_once()
@@ -34,6 +36,13 @@ def program() -> None:
             sys.stderr.write(f"impasto: standard output cannot be written: {reason}\n")
             sys.exit(1)
         raise
+
+
+def _forget_a_width_of_nothing() -> None:
+    """Help that is laid out for COLUMNS=0, as some terminals and containers have it, would never end."""
+    width = os.environ.get("COLUMNS", "")
+    if width.isdigit() and int(width) < NARROWEST:
+        del os.environ["COLUMNS"]
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:
