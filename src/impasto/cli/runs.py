@@ -1,6 +1,7 @@
 """The commands that take a spec or a folder, and `start`, which runs any task. PyTorch is imported late."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from impasto.cli.options import (
     stoppable,
 )
 from impasto.errors import OutputError, SpecError
+from impasto.files import new_file, write_bytes
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
@@ -190,6 +192,8 @@ def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
         raise OutputError(f"{file} exists already; name another file with --save-spec, or replace it with --force")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(spec_toml(relative_to(file.parent, spec)), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from None
+    content = spec_toml(relative_to(file.parent, spec)).encode()
+    with nullcontext() if force else new_file(file):
+        write_bytes(file, content)

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from impasto.errors import ImageError, OutputError
+from impasto.files import new_file
 from impasto.images.files import load_image
 from impasto.images.gathering import pictures_below
 from impasto.images.image import Image, Size, resize
@@ -66,7 +68,8 @@ def calibrate(
         "what": "mean activation after the ReLU of every filter; each picture weighs the same",
     }
     means = Means(means.by_layer, about)
-    save_means(means, out)
+    with nullcontext() if force else new_file(out):
+        save_means(means, out)
     return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable))
 
 
