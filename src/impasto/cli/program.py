@@ -25,6 +25,9 @@ def program() -> None:
         from impasto.cli.app import main
         from impasto.waiting import wait_briefly
 
+        if not _is_somewhere():
+            sys.stderr.write("impasto: the working directory no longer exists; go to another folder\n")
+            sys.exit(1)
         wait_briefly()
         _forget_a_width_of_nothing()
         main()
@@ -36,6 +39,15 @@ def program() -> None:
             sys.stderr.write(f"impasto: standard output cannot be written: {reason}\n")
             sys.exit(1)
         raise
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory exists; without one PyTorch's libraries end the program in their own words."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _forget_a_width_of_nothing() -> None:

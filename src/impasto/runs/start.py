@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from impasto.cluster.plan import crew_at
 from impasto.errors import ImageError, RunFolderError, WeightsError
 from impasto.events import Listener, Notice, silent
@@ -14,10 +16,10 @@ from impasto.folders.places import check_folder, default_folder, folder_for, giv
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
 from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
-from impasto.machine import isolated
+from impasto.machine import isolated, unfolds
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
-from impasto.runs.prepare import prepare, require_video
+from impasto.runs.prepare import Prepared, prepare, require_video
 from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
 from impasto.runs.stopping import Stop, go_on_unless, question
@@ -61,6 +63,7 @@ def run(
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
     with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
+        _say_what_is_slow(prepared, listener)
         go_on_unless(stop)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         place = folder_for(out, spec, force=force, before=before)
@@ -104,6 +107,7 @@ def resume(
     share, toml = min(memory_share, before), with_paths(found.toml, spec) if pictures else found.toml
     with owned(folder), isolated(threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
+        _say_what_is_slow(prepared, listener)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(toml), prepared.network.device, listener)
@@ -118,6 +122,12 @@ def resume(
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), past)
     return folder
+
+
+def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
+    network = prepared.network
+    if network.precision == torch.bfloat16 and unfolds(network.precision, network.device):
+        listener(Notice("this processor has no bfloat16, which is many times slower than --precision float32 here"))
 
 
 def _unchanged(folder: Path, found: SpecFile, pictures: Sequence[Path]) -> RunSpec:

@@ -59,11 +59,21 @@ def taken(folder: Path, file: str, about: str, *, fresh: bool, before: Trace) ->
 
 def share_folder(folder: Path, file: str, about: str, *, fresh: bool, before: Trace) -> None:
     """The same for a series that several processes may make at once: see `present`."""
+    if fresh and before is None and _is_begun(folder, file, about):
+        fresh = False  # by another process, since this one looked
     if fresh:
         require_unowned(folder)
     _make(folder)
     with owned(folder) if fresh else nullcontext():
         _begin(folder, file, about, fresh=fresh, before=before)
+
+
+def _is_begun(folder: Path, file: str, about: str) -> bool:
+    """Whether the folder has the same series."""
+    try:
+        return (folder / file).read_bytes() == about.encode()
+    except OSError:
+        return False
 
 
 def _make(folder: Path) -> None:
@@ -76,7 +86,7 @@ def _make(folder: Path) -> None:
 def _begin(folder: Path, file: str, about: str, *, fresh: bool, before: Trace) -> None:
     meanwhile = fresh and trace(folder, file) != before
     try:
-        if meanwhile and (before is not None or (folder / file).read_bytes() != about.encode()):
+        if meanwhile and (before is not None or not _is_begun(folder, file, about)):
             raise OutputError(f"{folder} has been taken by another process meanwhile; name another folder with --out")
         if fresh and not meanwhile:
             put_aside(folder)
