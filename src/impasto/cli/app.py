@@ -172,8 +172,10 @@ def report(
         out = Path("comparison.html")
     if out is not None and out.exists() and not force:
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
-    several = out is not None and runs
-    print_out(write_comparison([run, *runs], out, pictures) if several else write_report(run, out, pictures))
+    if out is not None and runs:
+        print_out(write_comparison([run, *runs], out, pictures))
+    else:
+        print_out(write_report(run, out, pictures))
 
 
 @app.command(group=NETWORKS)

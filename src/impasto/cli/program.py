@@ -44,7 +44,7 @@ def program() -> None:
 def _is_somewhere() -> bool:
     """Whether the working directory exists; without one PyTorch's libraries end the program in their own words."""
     try:
-        os.getcwd()
+        os.getcwd()  # noqa: PTH109  # pathlib would cost time before Ctrl-C is answered
     except OSError:
         return False
     return True

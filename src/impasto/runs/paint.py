@@ -135,7 +135,11 @@ class _Loop:
 
 def _halved(listener: Listener) -> Callable[[Size], None]:
     """What reports that tiles are made smaller because memory is short."""
-    return lambda core: listener(TilesHalved(core))
+
+    def tell(core: Size) -> None:
+        listener(TilesHalved(core))
+
+    return tell
 
 
 def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
