@@ -92,7 +92,7 @@ def test_an_unknown_layer_is_said_before_pictures_are_opened(desk: Path) -> None
     (desk / "photo.png").write_bytes(b"no picture")
     ended = call("sweep", "spec.toml", "--vary", "layer=conv1_1,conv9_9")
     assert ended.code == 2
-    assert ended.err.startswith("impasto: vgg16 has no layer 'conv9_9'"), ended.err
+    assert ended.err.startswith("impasto: vgg16-normalised has no layer 'conv9_9'"), ended.err
 
 
 def test_another_run_is_never_deleted(tmp_path: Path) -> None:
