@@ -16,7 +16,7 @@ import pytest
 from command import call, pixels, read_json, save_pictures
 from impasto.errors import FolderLostError, OutputError
 from impasto.folders import owners
-from impasto.folders.owners import OWNER, Owner, owned, require_unowned, wait
+from impasto.folders.owners import OWNER, PRESENT, Owner, owned, present, require_unowned, wait
 
 RUN = ("invert", "photo.png", "--layer", "conv1_1", "--size", "32", "--threads", "1", "--frames", "0")
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom impasto.folders.owners import owned\n"
@@ -198,6 +198,16 @@ def test_a_suspended_owner_ends_once_the_folder_is_taken(tmp_path: Path, monkeyp
         assert running.wait(timeout=600) == 1
         held.require()
     running.communicate()
+    assert not any(tmp_path.iterdir())
+
+
+def test_several_may_be_at_work_and_none_may_replace(tmp_path: Path) -> None:
+    (tmp_path / f"{PRESENT}killed").write_text(json.dumps(asdict(replace(elsewhere(), machine=owners.machine_id()))))
+    require_unowned(tmp_path)
+    with present(tmp_path), present(tmp_path):
+        assert len(list(tmp_path.iterdir())) == 2
+        with pytest.raises(OutputError, match=f"is in use by process {os.getpid()} on "):
+            require_unowned(tmp_path)
     assert not any(tmp_path.iterdir())
 
 

@@ -95,7 +95,8 @@ def _has_native_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return bool(native) and not unfolds(torch.bfloat16, device)  # oneDNN may be told to do without
     return False
 
 

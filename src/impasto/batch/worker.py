@@ -23,7 +23,7 @@ from impasto.errors import ImageError, ImpastoError
 from impasto.events import silent
 from impasto.files import sha256
 from impasto.folders.owners import end_the_process, owned, wait
-from impasto.runs.stopping import stop_signal
+from impasto.runs.stopping import HANG_UP, stop_signal
 from impasto.series.members import Hashes, folder_state, make_run
 from impasto.tasks.spec import RunSpec
 
@@ -127,7 +127,8 @@ def serve(connection: Connection, workplace: Workplace, number: int) -> None:
     SIGTERM stops a run after its step, with a checkpoint; so does the end of the parent process. Output goes to a log
     in the batch's folder.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent handles it
+    for ignored in (signal.SIGINT, *HANG_UP):
+        signal.signal(ignored, signal.SIG_IGN)  # they reach all processes of a terminal; the parent handles them
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     try:

@@ -7,6 +7,7 @@ import _signal  # type: ignore[import-not-found]  # what the module signal is ma
 import os
 import sys
 
+NARROWEST = 20  # columns of a terminal that words fit into
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
@@ -24,7 +25,11 @@ def program() -> None:
         from impasto.cli.app import main
         from impasto.waiting import wait_briefly
 
+        if not _is_somewhere():
+            sys.stderr.write("impasto: the working directory no longer exists; go to another folder\n")
+            sys.exit(1)
         wait_briefly()
+        _forget_a_width_of_nothing()
         main()
     except KeyboardInterrupt:
         _end_at_once()
@@ -34,6 +39,22 @@ def program() -> None:
             print_err(f"impasto: standard output cannot be written: {reason}")
             sys.exit(1)
         raise
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory exists; without one PyTorch's libraries end the program in their own words."""
+    try:
+        os.getcwd()  # noqa: PTH109  # pathlib would cost time before Ctrl-C is answered
+    except OSError:
+        return False
+    return True
+
+
+def _forget_a_width_of_nothing() -> None:
+    """Help that is laid out for COLUMNS=0, as some terminals and containers have it, would never end."""
+    width = os.environ.get("COLUMNS", "")
+    if width.isdigit() and int(width) < NARROWEST:
+        del os.environ["COLUMNS"]
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:

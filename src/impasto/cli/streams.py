@@ -10,11 +10,13 @@ import io
 import os
 import select
 import sys
+import unicodedata
 from contextlib import suppress
 from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO)  # the reader has ended, or the terminal was closed: nobody misses the words
 ERRORS = "impasto.names"
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # directional formatting; source: UAX 9
 
 
 class SteadyFile(io.FileIO):
@@ -56,8 +58,17 @@ def print_out(words: object) -> None:
 
 
 def print_err(words: object) -> None:
-    """Print a line on standard error, flushed."""
-    _print(words, sys.stderr)
+    """Print a line on standard error, flushed; control characters in files' names are shown as escapes."""
+    _print(visible(str(words)), sys.stderr)
+
+
+def visible(text: str) -> str:
+    """The text with escapes for letters that move the cursor, break the line, or turn the reading direction."""
+    return "".join(letter.encode("unicode_escape").decode() if _acts(letter) else letter for letter in text)
+
+
+def _acts(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(letter) in TURNS
 
 
 def _print(words: object, stream: Any) -> None:

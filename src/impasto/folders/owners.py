@@ -18,8 +18,10 @@ from pathlib import Path
 import psutil
 
 from impasto.errors import FolderLostError, OutputError
+from impasto.files import write_bytes
 
 OWNER = ".impasto-owner"
+PRESENT = f"{OWNER}.beside."  # the beginning of a name: each of several processes at work in a folder has such a file
 BEAT_SECONDS = 2.0
 STALE_SECONDS = 15.0  # without a heartbeat; longer than network file systems cache a file
 CLOCK_SECONDS = 2.0  # a clock may be adjusted by this much while a process runs
@@ -169,17 +171,42 @@ def owned(
         ownership.release()
 
 
-def require_unowned(folder: Path, held: Ownership | None = None) -> None:
-    """Raise OutputError if a running process of this machine owns the folder, or a folder inside; `held` may."""
+@contextmanager
+def present(folder: Path) -> Iterator[None]:
+    """Say until the end of the block that this process works in an existing folder, beside others.
+
+    `require_unowned` refuses the folder meanwhile. Raises OutputError if the folder cannot be written.
+    """
+    mine = _me()
+    file = folder / f"{PRESENT}{mine.name}"
     try:
-        files = [folder / OWNER, *folder.glob(f"*/{OWNER}"), *folder.glob(f"*/*/{OWNER}")]
+        for left in folder.glob(f"{PRESENT}*"):
+            if (owner := _owner(_read(left))) is not None and owner.machine == mine.machine and not _is_alive(owner):
+                left.unlink(missing_ok=True)  # of a process that was killed
+        write_bytes(file, json.dumps(asdict(mine)).encode())
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def require_unowned(folder: Path, held: Ownership | None = None) -> None:
+    """Raise OutputError if a running process of this machine owns the folder, is present there, or owns one inside.
+
+    The owner `held` may.
+    """
+    try:
+        files = [folder / OWNER, *folder.glob(f"{PRESENT}*"), *folder.glob(f"*/{OWNER}"), *folder.glob(f"*/*/{OWNER}")]
     except OSError:
         return
     for file in files:
         owner = _owner(_read(file))
         if owner is None or (held is not None and owner.name.startswith(held.name)):
             continue
-        if owner.machine == machine_id() and is_running(owner.process) and _is_known(owner):
+        if owner.machine == machine_id() and _is_alive(owner):
             refuse(file.parent, owner)
 
 
@@ -199,6 +226,11 @@ def is_running(process: int) -> bool:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _is_alive(owner: Owner) -> bool:
+    """Whether the owner's process, of this machine, is running."""
+    return is_running(owner.process) and _is_known(owner)
 
 
 def _is_known(owner: Owner) -> bool:

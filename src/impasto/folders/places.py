@@ -12,6 +12,8 @@ from impasto.folders.owners import OWNER, Ownership, owned
 from impasto.tasks.spec import RunSpec
 
 BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
+Trace = tuple[int, int] | None
+JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of composed emoji
 SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems put lost+found into each new volume
 
 
@@ -26,8 +28,11 @@ def default_folder(task: str, pictures: Sequence[Path]) -> Path:
 
 
 def folder_name(task: str, pictures: Sequence[Path]) -> str:
-    """TASK-PICTURE…, of the first three pictures."""
-    name = "-".join([task, *(picture.stem for picture in pictures[:3])])
+    """TASK-PICTURE…, of the first three pictures; control characters of their names are dashes."""
+    name = "".join(
+        letter if letter.isprintable() or letter in JOINERS else "-"
+        for letter in "-".join([task, *(picture.stem for picture in pictures[:3])])
+    )
     return name.encode(errors="replace")[:200].decode(errors="ignore")  # file systems take 255 bytes
 
 
@@ -97,7 +102,7 @@ def new_default(spec: RunSpec) -> Path:
 
 @contextmanager
 def folder_for(
-    out: Path | None, spec: RunSpec, *, force: bool, before: tuple[int, int] | None, held: Ownership | None = None
+    out: Path | None, spec: RunSpec, *, force: bool, before: Trace, held: Ownership | None = None
 ) -> Iterator[Ownership]:
     """The folder of a run, made as by `make_folder` and had by nobody else; what it held gives way: see `giving_way`.
 
@@ -117,10 +122,10 @@ def folder_for(
             yield ownership
 
 
-def trace(folder: Path) -> tuple[int, int] | None:
-    """Which run is in a folder: number and time of the file with its settings, None if there is none."""
+def trace(folder: Path, file: str = SETTINGS_FILE) -> Trace:
+    """Which run, or series, is in a folder: number and time of the file with its settings, None if there is none."""
     try:
-        found = (folder / SETTINGS_FILE).stat()
+        found = (folder / file).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from impasto.errors import (
     OutOfMemoryError,
     OutputError,
 )
-from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.events import Listener, MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT, place_of
 from impasto.folders.owners import Ownership
@@ -132,9 +132,19 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
-            measured = measure(part, outcome.image, painting.content, replace(plan, network=prepared.precise))
+            precise = replace(plan, network=prepared.precise)
+            measured = measure(part, outcome.image, painting.content, precise, _halved(painting.watching.listener))
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
+
+
+def _halved(listener: Listener) -> Callable[[Size], None]:
+    """What reports that tiles are made smaller because memory is short."""
+
+    def tell(core: Size) -> None:
+        listener(TilesHalved(core))
+
+    return tell
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +175,6 @@ class _Loop:
         """Whether a stop has been asked for. Raises FolderLostError."""
         self.painting.ownership.require()
         return self.painting.watching.stops()
-
-    def halved(self, core: Size) -> None:
-        """Report that tiles are made smaller because memory is short."""
-        self.painting.watching.listener(TilesHalved(core))
 
     def record(self, iterate: Iterate) -> None:
         """Hand the iterate to all recorders. Raises FolderLostError before anything is written."""
@@ -263,7 +269,7 @@ def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunErro
 
     checkpoint = past.take()
     after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
-    bind = planned(plan, between_tiles, loop.halved)
+    bind = planned(plan, between_tiles, _halved(loop.painting.watching.listener))
     iterates = synthesise(composition, plan.network, after, bind, progress.image)
     del checkpoint, after  # both are large, and the loop has taken the state
     for iterate in iterates:

@@ -3,20 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from impasto.cluster.plan import crew_at
-from impasto.errors import RunFolderError
+from impasto.errors import ImageError, RunFolderError, WeightsError
 from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
+from impasto.folders.finding import require_there
 from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
-from impasto.folders.specfiles import SpecFile, fingerprint, located
-from impasto.machine import isolated
+from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
+from impasto.machine import isolated, unfolds
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
-from impasto.runs.prepare import prepare, require_video
+from impasto.runs.prepare import Prepared, prepare, require_video
 from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, require_same
 from impasto.runs.stopping import Stop, go_on_unless, question
@@ -62,6 +65,7 @@ def run(
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
     with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
+        _say_what_is_slow(prepared, listener)
         go_on_unless(stop)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with (
@@ -76,6 +80,7 @@ def run(
 def resume(
     folder: Path,
     *,
+    pictures: Sequence[Path] = (),
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
     listener: Listener = silent,
@@ -89,6 +94,8 @@ def resume(
 
     On the same machine the result is that of an uninterrupted run, bit for bit. A run that is done is not changed. If
     `memory_share` is smaller than before, tiles become smaller, and the last digits of the result may differ.
+    Pictures, weights and means that were moved are found by their hashes, also in `pictures`, files and folders; then
+    run.toml names the new paths from now on.
     Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, or no checkpoint can be
     read; DivergedError if the run has diverged; else as `run`, which explains the other parameters.
     """
@@ -99,22 +106,24 @@ def resume(
         listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
-    spec = _unchanged(folder, found)
+    spec = _unchanged(folder, found, pictures)
     threads = spec.settings.threads or found.provenance.get("threads")
     with (
         owned(folder, held=held) as ownership,
         isolated(threads),
         crew_at(cluster, spec.settings, listener) as crew,
     ):
-        before = found.provenance.get("memory_share", 1.0)
-        less = min(1.0, memory_share / before)
+        less = min(1.0, memory_share / found.provenance.get("memory_share", 1.0))
         prepared = prepare(spec, found.provenance.get("memory_bytes"), less, crew)
+        _say_what_is_slow(prepared, listener)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(found.toml), prepared.network.device, listener)
         go_on_unless(stop)
         if not finished(folder, names):  # by another process, since this one looked
-            toml = found.toml if less == 1.0 else with_memory(found.toml, prepared.plans[0].limits.memory, memory_share)
+            toml = with_paths(found.toml, spec) if pictures else found.toml
+            if less < 1.0:
+                toml = with_memory(toml, prepared.plans[0].limits.memory, memory_share)
             _go_on(Painting(prepared, ownership, toml, watching), past, cluster)
     return folder
 
@@ -129,9 +138,19 @@ def _go_on(painting: Painting, past: Past, cluster: str | None) -> None:
         paint(painting, past)
 
 
-def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
+def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
+    network = prepared.network
+    if network.precision == torch.bfloat16 and unfolds(network.precision, network.device):
+        listener(Notice("this processor has no bfloat16, which is many times slower than --precision float32 here"))
+
+
+def _unchanged(folder: Path, found: SpecFile, pictures: Sequence[Path]) -> RunSpec:
     """The spec with its files at their present paths. Raises RunFolderError if a file has changed since the run."""
-    spec, changed = located(found)
+    require_there(pictures)
+    try:
+        spec, changed = located(found, pictures)
+    except (ImageError, WeightsError) as error:
+        raise type(error)(f"{error}; if a file was moved, name the file or its folder with --pictures") from None
     if changed:
         raise RunFolderError(f"{folder} cannot be resumed: {changed[0]}; start again with impasto run {found.path}")
     return spec

@@ -83,6 +83,7 @@ def make_run(
         if same:
             resume(
                 folder,
+                pictures=spec.pictures,
                 stop=stop,
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
@@ -114,18 +115,29 @@ def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashe
     return pictures and (other.task, other.settings) == (spec.task, spec.settings)
 
 
-def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> None:
-    """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
+def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:
+    """Each spec with its network. Raises before a picture is opened: WeightsError, and LayerError if one is unknown."""
     networks: dict[tuple[object, ...], Network] = {}
+    found = []
     for spec in specs:
         settings = spec.settings
-        given = [pictures[path] for path in spec.pictures]
         model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
         key = (settings.network, settings.precision, *model.values())
-        with sentence_for_memory(settings.size):
-            if key not in networks:
+        if key not in networks:
+            with sentence_for_memory(settings.size):
                 networks[key] = open_network(settings.network, precision=settings.precision, **model)
-            allowed = limits(parse_memory(settings.memory), settings.tile, networks[key].device)
+        for layer in settings.named_layers:
+            networks[key].canonical(layer)
+        found.append((spec, networks[key]))
+    return found
+
+
+def check_all(specs: Iterable[tuple[RunSpec, Network]], pictures: Mapping[Path, Picture]) -> None:
+    """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
+    for spec, network in specs:
+        settings, given = spec.settings, [pictures[path] for path in spec.pictures]
+        with sentence_for_memory(settings.size):
+            allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
             for part in compose(spec, [picture.image for picture in given]):
-                plan = plan_memory(part.composition.objective, networks[key], allowed, settings)
+                plan = plan_memory(part.composition.objective, network, allowed, settings)
                 check(part, plan, spec, given)

@@ -5,6 +5,7 @@ command continues after the last one, however the last one ended.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from impasto.errors import InterruptedRunError
 from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
 from impasto.files import sha256, write_bytes
 from impasto.folders.owners import Ownership
-from impasto.folders.places import folder_name
+from impasto.folders.places import folder_name, trace
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make_run
+from impasto.series.members import check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
@@ -44,14 +45,17 @@ def run_study(
     stopped raises its ImpastoError; the same call continues the study. `stop` and `listener` are as for `run`.
     """
     folder = out or default_folder(study)
+    networks = networks_for(member.spec for member in study.members)
     pictures = {path: load_picture(path) for path in (study.content, study.style)}
     about = _about(study)
+    before = trace(folder, STUDY_FILE)
     fresh = is_free(folder, STUDY_FILE, about, list(pictures), force=force)
     hashes = {path: sha256(path) for path in pictures}
     records = {} if fresh else _finished(study, folder, hashes)
-    check_all([member.spec for member in study.members if member.name not in records], pictures)
+    missing = [member.name not in records for member in study.members]
+    check_all(compress(networks, missing), pictures)
     try:
-        with taken(folder, STUDY_FILE, about, fresh=fresh) as ownership:
+        with taken(folder, STUDY_FILE, about, fresh=fresh, before=before) as ownership:
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
             _make_members(study, ownership, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
