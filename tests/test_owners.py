@@ -16,7 +16,8 @@ import pytest
 from command import call, pixels, read_json, save_pictures
 from impasto.errors import FolderLostError, OutputError
 from impasto.folders import owners
-from impasto.folders.owners import OWNER, PRESENT, Owner, owned, present, require_unowned, wait
+from impasto.folders.owners import OWNER, PRESENT, owned, present, require_unowned, wait
+from impasto.folders.processes import Owner, machine_id
 
 RUN = ("invert", "photo.png", "--layer", "conv1_1", "--size", "32", "--threads", "1", "--frames", "0")
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom impasto.folders.owners import owned\n"
@@ -107,7 +108,7 @@ def test_an_owner_elsewhere_whose_beat_has_stopped(tmp_path: Path, monkeypatch: 
 
 def test_a_number_that_another_process_has_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "STALE_SECONDS", 0.5)
-    gone = replace(elsewhere(), machine=owners.machine_id(), started=1.0)
+    gone = replace(elsewhere(), machine=machine_id(), started=1.0)
     (tmp_path / OWNER).write_text(json.dumps(asdict(gone)))
     require_unowned(tmp_path)
     with owned(tmp_path):
@@ -202,7 +203,7 @@ def test_a_suspended_owner_ends_once_the_folder_is_taken(tmp_path: Path, monkeyp
 
 
 def test_several_may_be_at_work_and_none_may_replace(tmp_path: Path) -> None:
-    (tmp_path / f"{PRESENT}killed").write_text(json.dumps(asdict(replace(elsewhere(), machine=owners.machine_id()))))
+    (tmp_path / f"{PRESENT}killed").write_text(json.dumps(asdict(replace(elsewhere(), machine=machine_id()))))
     require_unowned(tmp_path)
     with present(tmp_path), present(tmp_path):
         assert len(list(tmp_path.iterdir())) == 2

@@ -6,46 +6,31 @@ only by its heartbeat: the folder is free once the heartbeat has stopped for `ST
 
 import json
 import os
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-
-import psutil
 
 from impasto.errors import FolderLostError, OutputError
 from impasto.files import write_bytes
+from impasto.folders.processes import (
+    Owner,
+    is_alive,
+    is_known,
+    is_running,
+    machine_id,
+    parse_owner,
+    read_text,
+    this_process,
+)
 
 OWNER = ".impasto-owner"
 PRESENT = f"{OWNER}.beside."  # the beginning of a name: each of several processes at work in a folder has such a file
 BEAT_SECONDS = 2.0
 STALE_SECONDS = 15.0  # without a heartbeat; longer than network file systems cache a file
-CLOCK_SECONDS = 2.0  # a clock may be adjusted by this much while a process runs
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The owner of a folder: host, process id, since when (local time), and the count of its heartbeats.
-
-    `machine` is the space in which process ids are unique. `started` (seconds) tells a process from a later one with
-    the same id.
-    """
-
-    host: str
-    process: int
-    since: str
-    machine: str
-    started: float
-    name: str
-    beat: int = 0
-
-    def words(self) -> str:
-        """Host, process, since when."""
-        return f"process {self.process} on {self.host}, since {self.since}"
 
 
 Busy = Callable[[Path, Owner], None]
@@ -119,7 +104,7 @@ class Ownership:
     def _taker(self) -> Owner | None:
         """The other owner, if the folder is lost; a file that cannot be read says nothing."""
         try:
-            owner = _owner(_read(self._file))
+            owner = parse_owner(read_text(self._file))
         except OSError:
             return None
         if owner is None or owner.name == self._mine.name:
@@ -155,7 +140,7 @@ def owned(
     if held is not None:
         yield held
         return
-    mine = _me()
+    mine = this_process()
     try:
         _take(folder / OWNER, mine, busy)
     except OSError as error:
@@ -177,11 +162,15 @@ def present(folder: Path) -> Iterator[None]:
 
     `require_unowned` refuses the folder meanwhile. Raises OutputError if the folder cannot be written.
     """
-    mine = _me()
+    mine = this_process()
     file = folder / f"{PRESENT}{mine.name}"
     try:
         for left in folder.glob(f"{PRESENT}*"):
-            if (owner := _owner(_read(left))) is not None and owner.machine == mine.machine and not _is_alive(owner):
+            if (
+                (owner := parse_owner(read_text(left))) is not None
+                and owner.machine == mine.machine
+                and not is_alive(owner)
+            ):
                 left.unlink(missing_ok=True)  # of a process that was killed
         write_bytes(file, json.dumps(asdict(mine)).encode())
     except OSError as error:
@@ -203,48 +192,11 @@ def require_unowned(folder: Path, held: Ownership | None = None) -> None:
     except OSError:
         return
     for file in files:
-        owner = _owner(_read(file))
+        owner = parse_owner(read_text(file))
         if owner is None or (held is not None and owner.name.startswith(held.name)):
             continue
-        if owner.machine == machine_id() and _is_alive(owner):
+        if owner.machine == machine_id() and is_alive(owner):
             refuse(file.parent, owner)
-
-
-def machine_id() -> str:
-    """The space in which a process id is unique: this machine, since its boot, and the container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
-        space = Path("/proc/self/ns/pid").readlink().name
-    except OSError:
-        boot, space = str(int(psutil.boot_time())), ""
-    return f"{platform.node()}/{boot}/{space}".replace(" ", "-")
-
-
-def is_running(process: int) -> bool:
-    """Whether a process of this machine is running."""
-    try:
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _is_alive(owner: Owner) -> bool:
-    """Whether the owner's process, of this machine, is running."""
-    return is_running(owner.process) and _is_known(owner)
-
-
-def _is_known(owner: Owner) -> bool:
-    """Whether the running process is the owner, and not a later process with the same id."""
-    try:
-        return abs(psutil.Process(owner.process).create_time() - owner.started) < CLOCK_SECONDS
-    except psutil.Error:
-        return False
-
-
-def _me() -> Owner:
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    started = psutil.Process().create_time()
-    return Owner(platform.node(), os.getpid(), since, machine_id(), started, uuid.uuid4().hex)
 
 
 def _take(file: Path, mine: Owner, busy: Busy) -> None:
@@ -272,7 +224,7 @@ def _remove_stale(file: Path, busy: Busy) -> None:
         file.rename(aside)
     except FileNotFoundError:  # another process has removed it
         return
-    if _read(aside) != seen:  # another process has taken the folder meanwhile: give its file back
+    if read_text(aside) != seen:  # another process has taken the folder meanwhile: give its file back
         with suppress(OSError):
             os.link(aside, file)
     aside.unlink()
@@ -280,20 +232,20 @@ def _remove_stale(file: Path, busy: Busy) -> None:
 
 def _watched(file: Path, busy: Busy) -> str | None:
     """The text of the file of an owner that has ended, or whose heartbeat has stopped; None if the file is gone."""
-    seen, since = _read(file), time.monotonic()
+    seen, since = read_text(file), time.monotonic()
     while seen is not None:
-        owner = _owner(seen)
+        owner = parse_owner(seen)
         if owner is not None and owner.machine == machine_id():
             if not is_running(owner.process):
                 return seen
-            if _is_known(owner):
+            if is_known(owner):
                 busy(file.parent, owner)
         if time.monotonic() - since > STALE_SECONDS:
             return seen
         time.sleep(0.2)
-        now = _read(file)
+        now = read_text(file)
         if now != seen:
-            if now is not None and (owner := _owner(now)) is not None:
+            if now is not None and (owner := parse_owner(now)) is not None:
                 busy(file.parent, owner)
             since = time.monotonic()
         seen = now
@@ -301,20 +253,5 @@ def _watched(file: Path, busy: Busy) -> str | None:
 
 
 def _is_mine(file: Path, mine: Owner) -> bool:
-    owner = _owner(_read(file))
+    owner = parse_owner(read_text(file))
     return owner is not None and owner.name == mine.name
-
-
-def _read(file: Path) -> str | None:
-    try:
-        return file.read_text("utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _owner(text: str | None) -> Owner | None:
-    """None if the text is not yet, or not any more, an owner's."""
-    try:
-        return Owner(**json.loads(text or ""))
-    except (ValueError, TypeError):
-        return None
