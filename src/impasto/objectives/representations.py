@@ -48,6 +48,10 @@ class Representation:
             (found,) = torch.autograd.grad(self.function(variable), variable, slope)
         return _added(found, features, onto)
 
+    def cut(self, rows: slice, columns: slice) -> "Representation":
+        """The representation of a window of the map; the same one, unless the weights of positions differ."""
+        return self
+
 
 @dataclass(frozen=True)
 class Pointwise(Representation):
