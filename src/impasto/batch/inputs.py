@@ -11,6 +11,7 @@ from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
 from impasto.folders.names import plain_name
+from impasto.tasks.regions import Region
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
@@ -127,11 +128,23 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     for key in ("weights", "means", "init"):
         if key in values and values[key] not in INITS:
             values[key] = str((folder / str(values[key])).absolute())
+    if isinstance(regions := values.get("region"), str):
+        values["region"] = regions.split(";")
+    if isinstance(values.get("region"), list):
+        values["region"] = [_in_folder(where, text, folder) for text in values["region"]]
     name = values.pop("name", None)
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
         raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits and , = + _ (. and - inside)")
     label = name or plain_name("--".join(_plain(picture.stem) for picture in pictures[:4]))
     return Entry(label, tuple(pictures), values, where)
+
+
+def _in_folder(where: str, text: str, folder: Path) -> str:
+    """The text of a region with its files in a folder. Raises SpecError."""
+    try:
+        return Region(text).with_files(lambda file: (folder / file).absolute())
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
 
 
 def _paths(where: str, role: str, given: Any) -> list[str]:

@@ -11,12 +11,12 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.owners import owned, require_unowned
 from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
-from impasto.folders.results import sentence_for_folder
+from impasto.folders.results import save_regions, sentence_for_folder
 from impasto.folders.specfiles import SpecFile, fingerprint, located
 from impasto.machine import isolated
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
-from impasto.runs.prepare import prepare, require_video
+from impasto.runs.prepare import Prepared, prepare, require_video
 from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
 from impasto.runs.stopping import Stop, go_on_unless, question
@@ -65,6 +65,7 @@ def run(
         place = folder_for(out, spec, force=force, before=before)
         with place as folder, sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
+            _show_regions(prepared, folder, listener)
             paint(Painting(prepared, folder, toml, watching), NOTHING)
     return folder
 
@@ -113,6 +114,14 @@ def resume(
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
             paint(Painting(prepared, folder, toml, watching), past)
     return folder
+
+
+def _show_regions(prepared: Prepared, folder: Path, listener: Listener) -> None:
+    """Save what the masks are understood to mean, and report what is odd about them."""
+    for division in (part.division for part in prepared.parts):
+        save_regions(folder, division, prepared.pictures[0].image)
+        for note in division.notes:
+            listener(Notice(note))
 
 
 def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
