@@ -70,12 +70,13 @@ def result_figure(
 def region_figures(record: RunRecord) -> list[Figure]:
     """The photo as seen through each mask, with how the region is painted; last what no mask covers."""
     regions = getattr(record.spec.settings, "region", ())
-    named = [(region.mask.name, region.words) for region in regions]
-    found = []
-    for number, (name, words) in enumerate([*named, ("the rest", "")], start=1):
-        if (path := region_file(record.folder, number)).is_file():
-            found.append(figure(path, f"region {name}", most_px=MEDIUM_PX, caption=name, detail=words))
-    return found
+    named = [*((region.mask.name, region.words) for region in regions), ("the rest", "")]
+    files = [region_file(record.folder, place) for place in range(1, len(named) + 1)]
+    return [
+        figure(file, f"region {name}", most_px=MEDIUM_PX, caption=name, detail=words)
+        for file, (name, words) in zip(files, named, strict=True)
+        if file.is_file()
+    ]
 
 
 def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
