@@ -123,5 +123,5 @@ def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> Non
                 networks[key] = open_network(settings.network, precision=settings.precision, **model)
             allowed = limits(parse_memory(settings.memory), settings.tile, networks[key].device)
             for part in compose(spec, [picture.image for picture in given]):
-                plan = plan_memory(part.composition.objective, networks[key], allowed, settings)
+                plan = plan_memory(part.composition, networks[key], allowed, settings)
                 check(part, plan, spec, given)

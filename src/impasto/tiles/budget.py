@@ -79,6 +79,7 @@ class MemoryPlan:
     """How one objective is computed with one network within memory limits, beside the optimiser's history.
 
     `history_asked` is how many pairs of vectors of the picture's size the optimiser should remember: 0 for Adam.
+    `beside` is how many vectors of that size the loop holds for something else.
     """
 
     network: Network
@@ -86,6 +87,7 @@ class MemoryPlan:
     limits: Limits
     history_asked: int
     helper: Helper | None = None
+    beside: int = 0
 
     def history(self, size: Size) -> int:
         """How many pairs L-BFGS can remember at that size: as many as asked for, unless memory is short."""
@@ -207,7 +209,7 @@ class MemoryPlan:
 
     def vectors(self, history: int) -> int:
         """How many vectors of the picture's size the loop and the optimiser hold."""
-        return VECTORS + 2 * history
+        return VECTORS + self.beside + 2 * history
 
     def target_bytes(self) -> float:
         """Bytes per pixel of the picture for the targets of maps that are compared in place, and positions' weights."""
