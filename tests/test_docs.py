@@ -28,6 +28,7 @@ PAGES = [
             "batch",
             "scaling",
             "large-pictures",
+            "regions",
         )
     ),
 ]

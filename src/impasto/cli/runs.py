@@ -163,7 +163,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
 
 
 def _plain(value: object) -> str:
-    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
