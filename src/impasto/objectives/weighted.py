@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -37,9 +38,8 @@ class WeightedMean(MeanOverPositions):
     def __call__(self, features: FeatureMap) -> Tensor:
         """The representation of the feature map."""
         rows, count = self._rows(features), self.weights.levels.numel()
-        found = [self.function(part) * (weight * part.shape[2] / count) for weight, part in self._parts(rows)]
-        total: Tensor = torch.stack(found).sum(0)
-        return total
+        found = (self.function(part) * (weight * part.shape[2] / count) for weight, part in self._parts(rows))
+        return reduce(torch.Tensor.add_, found)
 
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
         """The gradient with respect to `features`, as in `Representation`."""
