@@ -1,5 +1,6 @@
 """A picture divided into regions: how much each region has of each pixel, and with what it is painted."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -131,13 +132,13 @@ def _shared(masks: Sequence[Tensor], kept: Sequence[bool]) -> list[Tensor]:
 
 
 def _names(regions: Sequence[Region]) -> list[str]:
-    """A name for each region, for losses: that of its mask, numbered if several masks have it."""
+    """A name for each region, for losses: its mask's in letters that trackers take, numbered if several have it."""
     if len({region.mask for region in regions}) < len(regions):
         twice = next(region.mask for region in regions if [each.mask for each in regions].count(region.mask) > 1)
         raise SpecError(f"the mask {twice} is given twice; give each region once")
     names: list[str] = []
     for region in regions:
-        name, number = region.mask.name, 1
+        name, number = " ".join(re.findall(r"[\w.-]+", region.mask.name)) or "region", 1
         while (name if number == 1 else f"{name} {number}") in names:
             number += 1
         names.append(name if number == 1 else f"{name} {number}")
