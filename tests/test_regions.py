@@ -176,7 +176,7 @@ def test_shares_add_up_to_one(desk: Path) -> None:
     division = divide([Region("sky.png=photo"), Region("soft.png"), Region("hut.png")], load_image("photo.png"), 64)
     assert division.rest is not None
     assert division.kept is not None
-    shares = [division.kept, division.rest.share, *(area.share for area in division.areas)]
+    shares = [division.kept, division.rest, *(area.share for area in division.areas)]
     torch.testing.assert_close(torch.stack(shares).sum(0), torch.ones(1, 1, 48, 64))
     assert division.kept[..., :24, :].eq(1).all()  # what is left as it is comes first
     hut, sheet = division.areas[1].share[0, 0, 30, 40], division.areas[0].share[0, 0, 30, 40]
@@ -194,8 +194,8 @@ def test_masks_of_other_sizes_are_stretched_and_named(desk: Path) -> None:
         "the mask square.png has 32 × 32 px, the photo 64 × 48: the mask is stretched over the photo, whose "
         "proportions are others",
     )
-    assert division.areas[0].fraction == pytest.approx(1 / 2, abs=0.02)
-    assert division.areas[1].fraction == pytest.approx(12 / 32, abs=0.02)
+    assert float(division.areas[0].share.mean()) == pytest.approx(1 / 2, abs=0.02)
+    assert float(division.areas[1].share.mean()) == pytest.approx(12 / 32, abs=0.02)
 
 
 def test_masks_that_meet_leave_no_rest(desk: Path) -> None:
@@ -242,7 +242,7 @@ def test_weights_are_area_times_strength(desk: Path) -> None:
 
 
 def test_several_styles_share_each_region(desk: Path) -> None:
-    found = matches("sky.png,strength=2", "hut.png=other.png", count=2, style_weights="3,1")
+    found = matches("sky.png,strength=2,strokes=1", "hut.png=other.png", count=2, style_weights="3,1")
     assert [*found] == [
         *("content", "style 1", "style 2", "style 1 in sky", "style 2 in sky", "style in hut"),
     ]
@@ -258,6 +258,22 @@ def test_detail_weights_the_photo(desk: Path) -> None:
     assert weights[:24].eq(5).all()
     assert weights[24:].eq(1).all()
     assert sum(content.layers.values()) == pytest.approx(3 * sum(plain["content"].layers.values()), rel=1e-5)
+
+
+def test_regions_that_differ_in_strength_or_detail_alone_are_painted_with_the_rest(desk: Path) -> None:
+    """The whole picture has one set of statistics, in which the positions of such a region count by its strength."""
+    found = matches("sky.png,detail=5")
+    assert list(found) == ["content", "style"]
+    assert found["style"].where is None
+    assert found["style"].layers == matches()["style"].layers
+    found = matches("sky.png,strength=0.5", "hut.png=other.png")
+    assert list(found) == ["content", "style", "style in hut"]
+    where = found["style"].where
+    assert where is not None
+    assert where.weights[..., :24, :].eq(0.5).all()
+    assert where.weights[..., 45:, :].eq(1).all()
+    hut = 32 * 16 / (64 * 48)
+    assert sum(found["style"].layers.values()) == pytest.approx(3 / 4 - hut, rel=1e-5)
 
 
 def test_one_style_in_two_regions_is_nearly_that_style_everywhere(desk: Path) -> None:

@@ -36,29 +36,42 @@ class Area:
     detail: float = 1.0
 
     @property
-    def fraction(self) -> float:
-        """The fraction of the picture that the area covers."""
-        return float(self.share.mean())
+    def where(self) -> WeightMap | None:
+        """The area as weights of positions; None if it is the whole picture."""
+        return None if bool((self.share == 1).all()) else WeightMap(self.share)
 
     @property
-    def where(self) -> WeightMap:
-        """The area as weights of positions."""
-        return WeightMap(self.share)
+    def is_painted_apart(self) -> bool:
+        """Whether the area has a painting, strokes, or a part of the painting of its own."""
+        return self.painting is not None or self.strokes is not None or self.source is not None
 
 
 @dataclass(frozen=True, eq=False)
 class Division:
     """A picture divided into areas that are painted, and perhaps one that stays; at each pixel the shares add up to 1.
 
-    `rest` is the area that no mask covers, None if there is none. `shares` are those of the masks in the order given.
+    `rest` is the share that no mask covers, None if there is none. `shares` are those of the masks in the order given.
     `notes` are sentences that the user should read.
     """
 
     areas: tuple[Area, ...] = ()
-    rest: Area | None = None
+    rest: Tensor | None = None
     kept: Tensor | None = None
     shares: tuple[Tensor, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def painted(self) -> list[Area]:
+        """The areas that have statistics of their own, first the rest with all areas that are painted like the rest.
+
+        Those differ in strength and detail alone. Were their statistics taken apart, a face would have to hold all
+        colours of the painting by itself.
+        """
+        like_rest = [area.share * area.strength for area in self.areas if not area.is_painted_apart]
+        together = [*([] if self.rest is None else [self.rest]), *like_rest]
+        common = [Area("", torch.stack(together).sum(0))] if together else []
+        areas = [*common, *(area for area in self.areas if area.is_painted_apart)]
+        return [area for area in areas if bool((area.share > 0).any())]
 
     @property
     def detail(self) -> WeightMap | None:
@@ -91,7 +104,7 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int) -> Divisi
     pairs = zip(regions, names, shares, strict=True)
     areas = tuple(_area(region, name, share) for region, name, share in pairs if not region.is_photo)
     left = (1 - torch.stack(shares).sum(0)).clamp_(0, 1)
-    rest = Area("", left) if float(left.mean()) >= LEAST_REST else None
+    rest = left if float(left.mean()) >= LEAST_REST else None
     if rest is None and all(area.painting is not None for area in areas):
         notes.append("the masks cover the whole picture, so nothing is painted in the style given without a mask")
     return Division(areas, rest, torch.stack(kept).sum(0).clamp_(0, 1) if kept else None, tuple(shares), tuple(notes))
@@ -99,7 +112,7 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int) -> Divisi
 
 def views(division: Division, photo: Image) -> Iterator[Image]:
     """For each region the photo as seen through its mask: bright inside, dark outside; last the rest, if there is."""
-    shares = [*division.shares, *([] if division.rest is None else [division.rest.share])]
+    shares = [*division.shares, *([] if division.rest is None else [division.rest])]
     for share in shares:
         yield photo * (DARK + (1 - DARK) * stretched(share, size_of(photo)))
 

@@ -113,7 +113,7 @@ def transfer(
     objective = _kept(photo, settings, division.detail)
     if not settings.region:
         objective += _styles(paintings, settings)
-    for area in (*filter(None, [division.rest]), *division.areas):
+    for area in division.painted:
         objective += _style_of(area, paintings, settings)
     objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
@@ -149,7 +149,7 @@ def _styles(
 
 
 def _style_of(area: Area, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
-    """The terms of one area, whose weights are those of the whole picture times the area's fraction and strength.
+    """The terms of one area, whose weights are those of the whole picture times the area's mean share and strength.
 
     So a picture divided into areas of one style is painted nearly as if it were whole, and no area, however small, is
     painted more strongly than another.
@@ -159,7 +159,7 @@ def _style_of(area: Area, paintings: Sequence[Image], settings: TransferSettings
     return _styles(
         paintings,
         settings,
-        area.fraction * area.strength,
+        float(area.share.mean()) * area.strength,
         f"style in {area.name}" if area.name else "style",
         scale=settings.style_scale if area.strokes is None else area.strokes,
         where=area.where,
