@@ -56,6 +56,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "painting.jpg": "church-at-auvers.webp",
         "one.jpg": "night-cafe.webp",
         "two.jpg": "cafe-terrace-at-night.webp",
+        "sky.png": "castle-sky.png",
     }.items():
         shutil.copy(ROOT / "examples" / source, tmp_path / name)
     spec = (

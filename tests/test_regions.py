@@ -102,7 +102,8 @@ def test_what_a_region_says() -> None:
         ("sky.png=a.jpg,strength=", "the region 'sky.png=a.jpg,strength=' gives strength no value"),
         ("s.png,detail=1,detail=2", "the region 's.png,detail=1,detail=2' gives detail twice"),
         ("s.png=a.jpg,strength=-1", "the strength of the region s.png is '-1'; it must be a number from 0 upwards"),
-        ("s.png=a.jpg,strokes=0", "the strokes of the region s.png have size 0; give a size above 0"),
+        ("s.png=a.jpg,strokes=0", "the strokes of the region s.png have size 0; give a size above 0 and up to 100"),
+        ("s.png,strokes=1e9", "the strokes of the region s.png have size 1e+09; give a size above 0 and up to 100"),
         (
             "s.png=photo,strength=2",
             "the region 's.png=photo,strength=2' stays as the photo has it and takes no strength",
@@ -157,6 +158,12 @@ def test_colours_of_one_file(desk: Path, ending: str) -> None:
     [
         (0, "", "m.png marks no region: it is black everywhere; make the region white and the rest black"),
         (255, "", "m.png marks no region: it is white everywhere; make the region white and the rest black"),
+        (
+            (255, 0, 0),
+            "",
+            "m.png is in colour; name the colour that marks the region, m.png#ff0000 for instance, or make "
+            "the region white and the rest black",
+        ),
         ((255, 0, 0), "blue", "m.png has no region of the colour blue; its colours are #ff0000"),
         ((255, 0, 0), "bleu", "m.png#bleu names no colour; write a colour such as red or ff0000 after the #"),
         ((255, 0, 0), "red", "m.png has no region of the colour red; its colours are #ff0000"),

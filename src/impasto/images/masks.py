@@ -25,10 +25,11 @@ def load_mask(path: Path, colour: str = "") -> Mask:
     White is inside and black is outside. In a file with transparent parts, these are outside; if its opaque part is of
     one colour, all of the opaque part is inside. With a `colour`, a name such as "red" or a number such as "ff0000",
     the pixels are inside that are nearer to it than to any other colour of the file.
-    Raises ImageError as `load_picture`; if the mask is of one colour, or has not the colour asked for.
+    Raises ImageError as `load_picture`; if the mask is of one colour, has not the colour asked for, or has several
+    colours and none is asked for.
     """
     picture = load_picture(path)
-    mask = _marked(picture) if not colour else _of_colour(picture.image, path, colour)
+    mask = _marked(picture, path) if not colour else _of_colour(picture.image, path, colour)
     low, high = float(mask.min()), float(mask.max())
     if high - low < LEAST_CONTRAST:
         kind = "white" if low > 1 / 2 else "black"
@@ -36,14 +37,21 @@ def load_mask(path: Path, colour: str = "") -> Mask:
     return mask
 
 
-def _marked(picture: Picture) -> Mask:
+def _marked(picture: Picture, path: Path) -> Mask:
     weights = torch.tensor(BRIGHTNESS).reshape(1, 3, 1, 1)
     bright = (picture.image * weights).sum(1, keepdim=True).clamp_(0, 1)
-    if picture.alpha is None or bool((picture.alpha == 1).all()):
-        return bright
-    opaque = bright[picture.alpha > 1 / 2]
-    plain = not opaque.numel() or float(opaque.max() - opaque.min()) < LEAST_CONTRAST
-    return picture.alpha if plain else bright * picture.alpha
+    alpha = torch.ones_like(bright) if picture.alpha is None else picture.alpha
+    if not bool((alpha == 1).all()):
+        opaque = bright[alpha > 1 / 2]
+        if not opaque.numel() or float(opaque.max() - opaque.min()) < LEAST_CONTRAST:
+            return alpha
+    if colours := [each for each in _colours(picture.image) if float(each.max() - each.min()) > NEAR]:
+        example = f"{path}#{_in_hex(colours[0])}"
+        raise ImageError(
+            f"{path} is in colour; name the colour that marks the region, {example} for instance, or make the region "
+            "white and the rest black"
+        )
+    return bright * alpha
 
 
 def _of_colour(image: Image, path: Path, colour: str) -> Mask:

@@ -15,6 +15,7 @@ from impasto.objectives.weightmaps import WeightMap, stretched
 from impasto.tasks.regions import Region
 
 LEAST_REST = 0.01  # of the picture: less is what is left between masks that should meet
+LEAST_LEFT = 0.1  # of the largest value of a mask: less is only the soft edge of another one
 OVERLAP = 0.01  # of the picture: soft edges overlap a little, masks that overlap more deserve a word
 DARK = 0.15  # brightness outside of a region, in the picture that shows the region
 TELLING = 0.02  # relative difference of proportions that can be seen
@@ -94,12 +95,12 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int) -> Divisi
     masks = [load_mask(*region.mask) for region in regions]
     size = _working_size(photo, masks, long_side_px)
     notes = [*_words_on_sizes(regions, masks, size_of(photo))]
-    shares = _shared([stretched(mask, size).clamp_(0, 1) for mask in masks], [region.is_photo for region in regions])
-    names = _names(regions)
-    for region, share in zip(regions, shares, strict=True):
-        if not float(share.max()) > 1 / 2:
+    masks = [stretched(mask, size).clamp(0, 1) for mask in masks]
+    shares, names = _shared(masks, [region.is_photo for region in regions]), _names(regions)
+    for region, share, mask in zip(regions, shares, masks, strict=True):
+        if not float(share.max()) > LEAST_LEFT * float(mask.max()):
             raise ImageError(f"nothing is left of the region {region.mask}: other masks cover all of it")
-    notes += _words_on_overlaps([stretched(mask, size) for mask in masks])
+    notes += _words_on_overlaps(masks)
     kept = [share for region, share in zip(regions, shares, strict=True) if region.is_photo]
     pairs = zip(regions, names, shares, strict=True)
     areas = tuple(_area(region, name, share) for region, name, share in pairs if not region.is_photo)

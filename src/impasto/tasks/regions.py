@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from impasto.errors import SpecError, nearest
-from impasto.tasks.values import Checked, parse_weight
+from impasto.tasks.values import MOST_SCALE, Checked, parse_weight
 
 PHOTO = "photo"  # in place of a painting: the region is left as the photo has it
 OPTIONS = ("strength", "strokes", "detail", "from")
@@ -52,8 +52,11 @@ class Region(Checked):
         self.strokes = parse_weight(given["strokes"], f"the strokes {words}") if "strokes" in given else None
         self.detail = parse_weight(given.get("detail", "1"), f"the detail {words}")
         self.source = _mask(given["from"]) if "from" in given else None
-        if self.strokes == 0:
-            raise SpecError(f"the strokes {words} have size 0; give a size above 0, 1 for the painting's own")
+        if self.strokes is not None and not 0 < self.strokes <= MOST_SCALE:
+            raise SpecError(
+                f"the strokes {words} have size {self.strokes:g}; give a size above 0 and up to {MOST_SCALE:g}, 1 for "
+                "the painting's own"
+            )
         self._given = given
 
     @property

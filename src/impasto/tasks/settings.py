@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from impasto.errors import SpecError, nearest
 from impasto.tasks.regions import Region
-from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
+from impasto.tasks.values import MOST_SCALE, MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
@@ -19,6 +19,7 @@ STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -153,7 +154,7 @@ class TextureSettings(_StatisticsSettings):
     "Weight of the total variation, the prior for smooth pictures."
     cumulative: bool = False
     "One picture for the first layer, one for the first two, and so on."
-    style_scale: Positive = 1.0
+    style_scale: Scale = 1.0
     "Size of the strokes, relative to the picture's own."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
@@ -186,7 +187,7 @@ class TransferSettings(_StatisticsSettings):
     "Weight of all styles together."
     style_weights: StyleWeights = StyleWeights("")
     "Weights of several styles, 2,1 for instance; equal by default."
-    style_scale: Positive = 1.0
+    style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
     region: tuple[Region, ...] = ()
     "A part of the picture: MASK=PAINTING, or =photo to leave it as it is; may be repeated. See docs/regions.md."

@@ -12,6 +12,7 @@ from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
+MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
 
 
 class Checked(str):
