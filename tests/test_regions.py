@@ -448,6 +448,22 @@ def test_a_batch_with_regions(desk: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ('region = "sky.png="', "the region 'sky.png=' is not MASK=PAINTING"),
+        ("region = 3", "region is 3; write MASK=PAINTING, several separated by semicolons"),
+        ("region = [3]", "region is [3]; write MASK=PAINTING, several separated by semicolons"),
+    ],
+)
+def test_regions_of_a_list_that_cannot_be(desk: Path, row: str, sentence: str) -> None:
+    Path("list.toml").write_text(f'[[run]]\ncontent = "photo.png"\nstyle = "painting.png"\n{row}\n', "utf-8")
+    ended = call("batch", "list.toml", *WORDS, "-o", "out")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"list.toml run 1: {sentence}" in ended.err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
     ("regions", "code", "sentence"),
     [
         (["fog.png=other.png"], 1, "there is no file fog.png"),

@@ -168,6 +168,7 @@ class ClusterTiler:
             piece = self._piece(self.tiles[number])
             crops = [_array(piece.tile.crop.of(reference)) for reference in self.references]
             self.sent_bytes += sum(crop.nbytes for crop in crops)
+            self.sent_bytes += sum(key[1].bytes for key in piece.keys) + sum(t.represent.bytes for t in piece.terms)
             self.returned_bytes += NUMBER_BYTES * len(self.terms)
             asked.append(worker.actor.keep.remote(number, piece, crops))
             worker.kept.add(number)

@@ -16,6 +16,7 @@ BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue; source: ITU-R BT.6
 LEAST_CONTRAST = 1 / 8  # between the darkest and the brightest part of a mask
 NEAR = 48 / 255  # colours this near in each channel count as the same: files with losses blur colours
 COMMON = 0.005  # of the pixels: colours that are rarer come from soft edges
+SAMPLED_PX = 1000  # of the long side are looked at for colours
 STEPS = 15  # colours are counted in so many steps of each channel
 
 
@@ -78,7 +79,8 @@ def _parsed(path: Path, colour: str) -> Tensor:
 
 def _colours(image: Image) -> list[Tensor]:
     """The file's colours, the most common first; those near to a more common one belong to it."""
-    steps = (image[0].flatten(1) * STEPS).round().to(torch.int64)
+    apart = max(1, max(image.shape[2:]) // SAMPLED_PX)
+    steps = (image[0, :, ::apart, ::apart].flatten(1) * STEPS).round().to(torch.int64)
     codes, counts = torch.unique((steps[0] * 16 + steps[1]) * 16 + steps[2], return_counts=True)
     found: list[Tensor] = []
     for number in counts.argsort(descending=True, stable=True).tolist():

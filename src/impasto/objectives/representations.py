@@ -52,6 +52,11 @@ class Representation:
         """The representation of a window of the map; the same one, unless the weights of positions differ."""
         return self
 
+    @property
+    def bytes(self) -> int:
+        """The bytes of data that the representation holds; 0 unless positions have weights."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Pointwise(Representation):

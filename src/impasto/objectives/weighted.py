@@ -56,6 +56,11 @@ class WeightedMean(MeanOverPositions):
         """The representation of a window of the map."""
         return replace(self, weights=self.weights.cut(rows, columns))
 
+    @property
+    def bytes(self) -> int:
+        """The bytes of the weights."""
+        return self.weights.levels.numel()
+
     def _positions(self, features: FeatureMap) -> tuple[Tensor, Tensor]:
         order, width = self.weights.order.to(features.device, torch.int64), self.weights.levels.shape[1]
         return order // width, order % width
@@ -92,3 +97,8 @@ class WeightedPointwise(Pointwise):
     def cut(self, rows: slice, columns: slice) -> "WeightedPointwise":
         """The representation of a window of the map."""
         return replace(self, weights=self.weights.cut(rows, columns))
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the weights."""
+        return self.weights.levels.numel()
