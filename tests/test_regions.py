@@ -335,6 +335,7 @@ def test_a_run_with_regions(desk: Path) -> None:
     assert {path.name for path in Path("out/regions").iterdir()} == {"1.jpg", "2.jpg", "3.jpg"}
     page = Path("out/report.html").read_text()
     assert page.count('alt="region ') == 3
+    assert 'alt="style in sky: other"' in page
     assert "left as it is" in page
     assert {"style in sky/relu1_1", "style/relu1_1"} <= read_json(Path("out/summary.json"))["losses"].keys()
 
