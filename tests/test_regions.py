@@ -336,6 +336,8 @@ def test_a_run_with_regions(desk: Path) -> None:
     page = Path("out/report.html").read_text()
     assert page.count('alt="region ') == 3
     assert 'alt="style in sky: other"' in page
+    command = " ".join(re.sub(r"<[^>]*>", "", page).split())
+    assert "--region sky.png=other.png,strokes=2 --region hut.png=photo" in command
     assert "left as it is" in page
     assert {"style in sky/relu1_1", "style/relu1_1"} <= read_json(Path("out/summary.json"))["losses"].keys()
 
