@@ -87,7 +87,8 @@ def test_commands_work(
     command: str, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = shlex.split(command)[1:]
-    small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
+    side = "48" if "--region" in words else "32"  # a region has at least one position of the deepest layer
+    small = ["--size", side, "--steps", "2", "--frames", "2", "--quiet"]
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
         monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
