@@ -18,7 +18,7 @@ def weighted_by(represent: Representation, weights: PositionWeights, name: str) 
     kinds = {MeanOverPositions: WeightedMean, Pointwise: WeightedPointwise}
     for kind, weighted in kinds.items():
         if isinstance(represent, kind):
-            return weighted(represent.function, represent.way_back, weights=weights)
+            return weighted(represent.function, represent.way_back, base=represent, weights=weights)
     raise SpecError(
         f"{name}: this representation needs the whole feature map and cannot be weighted by position; wrap the "
         "function as a MeanOverPositions or a Pointwise if it is of that kind"
@@ -27,18 +27,19 @@ def weighted_by(represent: Representation, weights: PositionWeights, name: str) 
 
 @dataclass(frozen=True)
 class WeightedMean(MeanOverPositions):
-    """The weighted mean over positions: Σ weight · value / number of positions, where the weights have mean 1.
+    """The weighted mean over positions of `base`: Σ weight · value / number of positions, where weights have mean 1.
 
     A mean over positions does not depend on their arrangement: positions of the same weight are taken out of the map,
-    and the function is called for each such group. Positions of weight 0 cost nothing.
+    and `base` is called for each such group. Positions of weight 0 cost nothing.
     """
 
+    base: Representation = field(kw_only=True)
     weights: PositionWeights = field(kw_only=True)
 
     def __call__(self, features: FeatureMap) -> Tensor:
         """The representation of the feature map."""
         rows, count = self._rows(features), self.weights.levels.numel()
-        found = (self.function(part) * (weight * part.shape[2] / count) for weight, part in self._parts(rows))
+        found = (self.base(part) * (weight * part.shape[2] / count) for weight, part in self._parts(rows))
         return reduce(torch.Tensor.add_, found)
 
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
@@ -46,7 +47,7 @@ class WeightedMean(MeanOverPositions):
         onto = torch.zeros_like(features, memory_format=torch.channels_last) if onto is None else onto
         rows, count = self._rows(features), self.weights.levels.numel()
         for weight, part in self._parts(rows):
-            found = super().pull_back(part, slope * (weight * part.shape[2] / count), None)
+            found = self.base.pull_back(part, slope * (weight * part.shape[2] / count), None)
             part.copy_(found)  # the features of these positions are no longer needed
         y, x = self._positions(features)
         onto[0].permute(1, 2, 0)[y, x] += rows.to(onto.dtype)
@@ -81,18 +82,19 @@ class WeightedMean(MeanOverPositions):
 
 @dataclass(frozen=True)
 class WeightedPointwise(Pointwise):
-    """Values at each position times the root of its weight, so that squared differences are weighted."""
+    """The values of `base` at each position times the root of its weight, so that squared differences are weighted."""
 
+    base: Representation = field(kw_only=True)
     weights: PositionWeights = field(kw_only=True)
 
     def __call__(self, features: FeatureMap) -> Tensor:
         """The representation of the feature map."""
-        found = self.function(features)
+        found = self.base(features)
         return found * self.weights.numbers(found).sqrt()
 
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
         """The gradient with respect to `features`, as in `Representation`."""
-        return super().pull_back(features, slope * self.weights.numbers(slope).sqrt(), onto)
+        return self.base.pull_back(features, slope * self.weights.numbers(slope).sqrt(), onto)
 
     def cut(self, rows: slice, columns: slice) -> "WeightedPointwise":
         """The representation of a window of the map."""
