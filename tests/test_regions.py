@@ -267,6 +267,18 @@ def test_detail_weights_the_photo(desk: Path) -> None:
     assert sum(content.layers.values()) == pytest.approx(3 * sum(plain["content"].layers.values()), rel=1e-5)
 
 
+def test_no_detail_anywhere(desk: Path) -> None:
+    """Soft masks that meet: nothing is left of the photo's detail, and rounding makes no weight negative."""
+    soft = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    PillowImage.fromarray(soft).save("soft.png")
+    PillowImage.fromarray(255 - soft).save("other-side.png")
+    paint(Path("ground.png"), (64, 48), ((0, 24, 63, 47), 255))
+    assert "content" not in matches("sky.png,detail=0", "ground.png,detail=0")
+    where = matches("soft.png,detail=0", "other-side.png,detail=0.1")["content"].where
+    assert where is not None
+    assert where.weights.min() >= 0
+
+
 def test_regions_that_differ_in_strength_or_detail_alone_are_painted_with_the_rest(desk: Path) -> None:
     """The whole picture has one set of statistics, in which the positions of such a region count by its strength."""
     found = matches("sky.png,detail=5")

@@ -75,12 +75,12 @@ class Division:
         return [area for area in areas if bool((area.share > 0).any())]
 
     @property
-    def detail(self) -> WeightMap | None:
+    def detail(self) -> Tensor | None:
         """How much the photo's detail counts at each pixel; None if it counts the same everywhere."""
         if all(area.detail == 1 for area in self.areas):
             return None
         counts = [area.share * (area.detail - 1) for area in self.areas]
-        return WeightMap(1 + torch.stack(counts).sum(0))
+        return (1 + torch.stack(counts).sum(0)).clamp_min(0)
 
 
 def divide(regions: Sequence[Region], photo: Image, long_side_px: int) -> Division:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, size_of, size_with_long_side
@@ -123,13 +125,14 @@ def transfer(
     return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
 
 
-def _kept(photo: Image, settings: TransferSettings, detail: WeightMap | None) -> Objective:
-    """The term that keeps the photo; `detail` weights its positions, by 1 where nothing differs."""
-    if not settings.content_weight:
+def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Objective:
+    """The term that keeps the photo, if it has a weight; `detail` weights positions, by 1 where nothing differs."""
+    weight = settings.content_weight * (1.0 if detail is None else float(detail.mean()))
+    if not weight:
         return Objective(())
-    weight = settings.content_weight * (1.0 if detail is None else detail.mean)
     layers = {layer: weight * w for layer, w in normalised(settings.content_layers.weights).items()}
-    return content(photo, layers, distance=DISTANCES[settings.distance], where=detail)
+    where = None if detail is None else WeightMap(detail)
+    return content(photo, layers, distance=DISTANCES[settings.distance], where=where)
 
 
 def _styles(
