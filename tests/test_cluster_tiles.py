@@ -36,6 +36,7 @@ from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import total_variation
 from impasto.objectives.representations import MeanOverPositions, channel_moments, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.objectives.weightmaps import WeightMap
 from impasto.tasks.settings import TransferSettings
 from impasto.tiles.budget import Limits, MemoryPlan
 from impasto.tiles.criterion import TiledCriterion, bind_tiled
@@ -44,6 +45,7 @@ from impasto.tiles.tiler import do_nothing
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
 SIZE, CORE = (50, 70), (16, 32)
+REGION = torch.zeros(1, 1, 5, 8).index_fill_(3, torch.tensor([1, 2, 3]), 1.0)
 
 
 @pytest.fixture(scope="class")
@@ -76,6 +78,9 @@ def everything(dtype: torch.dtype) -> Objective:
             distance=wasserstein_distance,
             name="third",
         )
+        + content(photo, ["relu1_2"], name="detail", where=WeightMap(1 + REGION))
+        + style(photo, ["relu2_1"], name="fourth", where=WeightMap(REGION))
+        + style(photo, ["relu2_1"], name="fifth", where=WeightMap(1 - REGION), reference_where=WeightMap(REGION))
         + prior("smoothness", 0.5, lambda image: total_variation(image, 1.5), reach_px=1)
     )
 

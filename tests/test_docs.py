@@ -28,6 +28,7 @@ PAGES = [
             "batch",
             "scaling",
             "large-pictures",
+            "regions",
         )
     ),
 ]
@@ -55,6 +56,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "painting.jpg": "church-at-auvers.webp",
         "one.jpg": "night-cafe.webp",
         "two.jpg": "cafe-terrace-at-night.webp",
+        "sky.png": "castle-sky.png",
     }.items():
         shutil.copy(ROOT / "examples" / source, tmp_path / name)
     spec = (
@@ -85,7 +87,8 @@ def test_commands_work(
     command: str, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = shlex.split(command)[1:]
-    small = ["--size", "32", "--steps", "2", "--frames", "2", "--quiet"]
+    side = "48" if "--region" in words else "32"  # a region has at least one position of the deepest layer
+    small = ["--size", side, "--steps", "2", "--frames", "2", "--quiet"]
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
         monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)

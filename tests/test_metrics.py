@@ -93,7 +93,7 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
     (part,) = compose(spec, [picture.image for picture in pictures])
     size, plan = (
         part.composition.schedule[-1].size,
-        plan_memory(part.composition.objective, plain, Limits(memory), settings),
+        plan_memory(part.composition, plain, Limits(memory), settings),
     )
     image = random_image(*size, 3, torch.float32)
     truth = part.composition.objective.bind(plain, size).losses(quantise(image))

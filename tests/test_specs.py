@@ -135,7 +135,7 @@ def test_defaults_serve(task: str) -> None:
 def test_settings_survive_a_file(task: str) -> None:
     settings = make_settings(task, seed=7, weights=Path("folder/weights.safetensors"), steps=3)
     kept = settings.model_dump(mode="json", exclude_none=True)
-    assert all(isinstance(value, str | int | float | bool) for value in kept.values())
+    assert all(isinstance(value, str | int | float | bool | list) for value in kept.values())
     assert make_settings(task, **kept) == settings
 
 

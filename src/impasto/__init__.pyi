@@ -117,6 +117,9 @@ from .objectives.wasserstein import (
 from .objectives.wasserstein import (
     wasserstein_distance as wasserstein_distance,
 )
+from .objectives.weightmaps import (
+    WeightMap as WeightMap,
+)
 from .pages.comparison import (
     write_comparison as write_comparison,
 )
@@ -152,6 +155,9 @@ from .synthesis.inits import (
 )
 from .synthesis.inits import (
     noise as noise,
+)
+from .synthesis.keeping import (
+    Keeping as Keeping,
 )
 from .synthesis.lbfgs import (
     lbfgs as lbfgs,

@@ -11,6 +11,7 @@ from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
 from impasto.folders.names import plain_name
+from impasto.tasks.regions import Region
 from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
@@ -127,11 +128,25 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     for key in ("weights", "means", "init"):
         if key in values and values[key] not in INITS:
             values[key] = str((folder / str(values[key])).absolute())
+    if "region" in values:
+        values["region"] = _regions(where, values["region"], folder)
     name = values.pop("name", None)
     if name is not None and (not isinstance(name, str) or _plain(name) != name):
         raise SpecError(f"{where}: {name!r} cannot name a folder; use letters, digits and , = + _ (. and - inside)")
     label = name or plain_name("--".join(_plain(picture.stem) for picture in pictures[:4]))
     return Entry(label, tuple(pictures), values, where)
+
+
+def _regions(where: str, given: Any, folder: Path) -> list[str]:
+    """The regions of a row, with their files in a folder. Raises SpecError."""
+    texts = given.split(";") if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise SpecError(f"{where}: region is {given!r}; write MASK=PAINTING, several separated by semicolons")
+    try:
+        regions = [Region(text.strip()) for text in texts if text.strip()]
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
+    return [region.with_files(lambda file: (folder / file).absolute()) for region in regions]
 
 
 def _paths(where: str, role: str, given: Any) -> list[str]:

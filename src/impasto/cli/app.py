@@ -40,6 +40,7 @@ app = App(
     version=own_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # `main` reports the interruption
+    default_parameter=Parameter(negative_iterable=""),
 )
 Flat = Parameter(name="*")
 Photo = Annotated[Path, Parameter(help="Picture file that gives the content.")]

@@ -128,6 +128,8 @@ def _chosen(
     for key in ("weights", "means", "init"):
         if values.get(key) not in (None, *INITS):
             values[key] = type(values[key])(Path(values[key]).absolute())
+    if values.get("region"):
+        values["region"] = tuple(region.with_files(Path.absolute) for region in values["region"])
     return task, values, name
 
 

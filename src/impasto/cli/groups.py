@@ -7,6 +7,7 @@ from cyclopts import Group
 from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
 from rich.console import Console, ConsoleOptions
 
+EMPTY = "()"  # a default that says nothing
 FIRST = "What matters first"
 GROUPS = {
     FIRST: (
@@ -17,6 +18,7 @@ GROUPS = {
         "content-weight",
         "style-weights",
         "style-scale",
+        "region",
         "preset",
         "steps",
         "seed",
@@ -87,7 +89,7 @@ class InGroups:
 
 
 def _panels(panel: HelpPanel) -> Iterator[HelpPanel]:
-    left = list(panel.entries)
+    left = [entry.copy(default=None) if entry.default == EMPTY else entry for entry in panel.entries]
     for title, names in GROUPS.items():
         entries = [entry for name in names for entry in left if _name(entry) == name]
         left = [entry for entry in left if entry not in entries]

@@ -185,7 +185,9 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
 
 
 def _plain(value: object) -> str:
-    return "–" if value is None else visible(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return (
+        "–" if value is None else visible(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    )
 
 
 def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from impasto.cluster.crew import Crew, LostError, Worker, assigned
-from impasto.cluster.worker import Array, Work
+from impasto.cluster.worker import Array, Piece, Work
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, precision_of
-from impasto.tiles.passes import Key, MapTerm, Statistics
+from impasto.tiles.passes import Key, MapTerm, Statistics, own_key
 from impasto.tiles.tiler import add_statistics
 from impasto.tiles.windows import Tile, cut
 
@@ -53,6 +53,8 @@ class ClusterTiler:
     network: Network  # the network of this process, for its strides
     core: Size
     work: Work
+    keys: tuple[Key, ...]
+    terms: tuple[MapTerm, ...]
     tiles: tuple[Tile, ...]
     references: Sequence[Image]
     between_tiles: Callable[[], None]
@@ -63,7 +65,7 @@ class ClusterTiler:
 
     def __post_init__(self) -> None:
         self._assign()
-        if self.work.terms:
+        if self.terms:
             found: dict[int, list[float]] = {}
             self._through(range(len(self.tiles)), self._equip, lambda _, number, scales: found.update({number: scales}))
             self.scales = [sum(each) for each in zip(*(found[n] for n in sorted(found)), strict=True)]
@@ -76,8 +78,8 @@ class ClusterTiler:
         for worker in self.crew.workers:
             worker.seen.clear()
         total: Statistics = {}
-        values = [0.0] * len(self.work.terms)
-        left = dict.fromkeys(range(len(self.tiles)) if self.work.keys or errors else ())
+        values = [0.0] * len(self.terms)
+        left = dict.fromkeys(range(len(self.tiles)) if self.keys or errors else ())
         while left:  # a worker returns one sum for all its tiles: all of them count, or none, so no tile counts twice
             turn = next(self.crew.turns)
             looked = self._looked(image, turn, errors, list(left))
@@ -110,15 +112,15 @@ class ClusterTiler:
             self._assign()
             return None
         self.returned_bytes += sum(each.nbytes for each in arrays) + NUMBER_BYTES * len(values)
-        return {key: torch.tensor(each) for key, each in zip(self.work.keys, arrays, strict=True)}, values
+        return {key: torch.tensor(each) for key, each in zip(self.keys, arrays, strict=True)}, values
 
     def gradient(self, image: Image, slopes: Statistics) -> tuple[list[Tensor], Image]:
         """See `Tiler`."""
-        arrays = [slopes[key].cpu().numpy() for key in self.work.keys]
+        arrays = [slopes[key].cpu().numpy() for key in self.keys]
         placed = self.crew.put(arrays)
         self.sent_bytes += self.crew.nodes * sum(each.nbytes for each in arrays)
         gradient = torch.zeros_like(image, memory_format=torch.contiguous_format)
-        values = [0.0] * len(self.work.terms)
+        values = [0.0] * len(self.terms)
 
         def add(_: Worker, number: int, found: tuple[list[float], Array]) -> None:
             errors, slope = found
@@ -155,30 +157,37 @@ class ClusterTiler:
                 take(worker, number, answers[-1] if answers else None)
 
     def _equip(self, worker: Worker, number: int) -> list[Any]:
-        """Send a worker the work, and the tile's references if there are map terms, unless it has them already."""
+        """Send a worker the work, and the tile with its references, unless the worker has them already."""
         asked: list[Any] = []
         if worker.work != self.work.name:
             asked.append(worker.actor.begin.remote(self.work))
             worker.work = self.work.name
             worker.kept.clear()
             worker.seen.clear()
-        if self.work.terms and number not in worker.kept:
-            tile = self.tiles[number]
-            crops = [_array(tile.crop.of(reference)) for reference in self.references]
+        if number not in worker.kept:
+            piece = self._piece(self.tiles[number])
+            crops = [_array(piece.tile.crop.of(reference)) for reference in self.references]
             self.sent_bytes += sum(crop.nbytes for crop in crops)
-            self.returned_bytes += NUMBER_BYTES * len(self.work.terms)
-            asked.append(worker.actor.keep.remote(number, tile, crops))
+            self.sent_bytes += sum(key[1].bytes for key in piece.keys) + sum(t.represent.bytes for t in piece.terms)
+            self.returned_bytes += NUMBER_BYTES * len(self.terms)
+            asked.append(worker.actor.keep.remote(number, piece, crops))
             worker.kept.add(number)
         return asked
 
+    def _piece(self, tile: Tile) -> Piece:
+        """What a worker is told about a tile, with the weights of the tile's own positions and no others."""
+        keys = tuple(own_key(key, tile.core, self.network.stride(key[0])) for key in self.keys)
+        terms = tuple(term.own(tile.core, self.network.stride(term.layer)) for term in self.terms)
+        return Piece(tile, keys, terms)
+
     def _look(self, image: Image, turn: int, errors: bool, worker: Worker, number: int) -> list[Any]:
-        asked, tile, crop = self._equip(worker, number), self.tiles[number], self._crop(worker, number, image)
-        return [*asked, worker.actor.look.remote(turn, number, tile, crop, self.scales if errors else None)]
+        asked, crop = self._equip(worker, number), self._crop(worker, number, image)
+        return [*asked, worker.actor.look.remote(turn, number, crop, self.scales if errors else None)]
 
     def _pull(self, image: Image, slopes: Any, worker: Worker, number: int) -> list[Any]:
-        asked, tile = self._equip(worker, number), self.tiles[number]
+        asked = self._equip(worker, number)
         crop = None if number in worker.seen else self._crop(worker, number, image)
-        return [*asked, worker.actor.gradient.remote(number, tile, crop, slopes, self.scales)]
+        return [*asked, worker.actor.gradient.remote(number, crop, slopes, self.scales)]
 
     def _crop(self, worker: Worker, number: int, image: Image) -> Array:
         crop = _array(self.tiles[number].crop.of(image))
@@ -215,13 +224,12 @@ def cluster_tiler(
         name=uuid4().hex,
         precision=precision_of(network),
         size=size,
-        keys=tuple(keys),
-        terms=tuple(term for term, _ in terms),
         references=tuple(numbers[id(reference)] for _, reference in terms),
     )
-    layers = {layer for layer, _ in keys} | {term.layer for term in work.terms}
+    compared = tuple(term for term, _ in terms)
+    layers = {layer for layer, _ in keys} | {term.layer for term in compared}
     tiles = cut(size, core, network, layers) if layers else ()
-    return ClusterTiler(crew, traffic, network, core, work, tiles, references, between_tiles)
+    return ClusterTiler(crew, traffic, network, core, work, tuple(keys), compared, tiles, references, between_tiles)
 
 
 def _array(crop: Tensor) -> Array:

@@ -22,8 +22,8 @@ from impasto.machine import Precision, free_memory
 from impasto.networks.catalogue import entry, open_network
 from impasto.networks.network import Network, Padding, Pooling, precision_of
 from impasto.tiles.budget import limits
-from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
-from impasto.tiles.tiler import add_statistics, fraction
+from impasto.tiles.passes import Key, MapTerm, TileError, owned, tile_gradient, tile_statistics
+from impasto.tiles.tiler import fraction
 from impasto.tiles.windows import Tile
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -64,9 +64,15 @@ class Work(NamedTuple):
     name: str
     precision: Precision
     size: Size
+    references: tuple[int, ...]  # for each map term, the number of its reference
+
+
+class Piece(NamedTuple):
+    """A tile, with the keys and the map terms of the positions that it owns; sent once to the tile's worker."""
+
+    tile: Tile
     keys: tuple[Key, ...]
     terms: tuple[MapTerm, ...]
-    references: tuple[int, ...]  # for each term, the number of its reference
 
 
 class About(NamedTuple):
@@ -81,8 +87,9 @@ class About(NamedTuple):
 
 @dataclass(eq=False)
 class _TileData:
-    """A tile's targets, one for each map term, and its crop of the current picture."""
+    """A tile's piece of work, its targets, one for each map term, and its crop of the current picture."""
 
+    piece: Piece
     targets: list[Tensor] = field(default_factory=list)
     crop: Tensor | None = None
 
@@ -92,12 +99,14 @@ class _Sum:
     """The sums over the tiles of one turn."""
 
     turn: int
-    statistics: Statistics = field(default_factory=dict)
+    statistics: list[Tensor] = field(default_factory=list)  # in the order of the keys, which are each tile's own
     errors: list[float] = field(default_factory=list)
 
-    def add(self, statistics: Statistics, errors: list[float]) -> None:
+    def add(self, statistics: list[Tensor], errors: list[float]) -> None:
         """Add the statistics and errors of another tile."""
-        add_statistics(self.statistics, statistics)
+        for total, more in zip(self.statistics, statistics, strict=False):
+            total.add_(more)
+        self.statistics = self.statistics or statistics
         before = self.errors or [0.0] * len(errors)
         self.errors = [total + one for total, one in zip(before, errors, strict=True)]
 
@@ -128,50 +137,50 @@ class TileWorker:
         self._sum = _Sum(-1)
         self._network(work.precision)
 
-    def keep(self, number: int, tile: Tile, references: Sequence[Array]) -> list[float]:
+    def keep(self, number: int, piece: Piece, references: Sequence[Array]) -> list[float]:
         """Compute the tile's targets from its crops of the references; return each map term's scale over the tile."""
         network, targets = self._network(self._work.precision), dict[int, Tensor]()
         for at, reference in enumerate(references):
-            terms = {n: term for n, term in enumerate(self._work.terms) if self._work.references[n] == at}
+            terms = {n: term for n, term in enumerate(piece.terms) if self._work.references[n] == at}
             layers = {term.layer for term in terms.values()}
-            for layer, own in owned(network, self._tensor(reference), tile.inside, layers):
+            for layer, own in owned(network, self._tensor(reference), piece.tile.inside, layers):
                 targets |= {n: own.clone() for n, term in terms.items() if term.layer == layer}
-        data = self._tiles.setdefault(number, _TileData())
-        data.targets = [targets[n] for n in range(len(self._work.terms))]
-        return [float(term.scale(target)) for term, target in zip(self._work.terms, data.targets, strict=True)]
+        data = self._tiles[number] = _TileData(piece, [targets[n] for n in range(len(piece.terms))])
+        return [float(term.scale(target)) for term, target in zip(piece.terms, data.targets, strict=True)]
 
-    def look(self, turn: int, number: int, tile: Tile, crop: Array, scales: Sequence[float] | None) -> None:
+    def look(self, turn: int, number: int, crop: Array, scales: Sequence[float] | None) -> None:
         """Pass a tile forward; add its statistics, and its errors if `scales` are given, to the sums of this turn."""
         if self._sum.turn != turn:
             self._sum = _Sum(turn)
-        network, image = self._network(self._work.precision), self._tensor(crop)
-        self._tiles.setdefault(number, _TileData()).crop = image
-        asked = [] if scales is None else self._errors(number, scales)
-        found, values = tile_statistics(network, image, tile.inside, self._work.keys, asked)
-        weighted = {key: mean * self._fraction(tile, key) for key, mean in found.items()}
+        network, image, data = self._network(self._work.precision), self._tensor(crop), self._tiles[number]
+        data.crop, piece = image, data.piece
+        asked = [] if scales is None else _errors(data, scales)
+        found, values = tile_statistics(network, image, piece.tile.inside, piece.keys, asked)
+        weighted = [found[key] * self._fraction(piece.tile, key) for key in piece.keys]
         self._sum.add(weighted, [float(value) for value in values])
 
     def sums(self, turn: int) -> tuple[list[Array], list[float]]:
-        """Sums over the tiles of a turn: statistics in the order of the work's keys, and the map terms' errors."""
+        """Sums over the tiles of a turn: statistics in the order of the keys, and the map terms' errors."""
         assert self._sum.turn == turn
-        return [self._sum.statistics[key].cpu().numpy() for key in self._work.keys], self._sum.errors
+        return [found.cpu().numpy() for found in self._sum.statistics], self._sum.errors
 
     def gradient(
-        self, number: int, tile: Tile, crop: Array | None, slopes: Sequence[Array], scales: Sequence[float]
+        self, number: int, crop: Array | None, slopes: Sequence[Array], scales: Sequence[float]
     ) -> tuple[list[float], Array]:
         """Pass a tile forward and back: each map term's error, and the gradient of the tile's crop.
 
         If `crop` is None, the tile's last crop is used.
         """
-        network, data = self._network(self._work.precision), self._tiles.setdefault(number, _TileData())
+        network, data = self._network(self._work.precision), self._tiles[number]
         if crop is not None:
             data.crop = self._tensor(crop)
         assert data.crop is not None
+        tile = data.piece.tile
         scaled = {
             key: self._tensor(slope) * self._fraction(tile, key)
-            for key, slope in zip(self._work.keys, slopes, strict=True)
+            for key, slope in zip(data.piece.keys, slopes, strict=True)
         }
-        values, found = tile_gradient(network, data.crop, tile.inside, scaled, self._errors(number, scales))
+        values, found = tile_gradient(network, data.crop, tile.inside, scaled, _errors(data, scales))
         return [float(value) for value in values], found.contiguous().cpu().numpy()
 
     def drop(self, number: int) -> None:
@@ -189,11 +198,12 @@ class TileWorker:
     def _fraction(self, tile: Tile, key: Key) -> float:
         return fraction(self._network(self._work.precision), self._work.size, tile, key[0])
 
-    def _errors(self, number: int, scales: Sequence[float]) -> list[TileError]:
-        return [
-            TileError(term, target, term.represent(target).new_tensor(scale))
-            for term, target, scale in zip(self._work.terms, self._tiles[number].targets, scales, strict=True)
-        ]
+
+def _errors(data: _TileData, scales: Sequence[float]) -> list[TileError]:
+    return [
+        TileError(term, target, term.represent(target).new_tensor(scale))
+        for term, target, scale in zip(data.piece.terms, data.targets, scales, strict=True)
+    ]
 
 
 def identity(equipment: Equipment) -> dict[str, str]:

@@ -10,6 +10,7 @@ FOLDER = "checkpoints"
 METRICS, FRAMES = "metrics.jsonl", "frames"
 PAGE = "report.html"
 SETTINGS_FILE = "run.toml"
+REGIONS = "regions"
 ANIMATION = "progress.gif"
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 MOST_BYTES = 200  # of a folder's name: file systems take 255, and files beside the folder have longer names
@@ -31,6 +32,11 @@ def hashed_name(text: str, most_bytes: int = MOST_BYTES) -> str:
 def place_of(folder: Path, names: Sequence[str], name: str) -> Path:
     """The folder of a part's results: a subfolder if the run has several parts, else the run's folder."""
     return folder / name if len(names) > 1 else folder
+
+
+def region_file(folder: Path, number: int) -> Path:
+    """The picture that shows a region of a run, counted from 1; the rest comes after the last."""
+    return folder / REGIONS / f"{number}.jpg"
 
 
 def frame_files(folder: Path) -> list[Path]:

@@ -38,6 +38,8 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         known["means_sha256"] = sha256(settings.means)
     if Path(settings.init).is_file() and settings.init not in INITS:
         known["init_sha256"] = sha256(Path(settings.init))
+    if settings.files:
+        known["region_files_sha256"] = [sha256(file) for file in settings.files]
     return known
 
 

@@ -247,8 +247,20 @@ def _pictures(
     roles = TASKS[spec.task].roles_of(len(spec.pictures))
     if not isinstance(hashes, list) or len(hashes) != len(roles):
         hashes = [None] * len(roles)
-    named = zip(roles, spec.pictures, hashes, strict=True)
-    return tuple(_picture(role, given, sha, folder, among) for role, given, sha in named)
+    pictures = [_picture(*each, folder, among) for each in zip(roles, spec.pictures, hashes, strict=True)]
+    return (*pictures, *_paintings_of_regions(folder, spec, provenance, among))
+
+
+def _paintings_of_regions(
+    folder: Path, spec: RunSpec, provenance: Mapping[str, Any], among: Sequence[Path]
+) -> list[PictureRecord]:
+    files, hashes = spec.settings.files, provenance.get("region_files_sha256", [])
+    known = dict(zip(files, hashes, strict=True)) if isinstance(hashes, list) and len(hashes) == len(files) else {}
+    painted = [region for region in getattr(spec.settings, "region", ()) if region.painting is not None]
+    return [
+        _picture(f"style in {region.mask.name}", region.painting, known.get(region.painting), folder, among)
+        for region in painted
+    ]
 
 
 def _picture(role: str, given: Path, sha: str | None, folder: Path, among: Sequence[Path]) -> PictureRecord:

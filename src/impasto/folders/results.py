@@ -16,7 +16,7 @@ from impasto.errors import (
     OutputError,
 )
 from impasto.files import save_json
-from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY
+from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY, region_file
 from impasto.folders.places import is_as_before
 from impasto.images.colours import from_pillow
 from impasto.images.curves import save_curves
@@ -25,7 +25,10 @@ from impasto.images.image import Image, Picture, resize, size_of, size_with_long
 from impasto.images.sheets import contact_sheet
 from impasto.objectives.criterion import Losses
 from impasto.synthesis.loop import Iterate
+from impasto.tasks.divisions import Division, views
 from impasto.tasks.table import TASKS, part_title
+
+REGION_PX = 384  # long side of the pictures that show regions
 
 
 class Curves:
@@ -75,6 +78,15 @@ def save_result(file: Path, content: Picture | None, toml: str, image: Image) ->
     """Save a part's picture with the run's settings inside, and with the content's transparency if there is any."""
     alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
     save_image(image, file, alpha=alpha, settings=toml)
+
+
+def save_regions(folder: Path, division: Division, photo: Image) -> None:
+    """Save a small picture of each region: the photo as seen through its mask."""
+    small = resize(photo, size_with_long_side(size_of(photo), min(REGION_PX, max(size_of(photo)))))
+    for number, view in enumerate(views(division, small), start=1):
+        file = region_file(folder, number)
+        file.parent.mkdir(exist_ok=True)
+        save_image(view, file)
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:

@@ -17,6 +17,7 @@ from impasto.files import as_text, is_text
 from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
 from impasto.tasks.presets import preset
+from impasto.tasks.regions import Region
 from impasto.tasks.settings import INITS, explain
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
@@ -101,7 +102,7 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
     """A spec as TOML with all of its settings, then the tables in `more`. Raises SpecError if a name is not text."""
-    for path in [*spec.pictures, *_models(spec), Path(spec.settings.init)]:
+    for path in [*spec.pictures, *_models(spec), Path(spec.settings.init), *spec.settings.files]:
         if not is_text(str(path)):
             raise SpecError(f"the name of {as_text(path)} contains bytes that are not text; rename the file")
     plain = {
@@ -124,7 +125,16 @@ def fingerprint(toml: str) -> str:
         content["pictures"] = known.get("pictures_sha256", [])
     settings = content.get("settings", {})
     settings |= {key: known[f"{key}_sha256"] for key in FILES if key in settings and f"{key}_sha256" in known}
+    settings |= _hashed_regions(settings.get("region", ()), known.get("region_files_sha256", ()))
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _hashed_regions(texts: Sequence[str], hashes: Sequence[str]) -> dict[str, list[str]]:
+    """The regions with hashes in place of their files, if there is a hash for each."""
+    regions, left = [Region(text) for text in texts], iter(hashes)
+    if not texts or sum(len(region.files) for region in regions) != len(hashes):
+        return {}
+    return {"region": [str(region.with_files(lambda _: Path(next(left)))) for region in regions]}
 
 
 def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
@@ -180,6 +190,9 @@ def _hashes(found: SpecFile) -> dict[Path, str]:
     hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
     named = {"weights": spec.settings.weights, "means": spec.settings.means, "init": Path(spec.settings.init)}
     hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
+    files, regions = spec.settings.files, known.get("region_files_sha256", [])
+    if isinstance(regions, list) and len(regions) == len(files):
+        hashes |= dict(zip(files, regions, strict=True))
     return hashes
 
 
@@ -189,7 +202,7 @@ def _models(spec: RunSpec) -> list[Path]:
 
 def _with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     """The spec with a function applied to the path of each of its files."""
-    settings = spec.settings
+    settings = spec.settings.with_files(change)
     changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
     if settings.init not in INITS:
         changes["init"] = str(change(Path(settings.init)))

@@ -14,7 +14,16 @@ from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
 from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
-from impasto.objectives.representations import Function, Representation, activations, gram_matrix, represented
+from impasto.objectives.representations import (
+    Function,
+    Pointwise,
+    Representation,
+    activations,
+    gram_matrix,
+    represented,
+)
+from impasto.objectives.weighted import weighted_by
+from impasto.objectives.weightmaps import WeightMap
 
 Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to the framed reference's size
 
@@ -24,6 +33,8 @@ class Match:
     """One line of a paper: Σ over layers of weight · distance(represent(image), represent(reference)).
 
     `framing` gives the size to which the reference is resized, from the reference's own size and the canvas's.
+    `where` weights the positions of the image, and `reference_where` those of the reference, if statistics are
+    compared. Maps that are compared in place have one weight for each position of both.
     """
 
     name: str
@@ -32,6 +43,8 @@ class Match:
     represent: Representation
     framing: Framing
     distance: Distance = normalised_squared_error
+    where: WeightMap | None = None
+    reference_where: WeightMap | None = None
 
     def framed_size(self, size: Size) -> Size:
         """The size to which the reference is resized for a canvas of that size."""
@@ -44,19 +57,42 @@ class Match:
     def require(self, network: Network, size: Size) -> None:
         """Raise ImageError if the framed reference is too small for a layer, LayerError for an unknown one."""
         network.require_size(self.framed_size(size), self.layers)
+        for layer in map(network.layer, self.layers):
+            if self.where is not None:
+                self.where.require(size, layer, self.name)
+            if self.reference_where is not None:
+                self.reference_where.require(self.framed_size(size), layer, f"{self.name}'s picture")
+
+    def represents(self, network: Network, size: Size) -> dict[str, Representation]:
+        """What is kept of each layer of a canvas of that size: the representation, weighted by position if asked."""
+        if self.where is None:
+            return dict.fromkeys(self.layers, self.represent)
+        at = {layer: self.where.at(size, network.layer(layer), network.device) for layer in self.layers}
+        return {layer: weighted_by(self.represent, weights, self.name) for layer, weights in at.items()}
+
+    def reference_represents(self, network: Network, size: Size) -> dict[str, Representation]:
+        """What is kept of each layer of the reference, framed for a canvas of that size, if it is statistics."""
+        if self.reference_where is None:
+            return dict.fromkeys(self.layers, self.represent)
+        framed, region = self.framed_size(size), self.reference_where
+        at = {layer: region.inside(framed, network.layer(layer), network.device) for layer in self.layers}
+        return {layer: weighted_by(self.represent, weights, self.name) for layer, weights in at.items()}
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
         """Fix the targets: the reference's representations at this size."""
         self.require(network, size)
+        represents = self.represents(network, size)
+        in_place = isinstance(self.represent, Pointwise)
+        theirs = represents if in_place else self.reference_represents(network, size)
         with torch.no_grad():
             features = network(self.framed(size).to(network.device), self.layers)
-            targets = {layer: self.represent(features[layer]) for layer in self.layers}
+            targets = {layer: theirs[layer](features[layer]) for layer in self.layers}
         return [
             BoundTerm(
                 f"{self.name}/{layer}",
                 network.canonical(layer),
                 weight,
-                self.represent,
+                represents[layer],
                 distance_to(self.distance, targets[layer]),
             )
             for layer, weight in self.layers.items()
@@ -138,9 +174,14 @@ def content(
     *,
     distance: Distance = normalised_squared_error,
     name: str = "content",
+    where: WeightMap | None = None,
 ) -> Objective:
-    """The picture's activations at `layers` should equal those of the reference, resized to the canvas."""
-    return Objective((Match(name, reference, weighted(layers), activations, _as_canvas, distance),))
+    """The picture's activations at `layers` should equal those of the reference, resized to the canvas.
+
+    `where` weights positions: differences count more where its weights are larger, and are compared with the target's
+    energy weighted alike.
+    """
+    return Objective((Match(name, reference, weighted(layers), activations, _as_canvas, distance, where),))
 
 
 def style(
@@ -151,17 +192,22 @@ def style(
     represent: Function = gram_matrix,
     distance: Distance = normalised_squared_error,
     name: str = "style",
+    where: WeightMap | None = None,
+    reference_where: WeightMap | None = None,
 ) -> Objective:
     """The picture's statistics at `layers` should equal the reference's.
 
     The reference keeps its proportions and is resized to as many pixels as the canvas has, times scale²: `scale` sets
     the size of strokes. `represent` may be a function of your own: wrap it as `MeanOverPositions(function)` or
     `Pointwise(function)` if it is of that kind; a plain function counts as a `WholeMap`.
+    `where` weights the positions of the picture, `reference_where` those of the reference: only a region of the picture
+    is painted, with the statistics of a region of the reference.
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5. Departs: errors are divided by the target's
     energy, so that layers, pictures and sizes are comparable.
     """
-    framing = partial(_with_area_of, scale=scale)
-    return Objective((Match(name, reference, weighted(layers), represented(represent), framing, distance),))
+    framing, represent = partial(_with_area_of, scale=scale), represented(represent)
+    match = Match(name, reference, weighted(layers), represent, framing, distance, where, reference_where)
+    return Objective((match,))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:

@@ -48,6 +48,15 @@ class Representation:
             (found,) = torch.autograd.grad(self.function(variable), variable, slope)
         return _added(found, features, onto)
 
+    def cut(self, rows: slice, columns: slice) -> "Representation":
+        """The representation of a window of the map; the same one, unless the weights of positions differ."""
+        return self
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of data that the representation holds; 0 unless positions have weights."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Pointwise(Representation):

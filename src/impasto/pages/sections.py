@@ -7,8 +7,10 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from impasto.errors import ImageError
+from impasto.folders.names import region_file
 from impasto.folders.records import Frame, PartRecord, PictureRecord, RunRecord
 from impasto.pages.blocks import (
+    MEDIUM_PX,
     SMALL_PX,
     Cell,
     Figure,
@@ -66,6 +68,18 @@ def result_figure(
     path = part.result or (part.frames[-1].path if part.frames else None)
     alt = alt or f"result {part_title(part.name)}".strip()
     return figure(path, alt, most_px=most_px, caption=caption, detail=detail) if path is not None else None
+
+
+def region_figures(record: RunRecord) -> list[Figure]:
+    """The photo as seen through each mask, with how the region is painted; last what no mask covers."""
+    regions = getattr(record.spec.settings, "region", ())
+    named = [*((region.mask.name, region.words) for region in regions), ("the rest", "")]
+    files = [region_file(record.folder, place) for place in range(1, len(named) + 1)]
+    return [
+        figure(file, f"region {name}", most_px=MEDIUM_PX, caption=name, detail=words)
+        for file, (name, words) in zip(files, named, strict=True)
+        if file.is_file()
+    ]
 
 
 def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:

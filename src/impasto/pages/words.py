@@ -46,7 +46,7 @@ def repeat_command(record: RunRecord) -> str:
         settings.setdefault("threads", record.provenance["threads"])
     words = ["impasto", spec.task]
     words += [f"./{path}" if str(path).startswith("-") else str(path) for path in spec.pictures]
-    for name, value in settings.items():
+    for name, value in [(key, each) for key, given in settings.items() for each in _several(given)]:
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
@@ -55,3 +55,8 @@ def repeat_command(record: RunRecord) -> str:
         else:
             words += [option, str(value)]
     return shlex.join(words)
+
+
+def _several(value: object) -> list[object]:
+    """The values of an option that may be repeated; else the value alone."""
+    return value if isinstance(value, list) else [value]

@@ -9,20 +9,26 @@ from impasto.images.image import Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.keeping import Keeping
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
 from impasto.tiles.budget import Limits, MemoryPlan
 
+KEPT = 3  # vectors of the picture's size for a photo that is laid over: the photo, its opacity, the picture of both
+
 
 def plan_memory(
-    objective: Objective, network: Network, allowed: Limits, settings: Settings, crew: Crew | None = None
+    composition: Composition, network: Network, allowed: Limits, settings: Settings, crew: Crew | None = None
 ) -> MemoryPlan:
-    """The plan by which an objective is read within the memory limits, beside the optimiser in the settings.
+    """The plan by which a composition's objective is read within the memory limits, beside the settings' optimiser.
 
     If there is a crew, its workers compute the tiles of large pictures.
     """
     history = 0 if settings.optimiser == "adam" else settings.history
-    return MemoryPlan(network, objective, allowed, history, None if crew is None else CrewHelper(crew))
+    helper = None if crew is None else CrewHelper(crew)
+    beside = KEPT if isinstance(composition.parameterisation, Keeping) else 0
+    return MemoryPlan(network, composition.objective, allowed, history, helper, beside)
 
 
 def within(part: Part, plan: MemoryPlan) -> Part:

@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from impasto.folders.results import Summary
 from impasto.images.image import Image, Picture, Size, psnr, quantise, resize, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Losses
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Match, Objective
-from impasto.objectives.representations import MeanOverPositions, Pointwise, activations
+from impasto.objectives.representations import MeanOverPositions, Pointwise, Representation, activations
 from impasto.tasks.parts import Part
 from impasto.tiles.budget import MemoryPlan
 from impasto.tiles.passes import Key, Statistics
@@ -33,14 +35,14 @@ def measure(
     `halved` is called if tiles are halved because an accelerator's memory is short.
     """
     size, objective = size_of(image), part.composition.objective
-    saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size)
+    saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size, plan.network)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
     found, differences = _read(plan, saved, target, layers, terms, halved)
     losses = replace(plan, objective=terms.others).bind(size, halved=halved).losses(saved) if terms.others.terms else {}
     _add_compared(losses, terms.compared, differences, plan.network)
-    for term in terms.means:
-        _add_means(losses, term, found, plan, size, halved)
+    for term, keys in terms.means.items():
+        _add_means(losses, term, {layer: found[key] for layer, key in keys.items()}, plan, size, halved)
     metrics: dict[str, Any] = {}
     if target is not None:
         metrics["feature_error"] = _feature_errors(layers, differences, plan.network)
@@ -59,15 +61,19 @@ class _Terms(NamedTuple):
     """An objective's terms by how they are measured: by the difference from the content, by means, or bound."""
 
     compared: list[Match]
-    means: list[Match]
+    means: dict[Match, dict[str, Key]]  # each with the key of each of its layers in the picture
     others: Objective
 
 
-def _sorted(objective: Objective, content: Picture | None, size: Size) -> _Terms:
+def _sorted(objective: Objective, content: Picture | None, size: Size, network: Network) -> _Terms:
     matches = [term for term in objective.terms if isinstance(term, Match)]
     compared = [term for term in matches if content is not None and _compares(term, content, size)]
-    means = [term for term in matches if isinstance(term.represent, MeanOverPositions)]
+    means = {term: _keys(term.represents(network, size), network) for term in objective.matches(MeanOverPositions)}
     return _Terms(compared, means, Objective(tuple(t for t in objective.terms if t not in [*compared, *means])))
+
+
+def _keys(represents: Mapping[str, Representation], network: Network) -> dict[str, Key]:
+    return {layer: (network.canonical(layer), represent) for layer, represent in represents.items()}
 
 
 def _error_layers(part: Part, network: Network) -> list[str]:
@@ -88,7 +94,7 @@ def _read(
     canonical = plan.network.canonical
     compared: set[Key] = {(canonical(layer), activations) for layer in layers}
     compared |= {(canonical(layer), term.represent) for term in terms.compared for layer in term.layers}
-    keys = {(canonical(layer), term.represent) for term in terms.means for layer in term.layers}
+    keys = {key: None for keys in terms.means.values() for key in keys.values()}
     core = plan.core(size_of(saved), history=0)
     return read_once(plan.network, saved, keys, core, reference=target, compared=compared, halved=halved)
 
@@ -103,15 +109,20 @@ def _add_compared(
 
 
 def _add_means(
-    losses: Losses, term: Match, found: Statistics, plan: MemoryPlan, size: Size, halved: Callable[[Size], None]
+    losses: Losses,
+    term: Match,
+    found: Mapping[str, Tensor],
+    plan: MemoryPlan,
+    size: Size,
+    halved: Callable[[Size], None],
 ) -> None:
     """Read the term's reference, and add the distance of the picture's means in `found` from the reference's."""
-    network = plan.network
-    at = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
-    core = plan.core(size, history=0)
-    targets, _ = read_once(network, term.framed(size).to(network.device), set(at.values()), core, halved=halved)
+    network, core = plan.network, plan.core(size, history=0)
+    at = _keys(term.reference_represents(network, size), network)
+    framed = term.framed(size).to(network.device)
+    targets, _ = read_once(network, framed, dict.fromkeys(at.values()), core, halved=halved)
     for layer, weight in term.layers.items():
-        _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[at[layer]], targets[at[layer]])))
+        _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[layer], targets[at[layer]])))
 
 
 def unmeasured(part: Part) -> Summary:
@@ -122,7 +133,7 @@ def unmeasured(part: Part) -> Summary:
 
 def _compares(term: Match, content: Picture, size: Size) -> bool:
     """Whether a term's loss follows from the difference between the maps of the picture and of the content."""
-    known = term.distance in (normalised_squared_error, mean_squared_error)
+    known = term.distance in (normalised_squared_error, mean_squared_error) and term.where is None
     same = term.reference is content.image and term.framed_size(size) == size
     return known and same and isinstance(term.represent, Pointwise)
 

@@ -44,7 +44,7 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
         readers = [_precise_enough(part, network, precise, settings) for part in parts]
         plans = [
-            plan_memory(part.composition.objective, reader, allowed, settings, crew)
+            plan_memory(part.composition, reader, allowed, settings, crew)
             for part, reader in zip(parts, readers, strict=True)
         ]
         plans = reduced(plans, [part.composition.schedule[-1].size for part in parts], share)

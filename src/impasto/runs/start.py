@@ -14,7 +14,7 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
-from impasto.folders.results import sentence_for_folder
+from impasto.folders.results import save_regions, sentence_for_folder
 from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
 from impasto.machine import isolated, unfolds
 from impasto.runs.checks import sentence_for_memory
@@ -73,6 +73,7 @@ def run(
             sentence_for_folder(ownership.folder, cluster),
         ):
             write_bytes(ownership.folder / SETTINGS_FILE, toml.encode())
+            _show_regions(prepared, ownership.folder, listener)
             paint(Painting(prepared, ownership, toml, watching), NOTHING)
     return ownership.folder
 
@@ -142,6 +143,14 @@ def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
     network = prepared.network
     if network.precision == torch.bfloat16 and unfolds(network.precision, network.device):
         listener(Notice("this processor has no bfloat16, which is many times slower than --precision float32 here"))
+
+
+def _show_regions(prepared: Prepared, folder: Path, listener: Listener) -> None:
+    """Save what the masks are understood to mean, and report what is odd about them."""
+    for division in (part.division for part in prepared.parts):
+        save_regions(folder, division, prepared.pictures[0].image)
+        for note in division.notes:
+            listener(Notice(note))
 
 
 def _unchanged(folder: Path, found: SpecFile, pictures: Sequence[Path]) -> RunSpec:

@@ -139,5 +139,5 @@ def check_all(specs: Iterable[tuple[RunSpec, Network]], pictures: Mapping[Path, 
         with sentence_for_memory(settings.size):
             allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
             for part in compose(spec, [picture.image for picture in given]):
-                plan = plan_memory(part.composition.objective, network, allowed, settings)
+                plan = plan_memory(part.composition, network, allowed, settings)
                 check(part, plan, spec, given)

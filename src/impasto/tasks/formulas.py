@@ -85,6 +85,7 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     """The formula of `transfer`."""
     content = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
     paintings = "Σ over paintings of " if len(pictures) > 2 else ""
+    paintings = f"Σ over regions of area · strength · {paintings}" if settings.region else paintings
     smoothness = " + smoothness · TV(x)" if settings.smoothness else ""
     return Formula(
         f"The photo's activations carry the arrangement; the painting's {MATCHED[settings.statistics]}, whatever the "

@@ -9,6 +9,7 @@ from impasto.machine import Precision
 from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network
 from impasto.synthesis.composition import Composition
+from impasto.tasks.divisions import Division, divide
 from impasto.tasks.recipes import amalgamate, invert, reconstruct, texture, transfer
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -19,14 +20,20 @@ from impasto.tasks.settings import (
     TransferSettings,
 )
 
+UNDIVIDED = Division()
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One synthesis of a run. A run of several layers has a part for each, with a folder of its own."""
+    """One synthesis of a run. A run of several layers has a part for each, with a folder of its own.
+
+    `division` is how its picture is divided into regions.
+    """
 
     name: str
     composition: Composition
     content_layers: tuple[str, ...] = ()
+    division: Division = UNDIVIDED
 
 
 Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # takes settings, pictures and the parts' names
@@ -70,5 +77,6 @@ def textured(settings: TextureSettings, images: Sequence[Image], names: list[str
 
 def transferred(settings: TransferSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
     """One picture in the style of the others."""
-    kept = tuple(settings.content_layers.names)
-    return [Part(names[0], transfer(images[0], images[1:], settings), kept)]
+    photo, *paintings = images
+    kept, division = tuple(settings.content_layers.names), divide(settings.region, photo, settings.size)
+    return [Part(names[0], transfer(photo, paintings, settings, division), kept, division)]

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
@@ -14,14 +16,17 @@ from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.dither import Dither
 from impasto.synthesis.inits import Init, covering, from_image, noise
+from impasto.synthesis.keeping import Keeping
 from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
 from impasto.synthesis.schedules import octaves, single
+from impasto.tasks.divisions import Area, Division, divide
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -30,6 +35,7 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
+from impasto.tasks.values import StyleWeights
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
@@ -91,34 +97,78 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
 
 
-def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
-    """A photo painted in the style of one or several pictures.
+def transfer(
+    photo: Image,
+    paintings: Sequence[Image],
+    settings: TransferSettings | None = None,
+    division: Division | None = None,
+) -> Composition:
+    """A photo painted in the style of one or several pictures, everywhere or by regions.
 
-    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch.
-    Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours.
+    `division` is the picture divided by the settings' regions, whose files are otherwise read here.
+    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch; regions after Gatys
+    et al. 2017 (arXiv:1611.07865), section 4.
+    Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
+    the statistics of a region count by its area.
     """
     settings = settings or TransferSettings()
-    kept = {layer: settings.content_weight * w for layer, w in normalised(settings.content_layers.weights).items()}
-    objective = Objective(())
-    if settings.content_weight:
-        objective = content(photo, kept, distance=DISTANCES[settings.distance])
-    objective += _styles(paintings, settings) + _smoothness(settings.smoothness)
+    division = division or divide(settings.region, photo, settings.size)
+    objective = _kept(photo, settings, division.detail)
+    if not settings.region:
+        objective += _styles(paintings, settings)
+    for area in division.painted:
+        objective += _style_of(area, paintings, settings)
+    objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
-    return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    if division.kept is None:
+        return composition
+    return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
 
 
-def _styles(paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Objective:
+    """The term that keeps the photo, if it has a weight; `detail` weights positions, by 1 where nothing differs."""
+    weight = settings.content_weight * (1.0 if detail is None else float(detail.mean()))
+    if not weight:
+        return Objective(())
+    layers = {layer: weight * w for layer, w in normalised(settings.content_layers.weights).items()}
+    where = None if detail is None else WeightMap(detail)
+    return content(photo, layers, distance=DISTANCES[settings.distance], where=where)
+
+
+def _styles(
+    paintings: Sequence[Image], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
+) -> Objective:
     """The terms of all paintings whose weight is not 0."""
     objective = Objective(())
     represent, distance = _statistics(settings)
-    layers, scale = normalised(settings.style_layers.weights), settings.style_scale
-    fractions = settings.style_weights.of(len(paintings))
+    layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
+    common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
     for number, (painting, fraction) in enumerate(zip(paintings, fractions, strict=True), start=1):
-        if weight := fraction * settings.style_weight:
-            weights = {layer: weight * w for layer, w in layers.items()}
-            name = "style" if len(paintings) == 1 else f"style {number}"
-            objective += style(painting, weights, scale=scale, represent=represent, distance=distance, name=name)
+        if each := fraction * settings.style_weight * weight:
+            weights = {layer: each * w for layer, w in layers.items()}
+            numbered = name if len(paintings) == 1 else name.replace("style", f"style {number}", 1)
+            objective += style(painting, weights, name=numbered, **common)
     return objective
+
+
+def _style_of(area: Area, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The terms of one area, whose weights are those of the whole picture times the area's mean share and strength.
+
+    So a picture divided into areas of one style is painted nearly as if it were whole, and no area, however small, is
+    painted more strongly than another.
+    """
+    if area.painting is not None:
+        paintings, settings = [area.painting], settings.model_copy(update={"style_weights": StyleWeights("")})
+    return _styles(
+        paintings,
+        settings,
+        float(area.share.mean()) * area.strength,
+        f"style in {area.name}" if area.name else "style",
+        scale=settings.style_scale if area.strokes is None else area.strokes,
+        where=area.where,
+        reference_where=area.source,
+    )
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:

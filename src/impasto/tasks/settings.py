@@ -3,13 +3,15 @@
 The strings below the fields are the command line's help.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from impasto.errors import nearest
-from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
+from impasto.errors import SpecError, nearest
+from impasto.tasks.regions import Region
+from impasto.tasks.values import MOST_SCALE, MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
@@ -17,6 +19,7 @@ STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -77,6 +80,15 @@ class Settings(BaseModel):
     def named_layers(self) -> list[str]:
         """All layers that the settings name."""
         return [layer for _, value in self if isinstance(value, Layers) for layer in value.names]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that regions name; weights, means and init are settings of their own."""
+        return ()
+
+    def with_files(self, change: Callable[[Path], Path]) -> "Settings":
+        """The settings with a function applied to the path of each of `files`."""
+        return self
 
     def require_pictures(self, count: int) -> None:
         """Raise SpecError if the settings do not fit this number of pictures."""
@@ -142,7 +154,7 @@ class TextureSettings(_StatisticsSettings):
     "Weight of the total variation, the prior for smooth pictures."
     cumulative: bool = False
     "One picture for the first layer, one for the first two, and so on."
-    style_scale: Positive = 1.0
+    style_scale: Scale = 1.0
     "Size of the strokes, relative to the picture's own."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
@@ -175,12 +187,20 @@ class TransferSettings(_StatisticsSettings):
     "Weight of all styles together."
     style_weights: StyleWeights = StyleWeights("")
     "Weights of several styles, 2,1 for instance; equal by default."
-    style_scale: Positive = 1.0
+    style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
+    region: tuple[Region, ...] = ()
+    "A part of the picture: MASK=PAINTING, or =photo to leave it as it is; may be repeated. See docs/regions.md."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
     "Long side in pixels of the first stage, at least; each stage doubles the size."
+
+    @field_validator("region", mode="before")
+    @classmethod
+    def _one_text(cls, given: object) -> object:
+        """Several regions in one text, as lists of runs have them, are separated by semicolons."""
+        return tuple(filter(None, map(str.strip, given.split(";")))) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _some_weight(self) -> "TransferSettings":
@@ -188,9 +208,26 @@ class TransferSettings(_StatisticsSettings):
             raise ValueError("content_weight and style_weight are both 0; at least one must be above 0")
         return self
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that regions name, in order."""
+        return tuple(file for region in self.region for file in region.files)
+
+    def with_files(self, change: Callable[[Path], Path]) -> "TransferSettings":
+        """The settings with a function applied to the path of each of `files`."""
+        if not self.region:
+            return self
+        return self.model_copy(update={"region": tuple(region.with_files(change) for region in self.region)})
+
     def require_pictures(self, count: int) -> None:
-        """Raise SpecError if style weights are given, but not one for each picture after the first."""
+        """Raise SpecError if there is not one style weight for each style, or a region does not say its painting."""
         self.style_weights.of(count - 1)
+        for region in self.region:
+            if region.source is not None and region.painting is None and count > 2:
+                raise SpecError(
+                    f"the region {region.mask} takes its style from {region.source}, but there are {count - 1} styles; "
+                    f"name one: {region.mask}=PAINTING"
+                )
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> str:

@@ -47,7 +47,8 @@ class RunSpec(BaseModel):
             count = f"{task.least} to {task.most}" if task.least < task.most else str(task.least)
             raise ValueError(f"{self.task} takes {count} picture{'s' if task.most > 1 else ''}, not {given}")
         self.settings.require_pictures(given)
-        for path in (*self.pictures, self.settings.init, self.settings.weights, self.settings.means):
+        settings = self.settings
+        for path in (*self.pictures, settings.init, settings.weights, settings.means, *settings.files):
             if path is not None and not is_text(str(path)):
                 raise ValueError(f"the name of {as_text(Path(path))} contains bytes that are not text; rename the file")
         return self

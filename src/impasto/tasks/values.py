@@ -12,9 +12,10 @@ from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
+MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
 
 
-class _Checked(str):
+class Checked(str):
     """A text that its constructor checks. A setting of this type accepts a text and checks it."""
 
     @classmethod
@@ -23,7 +24,7 @@ class _Checked(str):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
-class Layers(_Checked):
+class Layers(Checked):
     """Layers, each with an optional weight, by default 1: "relu1_1,relu2_1=0.5". Raises SpecError."""
 
     def __init__(self, text: str) -> None:
@@ -58,7 +59,7 @@ class LayerName(LayerNames):
             raise SpecError(f"{text!r} names {len(self.weights)} layers, but this setting takes one")
 
 
-class StyleWeights(_Checked):
+class StyleWeights(Checked):
     """A weight for each of several styles, "2,1"; an empty text for equal weights. Raises SpecError."""
 
     def __init__(self, text: str) -> None:
@@ -77,7 +78,7 @@ class StyleWeights(_Checked):
         return [weight / sum(self.numbers) for weight in self.numbers]
 
 
-class Memory(_Checked):
+class Memory(Checked):
     """An amount of memory: "4GB", "500MB", "1.5GiB", or "auto", whose bytes are None. Raises SpecError."""
 
     def __init__(self, text: str) -> None:

@@ -17,7 +17,7 @@ from impasto.machine import free_memory, in_use
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
-from impasto.objectives.objective import Objective
+from impasto.objectives.objective import Match, Objective
 from impasto.objectives.representations import Pointwise, WholeMap
 from impasto.tiles.criterion import bind_tiled, require_tiles
 from impasto.tiles.tiler import MakeTiler, do_nothing, ignore_halving
@@ -25,6 +25,7 @@ from impasto.tiles.tilings import Tiling, tilings
 from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
+WEIGHT = 5.0  # bytes of a position's weight: its level, and its place in the order of weights
 VECTORS = 10  # of the picture's size, without those that L-BFGS remembers
 DECENT_PX = 1024  # side of a core whose margins cost little: above, memory is better spent on L-BFGS' pairs
 FEWEST_PAIRS = 2
@@ -78,6 +79,7 @@ class MemoryPlan:
     """How one objective is computed with one network within memory limits, beside the optimiser's history.
 
     `history_asked` is how many pairs of vectors of the picture's size the optimiser should remember: 0 for Adam.
+    `beside` is how many vectors of that size the loop holds for something else.
     """
 
     network: Network
@@ -85,6 +87,7 @@ class MemoryPlan:
     limits: Limits
     history_asked: int
     helper: Helper | None = None
+    beside: int = 0
 
     def history(self, size: Size) -> int:
         """How many pairs L-BFGS can remember at that size: as many as asked for, unless memory is short."""
@@ -206,13 +209,15 @@ class MemoryPlan:
 
     def vectors(self, history: int) -> int:
         """How many vectors of the picture's size the loop and the optimiser hold."""
-        return VECTORS + 2 * history
+        return VECTORS + self.beside + 2 * history
 
     def target_bytes(self) -> float:
-        """Bytes per pixel of the picture for the targets that maps are compared with in place."""
+        """Bytes per pixel of the picture for the targets of maps that are compared in place, and positions' weights."""
         total = 0.0
         for layer in {self.network.canonical(layer) for layer in self.objective.layers(Pointwise)} - {IMAGE}:
             total += self.network.channels(layer) * self.network.precision.itemsize / self.network.stride(layer) ** 2
+        for match in self._weighted:
+            total += sum(WEIGHT / self.network.stride(layer) ** 2 for layer in match.layers)
         return total
 
     @property
@@ -223,7 +228,13 @@ class MemoryPlan:
     @property
     def bytes_per_pixel(self) -> float:
         """Bytes per pixel of a tile for one pass forward and back."""
-        return self.network.bytes_per_pixel(self.layers, self.objective.layers(Pointwise, WholeMap))
+        weighted = [layer for match in self._weighted for layer in match.layers]
+        return self.network.bytes_per_pixel(self.layers, [*self.objective.layers(Pointwise, WholeMap), *weighted])
+
+    @property
+    def _weighted(self) -> list[Match]:
+        """The terms whose positions have weights: the features of the positions that count are copied."""
+        return [match for match in self.objective.matches() if match.where is not None]
 
     @property
     def _alone(self) -> "MemoryPlan":

@@ -138,19 +138,21 @@ def _sum_of(match: Match) -> SquaredError:
 def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Image]]:
     """Each layer's term by the name of its loss, and the reference as it is compared."""
     reference, distance = match.framed(size).to(network.device), _sum_of(match)
-    for layer, weight in match.layers.items():
-        yield f"{match.name}/{layer}", MapTerm(network.canonical(layer), match.represent, weight, distance), reference
+    for layer, represent in match.represents(network, size).items():
+        term = MapTerm(network.canonical(layer), represent, match.layers[layer], distance)
+        yield f"{match.name}/{layer}", term, reference
 
 
 def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler) -> Iterator[BoundTerm]:
     """Each layer's term with the statistics of the reference, which is read in tiles."""
     reference = match.framed(size).to(network.device)
-    keys = {layer: (network.canonical(layer), match.represent) for layer in match.layers}
+    represents, theirs = match.represents(network, size), match.reference_represents(network, size)
+    keys = {layer: (network.canonical(layer), theirs[layer]) for layer in match.layers}
     tiler = make(size_of(reference), tuple(dict.fromkeys(keys.values())), ())
     found, _ = tiler.statistics(reference, errors=False)
     for layer, weight in match.layers.items():
         loss = distance_to(match.distance, found[keys[layer]])
-        yield BoundTerm(f"{match.name}/{layer}", keys[layer][0], weight, match.represent, loss)
+        yield BoundTerm(f"{match.name}/{layer}", keys[layer][0], weight, represents[layer], loss)
 
 
 def _in_strips(prior: Prior, image: Image, gradient: Image | None) -> Tensor:

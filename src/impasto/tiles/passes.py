@@ -30,6 +30,10 @@ class MapTerm(NamedTuple):
     weight: float
     distance: SquaredError
 
+    def own(self, core: Window, stride: int) -> "MapTerm":
+        """The term for the positions that a tile owns."""
+        return self._replace(represent=self.represent.cut(*core.slices(stride)))
+
     def scale(self, maps: FeatureMap) -> Tensor:
         """The error's divisor for these maps of the target; the divisor of the whole is the sum over its tiles."""
         return self.distance.scale(self.represent(maps))
@@ -48,10 +52,18 @@ class TileError(NamedTuple):
         return self.term.weight * self.term.distance.scaled(found, target, self.scale)
 
 
+def own_key(key: Key, core: Window, stride: int) -> Key:
+    """The key for the positions that a tile owns; the key itself, unless its positions have weights."""
+    return key[0], key[1].cut(*core.slices(stride))
+
+
 def tile_statistics(
     network: Network, crop: Image, inside: Window, keys: Collection[Key], errors: Sequence[TileError] = ()
 ) -> tuple[Statistics, list[Tensor]]:
-    """One pass forward: each representation's mean over the positions inside, and the value of each error."""
+    """One pass forward: each representation's mean over the positions inside, and the value of each error.
+
+    The keys are those of the tile's own positions (see `own_key`), as in `tile_gradient`.
+    """
     statistics: Statistics = {}
     values: dict[int, Tensor] = {}
     layers = {layer for layer, _ in keys} | {error.term.layer for error in errors}

@@ -10,7 +10,7 @@ from torch import Tensor
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.objectives.representations import activations
-from impasto.tiles.passes import Key, Statistics, owned
+from impasto.tiles.passes import Key, Statistics, own_key, owned
 from impasto.tiles.tiler import add_statistics, fraction, half, ignore_halving
 from impasto.tiles.windows import Tile, cut
 
@@ -77,8 +77,9 @@ def _read(
         layers = {layer for layer, _ in [*keys, *compared]}
         targets = {} if reference is None else _kept(network, reference, tile, compared)
         for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
-            owned_fraction = fraction(network, size, tile, layer)
-            add_statistics(statistics, {key: key[1](own) * owned_fraction for key in keys if key[0] == layer})
+            owned_fraction, stride = fraction(network, size, tile, layer), network.stride(layer)
+            here = {key: own_key(key, tile.core, stride)[1] for key in keys if key[0] == layer}
+            add_statistics(statistics, {key: represent(own) * owned_fraction for key, represent in here.items()})
             for key in [key for key in targets if key[0] == layer]:
                 differences[key] += _difference(key[1](own), targets.pop(key))
     return statistics, differences

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
+from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, own_key, owned, tile_gradient, tile_statistics
 from impasto.tiles.windows import Tile, cut
 
 Found = TypeVar("Found")
@@ -54,7 +54,7 @@ class Target(NamedTuple):
 
     def error(self, tile: Tile, stride: int) -> TileError:
         """The tile's contribution to the term."""
-        return TileError(self.term, tile.core.of(self.maps, stride), self.scale)
+        return TileError(self.term.own(tile.core, stride), tile.core.of(self.maps, stride), self.scale)
 
 
 @dataclass(eq=False)
@@ -93,9 +93,9 @@ class LocalTiler:
         errors: list[Tensor] = []
         for tile in self.tiles if self.keys or targets else ():
             self.between_tiles()
-            asked = self._errors(tile, targets)
-            found, values = tile_statistics(self.network, tile.crop.of(image), tile.inside, self.keys, asked)
-            add_statistics(total, {key: mean * self._fraction(tile, key) for key, mean in found.items()})
+            asked, own = self._errors(tile, targets), self._own(tile)
+            found, values = tile_statistics(self.network, tile.crop.of(image), tile.inside, own.values(), asked)
+            add_statistics(total, {key: found[own[key]] * self._fraction(tile, key) for key in self.keys})
             errors = _added(errors, values)
         return total, errors
 
@@ -104,8 +104,8 @@ class LocalTiler:
         errors: list[Tensor] = []
         for tile in self.tiles:
             self.between_tiles()
-            asked = self._errors(tile, self.targets)
-            scaled = {key: slope * self._fraction(tile, key) for key, slope in slopes.items()}
+            asked, own = self._errors(tile, self.targets), self._own(tile)
+            scaled = {own[key]: slope * self._fraction(tile, key) for key, slope in slopes.items()}
             values, found = tile_gradient(self.network, tile.crop.of(image), tile.inside, scaled, asked)
             tile.crop.of(gradient).add_(found)
             errors = _added(errors, values)
@@ -113,6 +113,10 @@ class LocalTiler:
 
     def _errors(self, tile: Tile, targets: Sequence[Target]) -> list[TileError]:
         return [target.error(tile, self.network.stride(target.term.layer)) for target in targets]
+
+    def _own(self, tile: Tile) -> dict[Key, Key]:
+        """Each key with the key of the positions that the tile owns."""
+        return {key: own_key(key, tile.core, self.network.stride(key[0])) for key in self.keys}
 
     def _fraction(self, tile: Tile, key: Key) -> float:
         return fraction(self.network, self.size, tile, key[0])
@@ -177,7 +181,8 @@ def _targets(
             if layer not in maps:
                 maps[layer] = own.new_empty((1, own.shape[1], size[0] // stride, size[1] // stride))
             tile.core.of(maps[layer], stride).copy_(own)
-            _add_scales(scales, {n: term.scale(own) for n, term in enumerate(terms) if term.layer == layer})
+            here = {n: term.own(tile.core, stride) for n, term in enumerate(terms) if term.layer == layer}
+            _add_scales(scales, {n: term.scale(own) for n, term in here.items()})
     return [Target(term, maps[term.layer], scales[number]) for number, term in enumerate(terms)]
 
 

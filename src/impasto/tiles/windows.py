@@ -26,8 +26,13 @@ class Window(NamedTuple):
 
     def of(self, maps: Tensor, stride: int = 1) -> Tensor:
         """A view of this window of a picture, or a feature map of that stride; sides are rounded down as in pooling."""
-        rows = slice(self.top // stride, self.bottom // stride)
-        return maps[..., rows, self.left // stride : self.right // stride]
+        rows, columns = self.slices(stride)
+        return maps[..., rows, columns]
+
+    def slices(self, stride: int = 1) -> tuple[slice, slice]:
+        """The window's rows and columns in a feature map of that stride."""
+        rows, columns = (self.top, self.bottom), (self.left, self.right)
+        return slice(*(side // stride for side in rows)), slice(*(side // stride for side in columns))
 
     def positions(self, stride: int = 1) -> int:
         """How many positions the window has at that stride."""

@@ -1,0 +1,97 @@
+"""Masks: which part of a picture is meant, from black and white, from transparency, or from one colour of several."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import ImageColor
+from torch import Tensor
+
+from impasto.errors import ImageError
+from impasto.images.files import load_picture
+from impasto.images.image import Image, Picture
+
+Mask = Float[Tensor, "1 1 _height _width"]
+BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue; source: ITU-R BT.601
+LEAST_CONTRAST = 1 / 8  # between the darkest and the brightest part of a mask
+NEAR = 48 / 255  # colours this near in each channel count as the same: files with losses blur colours
+COMMON = 0.005  # of the pixels: colours that are rarer come from soft edges
+SAMPLED_PX = 1000  # of the long side are looked at for colours
+STEPS = 15  # colours are counted in so many steps of each channel
+
+
+def load_mask(path: Path, colour: str = "") -> Mask:
+    """The region that a file marks: 1 inside, 0 outside, between them at soft edges.
+
+    White is inside and black is outside. In a file with transparent parts, these are outside; if its opaque part is of
+    one colour, all of the opaque part is inside. With a `colour`, a name such as "red" or a number such as "ff0000",
+    the pixels are inside that are nearer to it than to any other colour of the file.
+    Raises ImageError as `load_picture`; if the mask is of one colour, has not the colour asked for, or has several
+    colours and none is asked for.
+    """
+    picture = load_picture(path)
+    mask = _marked(picture, path) if not colour else _of_colour(picture.image, path, colour)
+    low, high = float(mask.min()), float(mask.max())
+    if high - low < LEAST_CONTRAST:
+        kind = "white" if low > 1 / 2 else "black"
+        raise ImageError(f"{path} marks no region: it is {kind} everywhere; make the region white and the rest black")
+    return mask
+
+
+def _marked(picture: Picture, path: Path) -> Mask:
+    weights = torch.tensor(BRIGHTNESS).reshape(1, 3, 1, 1)
+    bright = (picture.image * weights).sum(1, keepdim=True).clamp_(0, 1)
+    alpha = torch.ones_like(bright) if picture.alpha is None else picture.alpha
+    if not bool((alpha == 1).all()):
+        opaque = bright[alpha > 1 / 2]
+        if not opaque.numel() or float(opaque.max() - opaque.min()) < LEAST_CONTRAST:
+            return alpha
+    if colours := [each for each in _colours(picture.image) if float(each.max() - each.min()) > NEAR]:
+        example = f"{path}#{_in_hex(colours[0])}"
+        raise ImageError(
+            f"{path} is in colour; name the colour that marks the region, {example} for instance, or make the region "
+            "white and the rest black"
+        )
+    return bright * alpha
+
+
+def _of_colour(image: Image, path: Path, colour: str) -> Mask:
+    wanted = _parsed(path, colour)
+    others = [each for each in _colours(image) if (each - wanted).abs().max() > NEAR]
+    distance = (image - wanted.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True)
+    mask = torch.ones_like(distance)
+    for other in others:
+        mask = mask * (distance < (image - other.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True))
+    if not others or not bool(((image - wanted.reshape(1, 3, 1, 1)).abs().amax(1) <= NEAR).any()):
+        found = ", ".join(f"#{_in_hex(each)}" for each in _colours(image))
+        raise ImageError(f"{path} has no region of the colour {colour}; its colours are {found}")
+    return mask
+
+
+def _parsed(path: Path, colour: str) -> Tensor:
+    for text in (f"#{colour}", colour):
+        try:
+            return torch.tensor(ImageColor.getrgb(text)[:3], dtype=torch.float32) / 255
+        except ValueError:
+            continue
+    raise ImageError(f"{path}#{colour} names no colour; write a colour such as red or ff0000 after the #")
+
+
+def _colours(image: Image) -> list[Tensor]:
+    """The file's colours, the most common first; those near to a more common one belong to it."""
+    apart = max(1, max(image.shape[2:]) // SAMPLED_PX)
+    steps = (image[0, :, ::apart, ::apart].flatten(1) * STEPS).round().to(torch.int64)
+    codes, counts = torch.unique((steps[0] * 16 + steps[1]) * 16 + steps[2], return_counts=True)
+    found: list[Tensor] = []
+    for number in counts.argsort(descending=True, stable=True).tolist():
+        if counts[number] < COMMON * steps.shape[1]:
+            break
+        code = int(codes[number])
+        colour = torch.tensor([code // 256, code // 16 % 16, code % 16], dtype=torch.float32) / STEPS
+        if all((colour - each).abs().max() > NEAR for each in found):
+            found.append(colour)
+    return found
+
+
+def _in_hex(colour: Tensor) -> str:
+    return "".join(f"{round(float(each) * 255):02x}" for each in colour)

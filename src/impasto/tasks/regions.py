@@ -1,0 +1,113 @@
+"""Regions of a picture as users write them: a mask, the painting for it, and what differs there. No file is opened."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from impasto.errors import SpecError, nearest
+from impasto.tasks.values import MOST_SCALE, Checked, parse_weight
+
+PHOTO = "photo"  # in place of a painting: the region is left as the photo has it
+OPTIONS = ("strength", "strokes", "detail", "from")
+COLOUR = re.compile(r"(?P<file>.+\.\w+)#(?P<colour>\w+)")
+
+
+class Mask(NamedTuple):
+    """The file of a mask, and the colour that marks the region; without a colour, white does."""
+
+    file: Path
+    colour: str = ""
+
+    @property
+    def name(self) -> str:
+        """The mask in a few words: the file's name without its ending, and the colour."""
+        return f"{self.file.stem} {self.colour}".strip()
+
+    def __str__(self) -> str:
+        return f"{self.file}#{self.colour}" if self.colour else str(self.file)
+
+
+class Region(Checked):
+    """A region of the picture: "sky.png=wave.jpg,strength=0.7", see docs/regions.md. Raises SpecError.
+
+    MASK, or MASK#COLOUR if one file has several regions; then =PAINTING, by default the run's own, or =photo to leave
+    the region as it is; then what differs from the rest: `strength` of the style, size of the `strokes`, weight of the
+    `detail`, each 1 if nothing differs, and `from`, the mask of the part of the painting to take the style from.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        head, given = _split(text)
+        mask, equals, style = head.partition("=")
+        if not mask or (equals and not style):
+            raise SpecError(f"the region {text!r} is not MASK=PAINTING; write sky.png=wave.jpg for instance")
+        self.mask = _mask(mask)
+        self.is_photo = style == PHOTO
+        self.painting = Path(style) if style and not self.is_photo else None
+        if self.is_photo and given:
+            raise SpecError(f"the region {text!r} stays as the photo has it and takes no {next(iter(given))}")
+        words = f"of the region {self.mask}"
+        self.strength = parse_weight(given.get("strength", "1"), f"the strength {words}")
+        self.strokes = parse_weight(given["strokes"], f"the strokes {words}") if "strokes" in given else None
+        self.detail = parse_weight(given.get("detail", "1"), f"the detail {words}")
+        self.source = _mask(given["from"]) if "from" in given else None
+        if self.strokes is not None and not 0 < self.strokes <= MOST_SCALE:
+            raise SpecError(
+                f"the strokes {words} have size {self.strokes:g}; give a size above 0 and up to {MOST_SCALE:g}, 1 for "
+                "the painting's own"
+            )
+        self._given = given
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the region names, in order."""
+        source = None if self.source is None else self.source.file
+        return tuple(file for file in (self.mask.file, self.painting, source) if file is not None)
+
+    @property
+    def words(self) -> str:
+        """How the region is painted, in words."""
+        what = "left as it is" if self.is_photo else "" if self.painting is None else self.painting.name
+        rest = (
+            f"from {self.source.name}" if self.source and name == "from" else f"{name} {value}"
+            for name, value in self._given.items()
+        )
+        return ", ".join(word for word in (what, *rest) if word) or "as the rest"
+
+    def with_files(self, change: Callable[[Path], Path]) -> "Region":
+        """The same region with a function applied to the path of each of its files."""
+        mask = str(self.mask._replace(file=change(self.mask.file)))
+        style = PHOTO if self.is_photo else "" if self.painting is None else str(change(self.painting))
+        given = dict(self._given)
+        if self.source is not None:
+            given["from"] = str(self.source._replace(file=change(self.source.file)))
+        head = f"{mask}={style}" if style else mask
+        return Region(",".join([head, *(f"{name}={value}" for name, value in given.items())]))
+
+
+def _split(text: str) -> tuple[str, dict[str, str]]:
+    """The mask and painting, and the options after them. A piece without "=" belongs to the file name before it."""
+    head, *pieces = text.split(",")
+    entries: list[str] = []
+    for piece in pieces:
+        if "=" in piece:
+            entries.append(piece)
+        elif entries:
+            entries[-1] += f",{piece}"
+        else:
+            head += f",{piece}"
+    given: dict[str, str] = {}
+    for entry in entries:
+        name, _, value = (word.strip() for word in entry.partition("="))
+        if name not in OPTIONS:
+            raise SpecError(f"a region has no option {name!r}; {nearest(name, OPTIONS)}")
+        if name in given or not value:
+            raise SpecError(f"the region {text!r} gives {name} {'twice' if name in given else 'no value'}")
+        given[name] = value
+    return head.strip(), given
+
+
+def _mask(text: str) -> Mask:
+    found = COLOUR.fullmatch(text)
+    return Mask(Path(found["file"]), found["colour"].lower()) if found else Mask(Path(text))
