@@ -22,7 +22,9 @@ GROUND = (
     "waiting",
 )  # modules on which every folder may rest
 ABOVE: dict[str, tuple[str, ...]] = {
-    "images": (),
+    "formats": (),
+    "images": ("formats",),
+    "finishing": ("formats", "images"),
     "networks": ("images",),
     "objectives": ("images", "networks"),
     "tiles": ("images", "networks", "objectives"),
