@@ -18,6 +18,7 @@ Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Curve = Callable[[Array], Array]
 D50 = np.array([0.9642, 1.0, 0.8249])  # the white of all profiles; source: ICC.1:2010, 7.2.16
 D65 = (0.3127, 0.3290)  # source: IEC 61966-2-1
+NEAR = 1e-3  # by which numbers of two profiles of one space differ at most
 # Cone responses, between which whites are adapted. Source: Lam 1985 (Bradford), as in ICC.1:2010, annex E.
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -93,8 +94,17 @@ class Found:
     matrix: Array
     curves: tuple[Curve, Curve, Curve]
 
+    @property
+    def is_srgb(self) -> bool:
+        """Whether this is sRGB, but for the digits that profiles leave out."""
+        grid = np.linspace(0, 1, 64)
+        curves = all(np.allclose(curve(grid), SRGB.curve.linear(grid), atol=NEAR) for curve in self.curves)
+        return curves and np.allclose(self.matrix, SRGB.matrix, atol=NEAR)
+
     def to_srgb(self, colours: Array) -> Array:
-        """Colours (…, 3) in [0, 1] in sRGB; those outside its range are clipped."""
+        """Colours (…, 3) in [0, 1] in sRGB, unchanged if they are sRGB's; those outside its range are clipped."""
+        if self.is_srgb:
+            return colours
         light = np.stack([curve(colours[..., index]) for index, curve in enumerate(self.curves)], axis=-1)
         return SRGB.curve.encoded((light @ np.linalg.solve(SRGB.matrix, self.matrix).T).clip(0, 1))
 

@@ -70,7 +70,7 @@ def joined(first: PillowImage.Image, second: PillowImage.Image, rows: slice) -> 
 
 
 def _layout(args: Any) -> str:
-    return str(args if isinstance(args, str) else args[0])
+    return str(args if isinstance(args, str) else args[0] if args else "")
 
 
 def _with_layout(args: Any, layout: str) -> Any:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from impasto.errors import ImageError, ImpastoError, OutOfMemoryError, OutputError
+from impasto.errors import ImageError, OutOfMemoryError, OutputError
 from impasto.files import write_bytes
 from impasto.images.colours import to_srgb
 from impasto.images.depths import second_reading
@@ -28,14 +28,14 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     If a small version will do, give its long side as `least_px`: a JPEG file is then decoded at a half, quarter or
     eighth of its size, but no smaller than that, which is several times faster.
 
-    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, or more than
-    MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit; SpecError for HEIC without its package.
+    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, a HEIC without
+    its package, or more than MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
     """
     path = Path(path)
     try:
         require_file(path)
         rgb, alpha = whatever_the_host_has(lambda: _read(path, least_px))
-    except ImpastoError:
+    except ImageError:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not a picture in a format that can be read") from None

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
-from impasto.errors import ImageError
+from impasto.errors import ImageError, SpecError
 from impasto.extras import import_extra
 
 # What to do with the stored picture to see it upright. Source: EXIF 2.3, tag 0x0112.
@@ -35,7 +35,7 @@ def open_picture(path: str | Path) -> PillowImage.Image:
 
     That limit belongs to the process and is left alone: each format that Pillow knows is tried here, as in
     `PIL.Image.open`, common formats first. HEIC is read by an optional package.
-    Raises UnidentifiedImageError if no format fits, SpecError if the package for HEIC is missing.
+    Raises UnidentifiedImageError if no format fits, ImageError if the package for HEIC is missing.
     """
     name = str(path)
     with open(name, "rb") as file:  # noqa: PTH123
@@ -53,9 +53,16 @@ def open_picture(path: str | Path) -> PillowImage.Image:
             except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
                 continue
     if start[4:8] == b"ftyp" and start[8:12] in HEIF:
-        factory = import_extra("pillow_heif", "reading HEIC", "heif").HeifImageFile
-        return cast(PillowImage.Image, factory(name))
+        return _open_heif(name)
     raise UnidentifiedImageError(f"cannot identify image file {name!r}")
+
+
+def _open_heif(name: str) -> PillowImage.Image:
+    try:
+        package = import_extra("pillow_heif", "reading HEIC", "heif")
+    except SpecError as error:
+        raise ImageError(f"{name} cannot be read: {error}") from None
+    return cast(PillowImage.Image, package.HeifImageFile(name))
 
 
 def whatever_the_host_has(work: Callable[[], Done]) -> Done:
