@@ -269,7 +269,9 @@ def test_heic_is_read(tmp_path: Path) -> None:
 def test_heic_without_its_package_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"a.heic cannot be read: reading HEIC needs a package that is missing .*\[heif\]'"):
+    with pytest.raises(
+        ImageError, match=r"a.heic cannot be read: reading HEIC needs a package that is missing .*\[heif\]'"
+    ):
         load_image(tmp_path / "a.heic")
 
 

@@ -65,6 +65,9 @@ GROUPS = {
         "force",
         "quiet",
         "json",
+        "depth",
+        "profile",
+        "print",
         "frames",
         "mp4",
         "track",
@@ -104,5 +107,6 @@ def _name(entry: HelpEntry) -> str:
 MAKE = Group.create_ordered("Make a picture")
 MANY = Group.create_ordered("Make many")
 LOOK = Group.create_ordered("Look and go on")
+FINISH = Group.create_ordered("Finish a picture")
 NETWORKS = Group.create_ordered("Networks")
 OPTIONS = Group("Parameters", help_formatter=InGroups())

@@ -28,8 +28,8 @@ def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     If a small version will do, give its long side as `least_px`: a JPEG file is then decoded at a half, quarter or
     eighth of its size, but no smaller than that, which is several times faster.
 
-    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, a HEIC without
-    its package, or more than MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
+    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, a HEIC
+    without its package, or more than MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
     """
     path = Path(path)
     try:

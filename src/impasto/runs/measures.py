@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from impasto.folders.results import Summary
-from impasto.images.image import Image, Picture, Size, psnr, quantise, resize, size_of
+from impasto.images.image import Image, Picture, Size, psnr, resize, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Losses
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
@@ -18,14 +18,14 @@ from impasto.tiles.passes import Key, Statistics
 from impasto.tiles.reading import Difference, read_once
 
 
-def measure(part: Part, image: Image, content: Picture | None, plan: MemoryPlan) -> Summary:
-    """Losses and metrics of the picture as it is saved, by the plan's network, which is in float32.
+def measure(part: Part, saved: Image, content: Picture | None, plan: MemoryPlan) -> Summary:
+    """Losses and metrics of the picture as it is saved (see `quantise`), by the plan's network, which is in float32.
 
     `feature_error` has each content layer and, for a convolution, also its rectified layer, as published figures often
     do. Large pictures take long to read, so the picture, the content and each style are read once.
     """
-    size, objective = size_of(image), part.composition.objective
-    saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size)
+    size, objective = size_of(saved), part.composition.objective
+    saved, terms = saved.to(plan.network.device), _sorted(objective, content, size)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
     found, differences = _read(plan, saved, target, layers, terms)

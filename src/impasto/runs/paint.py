@@ -12,8 +12,8 @@ from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, Out
 from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.folders.checkpoints import Checkpoints
 from impasto.folders.names import FOLDER, RESULT, place_of
-from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
-from impasto.images.image import Image, Picture, Size, size_of
+from impasto.folders.results import Curves, Outcome, Summary, form_of, save_overview, save_result, save_summary
+from impasto.images.image import Image, Picture, Size, quantise, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
@@ -91,7 +91,7 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
     first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
     with begun(watching.recorders, about, first[0]) as results:
         recorders = [curves, *recordings(part, about, first[0], watching.mp4, past.checkpoint), *watching.recorders]
-        save = partial(save_result, part, place, painting.content, toml)
+        save = partial(save_result, part, place, painting.content, toml, form=form_of(prepared.spec.settings))
         loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching)
         outcome = _synthesise(loop, first.pop(), past)
         summary = _summary(painting, number, outcome)
@@ -115,7 +115,8 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
-            measured = measure(part, outcome.image, painting.content, replace(plan, network=prepared.precise))
+            saved = quantise(outcome.image, prepared.spec.settings.depth)
+            measured = measure(part, saved, painting.content, replace(plan, network=prepared.precise))
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 

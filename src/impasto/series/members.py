@@ -23,7 +23,7 @@ from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import limits
 
 Hashes = Mapping[Path, str]  # SHA-256 of each picture
@@ -115,7 +115,7 @@ def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> Non
     networks: dict[tuple[object, ...], Network] = {}
     for spec in specs:
         settings = spec.settings
-        given = [pictures[path] for path in spec.pictures]
+        given = framed(spec, [pictures[path] for path in spec.pictures])
         model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
         key = (settings.network, settings.precision, *model.values())
         with sentence_for_memory(settings.size):

@@ -87,7 +87,8 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
     objective += _smoothness(settings.smoothness)
-    return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
+    canvas = settings.print.size if settings.print else (settings.size, settings.size)
+    return _compose(objective, settings, {"style": painting}, canvas, settings.smallest)
 
 
 def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
@@ -169,7 +170,7 @@ def _refining(layer: str, settings: InvertSettings | ReconstructSettings) -> Net
 
 def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
     """Whether dithering is asked for and the layer is so shallow that it sees the rounding to 8 bits."""
-    network = _refining(layer, settings)
+    network = _refining(layer, settings) if settings.depth == 8 else None
     return settings.dither > 0 and network is not None and network.is_shallow(layer)
 
 
@@ -216,4 +217,4 @@ def make_optimiser(settings: Settings) -> MakeOptimiser:
 
 
 def _canvas(photo: Image, settings: Settings) -> Size:
-    return size_with_long_side(size_of(photo), settings.size)
+    return settings.print.size if settings.print else size_with_long_side(size_of(photo), settings.size)

@@ -4,12 +4,12 @@ The strings below the fields are the command line's help.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from impasto.errors import nearest
-from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
+from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, PrintSize, StyleWeights
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
@@ -17,6 +17,11 @@ STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _as_number(given: Any) -> Any:
+    """A number for a text of digits, as command lines and sweeps give it."""
+    return int(given) if isinstance(given, str) and given.isdecimal() else given
 
 
 class Settings(BaseModel):
@@ -72,6 +77,19 @@ class Settings(BaseModel):
     "Side in pixels of the tiles in which pictures are read; by default as memory requires, none if pictures fit whole."
     frames: Annotated[int, Field(ge=0)] = 40
     "Number of intermediate pictures kept for the animation, first and last included; 0 for none."
+    depth: Annotated[Literal[8, 16], BeforeValidator(_as_number)] = 8
+    "Bits a colour of the result."
+    profile: Literal["srgb", "display-p3", "adobe-rgb"] = "srgb"
+    "Colour profile of the result's file."
+    print: PrintSize | None = None
+    "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size; a photo is cropped to it."
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_large_as_its_print(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("print"), str):
+            return {**given, "size": max(PrintSize(given["print"]).size)}
+        return given
 
     @property
     def named_layers(self) -> list[str]:
