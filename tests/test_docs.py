@@ -28,6 +28,7 @@ PAGES = [
             "batch",
             "scaling",
             "large-pictures",
+            "print",
         )
     ),
 ]
@@ -89,11 +90,13 @@ def test_commands_work(
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
         monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
-    if words[0] in ("report", "resume", "run", "show"):
+    if words[0] in ("report", "resume", "run", "show", "export"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
     elif words[0] not in ("normalise", "networks", "sweep", "study"):
+        if "--print" in words:
+            words[words.index("--print") + 1] = "1x1cm@100"
         for option in small[:-1:2]:
             if option in words:
                 at = words.index(option)
@@ -108,6 +111,7 @@ def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
         *("resume", "run", "show", "sweep", "study", "batch"),
+        "export",
     }
 
 
