@@ -17,6 +17,7 @@ GROUPS = {
         "content-weight",
         "style-weights",
         "style-scale",
+        "colours",
         "preset",
         "steps",
         "seed",

@@ -12,7 +12,7 @@ import torch
 
 from impasto.extras import own_version
 from impasto.files import sha256
-from impasto.folders.specfiles import spec_toml
+from impasto.folders.specfiles import palette_of, spec_toml
 from impasto.networks.catalogue import entry
 from impasto.networks.network import Network
 from impasto.tasks.settings import INITS
@@ -38,6 +38,8 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         known["means_sha256"] = sha256(settings.means)
     if Path(settings.init).is_file() and settings.init not in INITS:
         known["init_sha256"] = sha256(Path(settings.init))
+    if (palette := palette_of(spec)) is not None:
+        known["colours_sha256"] = sha256(palette)
     return known
 
 

@@ -146,6 +146,7 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
     else:
         after, start = checkpoint.state, start - checkpoint.seconds
         image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
+        image = composition.finished(image)
 
     def between_tiles() -> None:
         # A step of a large picture takes minutes, and a stop here loses only this step.
@@ -170,7 +171,7 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
                         failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
                         break
         except DivergedError as error:
-            failure, image = error, image if error.image is None else error.image
+            failure, image = error, image if error.image is None else composition.finished(error.image)
             for frames in (recorder for recorder in loop.recorders if isinstance(recorder, Frames)):
                 frames.replace_last(image)
         except (InterruptedRunError, OutOfMemoryError) as error:

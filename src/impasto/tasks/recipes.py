@@ -23,6 +23,7 @@ from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
 from impasto.synthesis.schedules import octaves, single
+from impasto.tasks.colours import recoloured
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -98,13 +99,15 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours.
     """
     settings = settings or TransferSettings()
+    photo, paintings, finish = recoloured(photo, paintings, settings.colours)
     kept = {layer: settings.content_weight * w for layer, w in normalised(settings.content_layers.weights).items()}
     objective = Objective(())
     if settings.content_weight:
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
     objective += _styles(paintings, settings) + _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
-    return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    return replace(composition, finish=finish)
 
 
 def _styles(paintings: Sequence[Image], settings: TransferSettings) -> Objective:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from impasto.errors import nearest
-from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, PrintSize, StyleWeights
+from impasto.tasks.values import MOST_WEIGHT, Colours, LayerName, LayerNames, Layers, Memory, PrintSize, StyleWeights
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
@@ -195,6 +195,8 @@ class TransferSettings(_StatisticsSettings):
     "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Positive = 1.0
     "Size of the strokes, relative to the style picture's own."
+    colours: Colours = Colours("style")
+    "The style's; the photo's: before (photo) or after painting (photo-late), or around lightness; or palette=FILE."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128

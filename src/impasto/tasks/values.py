@@ -5,6 +5,7 @@ Each value is the text itself, for run.toml, pages and help, together with its p
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
@@ -12,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
+COLOURS = ("style", "photo", "luminance", "photo-late")
 INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
 LEAST_DPI, MOST_DPI = 10, 2400
 MOST_PX = 65536  # of a side
@@ -79,6 +81,20 @@ class StyleWeights(_Checked):
         if len(self.numbers) != count:
             raise SpecError(f"{len(self.numbers)} style weights are given for {count} style{'s' if count > 1 else ''}")
         return [weight / sum(self.numbers) for weight in self.numbers]
+
+
+class Colours(_Checked):
+    """Whose colours a painted photo has: one of COLOURS, or "palette=FILE" for a picture's. Raises SpecError.
+
+    `palette` is that picture's file, else None.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        word, _, file = text.partition("=")
+        if text not in COLOURS and (word != "palette" or not file):
+            raise SpecError(f"colours is {text!r}; choose from {', '.join(COLOURS)}, palette=FILE")
+        self.palette = Path(file) if file else None
 
 
 class Memory(_Checked):
