@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
-from impasto.cli.finish import export
+from impasto.cli.finish import blend, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
@@ -138,6 +138,7 @@ app.command(resume, group=LOOK)
 app.command(sweep, group=MANY)
 app.command(show, group=LOOK)
 app.command(study, group=MANY)
+app.command(blend, group=FINISH)
 app.command(export, group=FINISH)
 app.command(batch, group=MANY)
 

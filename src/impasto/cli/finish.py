@@ -62,3 +62,37 @@ def export(
     form = FileForm(file.depth, file.profile, dither=True)
     listener = choose_listener(False, file.quiet, sentences)
     print_out(exporting.export(source, out, form=form, size=size, finish=finish, force=file.force, listener=listener))
+
+
+def blend(
+    run: Path,
+    /,
+    *,
+    strength: float,
+    other: Annotated[Path | None, Parameter(name="--with", show_default=False)] = None,
+    out: Annotated[Path | None, Parameter(alias="-o", show_default=False)] = None,
+    file: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
+) -> None:
+    """How strongly a photo is painted, chosen afterwards: a blend of the photo and RUN's picture, at once.
+
+    impasto blend runs/transfer-photo-painting --strength 0.7
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    strength
+        From 0, the photo, to 1, the picture of the run.
+    other
+        Another run, or a picture, in place of the photo.
+    out
+        File to write: .png, .tif, .jpg or .webp; by default blend-70.png in the folder of the run.
+    file
+        How the file is written.
+
+    """
+    from impasto.images.forms import FileForm
+    from impasto.sequels import blending
+
+    form = FileForm(file.depth, file.profile, dither=True)
+    print_out(blending.blend(run, strength, out, other=other, form=form, force=file.force))

@@ -15,7 +15,7 @@ from impasto.images.image import Image, Size, resize, size_of, size_with_long_si
 
 ROWS = 256  # of a picture that are converted at a time
 GUIDE_PX = 768  # long side of the pictures that the filter is computed from, at most
-REACH = 0.006  # of the long side: radius of the filter's boxes
+REACH = 0.01  # of the long side: radius of the filter's boxes
 STEP = 0.06  # difference of lightness that counts as an edge
 
 
