@@ -29,6 +29,7 @@ PAGES = [
             "scaling",
             "large-pictures",
             "print",
+            "colours",
         )
     ),
 ]
@@ -90,7 +91,7 @@ def test_commands_work(
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
         monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
-    if words[0] in ("report", "resume", "run", "show", "export"):
+    if words[0] in ("report", "resume", "run", "show", "export", "blend"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
@@ -111,7 +112,7 @@ def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
         *("resume", "run", "show", "sweep", "study", "batch"),
-        "export",
+        *("export", "blend"),
     }
 
 
