@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
+from impasto.cli.explore import enlarge, explore
 from impasto.cli.finish import blend, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
@@ -138,6 +139,8 @@ app.command(resume, group=LOOK)
 app.command(sweep, group=MANY)
 app.command(show, group=LOOK)
 app.command(study, group=MANY)
+app.command(explore, group=MAKE, group_parameters=OPTIONS)
+app.command(enlarge, group=FINISH)
 app.command(blend, group=FINISH)
 app.command(export, group=FINISH)
 app.command(batch, group=MANY)

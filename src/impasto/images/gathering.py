@@ -13,7 +13,13 @@ ENDINGS |= {".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".p
 ENDINGS |= {".heic", ".heif", ".sgi", ".tga", ".tif", ".tiff", ".webp"}
 NAMED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow recognises but cannot read
 MOST_NAMES = 5
-RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder that has one of these holds results
+RESULTS = {
+    "run.toml",
+    "sweep.toml",
+    "study.toml",
+    "batch.toml",
+    "sheet.toml",
+}  # a folder that has one of these holds results
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:

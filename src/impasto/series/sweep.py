@@ -116,7 +116,7 @@ def run_sweep(
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
     check_all([cell.spec for cell in left], pictures)
     with taken(folder, SWEEP_FILE, about, fresh=fresh):
-        diverged = _make_left(cells, left, folder, hashes, stop, listener)
+        diverged = make_left(cells, left, folder, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
         _save_overview(done, variations, folder)
@@ -126,10 +126,10 @@ def run_sweep(
     return folder
 
 
-def _make_left(
+def make_left(
     cells: Sequence[Cell], left: Sequence[Cell], folder: Path, hashes: Hashes, stop: Stop, listener: Listener
 ) -> list[DivergedError]:
-    """Make the runs that are left, and return the errors of those that diverge. Raises any other ImpastoError."""
+    """Make the cells that are left; return the errors of those that diverge. Raises any other ImpastoError."""
     diverged: list[DivergedError] = []
     for number, cell in enumerate(cells, start=1):
         if cell not in left:
