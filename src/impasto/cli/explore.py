@@ -82,6 +82,8 @@ class LargeOptions:
     "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size."
     steps: int | None = None
     "Updates at full size, 10 by default; each smaller size takes twice as many as the next larger one."
+    likeness: Annotated[float | None, Parameter(show_default=False)] = None
+    "Weight of the likeness to the small picture; by default a twentieth of the style's."
     depth: Literal[8, 16] | None = None
     "Bits a colour of the result; by default as in the small run."
     profile: Literal["srgb", "display-p3", "adobe-rgb"] | None = None
@@ -119,7 +121,7 @@ def enlarge(run: str, /, *, large: Annotated[LargeOptions, Flat] = LargeOptions(
         raise SpecError("give either --size, the long side in pixels, or --print, such as 60x40cm@300")
     size = PrintSize(large.print) if large.print is not None else large.size
     assert size is not None
-    named = {name: getattr(large, name) for name in ("steps", "depth", "profile", "memory")}
+    named = {name: getattr(large, name) for name in ("steps", "likeness", "depth", "profile", "memory")}
     changes = {name: value for name, value in named.items() if value is not None}
     from impasto.sequels import enlarging
 

@@ -28,6 +28,7 @@ GROUPS = {
         "statistics",
         "cumulative",
         "distance",
+        "likeness",
         "smoothness",
         "smoothness-exponent",
         "contrast",

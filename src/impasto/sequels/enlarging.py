@@ -18,11 +18,13 @@ from impasto.runs.start import run
 from impasto.runs.stopping import Stop
 from impasto.series.explore import SHEET_FILE, candidate
 from impasto.series.members import folder_state, make_run
+from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 from impasto.tasks.values import PrintSize
 
-LIKENESS = "likeness.json"
+LIKENESS_FILE = "likeness.json"
+LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
 ALIKE = 0.8  # structural similarity from which an enlargement counts as the same picture
 NEXT = 1.5  # the first stage is at least this much larger than the small picture: a smaller one would repaint it
 STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
@@ -30,7 +32,7 @@ STEPS = 10  # at full size, and twice as many at each smaller size; the strokes 
 
 @dataclass(frozen=True)
 class Enlarged:
-    """An enlargement: the folder of its run, and its structural similarity with the small picture, at the small size."""
+    """An enlargement: the folder of its run, and its structural similarity with the small picture at the small size."""
 
     folder: Path
     ssim: float
@@ -58,8 +60,8 @@ def enlarge(
     small picture, at the next larger size; `changes` are other settings, by name. The folder is runs/enlarge-NAME-SIZE
     by default. The same call continues a run that was stopped, and compares again if the run is done; the comparison
     is also in likeness.json. `force`, `stop`, `listener` and `checkpoint_seconds` are as for `run`.
-    Raises RunFolderError if the run is not done, its pictures have changed, or there is no such candidate; SpecError if
-    `size` is not larger than the picture; OutputError if `out` holds something else.
+    Raises RunFolderError if the run is not a transfer, is not done, or its pictures have changed, or if there is no such
+    candidate; SpecError if `size` is not larger than the picture; OutputError if `out` holds something else.
     """
     folder = folder_of(source)
     _require_done(folder)
@@ -79,7 +81,7 @@ def enlarge(
         make_run(spec, out, hashes, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
     large = load_image(out / RESULT)
     likeness = ssim(large, cropped(small, size_of(large)))
-    save_json({"of": str(folder), "ssim": round(likeness, 4)}, out / LIKENESS)
+    save_json({"of": str(folder), "ssim": round(likeness, 4)}, out / LIKENESS_FILE)
     return Enlarged(out, likeness)
 
 
@@ -95,25 +97,24 @@ def folder_of(source: str | Path) -> Path:
 
 
 def larger(spec: RunSpec, picture: Path, small: Image, size: int | PrintSize, changes: Mapping[str, Any]) -> RunSpec:
-    """The spec of the same run at a larger size, beginning with its picture. Raises SpecError."""
-    height, width = size_of(small)
+    """The spec of the same run at a larger size, beginning with its picture. Raises RunFolderError, SpecError."""
+    own, (height, width) = spec.settings, size_of(small)
+    if not isinstance(own, TransferSettings):
+        raise RunFolderError(f"{picture.parent} is of the task {spec.task}; only a transfer can be enlarged")
     wanted = max(size.size) if isinstance(size, PrintSize) else size
     if wanted <= max(height, width):
         raise SpecError(f"size is {wanted}; the picture has {width} × {height} px already, choose a larger size")
-    own = spec.settings
-    kept = {name: getattr(own, name) for name in own.model_fields_set if name != "print"}
-    grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, **changes, "size": wanted}
+    kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
+    likeness = LIKENESS * max(own.style_weight, own.content_weight)
+    grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
+    grown["smallest"] = round(NEXT * max(height, width))
     if isinstance(size, PrintSize):
         grown["print"] = size
-    if "smallest" in type(own).model_fields:
-        grown["smallest"] = round(NEXT * max(height, width))
     return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})
 
 
 def _require_done(folder: Path) -> None:
     record = read_run(folder)
-    if len(record.planned) > 1:
-        raise RunFolderError(f"{folder} has {len(record.planned)} pictures; only a run of one picture can be enlarged")
     if record.status != "done" or record.parts[0].result is None:
         raise RunFolderError(f"{folder} is not done; continue with: impasto resume {folder}")
 

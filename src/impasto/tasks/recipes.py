@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
-from impasto.images.image import Image, Size, size_of, size_with_long_side
+from impasto.images.image import Image, Size, cropped, size_of, size_with_long_side
 from impasto.networks.catalogue import outline
 from impasto.networks.network import Network
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
@@ -34,6 +34,7 @@ from impasto.tasks.settings import (
 )
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
+STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
 
 
@@ -106,6 +107,7 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
     objective += _styles(paintings, settings) + _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
+    objective += _likeness(settings, pictures, _canvas(photo, settings))
     composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
     return replace(composition, finish=finish)
 
@@ -195,6 +197,16 @@ def _refined(
     leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
     dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
     return replace(composition, opening=leap, closing=dither)
+
+
+def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Size) -> Objective:
+    """The term that keeps a painting like its first picture: the activations of a layer that sees single strokes."""
+    if not settings.likeness:
+        return Objective(())
+    if settings.init == "noise":
+        raise SpecError("likeness is a weight for the first picture, but init is noise; give a picture as init")
+    first = pictures[settings.init] if settings.init in pictures else load_image(settings.init)
+    return content(cropped(first, canvas), {STROKES_LAYER: settings.likeness}, name="likeness")
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:

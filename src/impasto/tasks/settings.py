@@ -195,6 +195,8 @@ class TransferSettings(_StatisticsSettings):
     "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Positive = 1.0
     "Size of the strokes, relative to the style picture's own."
+    likeness: Weight = 0.0
+    "Weight of the likeness to the first picture, for an enlargement of it; see `impasto enlarge`."
     colours: Colours = Colours("style")
     "The style's; the photo's: before (photo) or after painting (photo-late), or around lightness; or palette=FILE."
     smoothness: Weight = 0.1
