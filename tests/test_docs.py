@@ -30,6 +30,7 @@ PAGES = [
             "large-pictures",
             "print",
             "colours",
+            "explore",
         )
     ),
 ]
@@ -45,7 +46,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def commands() -> list[str]:
     lines = [line for _, block in blocks("console") for line in block.splitlines()]
-    return [line[2:].split("#")[0].strip() for line in lines if line.startswith("$ impasto ")]
+    return [re.split(r"\s#", line[2:])[0].strip() for line in lines if line.startswith("$ impasto ")]
 
 
 @pytest.fixture
@@ -95,6 +96,11 @@ def test_commands_work(
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
+    elif words[0] == "enlarge":
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["explore", "photo.jpg", "painting.jpg", *small, "--strengths", "1"])
+        words[words.index("--size") + 1] = "64"
+        words += ["--steps", "2", "--quiet"]
     elif words[0] not in ("normalise", "networks", "sweep", "study"):
         if "--print" in words:
             words[words.index("--print") + 1] = "1x1cm@100"
@@ -112,7 +118,7 @@ def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
         *("resume", "run", "show", "sweep", "study", "batch"),
-        *("export", "blend"),
+        *("export", "blend", "explore", "enlarge"),
     }
 
 
