@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
-from impasto.cli.explore import enlarge, explore
-from impasto.cli.finish import blend, export
+from impasto.cli.finish import blend, enlarge, explore, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
