@@ -184,6 +184,8 @@ def test_an_enlargement_is_the_same_picture(desk: Path, monkeypatch: pytest.Monk
     made = Path("cut/result.png").stat().st_mtime_ns
     assert call(*words, "--out", "cut", "--quiet").err == ""
     assert Path("cut/result.png").stat().st_mtime_ns == made
+    lines = [json.loads(line) for line in call(*words, "--out", "cut", "--json").out.splitlines()]
+    assert (lines[-1]["event"], lines[-1]["same"]) == ("compared", True)
     with monkeypatch.context() as patch:
         _dies_after(2, patch)
         assert call(*words, "--out", "again").code == 130

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import Progression, print_err, print_out, sentences, series_view
+from impasto.cli.listeners import Progression, print_out, sentences, series_view
 from impasto.cli.options import CheckpointSeconds, choose_listener, stoppable
 from impasto.errors import SpecError
 from impasto.tasks.settings import TransferSettings
@@ -138,9 +138,6 @@ def enlarge(run: str, /, *, large: Annotated[LargeOptions, Flat] = LargeOptions(
             listener=listener,
             checkpoint_seconds=large.checkpoint,
         )
-    if not large.json and not large.quiet:
-        verdict = "the same picture" if found.same else f"below {enlarging.ALIKE}: not quite the same picture"
-        print_err(f"impasto: SSIM with the small picture {found.ssim:.3f}, {verdict}")
     if not large.json:
         print_out(found.folder)
 

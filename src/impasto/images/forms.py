@@ -84,7 +84,7 @@ def to_bytes(image: Tensor) -> Bytes:
 
 
 def _bytes(image: Image, form: FileForm) -> Bytes:
-    if form == PLAIN or (form.colours is SRGB and not form.dither):
+    if form.colours is SRGB and not form.dither:
         return to_bytes(image)
 
     def rounded(band: Tensor, top: int) -> Tensor:

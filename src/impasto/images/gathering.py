@@ -13,13 +13,7 @@ ENDINGS |= {".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".p
 ENDINGS |= {".heic", ".heif", ".sgi", ".tga", ".tif", ".tiff", ".webp"}
 NAMED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow recognises but cannot read
 MOST_NAMES = 5
-RESULTS = {
-    "run.toml",
-    "sweep.toml",
-    "study.toml",
-    "batch.toml",
-    "sheet.toml",
-}  # a folder that has one of these holds results
+RESULTS = {"run.toml", "sweep.toml", "sheet.toml", "study.toml", "batch.toml"}  # each is in a folder of results
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -1,12 +1,11 @@
 """A small painting painted again, large, so that it is the same picture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from impasto.errors import OutputError, RunFolderError, SpecError
-from impasto.events import Listener, silent
+from impasto.events import Compared, Listener, silent
 from impasto.files import save_json, sha256
 from impasto.finishing.likeness import ssim
 from impasto.folders.names import RESULT
@@ -30,19 +29,6 @@ NEXT = 1.5  # the first stage is at least this much larger than the small pictur
 STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
 
 
-@dataclass(frozen=True)
-class Enlarged:
-    """An enlargement: the folder of its run, and its structural similarity with the small picture at the small size."""
-
-    folder: Path
-    ssim: float
-
-    @property
-    def same(self) -> bool:
-        """Whether it counts as the same picture."""
-        return self.ssim >= ALIKE
-
-
 def enlarge(
     source: str | Path,
     size: int | PrintSize,
@@ -53,8 +39,8 @@ def enlarge(
     stop: Stop = None,
     listener: Listener = silent,
     checkpoint_seconds: float = 30.0,
-) -> Enlarged:
-    """Paint a run's picture large: its long side in pixels, or a print's size.
+) -> Compared:
+    """Paint a run's picture large (long side in pixels, or a print); return the folder, and how alike the pictures are.
 
     `source` is the folder of a run, or a candidate of a sheet: "runs/explore-photo-painting#5". The run begins with the
     small picture, at the next larger size; `changes` are other settings, by name. The folder is runs/enlarge-NAME-SIZE
@@ -82,7 +68,9 @@ def enlarge(
     large = load_image(out / RESULT)
     likeness = ssim(large, cropped(small, size_of(large)))
     save_json({"of": str(folder), "ssim": round(likeness, 4)}, out / LIKENESS_FILE)
-    return Enlarged(out, likeness)
+    compared = Compared(out, likeness, ALIKE)
+    listener(compared)
+    return compared
 
 
 def folder_of(source: str | Path) -> Path:
