@@ -24,6 +24,7 @@ from impasto.tasks.presets import preset
 from impasto.tasks.recipes import transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS
 from impasto.tasks.values import PrintSize
 
 PICTURES = (Path("photo.png"), Path("painting.png"))
@@ -246,6 +247,8 @@ def test_likeness_needs_a_picture() -> None:
         transfer(photo, [photo], TransferSettings(size=32, init="noise", likeness=0.1))
     names = transfer(photo, [photo], TransferSettings(size=32, likeness=0.1)).objective.weights()
     assert names["likeness/relu3_1"] == pytest.approx(0.1)
+    assert "likeness" in TASKS["transfer"].formula(TransferSettings(likeness=0.1), ["photo", "painting"]).formula
+    assert "likeness" not in TASKS["transfer"].formula(TransferSettings(), ["photo", "painting"]).formula
 
 
 def test_a_folder_with_a_hash_in_its_name(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def second_reading(file: PillowImage.Image, again: Callable[[], PillowImage.Imag
 
 def joined(first: PillowImage.Image, second: PillowImage.Image, rows: slice) -> Values:
     """Rows of a picture of 16 bits in [0, 1] from its two readings; colours, then transparency, are the last axis."""
-    high, low = np.asarray(first)[rows], np.asarray(second)[rows]
+    box = (0, rows.start, first.width, min(rows.stop, first.height))
+    high, low = np.asarray(first.crop(box)), np.asarray(second.crop(box))
     if second.info["whole"]:
         high, low = low[..., 0::2], low[..., 1::2]
     values: Values = (256 * high.astype(np.float32) + low) / 65535

@@ -198,7 +198,7 @@ class TransferSettings(_StatisticsSettings):
     likeness: Weight = 0.0
     "Weight of the likeness to the first picture, for an enlargement of it; see `impasto enlarge`."
     colours: Colours = Colours("style")
-    "The style's; the photo's: before (photo) or after painting (photo-late), or around lightness; or palette=FILE."
+    "style; photo, matched before painting; photo-late, put back after; luminance, around grey paint; palette=FILE."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
