@@ -115,6 +115,7 @@ def test_presets_are_kept_but_for_what_varies() -> None:
         (["--strengths", "inf,1"], "inf is neither"),
         (["--strokes", "1,1"], "1.0, 1.0 has an entry twice"),
         (["--strokes", "thick"], "strokes is 'thick'; write numbers with commas between them"),
+        (["--print", "60x40cm@300"], "candidates are small; give --print to impasto enlarge"),
         (["--presets", "default,monet", "--strengths", "1"], "there is no preset 'monet'"),
     ],
 )
@@ -247,8 +248,8 @@ def test_likeness_needs_a_picture() -> None:
         transfer(photo, [photo], TransferSettings(size=32, init="noise", likeness=0.1))
     names = transfer(photo, [photo], TransferSettings(size=32, likeness=0.1)).objective.weights()
     assert names["likeness/relu3_1"] == pytest.approx(0.1)
-    assert "likeness" in TASKS["transfer"].formula(TransferSettings(likeness=0.1), ["photo", "painting"]).formula
-    assert "likeness" not in TASKS["transfer"].formula(TransferSettings(), ["photo", "painting"]).formula
+    assert "likeness" in TASKS["transfer"].formula(TransferSettings(likeness=0.1), ["photo", "painting"]).loss
+    assert "likeness" not in TASKS["transfer"].formula(TransferSettings(), ["photo", "painting"]).loss
 
 
 def test_a_folder_with_a_hash_in_its_name(tmp_path: Path) -> None:

@@ -60,9 +60,11 @@ class Choices:
 def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSettings | None = None) -> list[Cell]:
     """The candidates in the order of their numbers, strokes varying fastest; explicit `settings` override presets.
 
-    Raises SpecError for an unknown preset.
+    Raises SpecError for an unknown preset, or a print's size.
     """
     asked: dict[str, Any] = {} if settings is None else _explicit(settings)
+    if "print" in asked:
+        raise SpecError("candidates are small; give --print to impasto enlarge, which paints one of them large")
     cells = []
     for number, (name, strength, stroke) in enumerate(
         product(choices.presets, choices.strengths, choices.strokes), start=1
