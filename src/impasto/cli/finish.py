@@ -46,6 +46,11 @@ def explore(
 ) -> None:
     """A numbered sheet of small candidates for PHOTO in the style of STYLE; `impasto enlarge` paints one of them large.
 
+    impasto explore photo.jpg painting.jpg --strengths 0.3,1,3 --strokes 0.6,1,1.6
+
+    Candidates have 256 px and no frames, unless --size and --frames say otherwise. The same command continues a sheet
+    that was stopped.
+
     Parameters
     ----------
     photo

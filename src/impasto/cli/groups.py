@@ -10,6 +10,9 @@ from rich.console import Console, ConsoleOptions
 FIRST = "What matters first"
 GROUPS = {
     FIRST: (
+        "presets",
+        "strengths",
+        "strokes",
         "size",
         "layer",
         "layers",
