@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
-from PIL import ImageCms
 
 from command import call, save_pictures
 from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
@@ -201,9 +200,9 @@ def test_a_profile_of_a_printer_is_followed(tmp_path: Path) -> None:
     (tmp_path / "printer.icc").write_bytes(ADOBE_RGB.icc())  # which has all of sRGB's colours
     image = torch.rand(1, 3, 8, 8)
     assert (proof(image, tmp_path / "printer.icc") - image).abs().max() < 0.02
-    (tmp_path / "lab.icc").write_bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
-    for name, words in {"none.icc": "No such file", "words.icc": "not a colour profile"}.items():
-        if name == "words.icc":
-            (tmp_path / name).write_bytes(b"words")
+    (tmp_path / "words.icc").write_bytes(b"words")
+    (tmp_path / "link.icc").write_bytes(ADOBE_RGB.icc().replace(b"rTRC", b"xTRC"))
+    wrong = {"none.icc": "No such file", "words.icc": "it is not a colour profile", "link.icc": "not the profile of a"}
+    for name, words in wrong.items():
         with pytest.raises(ImageError, match=rf"{name} cannot be used for a proof: .*{words}"):
             proof(image, tmp_path / name)
