@@ -22,12 +22,14 @@ GROUND = (
     "waiting",
 )  # modules on which every folder may rest
 ABOVE: dict[str, tuple[str, ...]] = {
-    "images": (),
+    "formats": (),
+    "images": ("formats",),
+    "finishing": ("formats", "images"),
     "networks": ("images",),
     "objectives": ("images", "networks"),
     "tiles": ("images", "networks", "objectives"),
     "synthesis": ("images", "networks", "objectives", "tiles"),
-    "tasks": ("images", "networks", "objectives", "synthesis"),
+    "tasks": ("finishing", "images", "networks", "objectives", "synthesis"),
     "folders": ("images", "networks", "objectives", "synthesis", "tasks"),
     "pages": ("images", "networks", "tasks", "folders"),
     "cluster": ("images", "networks", "objectives", "tiles", "synthesis", "tasks"),
@@ -35,7 +37,23 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "series": ("images", "networks", "tiles", "tasks", "folders", "pages", "runs"),
     "study": ("images", "networks", "tasks", "folders", "pages", "runs", "series"),
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
-    "cli": ("images", "networks", "tasks", "folders", "pages", "cluster", "runs", "series", "study", "batch"),
+    "sequels": ("finishing", "images", "tasks", "folders", "runs", "series"),
+    "cli": (
+        *(
+            "finishing",
+            "images",
+            "networks",
+            "tasks",
+            "folders",
+            "pages",
+            "cluster",
+            "runs",
+            "series",
+            "study",
+            "batch",
+        ),
+        "sequels",
+    ),
 }
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("__"))
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in FILES}

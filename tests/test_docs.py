@@ -29,6 +29,9 @@ PAGES = [
             "scaling",
             "large-pictures",
             "regions",
+            "print",
+            "colours",
+            "explore",
         )
     ),
 ]
@@ -44,7 +47,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def commands() -> list[str]:
     lines = [line for _, block in blocks("console") for line in block.splitlines()]
-    return [line[2:].split("#")[0].strip() for line in lines if line.startswith("$ impasto ")]
+    return [re.split(r"\s#", line[2:])[0].strip() for line in lines if line.startswith("$ impasto ")]
 
 
 @pytest.fixture
@@ -92,11 +95,18 @@ def test_commands_work(
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
         monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
-    if words[0] in ("report", "resume", "run", "show"):
+    if words[0] in ("report", "resume", "run", "show", "export", "blend"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):
                 main(["transfer", "photo.jpg", "painting.jpg", *small, "--out", folder])
+    elif words[0] == "enlarge":
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["explore", "photo.jpg", "painting.jpg", *small, "--strengths", "1"])
+        words[words.index("--size") + 1] = "64"
+        words += ["--steps", "2", "--quiet"]
     elif words[0] not in ("normalise", "networks", "sweep", "study"):
+        if "--print" in words:
+            words[words.index("--print") + 1] = "1x1cm@100"
         for option in small[:-1:2]:
             if option in words:
                 at = words.index(option)
@@ -111,6 +121,7 @@ def test_there_are_commands_to_test() -> None:
     assert {command.split()[1] for command in commands()} == {
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
         *("resume", "run", "show", "sweep", "study", "batch"),
+        *("export", "blend", "explore", "enlarge"),
     }
 
 

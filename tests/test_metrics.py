@@ -106,7 +106,7 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
 
     with monkeypatch.context() as patch:
         patch.setattr(Convolution, "forward", counted)
-        found = measure(part, image, None if task == "texture" else pictures[0], plan)
+        found = measure(part, quantise(image), None if task == "texture" else pictures[0], plan)
     count = read.count("picture")
     if memory == 1e12:
         assert count == passes

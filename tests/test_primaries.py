@@ -10,8 +10,8 @@ import torch
 from PIL import Image as PillowImage
 
 from colour import ADOBE, rgb_profile, srgb_of_linear, srgb_of_xyz
+from impasto.formats.primaries import PRIMARIES, by_gamma, matrix_to_srgb
 from impasto.images.files import load_image
-from impasto.images.primaries import PRIMARIES, by_gamma, matrix_to_srgb
 from test_images import colours, noise, with_chunk
 
 P3 = [[1.22494, -0.22494, 0], [-0.04206, 1.04206, 0], [-0.01964, -0.07864, 1.09827]]  # CSS Color 4, by its sample code

@@ -21,6 +21,9 @@ from .images.files import (
 from .images.files import (
     save_image as save_image,
 )
+from .images.forms import (
+    FileForm as FileForm,
+)
 from .images.image import (
     Image as Image,
 )
@@ -137,6 +140,21 @@ from .runs.start import (
 )
 from .runs.tracking import (
     Tracking as Tracking,
+)
+from .sequels.blending import (
+    blend as blend,
+)
+from .sequels.enlarging import (
+    enlarge as enlarge,
+)
+from .sequels.exporting import (
+    export as export,
+)
+from .series.explore import (
+    Choices as Choices,
+)
+from .series.explore import (
+    explore as explore,
 )
 from .study.plan import (
     plan_study as plan_study,

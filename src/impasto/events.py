@@ -204,6 +204,26 @@ class SeriesDone(Event):
 
 
 @dataclass(frozen=True)
+class Compared(Event):
+    """How alike an enlargement and its small picture are (SSIM); it counts as the same picture from `least` on."""
+
+    folder: Path
+    ssim: float
+    least: float
+
+    @property
+    def same(self) -> bool:
+        """Whether it counts as the same picture."""
+        return self.ssim >= self.least
+
+    @property
+    def words(self) -> str:
+        """The similarity, and what it means."""
+        verdict = "the same picture" if self.same else f"below {self.least:g}: not quite the same picture"
+        return f"SSIM with the small picture {self.ssim:.3f}, {verdict}"
+
+
+@dataclass(frozen=True)
 class BatchBegun(Event):
     """A batch begins: how many runs it has, and how many of these are done already."""
 

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
-from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
+from impasto.cli.finish import blend, enlarge, explore, export
+from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live
 from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
@@ -139,6 +140,10 @@ app.command(resume, group=LOOK)
 app.command(sweep, group=MANY)
 app.command(show, group=LOOK)
 app.command(study, group=MANY)
+app.command(explore, group=MAKE, group_parameters=OPTIONS)
+app.command(enlarge, group=FINISH)
+app.command(blend, group=FINISH)
+app.command(export, group=FINISH)
 app.command(batch, group=MANY)
 
 

@@ -11,6 +11,9 @@ EMPTY = "()"  # a default that says nothing
 FIRST = "What matters first"
 GROUPS = {
     FIRST: (
+        "presets",
+        "strengths",
+        "strokes",
         "size",
         "layer",
         "layers",
@@ -19,6 +22,7 @@ GROUPS = {
         "style-weights",
         "style-scale",
         "region",
+        "colours",
         "preset",
         "steps",
         "seed",
@@ -29,6 +33,7 @@ GROUPS = {
         "statistics",
         "cumulative",
         "distance",
+        "likeness",
         "smoothness",
         "smoothness-exponent",
         "contrast",
@@ -67,6 +72,9 @@ GROUPS = {
         "force",
         "quiet",
         "json",
+        "depth",
+        "profile",
+        "print",
         "frames",
         "mp4",
         "track",
@@ -106,5 +114,6 @@ def _name(entry: HelpEntry) -> str:
 MAKE = Group.create_ordered("Make a picture")
 MANY = Group.create_ordered("Make many")
 LOOK = Group.create_ordered("Look and go on")
+FINISH = Group.create_ordered("Finish a picture")
 NETWORKS = Group.create_ordered("Networks")
 OPTIONS = Group("Parameters", help_formatter=InGroups())

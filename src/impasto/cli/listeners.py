@@ -18,6 +18,7 @@ from impasto.events import (
     BatchBegun,
     BatchRunAgain,
     BatchRunEnded,
+    Compared,
     Event,
     Listener,
     MemberBegun,
@@ -181,6 +182,8 @@ def _line(event: Event) -> dict[str, object] | None:
         case SeriesDone():
             grid = {} if event.grid is None else {"grid": str(event.grid)}
             return {"event": "done", "folder": str(event.folder), **grid, "page": str(event.page)}
+        case Compared():
+            return {"event": "compared", "folder": str(event.folder), "ssim": event.ssim, "same": event.same}
         case BatchBegun():
             return {"event": "batch", "runs": event.runs, "done": event.done}
         case BatchRunEnded():

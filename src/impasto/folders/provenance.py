@@ -12,7 +12,7 @@ import torch
 
 from impasto.extras import own_version
 from impasto.files import sha256
-from impasto.folders.specfiles import spec_toml
+from impasto.folders.specfiles import palette_of, spec_toml
 from impasto.networks.catalogue import entry
 from impasto.networks.network import Network
 from impasto.tasks.settings import INITS
@@ -40,6 +40,8 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         known["init_sha256"] = sha256(Path(settings.init))
     if settings.files:
         known["region_files_sha256"] = [sha256(file) for file in settings.files]
+    if (palette := palette_of(spec)) is not None:
+        known["colours_sha256"] = sha256(palette)
     return known
 
 

@@ -21,11 +21,13 @@ from impasto.folders.places import is_as_before
 from impasto.images.colours import from_pillow
 from impasto.images.curves import save_curves
 from impasto.images.files import load_image, save_image, to_pillow
+from impasto.images.forms import PLAIN, FileForm
 from impasto.images.image import Image, Picture, resize, size_of, size_with_long_side
 from impasto.images.sheets import contact_sheet
 from impasto.objectives.criterion import Losses
 from impasto.synthesis.loop import Iterate
 from impasto.tasks.divisions import Division, views
+from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS, part_title
 
 REGION_PX = 384  # long side of the pictures that show regions
@@ -74,10 +76,15 @@ class Outcome:
         return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
 
 
-def save_result(file: Path, content: Picture | None, toml: str, image: Image) -> None:
+def form_of(settings: Settings) -> FileForm:
+    """How a result of these settings is written."""
+    return FileForm(settings.depth, settings.profile, settings.print.dpi if settings.print else None)
+
+
+def save_result(file: Path, content: Picture | None, toml: str, image: Image, form: FileForm = PLAIN) -> None:
     """Save a part's picture with the run's settings inside, and with the content's transparency if there is any."""
     alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
-    save_image(image, file, alpha=alpha, settings=toml)
+    save_image(image, file, alpha=alpha, settings=toml, form=form)
 
 
 def save_regions(folder: Path, division: Division, photo: Image) -> None:

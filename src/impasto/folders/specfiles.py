@@ -18,12 +18,13 @@ from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region
-from impasto.tasks.settings import INITS, explain
+from impasto.tasks.settings import INITS, TransferSettings, explain
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
+from impasto.tasks.values import Colours
 
 KEYS = ("task", "pictures", "preset", "settings", "provenance")
-FILES = ("weights", "means", "init")  # settings that may name a file
+FILES = ("weights", "means", "init", "colours")  # settings that may name a file
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -102,7 +103,8 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
     """A spec as TOML with all of its settings, then the tables in `more`. Raises SpecError if a name is not text."""
-    for path in [*spec.pictures, *_models(spec), Path(spec.settings.init), *spec.settings.files]:
+    files = [*spec.pictures, *_models(spec), Path(spec.settings.init), palette_of(spec) or Path(), *spec.settings.files]
+    for path in files:
         if not is_text(str(path)):
             raise SpecError(f"the name of {as_text(path)} contains bytes that are not text; rename the file")
     plain = {
@@ -189,11 +191,17 @@ def _hashes(found: SpecFile) -> dict[Path, str]:
     pictures = known.get("pictures_sha256", [])
     hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
     named = {"weights": spec.settings.weights, "means": spec.settings.means, "init": Path(spec.settings.init)}
+    named["colours"] = palette_of(spec)
     hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
     files, regions = spec.settings.files, known.get("region_files_sha256", [])
     if isinstance(regions, list) and len(regions) == len(files):
         hashes |= dict(zip(files, regions, strict=True))
     return hashes
+
+
+def palette_of(spec: RunSpec) -> Path | None:
+    """The picture from which a run takes its colours, if there is one."""
+    return spec.settings.colours.palette if isinstance(spec.settings, TransferSettings) else None
 
 
 def _models(spec: RunSpec) -> list[Path]:
@@ -206,5 +214,7 @@ def _with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
     if settings.init not in INITS:
         changes["init"] = str(change(Path(settings.init)))
+    if (palette := palette_of(spec)) is not None:
+        changes["colours"] = Colours(f"palette={change(palette)}")
     pictures = tuple(change(picture) for picture in spec.pictures)
     return spec.model_copy(update={"pictures": pictures, "settings": settings.model_copy(update=changes)})

@@ -7,27 +7,37 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
+from torch import Tensor
 
-from impasto.images.depths import Grey, deep_grey, is_deep
+from impasto.formats.primaries import Described, by_gamma, to_srgb_from
+from impasto.formats.profiles import read_profile
+from impasto.images.depths import Grey, Values, deep_grey, is_deep, joined
 from impasto.images.image import Alpha, Image
-from impasto.images.primaries import Described, by_gamma, to_srgb_from
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 BAND = 256  # rows of a large picture that are converted at a time
 
 
 def to_srgb(
-    picture: PillowImage.Image, tags: dict[int, Any], codes: Described | None = None
+    picture: PillowImage.Image,
+    tags: dict[int, Any],
+    codes: Described | None = None,
+    second: PillowImage.Image | None = None,
 ) -> tuple[Image, Alpha | None]:
     """Colours in sRGB, and transparency if there is any; `tags` are a TIFF's, else empty.
 
     `codes` are what a PNG's cICP chunk says; they come before a profile, a profile before a PNG's sRGB chunk, and
-    either before its gamma and primaries. Raises ValueError if a value is not finite.
+    either before its gamma and primaries. `second` is the other reading of a picture of 16 bits a colour (see
+    `second_reading`), whose depth is then kept. Raises ValueError if a value is not finite.
     """
     info = picture.info
     if codes is not None:
         info.pop("icc_profile", None)
-    if is_deep(picture):
+        if second is not None:
+            second.info.pop("icc_profile", None)
+    if second is not None:
+        image, alpha = _of_two_readings(picture, second)
+    elif is_deep(picture):
         image, alpha = _of_deep_grey(picture, deep_grey(picture, tags))
     else:
         image, alpha = _of_bytes(picture)
@@ -61,6 +71,37 @@ def _of_bytes(picture: PillowImage.Image) -> tuple[Image, Alpha | None]:
     if profile and picture.mode in ("RGB", "L", "CMYK", "LAB"):
         picture = _apply_profile(picture, profile) or picture
     return from_pillow(picture), alpha
+
+
+def _of_two_readings(picture: PillowImage.Image, second: PillowImage.Image) -> tuple[Image, Alpha | None]:
+    """A profile of tables, which is applied to 8 bits, leaves 256 levels; all others keep the full depth."""
+    profile, key = picture.info.get("icc_profile"), picture.info.get("transparency")
+    found = read_profile(profile) if profile and picture.getbands()[:3] == ("R", "G", "B") else None
+    if profile and found is None and not second.info["whole"]:
+        return _of_bytes(picture)
+    width, height = picture.size
+    image = torch.empty(1, 3, height, width, dtype=torch.float32, device="cpu")
+    alpha = torch.ones(1, 1, height, width, dtype=torch.float32, device="cpu")
+    for top in range(0, height, BAND):
+        rows = slice(top, top + BAND)
+        values = joined(picture, second, rows)
+        colours, alpha[0, 0, rows] = _apart(values, key)
+        if found is not None:
+            colours = found.to_srgb(colours).astype(np.float32)
+        image[0, :, rows] = torch.from_numpy(colours).permute(2, 0, 1)
+    return image, alpha if key is not None or values.shape[-1] in (2, 4) else None
+
+
+def _apart(values: Values, key: object) -> tuple[Values, Tensor]:
+    """Colours as RGB, and transparency: the last of two or four values, or 0 where colours equal the key."""
+    count = values.shape[-1]
+    colours = np.broadcast_to(values[..., :1], (*values.shape[:2], 3)) if count == 2 else values[..., :3]
+    if count in (2, 4):
+        return colours, torch.from_numpy(values[..., -1].copy())
+    if not isinstance(key, tuple):
+        return colours, torch.ones(1)
+    opaque = (np.rint(65535 * colours) != np.array(key)).any(-1)
+    return colours, torch.from_numpy(opaque.astype(np.float32))
 
 
 def _of_deep_grey(picture: PillowImage.Image, grey: Grey) -> tuple[Image, Alpha | None]:

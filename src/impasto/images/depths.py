@@ -1,5 +1,7 @@
-"""Grey pictures of 16 and 32 bits and of floats: the numbers that mean white and black."""
+"""Pictures of 16 bits a colour, and grey ones of 16 and 32 bits and of floats: the numbers of white and black."""
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,12 @@ from PIL import Image as PillowImage
 BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags; source: TIFF 6.0, section 8 and page 80
 UNSIGNED = 1  # a value of SAMPLE_FORMAT, and its default
 Grey = np.ndarray[Any, np.dtype[np.float32]]
+Values = np.ndarray[Any, np.dtype[np.float32]]  # rows, width, colours
+# Pillow reads 16 bits a colour as 8, the high byte of each value. Read as if its bytes stood in the other order, a file
+# gives the low bytes. By Pillow's names of layouts (B: high byte first, L: low byte first, N: the machine's order).
+OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+LAYOUTS = ("RGB;16", "RGBA;16", "RGBX;16")
+GREY_WITH_ALPHA = "LA;16B"  # in a PNG; its four bytes are read as four colours
 
 
 def is_deep(picture: PillowImage.Image) -> bool:
@@ -34,6 +42,40 @@ def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
         white = 2.0 ** (bits if unsigned else bits - 1) - 1
     grey = (values / white).clip(0, 1).astype(np.float32)
     return 1 - grey if tags.get(WHITE_IS_ZERO) == 0 else grey
+
+
+def second_reading(file: PillowImage.Image, again: Callable[[], PillowImage.Image]) -> PillowImage.Image | None:
+    """Another reading of a file of 16 bits a colour, which has what Pillow's own leaves out; None for other depths.
+
+    Neither is decoded yet. `again` opens the same file once more. See `joined`.
+    """
+    layouts = {_layout(tile.args) for tile in getattr(file, "tile", ())}
+    layout = layouts.pop() if len(layouts) == 1 else ""
+    other = "RGBA" if layout == GREY_WITH_ALPHA else f"{layout[:-1]}{OTHER_ORDER.get(layout[-1:])}"
+    if layout != GREY_WITH_ALPHA and layout[:-1] not in LAYOUTS:
+        return None
+    second = again()
+    second.tile = [tile._replace(args=_with_layout(tile.args, other)) for tile in second.tile]  # type: ignore[attr-defined]
+    second.info["whole"] = layout == GREY_WITH_ALPHA
+    return second
+
+
+def joined(first: PillowImage.Image, second: PillowImage.Image, rows: slice) -> Values:
+    """Rows of a picture of 16 bits in [0, 1] from its two readings; colours, then transparency, are the last axis."""
+    box = (0, rows.start, first.width, min(rows.stop, first.height))
+    high, low = np.asarray(first.crop(box)), np.asarray(second.crop(box))
+    if second.info["whole"]:
+        high, low = low[..., 0::2], low[..., 1::2]
+    values: Values = (256 * high.astype(np.float32) + low) / 65535
+    return values
+
+
+def _layout(args: Any) -> str:
+    return str(args if isinstance(args, str) else args[0] if args else "")
+
+
+def _with_layout(args: Any, layout: str) -> Any:
+    return layout if isinstance(args, str) else (layout, *args[1:])
 
 
 def white_of_floats(values: np.ndarray[Any, np.dtype[Any]]) -> float:

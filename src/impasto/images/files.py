@@ -2,38 +2,37 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image as PillowImage
 from PIL import PngImagePlugin, UnidentifiedImageError
-from torch import Tensor
 
 from impasto.errors import ImageError, OutOfMemoryError, OutputError
 from impasto.files import write_bytes
-from impasto.images.colours import BAND, SRGB, to_srgb
+from impasto.formats.primaries import by_codes
+from impasto.images.colours import to_srgb
+from impasto.images.depths import second_reading
+from impasto.images.forms import PLAIN, WRITABLE, FileForm, encoded, to_bytes
 from impasto.images.image import Alpha, Image, Picture
 from impasto.images.opening import open_picture, require_file, to_first_frame, upright, whatever_the_host_has
-from impasto.images.primaries import by_codes
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
 PNG = b"\x89PNG\r\n\x1a\n"
-WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     """Read any format that Pillow knows; the first frame of an animation.
 
-    The EXIF orientation is applied, colours by an ICC profile (CMYK ones too) or a PNG's numbers become sRGB, and grey,
-    palette and 16-bit pictures become RGB. White of a float TIFF is 1, 255 or 65535, see `white_of_floats` in
-    images/depths.py. Fully transparent pixels have no colour of their own: they take the mean of the others.
+    The EXIF orientation is applied, colours by an ICC profile (CMYK ones too) or a PNG's numbers become sRGB, and grey
+    and palette pictures become RGB. PNG and TIFF of 16 bits a colour keep their depth. White of a float TIFF is 1,
+    255 or 65535, see `white_of_floats` in images/depths.py. Fully transparent pixels have no colour of their own: they
+    take the mean of the others. HEIC needs the extra heif.
 
     If a small version will do, give its long side as `least_px`: a JPEG file is then decoded at a half, quarter or
     eighth of its size, but no smaller than that, which is several times faster.
 
-    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, or more than
-    MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
+    Raises ImageError: no such file, a folder, a pipe, not a picture, damaged, a float that is not finite, a HEIC
+    without its package, or more than MAX_PIXELS pixels; OutOfMemoryError if the picture does not fit.
     """
     path = Path(path)
     try:
@@ -64,11 +63,16 @@ def _read(path: Path, least_px: int | None) -> tuple[Image, Alpha | None]:
                 "so scale it down first"
             )
         to_first_frame(file)
+        second = None if file.info.get("default_image") else second_reading(file, lambda: open_picture(path))
         if least_px is not None:
             scale = least_px / max(width, height)
             file.draft(None, (round(width * scale), round(height * scale)))
+        picture, tags = upright(file), dict(getattr(file, "tag_v2", {}))
         codes = by_codes(path) if file.format == "PNG" else None
-        return to_srgb(upright(file), dict(getattr(file, "tag_v2", {})), codes)
+        if second is None:
+            return to_srgb(picture, tags, codes)
+        with second:
+            return to_srgb(picture, tags, codes, upright(second))
 
 
 def load_image(path: str | Path) -> Image:
@@ -76,44 +80,27 @@ def load_image(path: str | Path) -> Image:
     return load_picture(path).image
 
 
-def save_image(image: Image, path: str | Path, *, alpha: Alpha | None = None, settings: str | None = None) -> None:
-    """Write an 8-bit picture tagged as sRGB, whole or not at all; values outside [0, 1] are clipped.
+def save_image(
+    image: Image, path: str | Path, *, alpha: Alpha | None = None, settings: str | None = None, form: FileForm = PLAIN
+) -> None:
+    """Write a picture, whole or not at all; values outside [0, 1] are clipped.
 
-    The ending decides the format: PNG, JPEG (quality 95, full colour resolution), WebP or TIFF. `settings` (any text,
-    a run's TOML for instance) is kept in a PNG's text under the key "impasto". JPEG has no transparency: alpha is lost.
+    The ending decides the format: PNG, JPEG (quality 95, full colour resolution), WebP or TIFF. `form` has the bits a
+    colour, the profile and the resolution; by default 8 bits tagged as sRGB. `settings` (any text, a run's TOML for
+    instance) is kept in a PNG's text under the key "impasto". JPEG has no transparency: alpha is lost.
 
-    Raises ImageError for another ending, OutputError if the file cannot be written.
+    Raises ImageError for another ending, SpecError for 16 bits in JPEG or WebP, OutputError if the file cannot be
+    written.
     """
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in WRITABLE:
         raise ImageError(f"{path.name}: pictures are written as {', '.join(WRITABLE)}, not as {ending!r}")
-    picture = to_pillow(image)
-    if alpha is not None and ending not in (".jpg", ".jpeg"):
-        picture.putalpha(PillowImage.fromarray(_to_bytes(alpha)[..., 0]))
-    buffer = io.BytesIO()
     try:
-        picture.save(buffer, icc_profile=SRGB.tobytes(), **_options(ending, settings))
+        content = encoded(image, alpha, ending, form, settings)
     except (OSError, ValueError) as error:  # formats have limits: a side of a WebP has at most 16383 pixels
         raise OutputError(f"{path} cannot be written: {error}") from None
-    write_bytes(path, buffer.getvalue())
-
-
-def _options(ending: str, settings: str | None) -> dict[str, Any]:
-    """Pillow's options for writing a file with that ending, one of WRITABLE."""
-    match ending:
-        case ".png":
-            text = PngImagePlugin.PngInfo()
-            text.add_text("Software", "impasto")
-            if settings is not None:
-                text.add_itxt("impasto", settings)
-            return {"format": "PNG", "pnginfo": text}
-        case ".jpg" | ".jpeg":
-            return {"format": "JPEG", "quality": 95, "subsampling": 0}
-        case ".webp":
-            return {"format": "WEBP", "quality": 95, "method": 4}
-        case _:
-            return {"format": "TIFF", "compression": "tiff_adobe_deflate"}
+    write_bytes(path, content)
 
 
 def embedded_settings(path: str | Path) -> str | None:
@@ -134,19 +121,10 @@ def settings_in(content: bytes) -> str | None:
 
 def to_pillow(image: Image) -> PillowImage.Image:
     """The image as an 8-bit picture, as it is saved."""
-    return PillowImage.fromarray(_to_bytes(image))
+    return PillowImage.fromarray(to_bytes(image))
 
 
 def _colour_transparent_pixels(image: Image, alpha: Alpha) -> Image:
     total = alpha.sum()
     mean = (image * alpha).sum((2, 3), keepdim=True) / total if total > 0 else image.new_ones(1, 3, 1, 1)
     return torch.where(alpha > 0, image, mean)
-
-
-def _to_bytes(image: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    pixels = image.detach()[0].permute(1, 2, 0)
-    found = torch.empty(pixels.shape, dtype=torch.uint8, device="cpu")
-    for top in range(0, len(pixels), BAND):
-        band = pixels[top : top + BAND].to("cpu", torch.float32)
-        found[top : top + BAND] = band.clamp(0, 1).mul_(255).round_()
-    return found.numpy()

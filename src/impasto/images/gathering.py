@@ -10,10 +10,10 @@ from impasto.images.opening import open_picture
 
 ENDINGS = {".apng", ".avif", ".avifs", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"}
 ENDINGS |= {".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi"}
-ENDINGS |= {".sgi", ".tga", ".tif", ".tiff", ".webp"}
+ENDINGS |= {".heic", ".heif", ".sgi", ".tga", ".tif", ".tiff", ".webp"}
 NAMED_ONLY = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # formats that Pillow recognises but cannot read
 MOST_NAMES = 5
-RESULTS = {"run.toml", "sweep.toml", "study.toml", "batch.toml"}  # a folder that has one of these holds results
+RESULTS = {"run.toml", "sweep.toml", "sheet.toml", "study.toml", "batch.toml"}  # each is in a folder of results
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -27,6 +27,10 @@ class Picture:
         """Height and width in pixels."""
         return size_of(self.image)
 
+    def cropped(self, size: Size) -> "Picture":
+        """The middle of the picture in the proportions of `size`."""
+        return Picture(cropped(self.image, size), None if self.alpha is None else cropped(self.alpha, size))
+
 
 def size_of(image: Tensor) -> Size:
     """Height and width of an image or of a feature map."""
@@ -34,9 +38,10 @@ def size_of(image: Tensor) -> Size:
     return int(height), int(width)
 
 
-def quantise(image: Image) -> Image:
-    """The image as it comes back from a saved 8-bit file: clipped to [0, 1] and rounded to multiples of 1/255."""
-    return image.clamp(0, 1).mul_(255).round_().div_(255)
+def quantise(image: Image, depth: int = 8) -> Image:
+    """The image as it comes back from a file of 8 or 16 bits: clipped to [0, 1] and rounded to 1/255 or 1/65535."""
+    levels = 2**depth - 1
+    return image.clamp(0, 1).mul_(levels).round_().div_(levels)
 
 
 def resize(image: Tensor, size: Size) -> Tensor:
@@ -47,19 +52,22 @@ def resize(image: Tensor, size: Size) -> Tensor:
     return resized.clamp_(0, 1)
 
 
-def cover(image: Image, size: Size) -> Image:
+def cover(image: Tensor, size: Size) -> Tensor:
     """Scale to cover `size`, keeping proportions, and crop the excess evenly on both sides."""
+    return resize(cropped(image, size), size)
+
+
+def cropped(image: Tensor, size: Size) -> Tensor:
+    """The middle of a picture, as large as possible, in the proportions of `size`."""
     height, width = size
     rows, columns = size_of(image)
     if rows * width > columns * height:  # too tall: keep the middle rows
         keep = max(1, round(columns * height / width))
         top = (rows - keep) // 2
-        image = image[:, :, top : top + keep]
-    else:
-        keep = max(1, round(rows * width / height))
-        left = (columns - keep) // 2
-        image = image[:, :, :, left : left + keep]
-    return resize(image, size)
+        return image[:, :, top : top + keep]
+    keep = max(1, round(rows * width / height))
+    left = (columns - keep) // 2
+    return image[:, :, :, left : left + keep]
 
 
 def size_with_long_side(size: Size, long_side_px: int) -> Size:

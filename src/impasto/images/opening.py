@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
-from impasto.errors import ImageError
+from impasto.errors import ImageError, SpecError
+from impasto.extras import import_extra
 
 # What to do with the stored picture to see it upright. Source: EXIF 2.3, tag 0x0112.
 UPRIGHT = {
@@ -23,6 +24,8 @@ UPRIGHT = {
     7: PillowImage.Transpose.TRANSVERSE,
     8: PillowImage.Transpose.ROTATE_90,
 }
+# First brands of HEIF files with HEVC pictures, as telephones write them. Source: ISO/IEC 23008-12, annex B.
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
 Done = TypeVar("Done")
 _HOST = threading.RLock()  # held while settings of the whole process are changed
 
@@ -31,7 +34,8 @@ def open_picture(path: str | Path) -> PillowImage.Image:
     """Open a picture without Pillow's limit on size, which warns at one size and raises at another.
 
     That limit belongs to the process and is left alone: each format that Pillow knows is tried here, as in
-    `PIL.Image.open`, common formats first. Raises UnidentifiedImageError if no format fits.
+    `PIL.Image.open`, common formats first. HEIC is read by an optional package.
+    Raises UnidentifiedImageError if no format fits, ImageError if the package for HEIC is missing.
     """
     name = str(path)
     with open(name, "rb") as file:  # noqa: PTH123
@@ -48,7 +52,17 @@ def open_picture(path: str | Path) -> PillowImage.Image:
                     return factory(name, "")  # type: ignore[arg-type]  # its base class opens and closes a file's name
             except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
                 continue
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF:
+        return _open_heif(name)
     raise UnidentifiedImageError(f"cannot identify image file {name!r}")
+
+
+def _open_heif(name: str) -> PillowImage.Image:
+    try:
+        package = import_extra("pillow_heif", "reading HEIC", "heif")
+    except SpecError as error:
+        raise ImageError(f"{name} cannot be read: {error}") from None
+    return cast(PillowImage.Image, package.HeifImageFile(name))
 
 
 def whatever_the_host_has(work: Callable[[], Done]) -> Done:

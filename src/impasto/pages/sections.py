@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from impasto.errors import ImageError
 from impasto.folders.names import region_file
 from impasto.folders.records import Frame, PartRecord, PictureRecord, RunRecord
+from impasto.images.image import Size, size_with_area
 from impasto.pages.blocks import (
     MEDIUM_PX,
     SMALL_PX,
@@ -89,9 +91,18 @@ def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
     results = [result_figure(part, most_px, part_title(part.name) or "result") for part in record.parts]
     saved = [result for result in results if result is not None]
     sides = {max(result.width, result.height) for result in saved}
+    path, size = record.pictures[0].path, record.spec.settings.print
+    if size is not None and path is not None and path in inputs:  # the run has cropped the content
+        inputs = {**inputs, path: _cropped(inputs[path], size.size)}
     before = {side: _input(record.pictures[0], inputs, side) for side in sides}
     pairs = [(before[max(result.width, result.height)], result) for result in saved]
     return [Slider(content, result) for content, result in pairs if content is not None]
+
+
+def _cropped(picture: PillowImage.Image, size: Size) -> PillowImage.Image:
+    """The middle of a picture in the proportions of `size`, (height, width)."""
+    shown = size_with_area(size, float(picture.width * picture.height))
+    return ImageOps.fit(picture, (shown[1], shown[0]))
 
 
 def scrubber(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from impasto.folders.results import Summary
-from impasto.images.image import Image, Picture, Size, psnr, quantise, resize, size_of
+from impasto.images.image import Image, Picture, Size, psnr, resize, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Losses
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
@@ -23,19 +23,19 @@ from impasto.tiles.tiler import ignore_halving
 
 def measure(
     part: Part,
-    image: Image,
+    saved: Image,
     content: Picture | None,
     plan: MemoryPlan,
     halved: Callable[[Size], None] = ignore_halving,
 ) -> Summary:
-    """Losses and metrics of the picture as it is saved, by the plan's network, which is in float32.
+    """Losses and metrics of the picture as it is saved (see `quantise`), by the plan's network, which is in float32.
 
     `feature_error` has each content layer and, for a convolution, also its rectified layer, as published figures often
     do. Large pictures take long to read, so the picture, the content and each style are read once.
     `halved` is called if tiles are halved because an accelerator's memory is short.
     """
-    size, objective = size_of(image), part.composition.objective
-    saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size, plan.network)
+    size, objective = size_of(saved), part.composition.objective
+    saved, terms = saved.to(plan.network.device), _sorted(objective, content, size, plan.network)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
     found, differences = _read(plan, saved, target, layers, terms, halved)

@@ -19,8 +19,8 @@ from impasto.events import Listener, MemoryPlanned, PartBegun, RunDone, TilesHal
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT, place_of
 from impasto.folders.owners import Ownership
-from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
-from impasto.images.image import Image, Picture, Size, size_of
+from impasto.folders.results import Curves, Outcome, Summary, form_of, save_overview, save_result, save_summary
+from impasto.images.image import Image, Picture, Size, quantise, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
@@ -133,7 +133,8 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
     else:
         with sentence_for_memory(prepared.spec.settings.size):
             precise = replace(plan, network=prepared.precise)
-            measured = measure(part, outcome.image, painting.content, precise, _halved(painting.watching.listener))
+            saved = quantise(outcome.image, prepared.spec.settings.depth)
+            measured = measure(part, saved, painting.content, precise, _halved(painting.watching.listener))
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
@@ -195,7 +196,8 @@ class _Loop:
         return file
 
     def _save(self, file: Path, image: Image) -> None:
-        save_result(file, self.painting.content, self.painting.toml, image.cpu())
+        form = form_of(self.painting.prepared.spec.settings)
+        save_result(file, self.painting.content, self.painting.toml, image.cpu(), form)
 
 
 @dataclass(eq=False)
@@ -209,7 +211,8 @@ class _Progress:
 
     def go_on_after(self, checkpoint: Checkpoint, composition: Composition) -> State:
         """Start from a checkpoint, whose state is returned."""
-        self.image, self.start = checkpoint.state.image(composition), self.start - checkpoint.seconds
+        self.image = composition.finished(checkpoint.state.image(composition))
+        self.start -= checkpoint.seconds
         self.steps, self.evaluations = checkpoint.step, checkpoint.evaluations
         return checkpoint.state
 
@@ -244,7 +247,8 @@ def _follow(loop: _Loop, progress: _Progress, past: Past) -> ImpastoError | None
         with sentence_for_memory(max(loop.part.composition.schedule[-1].size)):
             return _descend(loop, progress, past)
     except DivergedError as error:
-        progress.image = progress.image if error.image is None else error.image
+        if error.image is not None:
+            progress.image = loop.part.composition.finished(error.image)
         for frames in loop.frames:
             frames.replace_last(progress.image)
         return error

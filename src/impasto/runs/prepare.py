@@ -15,7 +15,7 @@ from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory, within
 from impasto.tasks.parts import Part, network_of
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import MemoryPlan, limits, reduced
 
 
@@ -39,7 +39,7 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         for layer in settings.named_layers:
             network.canonical(layer)  # raises LayerError before a picture is opened
-        pictures = [load_picture(path) for path in spec.pictures]
+        pictures = framed(spec, [load_picture(path) for path in spec.pictures])
         parts = compose(spec, [picture.image for picture in pictures])
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
         readers = [_precise_enough(part, network, precise, settings) for part in parts]

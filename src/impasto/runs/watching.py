@@ -67,7 +67,10 @@ def recordings(part: Part, about: Watched, first: Image, mp4: bool, checkpoint: 
     before = 0.0 if checkpoint is None else checkpoint.seconds
     chosen: list[Recording] = [MetricsFile(about.folder / METRICS, about.part, before)]
     if about.frames:
-        after = None if checkpoint is None else (checkpoint.step, checkpoint.state.image(part.composition))
+        composition = part.composition
+        after = None
+        if checkpoint is not None:
+            after = checkpoint.step, composition.finished(checkpoint.state.image(composition))
         chosen.append(Frames(about.place, first, about.steps, about.frames, mp4=mp4, after=after))
     return [*chosen, Steps(about.listener, about.part, before)]
 

@@ -23,7 +23,7 @@ from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import limits
 
 Hashes = Mapping[Path, str]  # SHA-256 of each picture
@@ -135,7 +135,7 @@ def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:
 def check_all(specs: Iterable[tuple[RunSpec, Network]], pictures: Mapping[Path, Picture]) -> None:
     """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
     for spec, network in specs:
-        settings, given = spec.settings, [pictures[path] for path in spec.pictures]
+        settings, given = spec.settings, framed(spec, [pictures[path] for path in spec.pictures])
         with sentence_for_memory(settings.size):
             allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
             for part in compose(spec, [picture.image for picture in given]):

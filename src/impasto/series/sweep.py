@@ -119,7 +119,7 @@ def run_sweep(
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
     check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
     with taken(folder, SWEEP_FILE, about, fresh=fresh, before=before) as ownership:
-        diverged = _make_left(cells, left, ownership, hashes, stop, listener)
+        diverged = make_left(cells, left, ownership, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
         _save_overview(done, variations, folder)
@@ -129,10 +129,10 @@ def run_sweep(
     return folder
 
 
-def _make_left(
+def make_left(
     cells: Sequence[Cell], left: Sequence[Cell], ownership: Ownership, hashes: Hashes, stop: Stop, listener: Listener
 ) -> list[DivergedError]:
-    """Make the runs that are left, and return the errors of those that diverge. Raises any other ImpastoError."""
+    """Make the cells that are left; return the errors of those that diverge. Raises any other ImpastoError."""
     folder, diverged = ownership.folder, list[DivergedError]()
     for number, cell in enumerate(cells, start=1):
         if cell not in left:

@@ -1,5 +1,6 @@
 """The description of a synthesis as frozen data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,8 @@ from impasto.synthesis.inits import Init
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Parameterisation, Pixels
 from impasto.synthesis.schedules import Schedule
+
+Finish = Callable[[Image], Image]
 
 
 @runtime_checkable
@@ -32,6 +35,7 @@ class Composition:
     `opening` changes the first picture before the first step; this move counts as evaluations, not as a step.
     `closing` counts as one more step at the end. Its picture is kept if it has a smaller loss than the picture rounded
     to 8 bits; otherwise the rounded picture is kept.
+    `finish` makes the picture that is shown of each picture that is optimised; it does not change the descent.
     """
 
     init: Init
@@ -42,11 +46,16 @@ class Composition:
     evaluations: int | None = None
     opening: Move | None = None
     closing: Move | None = None
+    finish: Finish | None = None
 
     @property
     def steps(self) -> int:
         """The number of steps in all stages; fewer are taken if a stage converges or the evaluations are spent."""
         return sum(stage.steps for stage in self.schedule) + (self.closing is not None)
+
+    def finished(self, image: Image) -> Image:
+        """The picture that is shown of a picture that is optimised."""
+        return image if self.finish is None else self.finish(image)
 
     def first(self) -> Image:
         """The first picture, at the first size of the schedule."""

@@ -43,7 +43,7 @@ def _no_state() -> State:
 
 @dataclass(frozen=True, eq=False)
 class Iterate:
-    """The picture after a step; its losses are those of the picture before that step.
+    """The picture after a step, finished as composed; its losses are those of the picture before that step.
 
     `step` counts from 1 over all stages; `evaluations` counts all forward and backward passes so far. `state()` is all
     that `synthesise` needs to continue from this iterate; call `state()` before asking for the next iterate.
@@ -188,7 +188,8 @@ class _Progress:
     def _iterate(self, stage: int, evaluations: int, losses: Losses) -> Iterate:
         step, count = self.steps + self.step_of_stage, self.evaluations + evaluations
         stages, steps = len(self.composition.schedule), self.composition.steps
-        return Iterate(stage, stages, step, steps, count, self.image, losses, self.state)
+        image = self.composition.finished(self.image)
+        return Iterate(stage, stages, step, steps, count, image, losses, self.state)
 
 
 class Moved(NamedTuple):

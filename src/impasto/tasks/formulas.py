@@ -87,10 +87,12 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     paintings = "Σ over paintings of " if len(pictures) > 2 else ""
     paintings = f"Σ over regions of area · strength · {paintings}" if settings.region else paintings
     smoothness = " + smoothness · TV(x)" if settings.smoothness else ""
+    strokes = "Φ<sub>relu3_1</sub>"
+    likeness = f" + likeness · D({strokes}(x), {strokes}(first picture))" if settings.likeness else ""
     return Formula(
         f"The photo's activations carry the arrangement; the painting's {MATCHED[settings.statistics]}, whatever the "
         "position) carry the manner. The result is the picture that comes closest to both at once.",
-        f"{content} + {paintings}{_style(settings.statistics, 'painting')}{smoothness}",
+        f"{content} + {paintings}{_style(settings.statistics, 'painting')}{likeness}{smoothness}",
         (
             "l: the layers, w and v their weights.",
             ACTIVATIONS,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
-from impasto.images.image import Image, Size, size_of, size_with_long_side
+from impasto.images.image import Image, Size, cropped, size_of, size_with_long_side
 from impasto.networks.catalogue import outline
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
@@ -26,6 +26,7 @@ from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
 from impasto.synthesis.schedules import octaves, single
+from impasto.tasks.colours import recoloured
 from impasto.tasks.divisions import Area, Division, divide
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -38,6 +39,7 @@ from impasto.tasks.settings import (
 from impasto.tasks.values import StyleWeights
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
+STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
 
 
@@ -94,7 +96,8 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
     objective += _smoothness(settings.smoothness)
-    return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
+    canvas = settings.print.size if settings.print else (settings.size, settings.size)
+    return _compose(objective, settings, {"style": painting}, canvas, settings.smallest)
 
 
 def transfer(
@@ -113,14 +116,19 @@ def transfer(
     """
     settings = settings or TransferSettings()
     division = division or divide(settings.region, photo, settings.size)
+    photo, recolour, finish = recoloured(photo, settings.colours)
+    paintings = [recolour(painting) for painting in paintings]
     objective = _kept(photo, settings, division.detail)
     if not settings.region:
         objective += _styles(paintings, settings)
     for area in division.painted:
-        objective += _style_of(area, paintings, settings)
+        own = None if area.painting is None else recolour(area.painting)
+        objective += _style_of(replace(area, painting=own), paintings, settings)
     objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
+    objective += _likeness(settings, pictures, _canvas(photo, settings))
     composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    composition = replace(composition, finish=finish)
     if division.kept is None:
         return composition
     return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
@@ -241,7 +249,17 @@ def _refinements(layer: str, settings: InvertSettings | ReconstructSettings) -> 
     if not network.has(layer):
         return _Refinements()
     leaps = settings.leap > 0 and settings.init == "noise" and network.is_middle(layer)
-    return _Refinements(leaps, settings.dither > 0 and network.is_shallow(layer))
+    return _Refinements(leaps, settings.dither > 0 and settings.depth == 8 and network.is_shallow(layer))
+
+
+def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Size) -> Objective:
+    """The term that keeps a painting like its first picture: the activations of a layer that sees single strokes."""
+    if not settings.likeness:
+        return Objective(())
+    if settings.init == "noise":
+        raise SpecError("likeness is a weight for the first picture, but init is noise; give a picture as init")
+    first = pictures[settings.init] if settings.init in pictures else load_image(settings.init)
+    return content(cropped(first, canvas), {STROKES_LAYER: settings.likeness}, name="likeness")
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
@@ -267,4 +285,4 @@ def make_optimiser(settings: Settings) -> MakeOptimiser:
 
 
 def _canvas(photo: Image, settings: Settings) -> Size:
-    return size_with_long_side(size_of(photo), settings.size)
+    return settings.print.size if settings.print else size_with_long_side(size_of(photo), settings.size)

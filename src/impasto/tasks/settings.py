@@ -5,13 +5,23 @@ The strings below the fields are the command line's help.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from impasto.errors import SpecError, nearest
 from impasto.tasks.regions import Region
-from impasto.tasks.values import MOST_SCALE, MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
+from impasto.tasks.values import (
+    MOST_SCALE,
+    MOST_WEIGHT,
+    Colours,
+    LayerName,
+    LayerNames,
+    Layers,
+    Memory,
+    PrintSize,
+    StyleWeights,
+)
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
@@ -20,6 +30,11 @@ INITS = ("noise", "content", "style")  # any other is a picture file
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
+
+
+def _as_number(given: Any) -> Any:
+    """A number for a text of digits, as command lines and sweeps give it."""
+    return int(given) if isinstance(given, str) and given.isdecimal() else given
 
 
 class Settings(BaseModel):
@@ -75,6 +90,19 @@ class Settings(BaseModel):
     "Side in pixels of the tiles in which pictures are read; by default as memory requires, none if pictures fit whole."
     frames: Annotated[int, Field(ge=0)] = 40
     "Number of intermediate pictures kept for the animation, first and last included; 0 for none."
+    depth: Annotated[Literal[8, 16], BeforeValidator(_as_number)] = 8
+    "Bits a colour of the result."
+    profile: Literal["srgb", "display-p3", "adobe-rgb"] = "srgb"
+    "Colour profile of the result's file."
+    print: PrintSize | None = None
+    "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size; a photo is cropped to it."
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_large_as_its_print(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("print"), str):
+            return {**given, "size": max(PrintSize(given["print"]).size)}
+        return given
 
     @property
     def named_layers(self) -> list[str]:
@@ -191,6 +219,10 @@ class TransferSettings(_StatisticsSettings):
     "Size of the strokes, relative to the style picture's own."
     region: tuple[Region, ...] = ()
     "A part of the picture: MASK=PAINTING, or =photo to leave it as it is; may be repeated. See docs/regions.md."
+    likeness: Weight = 0.0
+    "Weight of the likeness to the first picture, for an enlargement of it; see `impasto enlarge`."
+    colours: Colours = Colours("style")
+    "style; photo, matched before painting; photo-late, put back after; luminance, around grey paint; palette=FILE."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128

@@ -12,7 +12,7 @@ from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS
 
 if TYPE_CHECKING:
-    from impasto.images.image import Image
+    from impasto.images.image import Image, Picture
     from impasto.tasks.parts import Part
 
 
@@ -57,6 +57,14 @@ class RunSpec(BaseModel):
 def part_names(spec: RunSpec) -> list[str]:
     """The names of a run's parts in order; in a run that makes one picture, the only part's name is ""."""
     return TASKS[spec.task].part_names(spec.settings)
+
+
+def framed(spec: RunSpec, pictures: "Sequence[Picture]") -> "list[Picture]":
+    """The pictures as the run reads them: for a print, the content is cropped to the print's proportions."""
+    size = spec.settings.print.size if spec.settings.print else None
+    if size is None or not TASKS[spec.task].has_content:
+        return list(pictures)
+    return [pictures[0].cropped(size), *pictures[1:]]
 
 
 def compose(spec: RunSpec, images: "Sequence[Image]") -> "list[Part]":

@@ -3,7 +3,9 @@
 Each value is the text itself, for run.toml, pages and help, together with its parsed content.
 """
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
@@ -11,6 +13,10 @@ from pydantic_core import CoreSchema, core_schema
 from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
+COLOURS = ("style", "photo", "luminance", "photo-late")
+INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
+LEAST_DPI, MOST_DPI = 10, 2400
+MOST_PX = 65536  # of a side
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
 
@@ -78,6 +84,20 @@ class StyleWeights(Checked):
         return [weight / sum(self.numbers) for weight in self.numbers]
 
 
+class Colours(Checked):
+    """Whose colours a painted photo has: one of COLOURS, or "palette=FILE" for a picture's. Raises SpecError.
+
+    `palette` is that picture's file, else None.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        word, _, file = text.partition("=")
+        if text not in COLOURS and (word != "palette" or not file):
+            raise SpecError(f"colours is {text!r}; choose from {', '.join(COLOURS)}, palette=FILE")
+        self.palette = Path(file) if file else None
+
+
 class Memory(Checked):
     """An amount of memory: "4GB", "500MB", "1.5GiB", or "auto", whose bytes are None. Raises SpecError."""
 
@@ -87,6 +107,28 @@ class Memory(Checked):
             self.bytes = parse_memory(text)
         except ValueError as error:
             raise SpecError(str(error)) from None
+
+
+class PrintSize(Checked):
+    """The size of a print, "60x40cm@300": width and height in cm, mm or in, and dots per inch. Raises SpecError.
+
+    `size` is (height, width) in pixels. Without dots per inch, 300 are meant.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse the text."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?) ?(cm|mm|in)(?:@(\d+))?", text.strip().lower())
+        if found is None:
+            raise SpecError(f"print is {text!r}; write width x height in cm, mm or in, and dots per inch: 60x40cm@300")
+        width, height, unit, dpi = found.groups(default="300")
+        self.dpi = float(dpi)
+        if not LEAST_DPI <= self.dpi <= MOST_DPI:
+            raise SpecError(f"print is {text!r}; a print has {LEAST_DPI} to {MOST_DPI} dots per inch")
+        rows, columns = (round(float(side) / INCH[unit] * self.dpi) for side in (height, width))
+        self.size = rows, columns
+        if not all(1 <= side <= MOST_PX for side in self.size):
+            pixels = " × ".join(str(side) for side in reversed(self.size))
+            raise SpecError(f"print is {text!r}, which is {pixels} px; each side has 1 to {MOST_PX} px")
 
 
 def parse_layers(text: str) -> dict[str, float]:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impasto.images.image import Image
-
 DISPLAYED = 1 / 2.2  # the gamma that PNG files of sRGB pictures name
 NEAR = 0.05  # a gamma this near to DISPLAYED, relatively, counts as equal; source: libpng's threshold
 CLOSE = 0.01  # chromaticities this near to sRGB's count as equal; source: libpng's threshold
@@ -63,7 +61,7 @@ def by_gamma(gamma: float | None, primaries: Chromaticities | None) -> Described
     return Described(primaries, light_of_srgb if same or gamma is None else lambda numbers: numbers.pow(1 / gamma))
 
 
-def to_srgb_from(image: Image, described: Described) -> Image:
+def to_srgb_from(image: Tensor, described: Described) -> Tensor:
     """The image, whose numbers mean what is described, in sRGB; colours outside are cut off at its bounds."""
     light = described.light(image)
     if described.primaries != BT709:
@@ -81,7 +79,7 @@ def matrix_to_srgb(primaries: Chromaticities) -> "np.ndarray[tuple[int, int], np
     return np.asarray(np.linalg.inv(here) @ np.linalg.inv(BRADFORD) @ np.diag(cones) @ BRADFORD @ there)
 
 
-def srgb_of_light(light: Tensor) -> Image:
+def srgb_of_light(light: Tensor) -> Tensor:
     """Linear light encoded as sRGB. Source: IEC 61966-2-1."""
     return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=0.0031308).pow(1 / 2.4) - 0.055)
 

@@ -1,0 +1,241 @@
+"""`impasto explore`, `enlarge`, `blend` and `export`: options and help; `series` and `sequels` do the work."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from impasto.cli.listeners import Progression, sentences, series_view
+from impasto.cli.options import CheckpointSeconds, choose_listener, stoppable
+from impasto.cli.streams import print_out
+from impasto.errors import SpecError
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.values import PrintSize
+
+Flat = Parameter(name="*")
+
+
+@dataclass(frozen=True)
+class SheetOptions:
+    """What the candidates differ in, and where they go."""
+
+    presets: str = "default"
+    "Presets, with commas between them."
+    strengths: str = "0.3,1,3"
+    "Weights of the style, as multiples of the preset's."
+    strokes: str = "0.6,1,1.6"
+    "Sizes of the strokes, as multiples of the preset's."
+    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    "Folder for the sheet, by default runs/explore-PHOTO-STYLE; the same command continues there."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Replace the sheet that the folder holds."
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    "Print only errors and the folder's name."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print lines of JSON for each candidate, and one with the results at the end."
+
+
+def explore(
+    photo: Path,
+    style: Path,
+    /,
+    *styles: Path,
+    settings: Annotated[TransferSettings, Flat] = TransferSettings(),
+    sheet: Annotated[SheetOptions, Flat] = SheetOptions(),
+) -> None:
+    """A numbered sheet of small candidates for PHOTO in the style of STYLE; `impasto enlarge` paints one of them large.
+
+    impasto explore photo.jpg painting.jpg --strengths 0.3,1,3 --strokes 0.6,1,1.6
+
+    Candidates have 256 px and no frames, unless --size and --frames say otherwise. The same command continues a sheet
+    that was stopped.
+
+    Parameters
+    ----------
+    photo
+        Picture file that gives the content.
+    style
+        Picture file that gives the style.
+    styles
+        More styles, together with the first.
+    settings
+        Settings of all candidates; --size is 256 by default.
+    sheet
+        What the candidates differ in, and where they go.
+
+    """
+    from impasto.series import explore as sheets
+
+    listener = choose_listener(sheet.json, sheet.quiet, series_view())
+    presets = tuple(name.strip() for name in sheet.presets.split(","))
+    choices = sheets.Choices(presets, _numbers("strengths", sheet.strengths), _numbers("strokes", sheet.strokes))
+    with stoppable(listener) as stop:
+        folder = sheets.explore(
+            [photo, style, *styles], choices, settings, sheet.out, force=sheet.force, stop=stop, listener=listener
+        )
+    if not sheet.json:
+        print_out(folder / sheets.SHEET)
+
+
+@dataclass(frozen=True)
+class LargeOptions:
+    """The large picture and its file, and where its run goes."""
+
+    size: int | None = None
+    "Long side in pixels."
+    print: Annotated[str | None, Parameter(show_default=False)] = None
+    "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size."
+    steps: int | None = None
+    "Updates at full size, 10 by default; each smaller size takes twice as many as the next larger one."
+    likeness: Annotated[float | None, Parameter(show_default=False)] = None
+    "Weight of the likeness to the small picture; by default a twentieth of the style's."
+    depth: Literal[8, 16] | None = None
+    "Bits a colour of the result; by default as in the small run."
+    profile: Literal["srgb", "display-p3", "adobe-rgb"] | None = None
+    "Colour profile of the result's file; by default as in the small run."
+    memory: str | None = None
+    "Memory limit, 4GB for instance; by default as in the small run."
+    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    "Folder for the results, by default runs/enlarge-RUN-SIZE; the same command continues there."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Replace the run that the folder holds."
+    checkpoint: CheckpointSeconds = 30.0
+    "Seconds between checkpoints; 0 writes one only when the run is interrupted."
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    "Print only errors and the folder's name."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print a line of JSON for each step, and one with the results at the end."
+
+
+def enlarge(run: str, /, *, large: Annotated[LargeOptions, Flat] = LargeOptions()) -> None:
+    """Paint RUN large, so that it is the same picture, and print how alike both are at the small size (SSIM).
+
+    impasto enlarge runs/explore-photo-painting#5 --size 4096
+
+    The same command continues a run that was stopped.
+
+    Parameters
+    ----------
+    run
+        Folder of a run, or a candidate of a sheet: SHEET#5.
+    large
+        The large picture and its file, and where its run goes.
+
+    """
+    if (large.size is None) == (large.print is None):
+        raise SpecError("give either --size, the long side in pixels, or --print, such as 60x40cm@300")
+    size = PrintSize(large.print) if large.print is not None else large.size
+    assert size is not None
+    named = {name: getattr(large, name) for name in ("steps", "likeness", "depth", "profile", "memory")}
+    changes = {name: value for name, value in named.items() if value is not None}
+    from impasto.sequels import enlarging
+
+    listener = choose_listener(large.json, large.quiet, Progression())
+    with stoppable(listener) as stop:
+        found = enlarging.enlarge(
+            run,
+            size,
+            large.out,
+            changes=changes,
+            force=large.force,
+            stop=stop,
+            listener=listener,
+            checkpoint_seconds=large.checkpoint,
+        )
+    if not large.json:
+        print_out(found.folder)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise SpecError(f"{option} is {text!r}; write numbers with commas between them, 0.3,1,3 for instance") from None
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How the file is written."""
+
+    depth: Literal[8, 16] = 8
+    "Bits a colour; 16 for PNG and TIFF."
+    profile: Literal["srgb", "display-p3", "adobe-rgb"] = "srgb"
+    "Colour profile of the file."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Replace the file if it exists."
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    "Print only errors and the file's name."
+
+
+def export(
+    source: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    print: Annotated[str | None, Parameter(show_default=False)] = None,
+    proof: Annotated[str | None, Parameter(show_default=False)] = None,
+    file: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
+) -> None:
+    """Write SOURCE as a file for print: exact size, 16 bits, colour profile.
+
+    impasto export runs/transfer-photo-painting --print 60x40cm@300 --depth 16 -o poster.tif
+
+    Parameters
+    ----------
+    source
+        Folder of a run, or any picture.
+    out
+        File to write: .png, .tif, .jpg or .webp.
+    print
+        Exact size on paper with dots per inch, 60x40cm@300 for instance; what is beyond its proportions is cropped.
+    proof
+        Show how the print would look: cmyk for four common inks, or the ICC profile of your printer.
+    file
+        How the file is written.
+
+    """
+    size = None if print is None else PrintSize(print)
+    from impasto.finishing import proof as proofs
+    from impasto.images.forms import FileForm
+    from impasto.sequels import exporting
+
+    finish = None if proof is None else partial(proofs.proof, printer=None if proof == "cmyk" else Path(proof))
+    form = FileForm(file.depth, file.profile, dither=True)
+    listener = choose_listener(False, file.quiet, sentences)
+    print_out(exporting.export(source, out, form=form, size=size, finish=finish, force=file.force, listener=listener))
+
+
+def blend(
+    run: Path,
+    /,
+    *,
+    strength: float,
+    other: Annotated[Path | None, Parameter(name="--with", show_default=False)] = None,
+    out: Annotated[Path | None, Parameter(alias="-o", show_default=False)] = None,
+    file: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
+) -> None:
+    """How strongly a photo is painted, chosen afterwards: a blend of the photo and RUN's picture, at once.
+
+    impasto blend runs/transfer-photo-painting --strength 0.7
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    strength
+        From 0, the photo, to 1, the picture of the run.
+    other
+        Another run, or a picture, in place of the photo.
+    out
+        File to write: .png, .tif, .jpg or .webp; by default blend-70.png in the folder of the run.
+    file
+        How the file is written.
+
+    """
+    from impasto.images.forms import FileForm
+    from impasto.sequels import blending
+
+    form = FileForm(file.depth, file.profile, dither=True)
+    print_out(blending.blend(run, strength, out, other=other, form=form, force=file.force))

@@ -1,0 +1,82 @@
+"""One picture's colours given to another: means and covariances in Oklab made equal, or lightness alone."""
+
+import torch
+from torch import Tensor
+
+from impasto.finishing.oklab import from_oklab, to_oklab
+from impasto.images.image import Image
+
+ROWS = 256  # of a picture that are converted at a time
+LEAST = 1e-5  # added to variances, so that a plain colour has a spread; a third of a level of 8 bits, squared
+MOST_GAIN = 3.0  # by which a spread of colours may grow: noise of a grey picture must not become colour
+COLOURLESS = 0.01  # root mean square of the chroma below which a picture counts as grey
+
+
+def matched(image: Image, reference: Image) -> Image:
+    """The image with its colours changed by one linear map, so that mean and covariance are the reference's in Oklab.
+
+    Of all such maps this one changes colours least. Source: Pitié & Kokaram 2007, "The linear Monge-Kantorovitch linear
+    colour mapping". Departs: Oklab in place of CIELAB; no spread grows more than MOST_GAIN times.
+    """
+    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference)
+    root = _power(spread, 0.5)
+    change = _power(spread, -0.5) @ _power(root @ wanted_spread @ root, 0.5) @ _power(spread, -0.5)
+    gains, directions = torch.linalg.eigh(change)
+    change = directions * gains.clamp(max=MOST_GAIN) @ directions.T
+
+    def mapped(lab: Tensor) -> Tensor:
+        moved = torch.einsum("ij,njhw->nihw", change, lab.double() - _column(mean)) + _column(wanted_mean)
+        return moved.to(lab)
+
+    return torch.cat([from_oklab(mapped(to_oklab(rows))) for rows in torch.split(image, ROWS, 2)], 2)
+
+
+def lightness_matched(image: Image, reference: Image) -> Image:
+    """The image in grey; its lightness has the mean and the spread of the reference's.
+
+    Source: Gatys et al. 2016 (arXiv:1606.05897), "Preserving Color in Neural Artistic Style Transfer", section 3.2.
+    Departs: Oklab's lightness in place of YIQ's luminance.
+    """
+    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference)
+    gain = float((wanted_spread[0, 0] / spread[0, 0]).sqrt().clamp(max=MOST_GAIN))
+    moved = [
+        gain * (to_oklab(rows)[:, :1] - float(mean[0])) + float(wanted_mean[0]) for rows in torch.split(image, ROWS, 2)
+    ]
+    return torch.cat([_grey(each) for each in moved], 2)
+
+
+def grey(image: Image) -> Image:
+    """The image without chroma; its lightness in Oklab stays."""
+    return torch.cat([_grey(to_oklab(rows)[:, :1]) for rows in torch.split(image, ROWS, 2)], 2)
+
+
+def moments(image: Image) -> tuple[Tensor, Tensor]:
+    """Mean (3) and covariance (3 × 3) of a picture's colours in Oklab, in float64."""
+    total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
+    for rows in torch.split(image, ROWS, 2):
+        lab = to_oklab(rows)[0].flatten(1).double().cpu()
+        total, squares = total + lab.sum(1), squares + lab @ lab.T
+    count = image.shape[2] * image.shape[3]
+    mean = total / count
+    return mean, squares / count - torch.outer(mean, mean) + LEAST * torch.eye(3, dtype=torch.float64)
+
+
+def is_grey(image: Image) -> bool:
+    """Whether a picture has no colours to speak of."""
+    mean, spread = moments(image)
+    return float((mean[1:].square() + spread.diagonal()[1:] - LEAST).sum()) < COLOURLESS**2
+
+
+def _grey(lightness: Tensor) -> Image:
+    return from_oklab(torch.cat([lightness, torch.zeros_like(lightness), torch.zeros_like(lightness)], 1))
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """A power of a symmetric matrix without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(matrix)
+    power: Tensor = vectors * values.clamp(min=1e-12).pow(exponent) @ vectors.T
+    return power
+
+
+def _column(numbers: Tensor) -> Tensor:
+    return numbers[None, :, None, None]

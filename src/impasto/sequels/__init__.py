@@ -1,0 +1,1 @@
+"""What is made of finished runs: files for print, blends, enlargements."""

@@ -1,0 +1,148 @@
+"""A sheet of small candidates for one painted photo: presets × strengths × strokes, each an ordinary run.
+
+`impasto enlarge SHEET#5` paints a candidate large.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from impasto.errors import RunFolderError, SpecError
+from impasto.events import Listener, SeriesDone, silent
+from impasto.files import sha256
+from impasto.folders.names import RESULT
+from impasto.folders.places import folder_name, trace
+from impasto.folders.specfiles import spec_toml
+from impasto.images.colours import from_pillow
+from impasto.images.files import load_image, load_picture, save_image, to_pillow
+from impasto.images.sheets import contact_sheet
+from impasto.pages.comparison import write_comparison
+from impasto.runs.stopping import Stop
+from impasto.series.members import check_all, finished, networks_for
+from impasto.series.places import is_free, taken
+from impasto.series.sweep import COMPARISON, Cell, make_left
+from impasto.tasks.presets import preset
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.spec import RunSpec
+
+SHEET_FILE, SHEET = "sheet.toml", "sheet.png"
+MOST = 16
+SMALL_PX = 256
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What candidates differ in: presets, and weights and sizes of strokes as multiples of the preset's own.
+
+    Raises SpecError for fewer than 2 or more than MOST combinations, or a number that is not above 0.
+    """
+
+    presets: tuple[str, ...] = ("default",)
+    strengths: tuple[float, ...] = (0.3, 1.0, 3.0)
+    strokes: tuple[float, ...] = (0.6, 1.0, 1.6)
+
+    def __post_init__(self) -> None:
+        count = len(self.presets) * len(self.strengths) * len(self.strokes)
+        if not 2 <= count <= MOST:
+            raise SpecError(
+                f"a sheet has 2 to {MOST} candidates, not {count}; give other presets, strengths or strokes"
+            )
+        if wrong := [number for number in (*self.strengths, *self.strokes) if not 0 < number < float("inf")]:
+            raise SpecError(f"{wrong[0]:g} is neither a strength nor a size of strokes; both are numbers above 0")
+        for listed in (self.presets, self.strengths, self.strokes):
+            if len(set(listed)) < len(listed):
+                raise SpecError(f"{', '.join(map(str, listed))} has an entry twice; give each once")
+
+
+def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSettings | None = None) -> list[Cell]:
+    """The candidates in the order of their numbers, strokes varying fastest; explicit `settings` override presets.
+
+    Raises SpecError for an unknown preset, or a print's size.
+    """
+    asked: dict[str, Any] = {} if settings is None else _explicit(settings)
+    if "print" in asked:
+        raise SpecError("candidates are small; give --print to impasto enlarge, which paints one of them large")
+    cells = []
+    for number, (name, strength, stroke) in enumerate(
+        product(choices.presets, choices.strengths, choices.strokes), start=1
+    ):
+        own = preset("transfer", name, **{"size": SMALL_PX, "frames": 0, **asked})
+        assert isinstance(own, TransferSettings)
+        varied = {"style_weight": own.style_weight * strength, "style_scale": own.style_scale * stroke}
+        chosen = TransferSettings(**{**_explicit(own), **varied})
+        spec = RunSpec(task="transfer", pictures=tuple(pictures), settings=chosen, preset=name)
+        first = (("preset", name),) if len(choices.presets) > 1 else ()
+        values = (*first, ("strength", f"{strength:g}"), ("strokes", f"{stroke:g}"))
+        cells.append(Cell(values, spec, f"{number:02}"))
+    return cells
+
+
+def explore(
+    pictures: Sequence[Path],
+    choices: Choices | None = None,
+    settings: TransferSettings | None = None,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    stop: Stop = None,
+    listener: Listener = silent,
+) -> Path:
+    """Paint the candidates for a photo and its styles, and return the folder, by default runs/explore-PICTURES.
+
+    The folder has sheet.png, comparison.html and a run for each candidate: 01, 02 … Candidates are at most SMALL_PX
+    large unless `settings` name a size. The same call continues after a stop; candidates that are there are not
+    painted again, and with `force` the folder starts afresh. `stop` and `listener` are as for `run`.
+    """
+    cells = candidates(pictures, choices or Choices(), settings)
+    folder = out or Path("runs") / folder_name("explore", pictures)
+    networks = networks_for(cell.spec for cell in cells)
+    read = {path: load_picture(path) for path in pictures}
+    hashes = {path: sha256(path) for path in pictures}
+    varied = [{"preset": cell.spec.preset, **dict(cell.values)} for cell in cells]
+    known = {"provenance": {"pictures_sha256": list(hashes.values()), "candidates": varied}}
+    about = spec_toml(cells[0].spec, known)
+    before = trace(folder, SHEET_FILE)
+    fresh = is_free(folder, SHEET_FILE, about, pictures, force=force)
+    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
+    check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], read)
+    with taken(folder, SHEET_FILE, about, fresh=fresh, before=before) as ownership:
+        diverged = make_left(cells, left, ownership, hashes, stop, listener)
+        done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
+        if done:
+            _save_sheet(cells, done, folder)
+    if diverged:
+        raise diverged[0]
+    listener(SeriesDone(folder, folder / COMPARISON, folder / SHEET))
+    return folder
+
+
+def candidate(sheet: Path, number: str) -> Path:
+    """The folder of a sheet's candidate. Raises RunFolderError if there is no such sheet or candidate."""
+    if not (sheet / SHEET_FILE).is_file():
+        raise RunFolderError(f"{sheet} is not the folder of a sheet, as impasto explore makes it")
+    there = sorted(path.parent.name for path in sheet.glob(f"[0-9][0-9]/{RESULT}"))
+    name = f"{int(number):02}" if number.isdecimal() else number
+    if name not in there:
+        listed = ", ".join(f"#{int(each)}" for each in there) or "none yet"
+        raise RunFolderError(f"{sheet} has no candidate #{number}; its candidates are {listed}")
+    return sheet / name
+
+
+def _explicit(settings: TransferSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _save_sheet(cells: Sequence[Cell], done: Sequence[Cell], folder: Path) -> None:
+    """The numbered sheet of the candidates that are done, and the page that compares them."""
+    pictures = [
+        (f"#{int(cell.name)}  {cell.words}", to_pillow(load_image(folder / cell.name / RESULT))) for cell in done
+    ]
+    names = " and ".join(path.stem for path in cells[0].spec.pictures[1:])
+    title = f"{cells[0].spec.pictures[0].stem}, in the style of {names}"
+    sheet = contact_sheet(pictures, columns=min(ceil(len(cells) ** 0.5), len(done)), title=title)
+    save_image(from_pillow(sheet), folder / SHEET)
+    if len(done) > 1:
+        write_comparison([folder / cell.name for cell in done], folder / COMPARISON)

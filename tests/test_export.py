@@ -1,0 +1,208 @@
+"""Files for print: exact sizes, transparency, proofs, and what a run writes; every mistake gets one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from command import call, save_pictures
+from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
+from impasto.events import Event
+from impasto.finishing.proof import PAPER, SOLIDS, printed, proof
+from impasto.formats.profiles import ADOBE_RGB, DISPLAY_P3
+from impasto.images.files import embedded_settings, load_image, load_picture, save_image
+from impasto.images.forms import FileForm
+from impasto.images.image import psnr
+from impasto.sequels.exporting import export
+from impasto.tasks.settings import TextureSettings, TransferSettings
+from impasto.tasks.values import PrintSize
+
+SMALL = ["--steps", "2", "--frames", "2", "--quiet", "--out", "run", "--precision", "float32"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    save_pictures(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "dpi"),
+    [
+        ("60x40cm@300", (4724, 7087), 300),
+        ("600 x 400mm".replace(" ", ""), (4724, 7087), 300),
+        ("24x16in@150", (2400, 3600), 150),
+        ("21x29.7cm@300", (3508, 2480), 300),  # A4
+    ],
+)
+def test_sizes_on_paper(text: str, size: tuple[int, int], dpi: int) -> None:
+    assert PrintSize(text).size == size
+    assert PrintSize(text).dpi == dpi
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("large", "print is 'large'; write width x height in cm, mm or in, and dots per inch: 60x40cm@300"),
+        ("60x40", "write width x height in cm"),
+        ("60x40km@300", "write width x height in cm"),
+        ("-6x4cm", "write width x height in cm"),
+        ("60x40cm@0", "a print has 10 to 2400 dots per inch"),
+        ("60x40cm@9999", "a print has 10 to 2400 dots per inch"),
+        ("0x40cm", "which is 0 × 4724 px; each side has 1 to 65536 px"),
+        ("900x40cm", "which is 106299 × 4724 px; each side has 1 to 65536 px"),
+    ],
+)
+def test_nonsense_on_paper_gets_a_sentence(text: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        PrintSize(text)
+
+
+def test_a_print_decides_the_size() -> None:
+    assert TransferSettings(print="60x40cm@300", size=64).size == 7087
+    assert TextureSettings.model_validate({"print": "2x4cm@100"}).size == 157
+    assert TransferSettings(depth="16").depth == 16
+
+
+def test_a_file_for_print_has_its_size_its_profile_and_its_depth(desk: Path) -> None:
+    heard = list[Event]()
+    source = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 8), (40, 80), mode="bilinear")
+    save_image(source, desk / "a.png", alpha=torch.linspace(0.1, 1, 80).expand(1, 1, 40, 80), settings="mine")
+    form = FileForm(16, "adobe-rgb")
+    out = export(desk / "a.png", desk / "b.tif", form=form, size=PrintSize("3x3cm@100"), listener=heard.append)
+    with PillowImage.open(out) as file:
+        assert file.size == (118, 118)
+        assert file.info["dpi"] == pytest.approx((100, 100))
+        assert file.info["icc_profile"] == ADOBE_RGB.icc()
+    found = load_picture(out)
+    assert found.alpha is not None
+    assert float(found.alpha[0, 0, 59].mean()) == pytest.approx(0.55, abs=0.02)
+    middle = source[:, :, :, 20:60]
+    assert psnr(torch.nn.functional.interpolate(found.image, (40, 40), mode="area"), middle) > 20
+    assert ["40 × 40 px are enlarged 3.0 times" in event.words for event in heard] == [True]
+    assert embedded_settings(export(desk / "a.png", desk / "c.png")) == "mine"
+
+
+def test_an_export_of_eight_bits_alone_changes_nothing(desk: Path) -> None:
+    found = export(desk / "photo.png", desk / "b.png")
+    assert torch.equal(load_image(found), load_image(desk / "photo.png"))
+
+
+def test_mistakes_leave_everything_as_it_was(desk: Path) -> None:
+    (desk / "there.png").write_bytes(b"mine")
+    (desk / "empty").mkdir()
+    with pytest.raises(OutputError, match="exists already; name another file with --out"):
+        export(desk / "photo.png", desk / "there.png")
+    with pytest.raises(RunFolderError, match=r"has no result.png; name the folder of a run, or a picture"):
+        export(desk / "empty", desk / "b.png")
+    with pytest.raises(ImageError, match="there is no file"):
+        export(desk / "none.png", desk / "b.png")
+    assert (desk / "there.png").read_bytes() == b"mine"
+    assert not (desk / "b.png").exists()
+    assert export(desk / "photo.png", desk / "there.png", force=True).stat().st_size > 100
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_for_print(desk: Path) -> None:
+    """The photo is cropped to the print's proportions, its transparency too; the result is measured as it is saved."""
+    photo = load_image(desk / "photo.png")
+    alpha = torch.zeros_like(photo[:, :1])
+    alpha[..., alpha.shape[-1] // 2 :] = 1
+    save_image(photo, desk / "half.png", alpha=alpha)
+    words = ["--print", "2x2cm@50", "--depth", "16", "--profile", "display-p3"]
+    ended = call("transfer", "half.png", "painting.png", *words, *SMALL)
+    assert (ended.code, ended.err) == (0, "")
+    with PillowImage.open("run/result.png") as file:
+        assert file.size == (39, 39)
+        assert file.info["dpi"] == pytest.approx((50, 50), abs=0.1)
+        assert file.info["icc_profile"] == DISPLAY_P3.icc()
+    found = load_picture("run/result.png")
+    assert len(np.unique((found.image[0] * 65535).round())) > 1000
+    assert found.alpha is not None
+    assert found.alpha[0, 0, :, :18].max() < 0.5 < found.alpha[0, 0, :, 21:].min()
+    summary = json.loads(Path("run/summary.json").read_text("utf-8"))
+    size = min(photo.shape[-2:])
+    top, left = (photo.shape[-2] - size) // 2, (photo.shape[-1] - size) // 2
+    square = photo[:, :, top : top + size, left : left + size]
+    square = torch.nn.functional.interpolate(square, (39, 39), mode="bicubic", antialias=True).clamp(0, 1)
+    opaque = alpha[:, :, top : top + size, left : left + size]
+    opaque = torch.nn.functional.interpolate(opaque, (39, 39), mode="nearest") > 0
+    error = (found.image - square)[..., 21:].square().mean()
+    assert bool(opaque[..., 21:].all())
+    assert 10 * float(torch.log10(1 / error)) == pytest.approx(summary["metrics"]["psnr"], abs=3)
+    assert "img-comparison-slider" in Path("run/report.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_a_texture_for_print_has_its_shape(desk: Path) -> None:
+    assert call("texture", "painting.png", "--print", "2x1cm@90", "--smallest", "64", *SMALL).code == 0
+    with PillowImage.open("run/result.png") as file:
+        assert file.size == (71, 35)
+
+
+@pytest.mark.slow
+def test_the_command_and_a_run_of_several_layers(desk: Path) -> None:
+    assert call("reconstruct", "photo.png", "--layers", "conv1_1,conv2_1", "--size", "32", *SMALL).code == 0
+    several = call("export", "run", "-o", "a.png")
+    assert several.code == 1
+    assert "run has 2 pictures; name one of them, run/conv1_1 for instance" in several.err
+    assert call("export", "run/conv1_1", "-o", "a.jpg", "--print", "1x1cm@100", "--proof", "cmyk").out == "a.jpg\n"
+    with PillowImage.open("a.jpg") as file:
+        assert file.size == (39, 39)
+        assert file.info["dpi"] == (100, 100)
+    assert call("export", "run/conv1_1", "-o", "b.jpg", "--depth", "16").code == 2
+    assert call("export", "run/conv1_1", "-o", "b.jpg", "--print", "huge").code == 2
+
+
+# The look of a print -------------------------------------------------------------------------------------------------
+
+
+def colours(*rows: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(rows).T.reshape(1, 3, 1, -1).float()
+
+
+def test_solid_inks_are_the_published_ones() -> None:
+    """Light of solid inks, taken to CIELAB by LittleCMS's own conversion."""
+    inks = torch.tensor([(*solid, 0) for solid in SOLIDS]).T.reshape(1, 4, 1, -1).float()
+    light = printed(inks)[0, :, 0].T.double().numpy()
+    to_xyz = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+    white = np.array([0.9642, 1, 0.8249])
+    paper_y = ((PAPER[0] + 16) / 116) ** 3
+    lightness = 116 * np.cbrt((light @ to_xyz.T / white)[:, 1] * paper_y) - 16
+    expected = np.array([lab[0] for lab in SOLIDS.values()])
+    assert abs(lightness - expected).max() < 4  # inks that a screen cannot show are clipped
+    assert np.median(abs(lightness - expected)) < 1.5
+
+
+def test_a_proof_keeps_greys_and_tames_what_inks_lack() -> None:
+    found = proof(colours((1, 1, 1), (0.5, 0.5, 0.5), (0, 0, 0), (0, 1, 1), (0, 0, 1), (0.6, 0.4, 0.3)))[0, :, 0].T
+    assert found[0].min() > 0.95
+    assert (found[1] - 0.5).abs().max() < 0.02
+    assert 0.03 < found[2].max() < 0.2  # ink is not as black as a screen
+    assert found[3, 0] > 0.3  # cyan of a screen is out of reach
+    assert found[4, 2] < 0.8
+    assert (found[5] - torch.tensor([0.6, 0.4, 0.3])).abs().max() < 0.02  # a skin is not
+
+
+def test_a_proof_of_a_proof_is_the_same() -> None:
+    once = proof(torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)))
+    assert (proof(once) - once).abs().mean() < 0.02
+
+
+def test_a_profile_of_a_printer_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "printer.icc").write_bytes(ADOBE_RGB.icc())  # which has all of sRGB's colours
+    image = torch.rand(1, 3, 8, 8)
+    assert (proof(image, tmp_path / "printer.icc") - image).abs().max() < 0.02
+    (tmp_path / "words.icc").write_bytes(b"words")
+    (tmp_path / "link.icc").write_bytes(ADOBE_RGB.icc().replace(b"rTRC", b"xTRC"))
+    wrong = {"none.icc": "No such file", "words.icc": "it is not a colour profile", "link.icc": "not the profile of a"}
+    for name, words in wrong.items():
+        with pytest.raises(ImageError, match=rf"{name} cannot be used for a proof: .*{words}"):
+            proof(image, tmp_path / name)
