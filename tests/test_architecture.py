@@ -23,7 +23,8 @@ GROUND = (
 )  # modules on which every folder may rest
 ABOVE: dict[str, tuple[str, ...]] = {
     "images": (),
-    "networks": ("images",),
+    "weights": ("images",),
+    "networks": ("images", "weights"),
     "objectives": ("images", "networks"),
     "tiles": ("images", "networks", "objectives"),
     "synthesis": ("images", "networks", "objectives", "tiles"),
