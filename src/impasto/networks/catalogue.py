@@ -141,8 +141,9 @@ def open_network(
     """A network ready to be called.
 
     `weights` is a file in place of the network's own, of any family (see docs/networks.md); `means` a file of mean
-    activations by which the network is rescaled ("vgg16-normalised" has its own). `padding` is the first convolution's: "zero" as trained, or
-    "replicate" against dark borders. "auto" is the accelerator and bfloat16 if the hardware has them.
+    activations by which the network is rescaled ("vgg16-normalised" has its own). `padding` is the first
+    convolution's: "zero" as trained, or "replicate" against dark borders. "auto" is the accelerator and bfloat16 if
+    the hardware has them.
 
     Raises NetworkError for an unknown name, WeightsError for an unusable file, SpecError for an unknown device.
     """

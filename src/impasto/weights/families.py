@@ -70,6 +70,8 @@ def read_filters(path: Path, title: str | None = None, family: Family | None = N
     found = _filters(contents)
     title = title or _title_of(found, path)
     chain = _in_order(found, title, path)
+    if not all(torch.isfinite(tensor).all() for each in chain for tensor in each[1:] if tensor is not None):
+        raise WeightsError(f"{path} is damaged: some of its numbers are not finite")
     family = family or _family_of(contents, chain, title)
     first, mean = chain[0], CAFFE_MEAN
     match family:
@@ -85,8 +87,6 @@ def read_filters(path: Path, title: str | None = None, family: Family | None = N
     for each in chain:
         assert each.bias is not None
         tensors |= {f"{each.name}.weight": each.kernel.float().contiguous(), f"{each.name}.bias": each.bias.float()}
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise WeightsError(f"{path} is damaged: some of its numbers are not finite")
     return Filters(title, tensors, mean, family)
 
 

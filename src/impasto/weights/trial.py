@@ -2,7 +2,7 @@
 
 The last convolution of a trained VGG network answers photographs with a mean activation of about 1 after the ReLU,
 whichever range the network was trained on: the classifier behind it starts from the same small weights. The wrong range
-changes that answer some sixty times. VGG-16 as trained answers the pictures of this trial with 0.9; standardised
+changes that answer some sixty times. VGG-16 as trained answers the picture of this trial with 0.9; standardised
 pictures, with 0.08, as little as no picture at all; and 58 times too bright ones, with 50.
 """
 
@@ -17,7 +17,7 @@ from impasto.images.image import Image
 from impasto.images.noise import dead_leaves
 from impasto.weights.layout import CAFFE_MEAN, IMAGENET_DEVIATION, IMAGENET_MEAN
 
-SIDE, PICTURES = 96, 2
+SIDE = 96
 SURE = math.log(2)  # by how much nearer to 1 the better of the two answers must be, as a logarithm
 USUAL = math.log(12)  # how far from 1 an answer may be, as a logarithm
 
@@ -30,9 +30,9 @@ def takes_bytes(convolutions: Convolutions, blocks: Sequence[int]) -> bool | Non
     `convolutions` are kernels (out, in, 3, 3) and biases in order, `blocks` how many of them each block has.
     """
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.cat([dead_leaves(SIDE, generator) for _ in range(PICTURES)])
-    bright = 255 * pictures - _colour(CAFFE_MEAN)
-    standard = (pictures - _colour(IMAGENET_MEAN)) / _colour(IMAGENET_DEVIATION)
+    picture = dead_leaves(SIDE, generator)
+    bright = 255 * picture - _colour(CAFFE_MEAN)
+    standard = (picture - _colour(IMAGENET_MEAN)) / _colour(IMAGENET_DEVIATION)
     far = [_from_one(answers(each, convolutions, blocks)[-1]) for each in (bright, standard)]
     if min(far) > USUAL or abs(far[0] - far[1]) < SURE:
         return None
@@ -41,7 +41,7 @@ def takes_bytes(convolutions: Convolutions, blocks: Sequence[int]) -> bool | Non
 
 @torch.no_grad()
 def answers(prepared: Image, convolutions: Convolutions, blocks: Sequence[int]) -> list[float]:
-    """The mean activation after the ReLU of each convolution, for pictures as the first convolution takes them."""
+    """The mean activation after the ReLU of each convolution, for a picture as the first convolution takes it."""
     maps, found, left = prepared, list[float](), iter(convolutions)
     for block, count in enumerate(blocks):
         if block:
