@@ -22,7 +22,7 @@ from impasto.cli.groups import FIRST, GROUPS
 from impasto.cli.listeners import Progression, is_live
 from impasto.events import PartBegun, PartEnded, Step
 from impasto.images.files import embedded_settings, save_image
-from impasto.networks.vgg import VGG16
+from impasto.networks.vgg import VGG16, VGG19
 from impasto.tasks.table import TASKS
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
@@ -316,8 +316,11 @@ def test_networks() -> None:
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("vgg16: ")
     assert "\nvgg16-normalised: " in ended.out
-    layers = next(line for line in ended.out.splitlines() if line.startswith("layers: "))
-    assert tuple(layers.removeprefix("layers: ").split(", ")) == VGG16.layers
+    assert "\nvgg19: " in ended.out
+    for architecture in (VGG16, VGG19):
+        begin = f"{architecture.title}, layers: "
+        layers = next(line for line in ended.out.splitlines() if line.startswith(begin))
+        assert tuple(layers.removeprefix(begin).split(", ")) == architecture.layers
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Files of weights of every family: converted, the features are those of the original; nothing is mixed up or run."""
 
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from command import call
 from conftest import example
 from impasto.errors import OutputError, SpecError, WeightsError
 from impasto.files import bundled
+from impasto.images.files import save_image
 from impasto.networks.catalogue import NETWORKS, open_network
 from impasto.networks.vgg import VGG16, VGG19
+from impasto.tasks.presets import DEFAULT, presets
+from impasto.weights.checking import check
 from impasto.weights.convert import convert
-from impasto.weights.families import read_filters
+from impasto.weights.families import Filters, read_filters
 from impasto.weights.layout import BLOCKS, CAFFE_MEAN, IMAGENET_MEAN
 from impasto.weights.tensors import read_tensors
 from weights_files import WRITERS, bgr, modules, narrow, save_caffe, save_keras, save_onnx, save_torch, save_torchvision
@@ -268,3 +274,105 @@ def test_vgg19_without_weights_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         open_network("vgg19")
     save_file(narrow(BLOCKS["VGG-19"]), tmp_path / "vgg19.safetensors")
     assert list(open_network("vgg19", device="cpu").layers) == list(VGG19.layers)
+
+
+# Checking ------------------------------------------------------------------------------------------------------------
+
+
+def real(**changes: Tensor) -> Filters:
+    tensors = {key: tensor.float() for key, tensor in load_file(bundled("vgg16.safetensors")).items()}
+    return Filters("VGG-16", {**tensors, **changes}, CAFFE_MEAN, "impasto")
+
+
+PHOTOS = ("red-panda", "schwerin-palace", "night-cafe")
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_nothing_is_wrong_with_the_bundled_weights(name: str) -> None:
+    found = check(real(), example(name, (150, 200)))
+    assert found.problems == ()
+    assert found.facts[0] == "VGG-16, 13 convolutions, 14,714,688 numbers"
+    assert len(found.facts) == 4
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize(
+    ("factor", "words"), [(255 * 0.226, "0 … 1; .* --family torchvision"), (1 / 57.6, "0 … 255; .* --family caffe")]
+)
+def test_a_wrong_range_is_found(name: str, factor: float, words: str) -> None:
+    wrong = real(**{"conv1_1.weight": real().tensors["conv1_1.weight"] * factor})
+    (problem,) = check(wrong, example(name, (96, 96))).problems
+    assert re.search(f"the range of colours is wrong: .* {words}", problem)
+
+
+def test_a_swapped_order_is_found() -> None:
+    swapped = real(**{"conv1_1.weight": real().tensors["conv1_1.weight"].flip(1)})
+    (problem,) = check(swapped, example("red-panda", (64, 64))).problems
+    assert problem.startswith("red and blue seem to be swapped: the first kernels see red 0.89 times as strongly")
+
+
+def test_empty_kernels_are_found() -> None:
+    empty = real(**{"conv3_2.weight": torch.zeros(256, 256, 3, 3)})
+    problems = check(empty, example("red-panda", (64, 64))).problems
+    assert any("convolution 6 are all 0" in problem for problem in problems)
+
+
+def test_untrained_weights_are_found() -> None:
+    wild = real(**{"conv5_3.weight": real().tensors["conv5_3.weight"] * 1e4})
+    (problem,) = check(wild, example("red-panda", (64, 64))).problems
+    assert problem.endswith("are the weights trained?")
+
+
+# As commands ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / "a.pth")
+    ended = call("networks", "convert", "a.pth", "vgg19.safetensors")
+    assert (ended.code, ended.out) == (0, "vgg19.safetensors\n")
+    assert ended.err == "VGG-19, written for RGB in 0 … 1, minus a mean, over a deviation, as torchvision has it\n"
+    save_image(example("red-panda", (48, 64)), tmp_path / "photo.png")
+    small = ("--steps", 2, "--size", 32, "--frames", 0, "--device", "cpu", "--quiet")
+    for weights in ((), ("--weights", "a.pth")):
+        ended = call(
+            "invert", "photo.png", "--network", "vgg19", "--layer", "conv4_4", *weights, *small, "--out", "run"
+        )
+        assert (ended.code, ended.out) == (0, "run\n"), ended.err
+        shutil.rmtree("run")
+    ended = call("networks", "check", "vgg19", "photo.png")
+    assert ended.out.startswith("VGG-19, 16 convolutions")
+    assert call("networks", "check", "vgg20", "photo.png").code == 2
+    assert call("networks", "convert", "photo.png", "b.safetensors").code == 1
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["reconstruct", "amalgamate", "texture", "transfer"])
+def test_every_task_with_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    save_file(narrow(BLOCKS["VGG-19"]), tmp_path / "vgg19.safetensors")
+    save_image(example("red-panda", (48, 64)), tmp_path / "photo.png")
+    save_image(example("night-cafe", (64, 48)), tmp_path / "painting.png")
+    pictures = {"reconstruct": ["photo.png"], "texture": ["painting.png"]}.get(task, ["photo.png", "painting.png"])
+    small = ("--steps", 2, "--size", 32, "--frames", 0, "--device", "cpu", "--quiet")
+    fitting = [DEFAULT, *(name for name, tasks in presets().items() if task in tasks)]
+    for number, preset in enumerate(fitting):
+        ended = call(
+            task,
+            *pictures,
+            "--network",
+            "vgg19",
+            "--preset",
+            preset,
+            *small,
+            "--evaluations",
+            4,
+            "--out",
+            f"run{number}",
+        )
+        assert ended.code == 0, ended.err
+        assert 'network = "vgg19"' in (tmp_path / f"run{number}" / "run.toml").read_text("utf-8")
