@@ -24,7 +24,8 @@ GROUND = (
 ABOVE: dict[str, tuple[str, ...]] = {
     "images": (),
     "weights": ("images",),
-    "networks": ("images", "weights"),
+    "scaling": (),
+    "networks": ("images", "weights", "scaling"),
     "objectives": ("images", "networks"),
     "tiles": ("images", "networks", "objectives"),
     "synthesis": ("images", "networks", "objectives", "tiles"),

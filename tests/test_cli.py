@@ -336,12 +336,19 @@ def test_normalise(desk: Path) -> None:
     lines = ended.err.splitlines()
     assert lines[0] == "skipped pictures/notes.txt: not a picture that can be read"
     assert lines[-1] == "pictures averaged: 3, files skipped: 1"
+    assert lines[-2].startswith("vgg16: 13 groups of scales; 4224 channels, ")
+    assert re.search(r"\d+ of them dead; the function is the same to \d\.\de-1\d \(float64\)$", lines[-2])
     assert all(
-        re.fullmatch(r"conv\d_\d: (\d+) dead filters keep their scale \([\d, ]+\)", line) for line in lines[1:-1]
+        re.fullmatch(r"conv\d_\d: (\d+) dead filters keep their scale \([\d, ]+\)", line) for line in lines[1:-2]
     )
-    assert 2 < len(lines) <= 2 + 13
+    assert 3 < len(lines) <= 3 + 13
     assert call("invert", "painting.png", *TINY, "--means", "means.safetensors").code == 0
     assert call("normalise", "pictures", "--out", "means.safetensors").code == 1
+    ended = call("normalise", "pictures", "--out", "more.safetensors", "--network", "vgg16-normalised")
+    assert (ended.code, ended.err) == (
+        2,
+        "impasto: vgg16-normalised is normalised already; name the network as trained, vgg16 for instance\n",
+    )
     ended = call("normalise", "pictures", "--out", "means.safetensors", "--force", "--quiet")
     assert (ended.code, ended.out, ended.err) == (0, "means.safetensors\n", "")
 

@@ -179,6 +179,7 @@ def normalise(
     /,
     *,
     out: Annotated[Path, Parameter(alias="-o")],
+    network: str = "vgg16",
     weights: Path | None = None,
     pooling: Literal["max", "average"] = "max",
     padding: Literal["zero", "replicate"] = "zero",
@@ -186,7 +187,7 @@ def normalise(
     force: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Mean activations of VGG-16 over all pictures in FOLDER, for `--means`.
+    """Mean activations of a network over all pictures in FOLDER, for `--means`.
 
     Parameters
     ----------
@@ -194,6 +195,8 @@ def normalise(
         Folder of pictures, searched with its subfolders; files that cannot be read are named and skipped.
     out
         File to write, ending in .safetensors.
+    network
+        vgg16 or vgg19.
     weights
         File of weights in place of the network's own: safetensors, PyTorch, Keras, ONNX or Caffe.
     pooling
@@ -213,6 +216,7 @@ def normalise(
     found = calibrate(
         folder,
         out,
+        network=network,
         weights=weights,
         pooling=pooling,
         padding=padding,
@@ -226,6 +230,7 @@ def normalise(
     for layer in dict.fromkeys(layer for layer, _ in dead):
         indices = [str(index) for where, index in dead if where == layer]
         _report(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
+    _report(f"{network}: {found.normalised.words}", quiet)
     _report(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
     print_out(out)
 
