@@ -15,7 +15,7 @@ from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.networks import networks
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
-from impasto.cli.runs import resume, show, start, sweep
+from impasto.cli.runs import restart, resume, show, start, sweep
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
 from impasto.extras import own_version
@@ -43,6 +43,7 @@ app = App(
 )
 Flat = Parameter(name="*")
 Photo = Annotated[Path, Parameter(help="Picture file that gives the content.")]
+RESTARTS = "Invert from that many seeds, and show how far apart the pictures are: what the layer does not see."
 Painting = Annotated[Path, Parameter(help="Picture file that gives the style.")]
 
 
@@ -52,10 +53,14 @@ def invert(
     /,
     *,
     settings: Annotated[InvertSettings, Flat] = InvertSettings(),
+    restarts: Annotated[int | None, Parameter(help=RESTARTS, show_default=False)] = None,
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """A natural-looking picture that one layer cannot tell from PHOTO, from white noise."""
-    start("invert", [photo], settings, output)
+    if restarts is None:
+        start("invert", [photo], settings, output)
+    else:
+        restart(restarts, [photo], settings, output)
 
 
 @app.command(group=MAKE, group_parameters=OPTIONS)
@@ -131,6 +136,9 @@ def run(
     words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
+    if named.get("restarts") is not None:
+        restart(named["restarts"], [Path(word) for word in words], named["settings"], named["output"], given)
+        return
     start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
 
 

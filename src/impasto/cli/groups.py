@@ -20,6 +20,7 @@ GROUPS = {
         "preset",
         "steps",
         "seed",
+        "restarts",
     ),
     "Objective": (
         "content-layers",
