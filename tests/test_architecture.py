@@ -34,7 +34,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "pages": ("images", "networks", "tasks", "folders"),
     "cluster": ("images", "networks", "objectives", "tiles", "synthesis", "tasks"),
     "runs": (*("images", "networks", "objectives", "tiles", "synthesis", "tasks", "folders", "pages", "cluster"),),
-    "series": ("images", "networks", "tiles", "tasks", "folders", "pages", "runs"),
+    "series": ("images", "networks", "objectives", "tiles", "tasks", "folders", "pages", "runs"),
     "study": ("images", "networks", "tasks", "folders", "pages", "runs", "series"),
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
     "cli": (
