@@ -149,12 +149,13 @@ def test_options_stand_in_groups_and_what_matters_first(task: str) -> None:
     [
         ("trasnfer", "there is no command 'trasnfer'; did you mean 'transfer'?"),
         ("normalize", "there is no command 'normalize'; did you mean 'normalise'?"),
+        ("networks chek", "there is no command 'networks chek'; did you mean 'check'?"),
         ("Transfer", "there is no command 'Transfer'; did you mean 'transfer'?"),
         ("xyz", "there is no command 'xyz'; choose from invert, reconstruct, "),
     ],
 )
 def test_a_near_miss_of_a_command(word: str, sentence: str) -> None:
-    ended = call(word, "a.png", "b.png")
+    ended = call(*word.split(), "a.png", "b.png")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(f"impasto: {sentence}")
 

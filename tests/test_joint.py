@@ -13,7 +13,7 @@ from impasto.errors import ImageError, NetworkError
 from impasto.files import bundled
 from impasto.machine import Precision
 from impasto.networks.catalogue import NETWORKS, open_network
-from impasto.networks.joint import Normalised, as_module, normalise_module, verify
+from impasto.networks.joint import Normalised, as_module, normalise_module, normalise_network, verify
 from impasto.networks.layers import PICTURE, add, concatenate, convolution, pool, rectifier
 from impasto.networks.means import load_means, mean_activations, normalise
 from impasto.networks.network import Network, Preprocess
@@ -285,6 +285,23 @@ def test_a_network_of_layers_as_a_module() -> None:
         frozenset({"relu3"}),
         frozenset({"relu4"}),
     }
+
+
+def test_a_branching_network_is_normalised() -> None:
+    network, images = branching(), [random_image(16, 20, n, torch.float32) for n in range(3)]
+    changed, found = normalise_network(network, images)
+    image = random_image(18, 22, 7, torch.float32)
+    for layer in ("relu1", "relu2", "relu3", "relu4"):
+        truth, other = network(image, [layer])[layer], changed(image, [layer])[layer]
+        scale = found.scales[layer].float().reshape(1, -1, 1, 1)
+        assert (other * scale - truth).norm() <= 1e-5 * truth.norm(), layer
+        assert (scale != 1).any()
+    inside = torch.stack([changed(image, ["relu3"])["relu3"].mean((0, 2, 3)) for image in images]).mean(0)
+    dead = [index for name, index in found.dead if name == "relu3"]
+    assert all(mean == pytest.approx(1, rel=1e-5) for index, mean in enumerate(inside) if index not in dead)
+    assert changed.variant == {"normalised": "jointly"}
+    with pytest.raises(NetworkError, match="sum reads several maps; use `normalise_network`"):
+        mean_activations(network, images)
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])

@@ -1,6 +1,8 @@
 """Files of weights of every family: converted, the features are those of the original; nothing is mixed up or run."""
 
+import contextlib
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -158,6 +160,21 @@ def test_cut_files(tmp_path: Path, kind: str, share: float) -> None:
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_damaged_bytes(tmp_path: Path, kind: str) -> None:
+    """A damaged file is refused in one sentence, or damaged in places that do not matter."""
+    path, drawn = written(kind, tmp_path), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(25):
+        content = bytearray(whole)
+        for at in (*drawn.integers(0, 400, 3), *drawn.integers(len(content) - 400, len(content), 3)):
+            content[at] = drawn.integers(256)
+        path.write_bytes(content)
+        with contextlib.suppress(WeightsError):
+            read_filters(path)
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_numbers_that_are_not_finite(tmp_path: Path, kind: str) -> None:
     tensors = narrow(BLOCKS["VGG-16"])
@@ -192,6 +209,11 @@ def a_module(path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), path)
 
 
+def numpys(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, a=np.ones(3))
+
+
 def a_list(path: Path) -> None:
     torch.save([torch.ones(2)], path)
 
@@ -208,6 +230,11 @@ def a_list(path: Path) -> None:
         (lambda path: path.write_bytes(b"just some words, and more of them"), "no safetensors, PyTorch, Keras"),
         (lambda path: path.write_bytes(b"\x80\x02words"), "cannot be read as a file of weights"),
         (lambda path: path.write_bytes(b"PK\x03\x04words"), "cannot be read as a file of weights"),
+        (
+            lambda path: path.write_bytes(pickle.dumps({"a": [1, 2]}, 4)),
+            "cannot be read as a file of weights|not tensors",
+        ),
+        (numpys, "a zip file, but not PyTorch's"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\nwords"), "cannot be read as a file of weights"),
         (lambda path: path.mkdir(), "there is no file of weights"),
     ],
@@ -287,6 +314,7 @@ def real(**changes: Tensor) -> Filters:
 PHOTOS = ("red-panda", "schwerin-palace", "night-cafe")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 def test_nothing_is_wrong_with_the_bundled_weights(name: str) -> None:
     found = check(real(), example(name, (150, 200)))
@@ -295,6 +323,7 @@ def test_nothing_is_wrong_with_the_bundled_weights(name: str) -> None:
     assert len(found.facts) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 @pytest.mark.parametrize(
     ("factor", "words"), [(255 * 0.226, "0 … 1; .* --family torchvision"), (1 / 57.6, "0 … 255; .* --family caffe")]
@@ -305,18 +334,21 @@ def test_a_wrong_range_is_found(name: str, factor: float, words: str) -> None:
     assert re.search(f"the range of colours is wrong: .* {words}", problem)
 
 
+@pytest.mark.slow
 def test_a_swapped_order_is_found() -> None:
     swapped = real(**{"conv1_1.weight": real().tensors["conv1_1.weight"].flip(1)})
     (problem,) = check(swapped, example("red-panda", (64, 64))).problems
     assert problem.startswith("red and blue seem to be swapped: the first kernels see red 0.89 times as strongly")
 
 
+@pytest.mark.slow
 def test_empty_kernels_are_found() -> None:
     empty = real(**{"conv3_2.weight": torch.zeros(256, 256, 3, 3)})
     problems = check(empty, example("red-panda", (64, 64))).problems
     assert any("convolution 6 are all 0" in problem for problem in problems)
 
 
+@pytest.mark.slow
 def test_untrained_weights_are_found() -> None:
     wild = real(**{"conv5_3.weight": real().tensors["conv5_3.weight"] * 1e4})
     (problem,) = check(wild, example("red-panda", (64, 64))).problems

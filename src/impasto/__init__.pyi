@@ -42,6 +42,9 @@ from .networks.joint import (
 from .networks.joint import (
     normalise_module as normalise_module,
 )
+from .networks.joint import (
+    normalise_network as normalise_network,
+)
 from .networks.means import (
     Means as Means,
 )

@@ -257,6 +257,9 @@ def _sentence(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return explain(cause, Settings)
+    if isinstance(error, UnusedCliTokensError) and list(error.command_chain or ()) == [*networks.name]:
+        word = next(iter(error.unused_tokens or ()), "")
+        return f"there is no command 'networks {word}'; {nearest(word, [name for name in networks if name[0] != '-'])}"
     if isinstance(error, UnusedCliTokensError):
         return f"unexpected argument {' '.join(error.unused_tokens or ())!r}: this command takes fewer arguments"
     if isinstance(error, UnknownCommandError):

@@ -5,7 +5,7 @@ mean exactly 1. The exactness of each rescaled network is measured in float64.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -179,6 +179,29 @@ def _module(layer: Layer) -> nn.Module:
 def as_module(network: Network) -> nn.Module:
     """A network of layers as a module that takes prepared pictures, in float32 on the processor."""
     return _Layers(network.layers)
+
+
+def normalise_network(network: Network, images: Iterable[Image]) -> tuple[Network, Normalised]:
+    """Normalise a network of layers, with branches or without, by its mean activations over images; see `Normalised`.
+
+    The network that is returned differs from the one given in its convolutions' weights alone. Raises ImageError
+    without images, NetworkError if the network cannot be normalised exactly.
+    """
+    prepared = (network.preprocess(image.cpu(), torch.float64) for image in images)
+    found = normalise_module(as_module(network), prepared)
+    layers = {name: _with_weights(layer, found.module, network) for name, layer in network.layers.items()}
+    return replace(network, layers=layers, variant={**network.variant, "normalised": "jointly"}), found
+
+
+def _with_weights(layer: Layer, module: fx.GraphModule, network: Network) -> Layer:
+    """The layer with the weights that its module has."""
+    if not isinstance(layer.step, Convolution):
+        return layer
+    own = module.get_submodule(layer.name.replace(".", "_"))
+    assert isinstance(own, nn.Conv2d)
+    weight = own.weight.to(network.device, network.precision).contiguous(memory_format=torch.channels_last)
+    bias = None if own.bias is None else own.bias.to(network.device, network.precision)
+    return replace(layer, step=replace(layer.step, weight=weight, bias=bias))
 
 
 def verify(network: Network, means: Means, image: Image) -> Normalised:

@@ -73,8 +73,8 @@ def _require_chain(network: Network) -> None:
     joined = [layer.name for layer in network.layers.values() if len(layer.reads) > 1]
     if joined:
         raise NetworkError(
-            f"{network.name} cannot be normalised by mean activations: {joined[0]} reads several maps; use a network "
-            "whose layers each read one"
+            f"{network.name} cannot be normalised by mean activations: {joined[0]} reads several maps; use "
+            "`normalise_network`, which lets such maps share their scales"
         )
 
 

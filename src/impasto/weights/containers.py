@@ -5,6 +5,7 @@ safetensors, PyTorch (.pth), Keras (.h5, .weights.h5), ONNX and Caffe (.caffemod
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from impasto.weights.tensors import read_tensors
 
 Kind = Literal["safetensors", "PyTorch", "Keras", "ONNX", "Caffe"]
 HDF5 = b"\x89HDF\r\n\x1a\n"
-LEGACY = b"\x80\x02"  # a pickle of protocol 2, as PyTorch wrote until 1.5
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # as PyTorch writes since 1.6, and before
 DIGITS = re.compile(r"(\d+)")
 
 
@@ -44,7 +45,7 @@ def read_contents(path: Path) -> Contents:
         raise WeightsError(f"{path} cannot be read as a file of weights: the file is empty")
     if first.startswith(HDF5):
         return Contents(path, "Keras", _read_keras(path))
-    if first.startswith((b"PK\x03\x04", LEGACY)):
+    if first.startswith((ZIP, PICKLE)):
         return Contents(path, "PyTorch", _read_torch(path))
     if first[8:9] == b"{":
         tensors, metadata = read_tensors(path, "weights")
@@ -73,6 +74,8 @@ def _read_messages(path: Path) -> Contents:
 
 def _read_torch(path: Path) -> tuple[Blob, ...]:
     """The tensors of a state dict, also inside "state_dict" or "model". Only tensors are unpickled, never code."""
+    if not _is_torch(path):
+        raise WeightsError(f"{path} cannot be read as a file of weights: this is a zip file, but not PyTorch's")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -80,7 +83,7 @@ def _read_torch(path: Path) -> tuple[Blob, ...]:
             f"{path} cannot be read as a file of weights: the pickle is cut off, or holds more than tensors, which is "
             "never run; save the network's state_dict() alone"
         ) from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:  # whatever a reader makes of a damaged file
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} cannot be read as a file of weights: {why}") from None
     for name in ("state_dict", "model"):
@@ -89,6 +92,15 @@ def _read_torch(path: Path) -> tuple[Blob, ...]:
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds a {type(found).__name__}, not tensors by name; save a state_dict()")
     return _by_owner({str(name): tensor for name, tensor in found.items()})
+
+
+def _is_torch(path: Path) -> bool:
+    """Whether a zip file holds what PyTorch writes; True for a file that is no zip file, or a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    except Exception:  # a damaged one: PyTorch's own reader says what is wrong
+        return True
 
 
 def _read_keras(path: Path) -> tuple[Blob, ...]:
@@ -104,7 +116,7 @@ def _read_keras(path: Path) -> tuple[Blob, ...]:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except Exception as error:  # whatever a reader makes of a damaged file
         raise WeightsError(f"{path} cannot be read as a file of weights: {error}") from None
     return tuple(Blob(name, tuple(found[name])) for name in sorted(found, key=natural))
 

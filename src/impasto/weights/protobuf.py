@@ -4,6 +4,7 @@ A message is a series of fields, each a number and a value; https://protobuf.dev
 encoding. The numbers of the fields are those of `caffe.proto` and of `onnx.proto`. Nothing in such a file is run.
 """
 
+import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,7 +167,7 @@ def _array(content: memoryview, kind: type[np.generic]) -> np.ndarray:
 
 
 def _shaped(values: np.ndarray, shape: list[int]) -> Tensor:
-    if int(np.prod(shape)) != values.size:
+    if math.prod(shape) != values.size:
         raise MessageError(f"a tensor of shape {tuple(shape)} has {values.size} numbers")
     return torch.from_numpy(values.astype(np.float32).reshape(shape))
 
