@@ -277,3 +277,11 @@ def test_a_known_file_needs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyP
     known = replace(SOURCES["vgg19"][-1], size=len(content), digest=hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(impasto.weights.sources, "SOURCES", {"vgg19": (known,)})
     assert read_filters(tmp_path / "a.pth").family == "torchvision"
+
+
+def test_a_full_disk(offered: Source, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answers = [well]
+    kept_at("vgg19").parent.mkdir()
+    (kept_at("vgg19").parent / f"{offered.digest[:16]}.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"\.part cannot be written: No space left on device"):
+        fetch("vgg19", "VGG-19")

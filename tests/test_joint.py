@@ -235,6 +235,7 @@ class Forbidden(nn.Module):
         (lambda x: x.mean(1), r"\(mean\)"),
         (lambda x: functional.pad(x, (1, 1, 1, 1), value=1.0), r"\(pad\)"),
         (lambda x: x.transpose(1, 2), r"\(transpose\)"),
+        (lambda x: x.chunk(2, 1)[0], r"\(chunk\)"),
     ],
 )
 def test_what_does_not_commute_is_named(after: Callable[[Tensor], Tensor], words: str) -> None:

@@ -43,7 +43,7 @@ def traced(module: nn.Module) -> fx.GraphModule:
 
 
 class _Reader(fx.Interpreter):
-    """Runs a graph and shows each tensor of it to `see`."""
+    """Runs a graph and shows each tensor of it to `see`; of several tensors that a node gives, the first."""
 
     def __init__(self, graph: fx.GraphModule, see: Callable[[str, Tensor], None]) -> None:
         super().__init__(graph)
@@ -51,8 +51,10 @@ class _Reader(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         found = super().run_node(n)
-        if isinstance(found, Tensor):
-            self._see(n.name, found)
+        pieces = found if isinstance(found, tuple | list) else [found]
+        first = next((piece for piece in pieces if isinstance(piece, Tensor)), None)
+        if first is not None:
+            self._see(n.name, first)
         return found
 
 

@@ -8,8 +8,8 @@ import hashlib
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OutputError, SpecError, WeightsError
@@ -74,7 +74,7 @@ def download(source: Source, into: Path, watch: Watch) -> Path:
             reason = f"no connection ({error.reason})"
         except TimeoutError:
             reason = f"the server sent nothing for {STALL_SECONDS:g} seconds"
-        except (http.client.HTTPException, ConnectionError) as error:
+        except (http.client.HTTPException, OSError) as error:  # cut, reset, or broken encryption
             reason = f"the connection was cut ({type(error).__name__})"
         else:
             reason = "the connection was cut"
@@ -108,19 +108,28 @@ def _continue(source: Source, into: Path, watch: Watch) -> None:
 
 
 def _write(answer: http.client.HTTPResponse, into: Path, have: int, source: Source, watch: Watch) -> None:
-    try:
-        with into.open("ab") as file:
+    """Add what comes to the first `have` bytes, up to the size that is expected."""
+    with _reporting(into):
+        file = into.open("ab", buffering=0)
+    with file:
+        if _size(into) > have:
             file.truncate(have)
-            while have < source.size and (piece := answer.read1(PIECE)):
-                file.write(piece[: source.size - have])
-                have = min(have + len(piece), source.size)
-                watch(source, have)
-    except TimeoutError:
-        raise
+        while have < source.size and (piece := answer.read1(PIECE)):
+            left = memoryview(piece[: source.size - have])
+            have += len(left)
+            with _reporting(into):
+                while left:
+                    left = left[file.write(left) :]
+            watch(source, have)
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Turn the system's complaint about a file into an OutputError, apart from those about a connection."""
+    try:
+        yield
     except OSError as error:
-        if isinstance(error, ConnectionError) or error.errno is None:
-            raise
-        raise OutputError(f"{into} cannot be written: {error.strerror or error}") from None
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _verify(source: Source, path: Path) -> None:
