@@ -60,7 +60,7 @@ def invert(
     if restarts is None:
         start("invert", [photo], settings, output)
     else:
-        restart(restarts, [photo], settings, output)
+        restart("invert", restarts, [photo], settings, output)
 
 
 @app.command(group=MAKE, group_parameters=OPTIONS)
@@ -137,7 +137,9 @@ def run(
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
     if named.get("restarts") is not None:
-        restart(named["restarts"], [Path(word) for word in words], named["settings"], named["output"], given)
+        restart(
+            given.task, named["restarts"], [Path(word) for word in words], named["settings"], named["output"], given
+        )
         return
     start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
 

@@ -44,14 +44,14 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
 
 
 def restart(
-    count: int, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None
+    task: str, count: int, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None
 ) -> None:
-    """Invert a layer from several seeds, and measure how far apart the pictures are."""
+    """Run a task of one layer from several seeds, and measure how far apart the pictures are."""
     usual = Output()
     for name in ("mp4", "track", "checkpoint", "cluster", "save_spec"):
         if getattr(output, name) != getattr(usual, name):
             raise SpecError(f"--restarts makes several runs and takes no --{name.replace('_', '-')}")
-    spec = spec_of("invert", pictures, asked, output, given)
+    spec = spec_of(task, pictures, asked, output, given)
     from impasto.series.preimages import run_restarts
 
     listener = choose_listener(output.json, output.quiet, series_view())

@@ -22,6 +22,7 @@ from impasto.weights.layout import (
     IMAGENET_MEAN,
     Colour,
     Family,
+    convolution_at,
     convolution_names,
 )
 from impasto.weights.sources import known_family
@@ -131,7 +132,7 @@ def _in_order(found: Sequence[Filter], title: str, path: Path) -> list[Filter]:
     names = convolution_names(BLOCKS[title])
     places = [POSITION.search(each.name) for each in found]
     if any(places):
-        by_name = {f"conv{at[1]}_{at[2]}": each for at, each in zip(places, found, strict=True) if at}
+        by_name = {convolution_at(at[1], at[2]): each for at, each in zip(places, found, strict=True) if at}
         more = [name for name in by_name if name not in names]
         if more:
             raise WeightsError(f"{path} is not a file of {title}'s weights: {title} has no {more[0]}")
@@ -154,8 +155,8 @@ def _in_order(found: Sequence[Filter], title: str, path: Path) -> list[Filter]:
 
 def _family_of(contents: Contents, chain: Sequence[Filter], title: str) -> Family:
     """The convention of a file: Caffe's and Keras' have one each; files of PyTorch and ONNX are tried."""
-    own = contents.kind == "safetensors" and all(POSITION.match(name) for name, _ in contents.layers if "conv" in name)
-    if own and any(name == "conv1_1" for name, _ in contents.layers):
+    own_first = convolution_names(BLOCKS[title])[0]
+    if contents.kind == "safetensors" and any(layer.name == own_first for layer in contents.layers):
         return "impasto"
     if contents.kind in ("Caffe", "Keras"):
         return "caffe"

@@ -29,6 +29,11 @@ def vgg_layers(convolutions: Iterable[int]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def convolution_at(block: str, number: str) -> str:
+    """The name of a block's convolution of that number, both counted from 1."""
+    return f"conv{block}_{number}"
+
+
 def convolution_names(convolutions: Iterable[int]) -> tuple[str, ...]:
     """The names of the convolutions, the layers that have weights."""
     return tuple(name for name in vgg_layers(convolutions) if name.startswith("conv"))
