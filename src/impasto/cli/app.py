@@ -136,12 +136,11 @@ def run(
     words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
+    found = [Path(word) for word in words]
     if named.get("restarts") is not None:
-        restart(
-            given.task, named["restarts"], [Path(word) for word in words], named["settings"], named["output"], given
-        )
+        restart(given.task, named["restarts"], found, named["settings"], named["output"], given)
         return
-    start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
+    start(given.task, found, named["settings"], named["output"], given)
 
 
 app.command(resume, group=LOOK)
