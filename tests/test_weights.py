@@ -390,7 +390,9 @@ def test_every_task_with_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     save_image(example("red-panda", (48, 64)), tmp_path / "photo.png")
     save_image(example("night-cafe", (64, 48)), tmp_path / "painting.png")
     pictures = {"reconstruct": ["photo.png"], "texture": ["painting.png"]}.get(task, ["photo.png", "painting.png"])
-    small = ("--steps", 2, "--size", 32, "--frames", 0, "--device", "cpu", "--quiet")
+    small: tuple[object, ...] = ("--steps", 2, "--size", 32, "--frames", 0, "--device", "cpu", "--quiet")
+    if task in ("reconstruct", "amalgamate"):
+        small = (*small, "--layers", "conv4_4")
     fitting = [DEFAULT, *(name for name, tasks in presets().items() if task in tasks)]
     for number, preset in enumerate(fitting):
         ended = call(
