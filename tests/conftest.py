@@ -18,7 +18,8 @@ from impasto.images.image import Size, resize
 from impasto.machine import Precision
 from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network, Padding, Pooling
-from impasto.networks.vgg import vgg, vgg_layers
+from impasto.networks.vgg import vgg
+from impasto.weights.layout import vgg_layers
 
 torch.set_num_threads(1)
 settings.register_profile("fast", deadline=None, max_examples=25, derandomize=True, database=None)

@@ -22,7 +22,7 @@ from impasto.cli.groups import FIRST, GROUPS
 from impasto.cli.listeners import Progression, is_live
 from impasto.events import PartBegun, PartEnded, Step
 from impasto.images.files import embedded_settings, save_image
-from impasto.networks.vgg import VGG16
+from impasto.networks.vgg import VGG16, VGG19
 from impasto.tasks.table import TASKS
 
 TINY = ("--size", 32, "--steps", 2, "--frames", 2)
@@ -149,12 +149,13 @@ def test_options_stand_in_groups_and_what_matters_first(task: str) -> None:
     [
         ("trasnfer", "there is no command 'trasnfer'; did you mean 'transfer'?"),
         ("normalize", "there is no command 'normalize'; did you mean 'normalise'?"),
+        ("networks chek", "there is no command 'networks chek'; did you mean 'check'?"),
         ("Transfer", "there is no command 'Transfer'; did you mean 'transfer'?"),
         ("xyz", "there is no command 'xyz'; choose from invert, reconstruct, "),
     ],
 )
 def test_a_near_miss_of_a_command(word: str, sentence: str) -> None:
-    ended = call(word, "a.png", "b.png")
+    ended = call(*word.split(), "a.png", "b.png")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(f"impasto: {sentence}")
 
@@ -319,8 +320,11 @@ def test_networks() -> None:
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("vgg16: ")
     assert "\nvgg16-normalised: " in ended.out
-    layers = next(line for line in ended.out.splitlines() if line.startswith("layers: "))
-    assert tuple(layers.removeprefix("layers: ").split(", ")) == VGG16.layers
+    assert "\nvgg19: " in ended.out
+    for architecture in (VGG16, VGG19):
+        begin = f"{architecture.title}, layers: "
+        layers = next(line for line in ended.out.splitlines() if line.startswith(begin))
+        assert tuple(layers.removeprefix(begin).split(", ")) == architecture.layers
 
 
 @pytest.mark.slow
@@ -336,12 +340,19 @@ def test_normalise(desk: Path) -> None:
     lines = ended.err.splitlines()
     assert lines[0] == "skipped pictures/notes.txt: not a picture that can be read"
     assert lines[-1] == "pictures averaged: 3, files skipped: 1"
+    assert lines[-2].startswith("vgg16: 13 groups of scales; 4224 channels, ")
+    assert re.search(r"\d+ of them dead; the function is the same to \d\.\de-1\d \(float64\)$", lines[-2])
     assert all(
-        re.fullmatch(r"conv\d_\d: (\d+) dead filters keep their scale \([\d, ]+\)", line) for line in lines[1:-1]
+        re.fullmatch(r"conv\d_\d: (\d+) dead filters keep their scale \([\d, ]+\)", line) for line in lines[1:-2]
     )
-    assert 2 < len(lines) <= 2 + 13
+    assert 3 < len(lines) <= 3 + 13
     assert call("invert", "painting.png", *TINY, "--means", "means.safetensors").code == 0
     assert call("normalise", "pictures", "--out", "means.safetensors").code == 1
+    ended = call("normalise", "pictures", "--out", "more.safetensors", "--network", "vgg16-normalised")
+    assert (ended.code, ended.err) == (
+        2,
+        "impasto: vgg16-normalised is normalised already; name the network as trained, vgg16 for instance\n",
+    )
     ended = call("normalise", "pictures", "--out", "means.safetensors", "--force", "--quiet")
     assert (ended.code, ended.out, ended.err) == (0, "means.safetensors\n", "")
 

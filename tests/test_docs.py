@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from impasto.cli.app import main
+from impasto.weights.layout import BLOCKS
 from runs_for_study import TINIEST
+from weights_files import narrow, save_torchvision
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -32,6 +34,7 @@ PAGES = [
             "print",
             "colours",
             "explore",
+            "networks",
         )
     ),
 ]
@@ -72,6 +75,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(tmp_path / name, tmp_path / folder)
     (tmp_path / "FOLDER").mkdir()
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
+    save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / "vgg19-dcbb9e9d.pth")
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,6 +26,8 @@ from impasto.objectives.objective import content, style
 from impasto.objectives.representations import channel_moments
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.windows import cut
+from impasto.weights.layout import BLOCKS
+from weights_files import narrow
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Maps = dict[str, Tensor]
@@ -323,7 +326,9 @@ def test_shallow_and_middle_layers_are_those_of_blocks() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_an_outline_is_the_network_without_weights(name: str) -> None:
+def test_an_outline_is_the_network_without_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    save_file(narrow(BLOCKS["VGG-19"]), tmp_path / "vgg19.safetensors")
     whole_network, known = open_network(name, precision="float32", device="cpu"), outline(name)
     assert list(known.layers) == list(whole_network.layers) == list(NETWORKS[name].architecture.layers)
     assert known.aliases == whole_network.aliases
@@ -369,4 +374,4 @@ def test_only_vgg_looks_into_names() -> None:
         for path in package.rglob("*.py")
         if (lines := [line for line in path.read_text(encoding="utf-8").splitlines() if LOOKS.search(line)])
     }
-    assert list(found) == ["networks/vgg.py"], found
+    assert set(found) == {"networks/vgg.py", "weights/layout.py"}, found

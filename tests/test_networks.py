@@ -364,7 +364,7 @@ def test_unknown_networks() -> None:
         open_network("vgg-16")
     with pytest.raises(NetworkError, match="choose from vgg16, vgg16-normalised"):
         open_network("resnet50")
-    assert set(NETWORKS) == {"vgg16", "vgg16-normalised"}
+    assert set(NETWORKS) == {"vgg16", "vgg16-normalised", "vgg19"}
 
 
 def test_a_network_is_data(tiny: Network) -> None:

@@ -232,7 +232,8 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
         (["invert", "caf\udce9.png"], "a file's name contains bytes that are not text; rename the file"),
         (["transfer", *["photo.png"] * 102], "transfer takes 2 to 100 pictures, not 102"),
         (["normalise", "folder"], "--out requires an argument"),
-        (["networks", "all"], "unexpected argument 'all': this command takes fewer arguments"),
+        (["networks", "all"], "there is no command 'networks all'; choose from fetch, convert, check"),
+        (["networks", "check", "a", "b", "c"], "unexpected argument 'c': this command takes fewer arguments"),
     ],
     ids=str,
 )
@@ -263,7 +264,7 @@ def test_words(refused, words: list[object], sentence: str) -> None:
         (["--content-layers", "fc7"], "vgg16 has no layer 'fc7'; choose from conv1_1, relu1_1, "),
         (["--style-scale", 0], "style_scale is '0'; input should be greater than 0"),
         (["--smallest", 0], "smallest is '0'; input should be greater than or equal to 1"),
-        (["--network", "vgg61"], "there is no network 'vgg61'; did you mean 'vgg16'?"),
+        (["--network", "vgg-16"], "there is no network 'vgg-16'; did you mean 'vgg16'?"),
         (["--network", "resnet50"], "there is no network 'resnet50'; choose from vgg16, vgg16-normalised"),
         (["--device", "gpu"], "device 'gpu' is not available here; use auto, cpu, cuda, cuda:1 or mps"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available here; use auto, cpu"),

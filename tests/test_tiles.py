@@ -28,7 +28,7 @@ from impasto.images.image import Size
 from impasto.machine import Precision
 from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network, Padding, Pooling
-from impasto.networks.vgg import vgg, vgg_layers
+from impasto.networks.vgg import vgg
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
@@ -48,6 +48,7 @@ from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.passes import Key
 from impasto.tiles.reading import feature_error, read_once
 from impasto.tiles.windows import cut, grid_px, margin_px
+from impasto.weights.layout import vgg_layers
 
 DEPTHS = (2, 2, 3, 3, 3)
 LAYERS = tuple(layer for layer in vgg_layers(DEPTHS) if layer != "pool5")

@@ -1,239 +1,412 @@
-"""Weight maps: against sums written out, whole and in tiles, and what a stranger may hand in."""
+"""Files of weights of every family: converted, the features are those of the original; nothing is mixed up or run."""
 
+import contextlib
+import os
+import pickle
+import re
+import shutil
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conftest import make_tiny, random_image
-from impasto.errors import ImageError, SpecError
-from impasto.networks.network import Network
-from impasto.networks.steps import FeatureMap
-from impasto.objectives.distances import mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, style
-from impasto.objectives.representations import (
-    MeanOverPositions,
-    Representation,
-    WholeMap,
-    activations,
-    channel_moments,
-    gram_matrix,
-    mean_and_gram,
-)
-from impasto.objectives.wasserstein import wasserstein_distance
-from impasto.objectives.weighted import weighted_by
-from impasto.objectives.weightmaps import WeightMap
-from impasto.tiles.criterion import bind_tiled
-from impasto.tiles.reading import read_once
+from command import call
+from conftest import example
+from impasto.errors import OutputError, SpecError, WeightsError
+from impasto.files import bundled
+from impasto.images.files import save_image
+from impasto.networks.catalogue import NETWORKS, open_network
+from impasto.networks.vgg import VGG16, VGG19
+from impasto.tasks.presets import DEFAULT, presets
+from impasto.weights.checking import check
+from impasto.weights.convert import convert
+from impasto.weights.families import Filters, read_filters
+from impasto.weights.layout import BLOCKS, CAFFE_MEAN, IMAGENET_MEAN
+from impasto.weights.tensors import read_tensors
+from weights_files import WRITERS, bgr, modules, narrow, save_caffe, save_keras, save_onnx, save_torch, save_torchvision
 
-SIZE = (37, 51)
+TITLES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
+LAYERS = ("conv1_1", "relu2_2", "relu3_3", "conv5_1", "pool5")
 
 
-def rectangle(height: int, width: int, *, soft: float = 0.5) -> Tensor:
-    """1 in a rectangle, `soft` in three rows below, 0 elsewhere."""
-    weights = torch.zeros(1, 1, height, width, dtype=torch.float64)
-    weights[..., height // 5 : height // 2, width // 4 : width // 2] = 1
-    weights[..., height // 2 : height // 2 + 3, width // 4 : width // 2] = soft
-    return weights
+def truth(tensors: dict[str, Tensor], title: str, family: str, image: Tensor) -> dict[str, Tensor]:
+    """Features by torch's own modules, of a picture with that family's own preprocessing."""
+    mean = CAFFE_MEAN if family == "caffe" else tuple(255 * value for value in IMAGENET_MEAN)
+    maps, found = 255 * image - torch.tensor(mean).reshape(1, 3, 1, 1), {}
+    names = (VGG16 if title == "VGG-16" else VGG19).layers
+    with torch.no_grad():
+        for name, module in zip(names, modules(tensors, BLOCKS[title]), strict=True):
+            maps = found[name] = module(maps)
+    return found
 
 
-def third_moments(features: FeatureMap) -> Tensor:
-    """A stranger's mean over positions, without a way back of its own."""
-    return features.pow(3).mean((2, 3)) + features[:, :1].mul(features).mean((2, 3))
+def same(found: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    for layer in LAYERS:
+        assert (found[layer] - other[layer]).norm() <= 2e-5 * other[layer].norm(), layer
 
 
-def everything(size: tuple[int, int] = SIZE) -> Objective:
-    """Terms of all kinds, of which two share the picture and one weights the reference."""
-    region = rectangle(20, 30)
-    here, rest = WeightMap(region), WeightMap(1 - region)
-    objective = content(random_image(*size, 1), ["relu2_1"], where=WeightMap(1 + 3 * region))
-    objective += content(random_image(*size, 2), ["image"], distance=mean_squared_error, where=here, name="colours")
-    for where, name in ((here, "here"), (rest, "rest")):
-        objective += style(random_image(33, 41, 3), ["relu1_2", "relu2_1"], name=name, where=where)
-        objective += style(
-            *(random_image(29, 44, 4), {"relu1_1": 0.3}),
-            represent=mean_and_gram,
-            distance=wasserstein_distance,
-            name=f"{name} distribution",
-            where=where,
-            reference_where=here,
-        )
-    odd = MeanOverPositions(third_moments)
-    return objective + style(random_image(35, 30, 5), ["pool1"], represent=odd, name="odd", where=here)
+# Conversions ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def network() -> Network:
-    return make_tiny()
+@pytest.mark.parametrize("file", WRITERS)
+@pytest.mark.parametrize("network", TITLES)
+def test_every_family_gives_the_same_features(tmp_path: Path, network: str, file: str) -> None:
+    writer, family = WRITERS[file]
+    tensors = narrow(BLOCKS[TITLES[network]])
+    writer(tensors, BLOCKS[TITLES[network]], tmp_path / file)
+    found = convert(tmp_path / file, tmp_path / "out.safetensors")
+    assert (found.title, found.family) == (TITLES[network], family)
+    image = example("red-panda", (64, 48))
+    expected = truth(tensors, TITLES[network], family, image)
+    for given in (tmp_path / "out.safetensors", tmp_path / file):  # converted, or as it is
+        opened = open_network(network, weights=given, precision="float32", device="cpu")
+        same(opened(image, LAYERS), expected)
 
 
-def positions(network: Network, layer: str, weights: Tensor) -> np.ndarray:
-    """The weights at a layer by loops: the mean over each square, divided by the mean of all."""
-    stride, picture = network.stride(layer), weights[0, 0].numpy()
-    height, width = (side // stride for side in picture.shape)
-    squares = [
-        picture[y * stride : (y + 1) * stride, x * stride : (x + 1) * stride].mean()
-        for y in range(height)
-        for x in range(width)
-    ]
-    found = np.array(squares).reshape(height, width)
-    return found / found.mean()
+@pytest.mark.slow
+@pytest.mark.parametrize("file", WRITERS)
+def test_the_bundled_weights_through_every_family_and_back(tmp_path: Path, file: str) -> None:
+    writer, family = WRITERS[file]
+    tensors = {key: tensor.float() for key, tensor in load_file(bundled("vgg16.safetensors")).items()}
+    writer(tensors, BLOCKS["VGG-16"], tmp_path / file)
+    assert convert(tmp_path / file, tmp_path / "out.safetensors").family == family
+    back, about = read_tensors(tmp_path / "out.safetensors", "weights")
+    assert set(back) == set(tensors)
+    for key, tensor in tensors.items():
+        assert torch.allclose(back[key], tensor, rtol=3e-7, atol=0), key
+    assert about["source"] == file
+    image = example("red-panda", (64, 48))
+    opened = open_network("vgg16", weights=tmp_path / "out.safetensors", precision="float32", device="cpu")
+    same(opened(image, LAYERS), truth(tensors, "VGG-16", family, image))
 
 
-@pytest.mark.parametrize("represent", [gram_matrix, mean_and_gram, channel_moments, MeanOverPositions(third_moments)])
-@pytest.mark.parametrize("layer", ["relu1_1", "pool1", "relu2_2"])
-def test_weighted_means_are_sums_over_positions(network: Network, layer: str, represent: Representation) -> None:
-    """Each position alone, times its weight, added up: by the definition, with levels that rounding leaves alone."""
-    weights = rectangle(32, 48)
-    weights[..., -8:, :8] = 0.25
-    weights = weights.repeat_interleave(2, 2).repeat_interleave(2, 3)  # even squares
-    features = network(random_image(64, 96), [layer])[layer]
-    at = WeightMap(weights).at((64, 96), network.layer(layer), network.device)
-    wanted = torch.zeros_like(represent(features))
-    known = positions(network, layer, weights)
-    for y, x in np.ndindex(known.shape):
-        wanted += known[y, x] * represent(features[:, :, y : y + 1, x : x + 1]) / known.size
-    torch.testing.assert_close(weighted_by(represent, at, "here")(features), wanted, rtol=1e-10, atol=1e-12)
+def test_what_is_converted_twice_stays(tmp_path: Path) -> None:
+    save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "b.safetensors")
+    found = convert(tmp_path / "b.safetensors", tmp_path / "c.safetensors")
+    assert found.family == "impasto"
+    once, twice = load_file(tmp_path / "b.safetensors"), load_file(tmp_path / "c.safetensors")
+    assert all(torch.equal(once[key], twice[key]) for key in once)
+    assert found.mean == pytest.approx([255 * value for value in IMAGENET_MEAN])
 
 
-def test_gradients_are_those_of_autograd(network: Network) -> None:
-    image, criterion = random_image(*SIZE, 9), everything().bind(network, SIZE)
-    losses, gradient = criterion.losses_and_gradient(image)
-    variable = image.clone().requires_grad_()
-    features = network(variable, {term.layer for term in criterion.terms})  # type: ignore[attr-defined]
-    values = [t.weight * t.loss(t.represent(features[t.layer])) for t in criterion.terms]  # type: ignore[attr-defined]
-    total = torch.stack(values).sum()
-    (wanted,) = torch.autograd.grad(total, variable)
-    assert sum(losses.values()) == pytest.approx(float(total.detach()), rel=1e-12)
-    torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
+def test_a_family_that_is_named_is_taken(tmp_path: Path) -> None:
+    tensors = narrow(BLOCKS["VGG-16"])
+    save_torch(tensors, BLOCKS["VGG-16"], tmp_path / "a.pth")
+    found = read_filters(tmp_path / "a.pth", family="caffe")
+    assert torch.equal(found.tensors["conv1_1.weight"], bgr(tensors)["conv1_1.weight"])
 
 
-def test_gradients_are_those_of_differences(network: Network) -> None:
-    image, criterion = random_image(*SIZE, 9), everything().bind(network, SIZE)
-    _, gradient = criterion.losses_and_gradient(image)
-    direction = random_image(*SIZE, 10) - 0.5
-    step = 1e-6
-    ahead, behind = (sum(criterion.losses(image + sign * step * direction).values()) for sign in (1, -1))
-    assert float((gradient * direction).sum()) == pytest.approx((ahead - behind) / (2 * step), rel=1e-5)
+def test_a_range_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    """Ten thousand times the usual activations, whichever range is taken."""
+    tensors = {key: 3 * tensor for key, tensor in narrow(BLOCKS["VGG-16"]).items()}
+    save_torch(tensors, BLOCKS["VGG-16"], tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"does not tell its range of colours.*--family caffe"):
+        read_filters(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("core", [(4, 4), (12, 20), (37, 16)])
-def test_tiles_give_the_whole(network: Network, core: tuple[int, int]) -> None:
-    image, objective = random_image(*SIZE, 9), everything()
-    whole, tiled = objective.bind(network, SIZE), bind_tiled(objective, network, SIZE, core)
-    assert len(tiled.tiles) > 1
-    (losses, gradient), (found, slope) = whole.losses_and_gradient(image), tiled.losses_and_gradient(image)
-    assert list(found) == list(losses)
-    assert found == pytest.approx(losses, rel=1e-10)
-    assert tiled.losses(image) == pytest.approx(whole.losses(image), rel=1e-10)
-    torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-13)
+def test_nested_and_prefixed_state_dicts(tmp_path: Path) -> None:
+    tensors = narrow(BLOCKS["VGG-19"])
+    save_torchvision(tensors, BLOCKS["VGG-19"], tmp_path / "a.pth")
+    state = torch.load(tmp_path / "a.pth", weights_only=True)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "b.pth")
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "c.safetensors")
+    for name in ("b.pth", "c.safetensors"):
+        found = read_filters(tmp_path / name)
+        assert (found.title, found.family) == ("VGG-19", "torchvision")
+        assert torch.allclose(found.tensors["conv5_4.weight"], tensors["conv5_4.weight"])
 
 
-def test_pictures_read_in_tiles_have_the_same_means(network: Network) -> None:
-    image, region = random_image(*SIZE, 9), WeightMap(rectangle(20, 30))
-    key = ("relu2_1", weighted_by(gram_matrix, region.at(SIZE, network.layer("relu2_1"), network.device), "here"))
-    whole, _ = read_once(network, image, [key])
-    tiles, _ = read_once(network, image, [key], (12, 12))
-    torch.testing.assert_close(tiles[key], whole[key], rtol=1e-10, atol=1e-14)
+# What is refused -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("distance", [normalised_squared_error, mean_squared_error])
-def test_a_map_that_is_the_same_everywhere_changes_nothing(network: Network, distance: Callable[..., Tensor]) -> None:
-    """And its scale does not matter."""
-    photo, painting, image = random_image(*SIZE, 1), random_image(33, 41, 2), random_image(*SIZE, 3)
+class Trap:
+    """Unpickled, it makes a file."""
 
-    def objective(where: WeightMap | None) -> Objective:
-        both = partial(content, photo, ["relu2_1"], distance=distance), partial(style, painting, ["relu1_1"])
-        return both[0](where=where) + both[1](where=where, distance=distance, reference_where=where)
+    def __init__(self, path: str) -> None:
+        self.path = path
 
-    plain, gradient = objective(None).bind(network, SIZE).losses_and_gradient(image)
-    for level in (1.0, 0.3, 7.0):
-        where = WeightMap(torch.full((1, 1, 5, 4), level, dtype=torch.float64))
-        losses, slope = objective(where).bind(network, SIZE).losses_and_gradient(image)
-        assert losses == pytest.approx(plain, rel=1e-10)
-        torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-13)
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.path,)
 
 
-def test_only_the_region_is_changed(network: Network) -> None:
-    """The gradient is 0 beyond what the positions of the region see, and not 0 inside."""
-    region = torch.zeros(1, 1, *SIZE)
-    region[..., 10:20, 10:20] = 1
-    objective = style(random_image(33, 41, 2), ["relu2_1"], where=WeightMap(region))
-    _, gradient = objective.bind(network, SIZE).losses_and_gradient(random_image(*SIZE, 3))
-    reach = network.reach_px("relu2_1")
-    assert gradient[..., 10:20, 10:20].abs().min() > 0
-    assert gradient[..., : 10 - reach, :].abs().max() == 0
-    assert gradient[..., 20 + reach :].abs().max() == 0
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_pickle_is_never_run(tmp_path: Path, legacy: bool) -> None:
+    trap = tmp_path / "sprung"
+    torch.save({"x": Trap(str(trap))}, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(WeightsError, match="holds more than tensors, which is never run"):
+        read_filters(tmp_path / "a.pth")
+    assert not trap.exists()
 
 
-@pytest.mark.parametrize("size", [(32, 48), (64, 64), (97, 131)])
-def test_regions_leave_no_gap(network: Network, size: tuple[int, int]) -> None:
-    """Maps that add up to 1 have weights, times the share of the picture that each covers, that add up to 1."""
-    generator = torch.Generator().manual_seed(1)
-    maps = torch.rand(1, 3, 23, 31, generator=generator).softmax(1)
-    maps[:, :, :10, :10] = torch.tensor([1.0, 0, 0]).reshape(1, 3, 1, 1)
-    for layer in ("relu1_1", "relu2_1"):
-        total = torch.zeros(())
-        for number in range(3):
-            at = WeightMap(maps[:, number : number + 1]).at(size, network.layer(layer), network.device)
-            fraction = maps[:, number : number + 1].mean()
-            total = total + at.numbers(maps) * fraction
-        assert (total - 1).abs().max() < 0.07  # rounding to levels, three times
+def written(kind: str, path: Path) -> Path:
+    name = next(name for name in WRITERS if name.startswith(kind))
+    WRITERS[name][0](narrow(BLOCKS["VGG-16"]), BLOCKS["VGG-16"], path / name)
+    return path / name
 
 
-def test_references_count_inside_their_region(network: Network) -> None:
-    """Positions that see half of the outside count little; far inside all count alike."""
-    region = torch.zeros(1, 1, 64, 64)
-    region[..., :32, :] = 1
-    layer = network.layer("relu2_2")
-    at = WeightMap(region).inside((64, 64), layer, network.device).numbers(region)
-    border = 32 // layer.stride - 1
-    assert at[border + 1 :].max() == 0
-    assert at[border].max() < 0.4 * at[0].max()
-    assert at[: border - layer.reach_px // layer.stride - 1].std() < 1e-6
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.999])
+def test_cut_files(tmp_path: Path, kind: str, share: float) -> None:
+    path = written(kind, tmp_path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(WeightsError, match=path.name):
+        convert(path, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_a_small_region_of_a_reference_still_counts(network: Network) -> None:
-    region = torch.zeros(1, 1, 64, 64)
-    region[..., 30:33, 30:33] = 1
-    at = WeightMap(region).inside((64, 64), network.layer("relu2_2"), network.device)
-    assert at.numbers(region).max() > 0
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_damaged_bytes(tmp_path: Path, kind: str) -> None:
+    """A damaged file is refused in one sentence, or damaged in places that do not matter."""
+    path, drawn = written(kind, tmp_path), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(25):
+        content = bytearray(whole)
+        for at in (*drawn.integers(0, 400, 3), *drawn.integers(len(content) - 400, len(content), 3)):
+            content[at] = drawn.integers(256)
+        path.write_bytes(content)
+        with contextlib.suppress(WeightsError):
+            read_filters(path)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_numbers_that_are_not_finite(tmp_path: Path, kind: str) -> None:
+    tensors = narrow(BLOCKS["VGG-16"])
+    tensors["conv4_2.bias"][1] = torch.nan
+    WRITERS[kind][0](tensors, BLOCKS["VGG-16"], tmp_path / kind)
+    with pytest.raises(WeightsError, match="some of its numbers are not finite"):
+        read_filters(tmp_path / kind)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_another_architecture(tmp_path: Path, kind: str) -> None:
+    save, _ = WRITERS[kind]
+    save(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / kind)
+    with pytest.raises(WeightsError, match="is not a file of VGG-16's weights"):
+        NETWORKS["vgg16"].load_weights(tmp_path / kind)
+    save(narrow((2, 2, 2)), (2, 2, 2), tmp_path / kind)
+    with pytest.raises(WeightsError, match=r"has 6 convolutions of 3 × 3; VGG-16 has 13, VGG-19 has 16"):
+        convert(tmp_path / kind, tmp_path / "out.safetensors")
+
+
+def with_batch_norm(path: Path) -> None:
+    stack = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    torch.save(stack.state_dict(), path)
+
+
+def theano(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["block1_conv1/block1_conv1_W"] = np.ones((64, 3, 3, 3), np.float32)
+
+
+def a_module(path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), path)
+
+
+def numpys(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, a=np.ones(3))
+
+
+def a_list(path: Path) -> None:
+    torch.save([torch.ones(2)], path)
 
 
 @pytest.mark.parametrize(
-    ("weights", "sentence"),
+    ("write", "words"),
     [
-        (torch.zeros(1, 1, 4, 4), "the weights of a weight map are all 0"),
-        (-torch.ones(1, 1, 4, 4), "a weight map has a weight that is below 0 or not finite"),
-        (torch.full((1, 1, 4, 4), torch.nan), "a weight map has a weight that is below 0 or not finite"),
-        (torch.ones(4, 4), r"a weight map has the shape \(1, 1, height, width\), not \(4, 4\)"),
+        (with_batch_norm, "has batch normalisation"),
+        (theano, "Theano's order"),
+        (a_module, "save the network's state_dict"),
+        (a_list, r"holds a list, not tensors by name"),
+        (lambda path: path.write_bytes(b""), "the file is empty"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html><html>"), "is a web page, not weights"),
+        (lambda path: path.write_bytes(b"just some words, and more of them"), "no safetensors, PyTorch, Keras"),
+        (lambda path: path.write_bytes(b"\x80\x02words"), "cannot be read as a file of weights"),
+        (lambda path: path.write_bytes(b"PK\x03\x04words"), "cannot be read as a file of weights"),
+        (
+            lambda path: path.write_bytes(pickle.dumps({"a": [1, 2]}, 4)),
+            "cannot be read as a file of weights|not tensors",
+        ),
+        (numpys, "a zip file, but not PyTorch's"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\nwords"), "cannot be read as a file of weights"),
+        (lambda path: path.mkdir(), "there is no file of weights"),
     ],
 )
-def test_odd_maps(weights: Tensor, sentence: str) -> None:
-    with pytest.raises(SpecError, match=f"^{sentence}$"):
-        WeightMap(weights)
+def test_files_that_are_not_weights(tmp_path: Path, write: Callable[[Path], None], words: str) -> None:
+    write(tmp_path / "file")
+    with pytest.raises(WeightsError, match=words):
+        read_filters(tmp_path / "file")
 
 
-def test_a_region_without_a_position(network: Network) -> None:
-    region = torch.zeros(1, 1, 64, 64)
-    region[..., 0, 0] = 1
-    objective = style(random_image(64, 64), ["relu2_1"], where=WeightMap(region), name="style in eye")
-    with pytest.raises(ImageError, match=r"^the region of style in eye covers about 1 px, less than one position"):
-        objective.bind(network, (64, 64))
+def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written("keras.h5", tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(SpecError, match=r"pip install 'impasto-torch\[keras\]'"):
+        read_filters(path)
 
 
-def test_functions_of_the_whole_map_have_no_positions(network: Network) -> None:
-    largest = WholeMap(lambda features: features.amax((2, 3)))
-    objective = style(random_image(64, 64), ["relu2_1"], represent=largest, where=WeightMap(torch.ones(1, 1, 2, 2)))
-    with pytest.raises(SpecError, match="cannot be weighted by position; wrap the function as a MeanOverPositions"):
-        objective.bind(network, (64, 64))
+def test_results_are_not_overwritten(tmp_path: Path) -> None:
+    path = written("torchvision", tmp_path)
+    (tmp_path / "out.safetensors").write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        convert(path, tmp_path / "out.safetensors")
+    assert (tmp_path / "out.safetensors").read_text() == "precious"
+    assert convert(path, tmp_path / "out.safetensors", force=True).title == "VGG-16"
+    with pytest.raises(OutputError, match=r"must end in \.safetensors"):
+        convert(path, tmp_path / "out.pth")
+    with pytest.raises(OutputError, match="there is no folder"):
+        convert(path, tmp_path / "nowhere" / "out.safetensors")
 
 
-def test_windows_of_weights_are_their_own(network: Network) -> None:
-    """A window sent to another process is not sent with the whole map behind it."""
-    at = WeightMap(rectangle(64, 64)).at((64, 64), network.layer("relu1_1"), network.device)
-    window = weighted_by(activations, at, "here").cut(slice(0, 4), slice(8, 12))
-    assert window.weights.levels.untyped_storage().nbytes() == 16  # type: ignore[attr-defined]
+def test_a_damaged_mean_colour(tmp_path: Path) -> None:
+    save_file(narrow(BLOCKS["VGG-16"]), tmp_path / "a.safetensors", {"mean": "grey"})
+    with pytest.raises(WeightsError, match="the mean colour in its metadata is 'grey'"):
+        read_filters(tmp_path / "a.safetensors")
+
+
+# The real tools, where the readers of protocol buffers might differ -------------------------------------------------
+
+
+def test_tensors_in_another_file_are_refused(tmp_path: Path) -> None:
+    import onnx
+
+    save_onnx(narrow(BLOCKS["VGG-16"]), BLOCKS["VGG-16"], tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    onnx.save(model, tmp_path / "b.onnx", save_as_external_data=True, location="b.data", size_threshold=0)
+    with pytest.raises(WeightsError, match="kept in another file"):
+        read_filters(tmp_path / "b.onnx")
+
+
+def test_names_tell_the_place_whatever_their_order(tmp_path: Path) -> None:
+    tensors = narrow(BLOCKS["VGG-16"])
+    turned = dict(reversed(tensors.items()))
+    save_file(turned, tmp_path / "a.safetensors")
+    save_keras(tensors, BLOCKS["VGG-16"], tmp_path / "a.h5")
+    save_caffe(tensors, BLOCKS["VGG-16"], tmp_path / "a.caffemodel")
+    for name in ("a.safetensors", "a.h5", "a.caffemodel"):
+        found = read_filters(tmp_path / name, "VGG-16").tensors
+        assert all(torch.equal(found[key], tensor) for key, tensor in tensors.items()), name
+
+
+def test_vgg19_without_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"not here; fetch them with `impasto networks fetch vgg19`, or give a file"):
+        open_network("vgg19")
+    save_file(narrow(BLOCKS["VGG-19"]), tmp_path / "vgg19.safetensors")
+    assert list(open_network("vgg19", device="cpu").layers) == list(VGG19.layers)
+
+
+# Checking ------------------------------------------------------------------------------------------------------------
+
+
+def real(**changes: Tensor) -> Filters:
+    tensors = {key: tensor.float() for key, tensor in load_file(bundled("vgg16.safetensors")).items()}
+    return Filters("VGG-16", {**tensors, **changes}, CAFFE_MEAN, "impasto")
+
+
+PHOTOS = ("red-panda", "schwerin-palace", "night-cafe")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PHOTOS)
+def test_nothing_is_wrong_with_the_bundled_weights(name: str) -> None:
+    found = check(real(), example(name, (150, 200)))
+    assert found.problems == ()
+    assert found.facts[0] == "VGG-16, 13 convolutions, 14,714,688 numbers"
+    assert len(found.facts) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize(
+    ("factor", "words"), [(255 * 0.226, "0 … 1; .* --family torchvision"), (1 / 57.6, "0 … 255; .* --family caffe")]
+)
+def test_a_wrong_range_is_found(name: str, factor: float, words: str) -> None:
+    wrong = real(**{"conv1_1.weight": real().tensors["conv1_1.weight"] * factor})
+    (problem,) = check(wrong, example(name, (96, 96))).problems
+    assert re.search(f"the range of colours is wrong: .* {words}", problem)
+
+
+@pytest.mark.slow
+def test_a_swapped_order_is_found() -> None:
+    swapped = real(**{"conv1_1.weight": real().tensors["conv1_1.weight"].flip(1)})
+    (problem,) = check(swapped, example("red-panda", (64, 64))).problems
+    assert problem.startswith("red and blue seem to be swapped: the first kernels see red 0.89 times as strongly")
+
+
+@pytest.mark.slow
+def test_empty_kernels_are_found() -> None:
+    empty = real(**{"conv3_2.weight": torch.zeros(256, 256, 3, 3)})
+    problems = check(empty, example("red-panda", (64, 64))).problems
+    assert any("convolution 6 are all 0" in problem for problem in problems)
+
+
+@pytest.mark.slow
+def test_untrained_weights_are_found() -> None:
+    wild = real(**{"conv5_3.weight": real().tensors["conv5_3.weight"] * 1e4})
+    (problem,) = check(wild, example("red-panda", (64, 64))).problems
+    assert problem.endswith("are the weights trained?")
+
+
+# As commands ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / "a.pth")
+    ended = call("networks", "convert", "a.pth", "vgg19.safetensors")
+    assert (ended.code, ended.out) == (0, "vgg19.safetensors\n")
+    assert ended.err == "VGG-19, written for RGB in 0 … 1, minus a mean, over a deviation, as torchvision has it\n"
+    save_image(example("red-panda", (48, 64)), tmp_path / "photo.png")
+    small = ("--steps", 2, "--size", 32, "--frames", 0, "--device", "cpu", "--quiet")
+    for weights in ((), ("--weights", "a.pth")):
+        ended = call(
+            "invert", "photo.png", "--network", "vgg19", "--layer", "conv4_4", *weights, *small, "--out", "run"
+        )
+        assert (ended.code, ended.out) == (0, "run\n"), ended.err
+        shutil.rmtree("run")
+    ended = call("networks", "check", "vgg19", "photo.png")
+    assert ended.out.startswith("VGG-19, 16 convolutions")
+    assert call("networks", "check", "vgg20", "photo.png").code == 2
+    assert call("networks", "convert", "photo.png", "b.safetensors").code == 1
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["reconstruct", "amalgamate", "texture", "transfer"])
+def test_every_task_with_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path))
+    save_file(narrow(BLOCKS["VGG-19"]), tmp_path / "vgg19.safetensors")
+    save_image(example("red-panda", (48, 64)), tmp_path / "photo.png")
+    save_image(example("night-cafe", (64, 48)), tmp_path / "painting.png")
+    pictures = {"reconstruct": ["photo.png"], "texture": ["painting.png"]}.get(task, ["photo.png", "painting.png"])
+    small: tuple[object, ...] = ("--steps", 2, "--size", 32, "--frames", 0, "--device", "cpu", "--quiet")
+    if task in ("reconstruct", "amalgamate"):
+        small = (*small, "--layers", "conv4_4")
+    fitting = [DEFAULT, *(name for name, tasks in presets().items() if task in tasks)]
+    for number, preset in enumerate(fitting):
+        ended = call(
+            task,
+            *pictures,
+            "--network",
+            "vgg19",
+            "--preset",
+            preset,
+            *small,
+            "--evaluations",
+            4,
+            "--out",
+            f"run{number}",
+        )
+        assert ended.code == 0, ended.err
+        assert 'network = "vgg19"' in (tmp_path / f"run{number}" / "run.toml").read_text("utf-8")

@@ -39,6 +39,15 @@ from .images.image import (
 from .networks.catalogue import (
     open_network as open_network,
 )
+from .networks.joint import (
+    Normalised as Normalised,
+)
+from .networks.joint import (
+    normalise_module as normalise_module,
+)
+from .networks.joint import (
+    normalise_network as normalise_network,
+)
 from .networks.means import (
     Means as Means,
 )

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 from cyclopts.exceptions import CoercionError
@@ -13,9 +13,9 @@ from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
 from impasto.cli.finish import blend, enlarge, explore, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
-from impasto.cli.listeners import bar_over, is_live
+from impasto.cli.networks import networks, normalise
 from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
-from impasto.cli.runs import resume, show, start, sweep
+from impasto.cli.runs import restart, resume, show, start, sweep
 from impasto.cli.streams import print_err, print_out
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
@@ -45,6 +45,7 @@ app = App(
 )
 Flat = Parameter(name="*")
 Photo = Annotated[Path, Parameter(help="Picture file that gives the content.")]
+RESTARTS = "Invert from that many seeds, and show how far apart the pictures are: what the layer does not see."
 Painting = Annotated[Path, Parameter(help="Picture file that gives the style.")]
 
 
@@ -54,10 +55,14 @@ def invert(
     /,
     *,
     settings: Annotated[InvertSettings, Flat] = InvertSettings(),
+    restarts: Annotated[int | None, Parameter(help=RESTARTS, show_default=False)] = None,
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """A natural-looking picture that one layer cannot tell from PHOTO, from white noise."""
-    start("invert", [photo], settings, output)
+    if restarts is None:
+        start("invert", [photo], settings, output)
+    else:
+        restart("invert", restarts, [photo], settings, output)
 
 
 @app.command(group=MAKE, group_parameters=OPTIONS)
@@ -133,7 +138,11 @@ def run(
     words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
-    start(given.task, [Path(word) for word in words], named["settings"], named["output"], given)
+    found = [Path(word) for word in words]
+    if named.get("restarts") is not None:
+        restart(given.task, named["restarts"], found, named["settings"], named["output"], given)
+        return
+    start(given.task, found, named["settings"], named["output"], given)
 
 
 app.command(resume, group=LOOK)
@@ -185,81 +194,9 @@ def report(
         print_out(write_report(run, out, pictures))
 
 
-@app.command(group=NETWORKS)
-def normalise(
-    folder: Path,
-    /,
-    *,
-    out: Annotated[Path, Parameter(alias="-o")],
-    weights: Path | None = None,
-    pooling: Literal["max", "average"] = "max",
-    padding: Literal["zero", "replicate"] = "zero",
-    device: str = "auto",
-    force: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """Mean activations of VGG-16 over all pictures in FOLDER, for `--means`.
-
-    Parameters
-    ----------
-    folder
-        Folder of pictures, searched with its subfolders; files that cannot be read are named and skipped.
-    out
-        File to write, ending in .safetensors.
-    weights
-        Weights (safetensors) in place of the bundled ones.
-    pooling
-        Pooling of the network during the measurement.
-    padding
-        Padding of the first convolution during the measurement.
-    device
-        auto, cpu, cuda, cuda:1, mps …
-    force
-        Replace the file if it exists.
-    quiet
-        Print only errors and the file's name.
-
-    """
-    from impasto.networks.calibration import calibrate
-
-    found = calibrate(
-        folder,
-        out,
-        weights=weights,
-        pooling=pooling,
-        padding=padding,
-        device=device,
-        force=force,
-        watch=iter if quiet or not is_live() else bar_over,
-    )
-    for path in found.unreadable:
-        _report(f"skipped {path}: not a picture that can be read", quiet)
-    dead = found.means.dead_filters()
-    for layer in dict.fromkeys(layer for layer, _ in dead):
-        indices = [str(index) for where, index in dead if where == layer]
-        _report(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
-    _report(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
-    print_out(out)
-
-
-@app.command(group=NETWORKS)
-def networks() -> None:
-    """List the networks and their layers."""
-    from impasto.networks import catalogue
-
-    for name, entry in catalogue.NETWORKS.items():
-        print_out(f"{name}: {entry.about}")
-    for architecture in dict.fromkeys(entry.architecture for entry in catalogue.NETWORKS.values()):
-        print_out(f"layers: {', '.join(architecture.layers)}")
-        print_out(architecture.note)
-
-
+app.command(normalise, group=NETWORKS)
+app.command(networks)
 app.command(installs_completion(app), name="--install-completion")
-
-
-def _report(words: str, quiet: bool) -> None:
-    if not quiet:
-        print_err(words)
 
 
 def _sentence(error: CycloptsError) -> str:
@@ -267,6 +204,9 @@ def _sentence(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return explain(cause, Settings)
+    if isinstance(error, UnusedCliTokensError) and list(error.command_chain or ()) == [*networks.name]:
+        word = next(iter(error.unused_tokens or ()), "")
+        return f"there is no command 'networks {word}'; {nearest(word, [name for name in networks if name[0] != '-'])}"
     if isinstance(error, UnusedCliTokensError):
         return f"unexpected argument {' '.join(error.unused_tokens or ())!r}: this command takes fewer arguments"
     if isinstance(error, UnknownCommandError):

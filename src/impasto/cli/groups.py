@@ -26,6 +26,7 @@ GROUPS = {
         "preset",
         "steps",
         "seed",
+        "restarts",
     ),
     "Objective": (
         "content-layers",

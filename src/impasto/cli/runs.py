@@ -28,11 +28,8 @@ from impasto.tasks.table import TASKS, make_settings
 
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
-    """Run a task, or only write its spec: a preset overrides a given spec, and options override both."""
-    values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
-    values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
-    name = given.preset if given is not None and output.preset == DEFAULT else output.preset
-    spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
+    """Run a task, or only write its spec; see `spec_of`."""
+    spec = spec_of(task, pictures, asked, output, given)
     if output.save_spec is not None:
         _save_spec(spec, output.save_spec, force=output.force)
         print_out(output.save_spec)
@@ -55,6 +52,34 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
         )
     if not output.json:
         print_out(folder)
+
+
+def restart(
+    task: str, count: int, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None
+) -> None:
+    """Run a task of one layer from several seeds, and measure how far apart the pictures are."""
+    usual = Output()
+    for name in ("mp4", "track", "checkpoint", "cluster", "save_spec"):
+        if getattr(output, name) != getattr(usual, name):
+            raise SpecError(f"--restarts makes several runs and takes no --{name.replace('_', '-')}")
+    spec = spec_of(task, pictures, asked, output, given)
+    from impasto.series.preimages import run_restarts
+
+    listener = choose_listener(output.json, output.quiet, series_view())
+    with stoppable(listener) as stop:
+        folder = run_restarts(spec, count, output.out, force=output.force, stop=stop, listener=listener)
+    if not output.json:
+        print_out(folder)
+
+
+def spec_of(
+    task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None
+) -> RunSpec:
+    """The spec that was asked for: a preset overrides a given spec, and options override both."""
+    values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
+    values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
+    name = given.preset if given is not None and output.preset == DEFAULT else output.preset
+    return RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
 
 
 def resume(

@@ -11,23 +11,27 @@ from impasto.files import bundled, sha256
 from impasto.machine import Precision, give_back_freed_memory
 from impasto.networks.means import load_means, normalise
 from impasto.networks.network import Network, Padding, Pooling
-from impasto.networks.vgg import VGG16, Architecture, vgg
-from impasto.networks.weights import read_tensors, require_hash
+from impasto.networks.vgg import VGG16, VGG19, Architecture, vgg
+from impasto.weights.families import Filters, read_filters
+from impasto.weights.sources import kept_at
+from impasto.weights.tensors import require_hash
 
 
 @dataclass(frozen=True)
 class Entry:
     """A network of the catalogue: its layers, its bundled weights with their hash, and its mean activations, if any.
 
+    Without bundled weights (None), the user gives a file, or `impasto networks fetch` has put one into its place.
     `showcase` names the convolutions that a page shows first.
     """
 
     about: str
     architecture: Architecture
-    weights: str
-    sha256: str
+    weights: str | None
+    sha256: str | None
     showcase: tuple[str, ...]
     means: str | None = None
+    fetched: str | None = None
 
     def files(self, weights: Path | None = None, means: Path | None = None) -> dict[str, Path]:
         """The network's files, as "weights" and "means": the files given, or else the bundled ones.
@@ -40,22 +44,45 @@ class Entry:
             )
         if means is None and self.means is not None:
             means = bundled(self.means)
-        return {"weights": weights or bundled(self.weights), **({} if means is None else {"means": means})}
+        return {"weights": self.weights_file(weights), **({} if means is None else {"means": means})}
+
+    def weights_file(self, path: Path | None = None) -> Path:
+        """The file of weights: the one given, the bundled one, or the one that was fetched.
+
+        Raises WeightsError if the network's weights are neither given, bundled nor fetched.
+        """
+        if path is not None:
+            return path
+        if self.weights is not None:
+            return bundled(self.weights)
+        assert self.fetched is not None
+        kept = kept_at(self.fetched)
+        if not kept.is_file():
+            raise WeightsError(
+                f"the weights of {self.fetched} are not here; fetch them with `impasto networks fetch {self.fetched}`, "
+                "or give a file with --weights"
+            )
+        return kept
+
+    def filters(self, path: Path | None = None) -> Filters:
+        """The weights in float32, for RGB in 0 … 255 minus their mean; the file at `path` may be of any family.
+
+        None means the bundled file, whose hash is checked, or the fetched one. Raises WeightsError: missing, damaged,
+        or of other layers.
+        """
+        file = self.weights_file(path)
+        found = read_filters(file, self.architecture.title)
+        if path is None and self.sha256 is not None:
+            require_hash(file, self.sha256)
+        return found
 
     def load_weights(self, path: Path | None = None) -> dict[str, Tensor]:
-        """The weights, float32, for RGB in 0 … 255 minus mean; see `Architecture.pick`.
-
-        None means the bundled file, whose hash is checked. Raises WeightsError: missing, damaged, or of other layers.
-        """
-        file = path or bundled(self.weights)
-        tensors, _ = read_tensors(file, "weights")
-        if path is None:
-            require_hash(file, self.sha256)
-        return self.architecture.pick(tensors, file)
+        """The tensors of `filters`."""
+        return dict(self.filters(path).tensors)
 
     def weights_sha256(self, path: Path | None = None) -> str:
-        """The hash of the weights: of the file at `path`, or the known hash of the bundled file."""
-        return sha256(path) if path else self.sha256
+        """The hash of the weights: the known hash of the bundled file, or that of the file given or fetched."""
+        return self.sha256 if path is None and self.sha256 is not None else sha256(self.weights_file(path))
 
 
 PLAIN = "vgg16"
@@ -76,6 +103,14 @@ NETWORKS = {
         sha256=_PLAIN.sha256,
         showcase=_PLAIN.showcase,
         means="vgg16-means.safetensors",
+    ),
+    "vgg19": Entry(
+        "VGG-19 (Simonyan & Zisserman 2014), 16 convolutions, its weights to be fetched or given",
+        architecture=VGG19,
+        weights=None,
+        sha256=None,
+        showcase=_PLAIN.showcase,
+        fetched="vgg19",
     ),
 }
 
@@ -105,14 +140,16 @@ def open_network(
 ) -> Network:
     """A network ready to be called.
 
-    `weights` is a safetensors file in place of the bundled one; `means` a file of mean activations by which the
-    network is rescaled ("vgg16-normalised" has its own). `padding` is the first convolution's: "zero" as trained, or
-    "replicate" against dark borders. "auto" is the accelerator and bfloat16 if the hardware has them.
+    `weights` is a file in place of the network's own, of any family (see docs/networks.md); `means` a file of mean
+    activations by which the network is rescaled ("vgg16-normalised" has its own). `padding` is the first
+    convolution's: "zero" as trained, or "replicate" against dark borders. "auto" is the accelerator and bfloat16 if
+    the hardware has them.
 
     Raises NetworkError for an unknown name, WeightsError for an unusable file, SpecError for an unknown device.
     """
     known = entry(name)
-    tensors = known.load_weights(weights)
+    filters = known.filters(weights)
+    tensors = dict(filters.tensors)
     files = known.files(weights, means)
     if "means" in files:
         tensors = normalise(tensors, load_means(files["means"], tensors))
@@ -120,12 +157,12 @@ def open_network(
         name,
         tensors,
         convolutions=known.architecture.convolutions,
-        mean=known.architecture.mean,
+        mean=filters.mean,
         pooling=pooling,
         padding=padding,
         precision=precision,
         device=device,
     )
-    del tensors
+    del tensors, filters
     give_back_freed_memory()
     return network

@@ -17,7 +17,7 @@ from impasto.errors import ImageError, NetworkError, WeightsError
 from impasto.files import write_bytes
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, Weights
-from impasto.networks.weights import read_tensors
+from impasto.weights.tensors import read_tensors
 
 SQUASHED: Size = (224, 224)  # the size VGG was trained at
 DEAD = 1e-6  # of the layer's median mean activation
@@ -73,8 +73,8 @@ def _require_chain(network: Network) -> None:
     joined = [layer.name for layer in network.layers.values() if len(layer.reads) > 1]
     if joined:
         raise NetworkError(
-            f"{network.name} cannot be normalised by mean activations: {joined[0]} reads several maps; use a network "
-            "whose layers each read one"
+            f"{network.name} cannot be normalised by mean activations: {joined[0]} reads several maps; use "
+            "`normalise_network`, which lets such maps share their scales"
         )
 
 

@@ -1,17 +1,17 @@
 """VGG networks: their layers by the papers' names, and the mean colour of the pictures they were trained on."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from impasto.errors import WeightsError
 from impasto.machine import Precision, find_device, find_precision
 from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
 from impasto.networks.network import Network, Padding, Pooling, Preprocess, Weights
 from impasto.networks.steps import AveragePool, Convolution, MaxPool
+from impasto.weights.layout import BLOCKS, CAFFE_MEAN, convolution_names, vgg_layers
 
 POOLINGS: dict[Pooling, MaxPool | AveragePool] = {"max": MaxPool(), "average": AveragePool()}
 
@@ -24,30 +24,14 @@ class Architecture:
     """
 
     title: str = "VGG-16"
-    convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
-    mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
+    convolutions: tuple[int, ...] = BLOCKS["VGG-16"]
+    mean: tuple[float, float, float] = CAFFE_MEAN
     note: str = "Keras' names are taken too: block1_conv1 is relu1_1, after the ReLU"
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The papers' names of all layers, in order."""
         return vgg_layers(self.convolutions)
-
-    def pick(self, tensors: Mapping[str, Tensor], file: object) -> dict[str, Tensor]:
-        """The weights among the tensors of a file, float32: "conv1_1.weight" (out, in, 3, 3), "conv1_1.bias" (out) …
-
-        A classifier is left out. Raises WeightsError if a layer is missing or does not match the layer before.
-        """
-        channels, found = 3, dict[str, Tensor]()
-        for layer in convolution_names(self.convolutions):
-            weight, bias = tensors.get(f"{layer}.weight"), tensors.get(f"{layer}.bias")
-            if weight is None or bias is None or weight.shape[1:] != (channels, 3, 3) or bias.shape != weight.shape[:1]:
-                raise WeightsError(
-                    f"{file} is not a file of {self.title}'s weights: {layer} is missing or has another shape"
-                )
-            channels = weight.shape[0]
-            found |= {f"{layer}.weight": weight.float(), f"{layer}.bias": bias.float()}
-        return found
 
     def outline(self, name: str) -> Network:
         """The network without weights: its layers' names and sizes, with one filter in each."""
@@ -58,24 +42,7 @@ class Architecture:
 
 
 VGG16 = Architecture()
-
-
-def vgg_layers(convolutions: Iterable[int]) -> tuple[str, ...]:
-    """The papers' layer names in order: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 …
-
-    `convolutions` are those of each block.
-    """
-    names: list[str] = []
-    for block, count in enumerate(convolutions, start=1):
-        for number in range(1, count + 1):
-            names += [f"conv{block}_{number}", f"relu{block}_{number}"]
-        names.append(f"pool{block}")
-    return tuple(names)
-
-
-def convolution_names(convolutions: Iterable[int]) -> tuple[str, ...]:
-    """The names of the convolutions, the layers that have weights."""
-    return tuple(name for name in vgg_layers(convolutions) if name.startswith("conv"))
+VGG19 = Architecture("VGG-19", BLOCKS["VGG-19"])
 
 
 def keras_names(layers: Iterable[str]) -> dict[str, str]:

@@ -98,7 +98,8 @@ def about_run(record: RunRecord) -> dict[str, Any]:
         "toml": record.toml,
         "settings": Table(("setting", "value", "default"), tuple(rows)),
         "provenance": Table(("", ""), tuple((Cell(key), Cell(value)) for key, value in flat.items())),
-        "bundled_weights": record.provenance.get("weights_sha256") in {entry.sha256 for entry in NETWORKS.values()},
+        "bundled_weights": record.provenance.get("weights_sha256")
+        in {entry.sha256 for entry in NETWORKS.values() if entry.sha256},
         "weights_sha256": str(record.provenance.get("weights_sha256", "unknown")),
         "credits": [words for picture in record.pictures if (words := credit(picture))],
     }

@@ -69,9 +69,9 @@ class Settings(BaseModel):
     noise: Weight = 0.02
     "Standard deviation of the white noise around mid grey."
     network: str = "vgg16-normalised"
-    "vgg16-normalised or vgg16."
+    "vgg16-normalised, vgg16 or vgg19; see docs/networks.md."
     weights: Path | None = None
-    "Weights (safetensors) in place of the bundled ones."
+    "File of weights in place of the network's own: safetensors, PyTorch, Keras, ONNX or Caffe."
     means: Path | None = None
     "Mean activations to normalise the network with, from `impasto normalise`."
     pooling: Literal["max", "average"] = "max"
@@ -202,7 +202,7 @@ class TransferSettings(_StatisticsSettings):
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
     network: str = "vgg16"
-    "vgg16 or vgg16-normalised."
+    "vgg16, vgg16-normalised or vgg19; see docs/networks.md."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     content_layers: Layers = Layers("relu4_2")

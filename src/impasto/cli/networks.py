@@ -1,0 +1,206 @@
+"""`impasto networks` and `impasto normalise`: networks, their weights and means. PyTorch is imported late."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from impasto.cli.groups import NETWORKS
+from impasto.cli.listeners import bar_over, is_live
+from impasto.cli.streams import print_err, print_out
+from impasto.errors import WeightsError
+from impasto.weights.layout import Family
+from impasto.weights.sources import Source, sources
+
+networks = App(
+    name="networks", group=NETWORKS, help="List the networks and their layers; fetch, convert, check weights."
+)
+
+
+@networks.default
+def listed() -> None:
+    """List the networks and their layers; fetch, convert, check weights."""
+    from impasto.networks import catalogue
+
+    for name, entry in catalogue.NETWORKS.items():
+        print_out(f"{name}: {entry.about}")
+    for architecture in dict.fromkeys(entry.architecture for entry in catalogue.NETWORKS.values()):
+        print_out(f"{architecture.title}, layers: {', '.join(architecture.layers)}")
+    print_out(architecture.note)
+
+
+@networks.command
+def fetch(
+    name: str,
+    /,
+    *,
+    source: str | None = None,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+) -> None:
+    """Fetch the weights of NAME, verify and convert them, and keep them for `--network NAME`.
+
+    What arrived before a cut is continued. Nothing else in impasto uses the internet.
+
+    Parameters
+    ----------
+    name
+        A network whose weights are not bundled: vgg19.
+    source
+        keras, keras-github, oxford or torchvision (another training); by default the first three in turn.
+    quiet
+        Print only errors and the file's name.
+
+    """
+    from impasto.networks.catalogue import entry
+    from impasto.weights.fetch import fetch as fetch_weights
+
+    chosen = sources(name, source)
+    if not quiet:
+        for each in chosen:
+            print_err(f"{each.name}: {each.url}, {each.size / 1e6:.0f} MB, {each.licence}")
+    print_out(fetch_weights(name, entry(name).architecture.title, source, watch=_silent if quiet else _Tenths()))
+
+
+@networks.command
+def convert(
+    given: Path,
+    out: Path,
+    /,
+    *,
+    family: Family | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Convert weights of VGG-16 or VGG-19 from any family to a safetensors file for --weights.
+
+    Reads safetensors, PyTorch (.pth), Keras (.h5, .weights.h5; needs the extra keras), ONNX and Caffe (.caffemodel).
+    Code in a file is never run.
+
+    Parameters
+    ----------
+    given
+        File of weights.
+    out
+        File to write, ending in .safetensors.
+    family
+        Convention of the colours, where the file does not tell it: caffe (BGR, 0 … 255), torchvision (RGB, 0 … 1,
+        standardised) or impasto (RGB, 0 … 255).
+    force
+        Replace OUT if it exists.
+
+    """
+    from impasto.weights.convert import convert as convert_weights
+    from impasto.weights.families import ABOUT
+
+    found = convert_weights(given, out, family=family, force=force)
+    print_err(f"{found.title}, written for {ABOUT[found.family]}")
+    print_out(out)
+
+
+@networks.command
+def check(name: str, photo: Path, /, *, weights: Path | None = None) -> None:
+    """Say what is wrong with the weights of NAME, or with their preprocessing, from their answers to PHOTO.
+
+    Parameters
+    ----------
+    name
+        A network, as `impasto networks` lists them.
+    photo
+        Picture file: a photograph, of anything.
+    weights
+        File of weights in place of the network's own.
+
+    """
+    from impasto.images.files import load_image
+    from impasto.networks.catalogue import entry
+    from impasto.weights.checking import check as check_weights
+
+    found = check_weights(entry(name).filters(weights), load_image(photo))
+    for fact in found.facts:
+        print_out(fact)
+    if found.problems:
+        raise WeightsError("; ".join(found.problems))
+    print_out("nothing is wrong")
+
+
+def _silent(source: Source, count: int) -> None:
+    """Show nothing."""
+
+
+class _Tenths:
+    """A line on standard error for each tenth of a file that has arrived."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, source: Source, count: int) -> None:
+        """Show the tenth, if it is a new one."""
+        tenth = 10 * count // source.size
+        if tenth != self._shown:
+            self._shown = tenth
+            print_err(f"{source.name}: {10 * tenth} % of {source.size / 1e6:.0f} MB")
+
+
+def normalise(
+    folder: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    network: str = "vgg16",
+    weights: Path | None = None,
+    pooling: Literal["max", "average"] = "max",
+    padding: Literal["zero", "replicate"] = "zero",
+    device: str = "auto",
+    force: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Mean activations of a network over all pictures in FOLDER, for `--means`.
+
+    Parameters
+    ----------
+    folder
+        Folder of pictures, searched with its subfolders; files that cannot be read are named and skipped.
+    out
+        File to write, ending in .safetensors.
+    network
+        vgg16 or vgg19.
+    weights
+        File of weights in place of the network's own: safetensors, PyTorch, Keras, ONNX or Caffe.
+    pooling
+        Pooling of the network during the measurement.
+    padding
+        Padding of the first convolution during the measurement.
+    device
+        auto, cpu, cuda, cuda:1, mps …
+    force
+        Replace the file if it exists.
+    quiet
+        Print only errors and the file's name.
+
+    """
+    from impasto.networks.calibration import calibrate
+
+    found = calibrate(
+        folder,
+        out,
+        network=network,
+        weights=weights,
+        pooling=pooling,
+        padding=padding,
+        device=device,
+        force=force,
+        watch=iter if quiet or not is_live() else bar_over,
+    )
+    for path in found.unreadable:
+        _report(f"skipped {path}: not a picture that can be read", quiet)
+    dead = found.means.dead_filters()
+    for layer in dict.fromkeys(layer for layer, _ in dead):
+        indices = [str(index) for where, index in dead if where == layer]
+        _report(f"{layer}: {len(indices)} dead filters keep their scale ({', '.join(indices)})", quiet)
+    _report(f"{network}: {found.normalised.words}", quiet)
+    _report(f"pictures averaged: {found.pictures}, files skipped: {len(found.unreadable)}", quiet)
+    print_out(out)
+
+
+def _report(words: str, quiet: bool) -> None:
+    if not quiet:
+        print_err(words)
