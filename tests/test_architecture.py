@@ -23,12 +23,13 @@ GROUND = (
 )  # modules on which every folder may rest
 ABOVE: dict[str, tuple[str, ...]] = {
     "images": (),
-    "networks": ("images",),
+    "modules": ("images",),
+    "networks": ("images", "modules"),
     "objectives": ("images", "networks"),
     "tiles": ("images", "networks", "objectives"),
     "synthesis": ("images", "networks", "objectives", "tiles"),
-    "tasks": ("images", "networks", "objectives", "synthesis"),
-    "folders": ("images", "networks", "objectives", "synthesis", "tasks"),
+    "tasks": ("images", "modules", "networks", "objectives", "synthesis"),
+    "folders": ("images", "modules", "networks", "objectives", "synthesis", "tasks"),
     "pages": ("images", "networks", "tasks", "folders"),
     "cluster": ("images", "networks", "objectives", "tiles", "synthesis", "tasks"),
     "runs": (*("images", "networks", "objectives", "tiles", "synthesis", "tasks", "folders", "pages", "cluster"),),

@@ -48,6 +48,8 @@ GROUPS = {
     "Network": (
         "network",
         "weights",
+        "random-weights",
+        "preprocess",
         "means",
         "pooling",
         "padding",

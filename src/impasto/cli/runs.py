@@ -19,7 +19,9 @@ from impasto.tasks.table import TASKS, make_settings
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
     """Run a task, or only write its spec: a preset overrides a given spec, and options override both."""
     values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
-    values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
+    network = explicit_settings(asked).get("network", values.get("network"))
+    known = {} if network is None else {"network": network}
+    values |= explicit_settings(preset(task, output.preset, **known)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
     if output.save_spec is not None:

@@ -20,10 +20,12 @@ from impasto.networks.steps import (
     Concatenate,
     Convolution,
     MaxPool,
+    Opaque,
     Rectifier,
     Step,
 )
 
+UNKNOWN_PX = 1 << 40  # the reach of layers that may see all of any picture
 IMAGE = "image"  # the picture itself is a layer too, so that priors are ordinary terms
 
 
@@ -77,6 +79,11 @@ def convolution(
 def rectifier(name: str, read: Layer) -> Layer:
     """A rectified linear unit."""
     return Layer(name, Rectifier(), (read.name,), read.channels, read.stride, read.reach_px)
+
+
+def opaque(name: str, channels: int, stride: int) -> Layer:
+    """A layer that a module computes; how far its positions see is unknown."""
+    return Layer(name, Opaque(), (), channels, stride, UNKNOWN_PX)
 
 
 def pool(name: str, read: Layer, step: MaxPool | AveragePool) -> Layer:

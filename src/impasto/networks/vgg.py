@@ -9,8 +9,9 @@ from torch import Tensor
 
 from impasto.errors import WeightsError
 from impasto.machine import Precision, find_device, find_precision
+from impasto.modules.preprocess import Preprocess
 from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
-from impasto.networks.network import Network, Padding, Pooling, Preprocess, Weights
+from impasto.networks.network import Network, Padding, Pooling, Weights
 from impasto.networks.steps import AveragePool, Convolution, MaxPool
 
 POOLINGS: dict[Pooling, MaxPool | AveragePool] = {"max": MaxPool(), "average": AveragePool()}
@@ -114,7 +115,7 @@ def vgg(
     return Network(
         name,
         layers,
-        Preprocess(255.0, mean, padding=int(padding == "replicate")),
+        Preprocess(mean, scale=255.0, padding=int(padding == "replicate")),
         target,
         dtype,
         aliases=keras_names(layers),

@@ -17,12 +17,13 @@ from impasto.folders.owners import require_unowned
 from impasto.folders.records import RunRecord, read_run
 from impasto.folders.specfiles import read_spec
 from impasto.images.image import Picture
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
+from impasto.tasks.parts import choice_of
 from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import limits
 
@@ -112,15 +113,14 @@ def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashe
 
 def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> None:
     """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
-    networks: dict[tuple[object, ...], Network] = {}
+    networks: dict[tuple[Choice, str], Network] = {}
     for spec in specs:
         settings = spec.settings
         given = [pictures[path] for path in spec.pictures]
-        model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
-        key = (settings.network, settings.precision, *model.values())
+        key = (choice_of(settings), settings.precision)
         with sentence_for_memory(settings.size):
             if key not in networks:
-                networks[key] = open_network(settings.network, precision=settings.precision, **model)
+                networks[key] = key[0].open(settings.precision)
             allowed = limits(parse_memory(settings.memory), settings.tile, networks[key].device)
             for part in compose(spec, [picture.image for picture in given]):
                 plan = plan_memory(part.composition.objective, networks[key], allowed, settings)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, size_of, size_with_long_side
-from impasto.networks.catalogue import outline
+from impasto.networks.catalogue import NETWORKS, outline
 from impasto.networks.network import Network
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
@@ -162,7 +162,9 @@ LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
 
 
 def _refining(layer: str, settings: InvertSettings | ReconstructSettings) -> Network | None:
-    """The outline of the settings' network if it has the layer, else None: the picture itself is never refined."""
+    """The outline of the settings' network if it is built in and has the layer; the picture itself is never refined."""
+    if settings.network not in NETWORKS:
+        return None
     network = outline(settings.network)
     return network if layer.strip().lower() in {*network.layers, *network.aliases} else None
 

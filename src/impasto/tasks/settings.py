@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from impasto.errors import nearest
+from impasto.modules.names import is_name_of_module
 from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
@@ -51,9 +52,13 @@ class Settings(BaseModel):
     noise: Weight = 0.02
     "Standard deviation of the white noise around mid grey."
     network: str = "vgg16-normalised"
-    "vgg16-normalised or vgg16."
+    "vgg16-normalised, vgg16, or any module: file.py:factory, package.module:factory, torchvision:NAME, timm:NAME."
     weights: Path | None = None
-    "Weights (safetensors) in place of the bundled ones."
+    "Weights (safetensors; for a module also a state_dict) in place of the bundled ones."
+    random_weights: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    "Seed of random weights: the network as it is before training."
+    preprocess: Literal["imagenet", "caffe", "half", "clip", "none"] | None = None
+    "How a module takes colours: ImageNet's mean and deviation by default, see docs/any-network.md."
     means: Path | None = None
     "Mean activations to normalise the network with, from `impasto normalise`."
     pooling: Literal["max", "average"] = "max"
@@ -72,6 +77,15 @@ class Settings(BaseModel):
     "Side in pixels of the tiles in which pictures are read; by default as memory requires, none if pictures fit whole."
     frames: Annotated[int, Field(ge=0)] = 40
     "Number of intermediate pictures kept for the animation, first and last included; 0 for none."
+
+    @model_validator(mode="after")
+    def _layers_by_depth(self) -> "Settings":
+        """A module has no layers of VGG-16's names: defaults become relative depths."""
+        if is_name_of_module(self.network):
+            for name in type(self).model_fields.keys() - self.model_fields_set:
+                if isinstance(layers := getattr(self, name), Layers):
+                    self.__dict__[name] = layers.by_depth()
+        return self
 
     @property
     def named_layers(self) -> list[str]:
@@ -162,7 +176,7 @@ class TransferSettings(_StatisticsSettings):
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
     network: str = "vgg16"
-    "vgg16 or vgg16-normalised."
+    "vgg16, vgg16-normalised, or any module: file.py:factory, package.module:factory, torchvision:NAME, timm:NAME."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     content_layers: Layers = Layers("relu4_2")

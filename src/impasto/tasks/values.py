@@ -3,8 +3,9 @@
 Each value is the text itself, for run.toml, pages and help, together with its parsed content.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import CoreSchema, core_schema
 
@@ -12,6 +13,19 @@ from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
+
+
+def _depths() -> dict[str, str]:
+    """For each layer of VGG-16 its relative depth, as a layer's name in any network."""
+    names: list[str] = []
+    for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
+        for number in range(1, convolutions + 1):
+            names += [f"conv{block}_{number}", f"relu{block}_{number}"]
+        names.append(f"pool{block}")
+    return {name: f"@{number / (len(names) - 1):.2g}" for number, name in enumerate(names)}
+
+
+DEPTHS = _depths()
 
 
 class _Checked(str):
@@ -36,6 +50,10 @@ class Layers(_Checked):
     def names(self) -> list[str]:
         """The layers in order."""
         return list(self.weights)
+
+    def by_depth(self) -> Self:
+        """The same with relative depths in place of VGG-16's names: "@0.57" is as deep in any network as conv4_1."""
+        return type(self)(re.sub(r"[\w.:#@]+", lambda found: DEPTHS.get(found[0], found[0]), self))
 
 
 class LayerNames(Layers):
