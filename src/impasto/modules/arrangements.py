@@ -7,7 +7,7 @@ area are patches; the constant rest are prefix tokens, such as the class token.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ class Probe(NamedTuple):
     shape: Shape
 
 
+@runtime_checkable
 class Arrangement(Protocol):
     """From an output to its map, for a picture that the module takes at a size."""
 

@@ -160,7 +160,7 @@ class Choice:
         if self.random_weights is not None:
             if "means" in files or self.weights is not None:
                 raise SpecError(
-                    "--random-weights gives an untrained network, which has neither a file of weights nor means; choose "
+                    "--random-weights gives an untrained network, which has no file of weights and no means; choose "
                     f"--network {PLAIN} without --weights and --means"
                 )
             tensors = untrained_tensors(tensors, self.random_weights)

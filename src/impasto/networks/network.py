@@ -62,9 +62,10 @@ class Network:
         """Any PyTorch module as a network, read by hooks; the module itself is not changed, and computes where it is.
 
         A layer's name is its path in the module, as in `named_modules`; "path:2" is its second call, "path.0" the first
-        tensor of a tuple. `layers` limits the network to some layers. `preprocess` is a `Preprocess` or the name of one.
-        The tokens of a transformer become maps: `tokens` is the number of tokens before those of the patches, found out
-        if "auto"; the first of them is "path#cls", the others "path#registers".
+        tensor of a tuple. `layers` limits the network to these layers. `preprocess` is a `Preprocess` or its name.
+
+        The tokens of a transformer become maps: `tokens` is the number of tokens before those of the patches, which is
+        found out if "auto"; the first of them is "path#cls", the others "path#registers".
 
         Gradients are autograd's, so memory is too, and pictures are not taken in tiles.
         Raises NetworkError if the module cannot be read, LayerError for unknown `layers`, SpecError.

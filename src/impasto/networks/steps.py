@@ -255,23 +255,6 @@ class Concatenate:
         return [each.clone(memory_format=torch.channels_last) for each in slices]
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """An operation of a module, which the module itself computes."""
-
-    keeps = frozenset[Kept]()
-    unfolded = 0
-    in_place = False
-
-    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
-        """Nothing: there is no pass by hand through a module."""
-        raise NotImplementedError
-
-    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
-        """Nothing, likewise."""
-        raise NotImplementedError
-
-
 def _whole(shape: torch.Size, stride: int) -> tuple[int, int]:
     """The height and width that squares of `stride` × `stride` fill."""
     return shape[2] // stride * stride, shape[3] // stride * stride

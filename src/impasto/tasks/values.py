@@ -5,7 +5,7 @@ Each value is the text itself, for run.toml, pages and help, together with its p
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
@@ -15,17 +15,19 @@ from impasto.errors import SpecError
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 
 
-def _depths() -> dict[str, str]:
-    """For each layer of VGG-16 its relative depth, as a layer's name in any network."""
-    names: list[str] = []
-    for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
-        for number in range(1, convolutions + 1):
-            names += [f"conv{block}_{number}", f"relu{block}_{number}"]
-        names.append(f"pool{block}")
-    return {name: f"@{number / (len(names) - 1):.2g}" for number, name in enumerate(names)}
-
-
-DEPTHS = _depths()
+DEPTHS = {  # of the layers of VGG-16 that defaults and presets name: the number of the layer of 31, from 0 to 1
+    "conv1_1": "@0",
+    "relu1_1": "@0.033",
+    "conv2_1": "@0.17",
+    "relu2_1": "@0.2",
+    "conv3_1": "@0.33",
+    "relu3_1": "@0.37",
+    "conv4_1": "@0.57",
+    "relu4_1": "@0.6",
+    "relu4_2": "@0.67",
+    "conv5_1": "@0.8",
+    "relu5_1": "@0.83",
+}
 
 
 class _Checked(str):
@@ -51,7 +53,7 @@ class Layers(_Checked):
         """The layers in order."""
         return list(self.weights)
 
-    def by_depth(self) -> Self:
+    def by_depth(self) -> "Layers":
         """The same with relative depths in place of VGG-16's names: "@0.57" is as deep in any network as conv4_1."""
         return type(self)(re.sub(r"[\w.:#@]+", lambda found: DEPTHS.get(found[0], found[0]), self))
 
