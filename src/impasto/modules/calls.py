@@ -53,15 +53,26 @@ def observe(
             handle = module.get_submodule(path).register_forward_hook(hook_of(path))
             stack.callback(handle.remove)
         try:
-            functional_call(module, dict(stand_ins(module) if values is None else values), (prepared,))
+            own = dict(stand_ins(module) if values is None else values)
+            functional_call(module, own, (prepared,), tie_weights=False)  # stand-ins are tied already
         except _Enough:
             return
 
 
 def stand_ins(module: nn.Module) -> dict[str, Tensor]:
-    """The weights without gradients, and copies of the buffers, which a module may write to."""
-    weights = {name: value.detach() for name, value in module.named_parameters()}
-    return weights | {name: value.detach().clone() for name, value in module.named_buffers()}
+    """The weights without gradients, and copies of the buffers, which a module may write to.
+
+    Each layer's own are named once, even if the layer has two names: PyTorch would restore such a layer wrongly.
+    """
+    made: dict[int, Tensor] = {}
+    found: dict[str, Tensor] = {}
+    for path, each in module.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, weight in each.named_parameters(recurse=False, remove_duplicate=False):
+            found[prefix + name] = made.setdefault(id(weight), weight.detach())
+        for name, buffer in each.named_buffers(recurse=False, remove_duplicate=False):
+            found[prefix + name] = made.setdefault(id(buffer), buffer.detach().clone())
+    return found
 
 
 @contextmanager

@@ -78,11 +78,10 @@ class Hooked:
         taken = self.table.preprocess.taken(size)
         probed = self.table.probing.probe(taken)
         for given, name in wanted.items():
-            seen = probed.outputs.get(self.table.rows[name].output)
-            if seen is not None and 0 not in seen.shape:
+            if self.table.probing.gives(taken, self.table.rows[name].output):
                 continue
             smallest = self.table.smallest_side(name)
-            if min(taken) < smallest:
+            if smallest is not None and min(taken) < smallest:
                 raise ImageError(
                     f"a picture of {size[1]} × {size[0]} pixels is too small for {given}, "
                     f"which needs at least {smallest} × {smallest}"

@@ -69,14 +69,22 @@ class Probing:
             self.known[size] = found
         return self.known[size]
 
-    def smallest(self, output: Output, most: int) -> int:
-        """The least side of a square picture for which the layer gives an output; `most` is known to be enough."""
-        least = 0
-        while most - least > 1:
-            between = (least + most) // 2
-            seen = self.probe((between, between)).outputs.get(output)
-            least, most = (between, most) if seen is None or 0 in seen.shape else (least, between)
-        return most
+    def gives(self, size: Size, output: Output) -> bool:
+        """Whether the layer gives an output with at least one position, for a picture of that size."""
+        seen = self.probe(size).outputs.get(output)
+        return seen is not None and 0 not in seen.shape
+
+    def smallest(self, output: Output, most: int) -> int | None:
+        """The least side of a square picture for which the layer gives an output, up to `most`.
+
+        None if not all larger pictures are taken either, those of odd sides for instance.
+        """
+        least, enough = 0, most
+        while enough - least > 1:
+            between = (least + enough) // 2
+            least, enough = (least, between) if self.gives((between, between), output) else (between, enough)
+        monotone = all(self.gives((side, side), output) for side in (enough, enough + 1))
+        return enough if monotone else None
 
     def _call(self, size: Size, device: torch.device) -> Probed:
         values = {name: value.to(device) for name, value in stand_ins(self.module).items()}
@@ -138,9 +146,13 @@ def settle(probing: Probing, preprocess: Preprocess, name: str) -> tuple[Preproc
     Raises NetworkError if the module fails for all sizes.
     """
     flexible: list[Probed] = []
+    if not any(True for _ in probing.module.children()):
+        raise NetworkError(f"{name} has no layers; give a module that is made of others")
     for tried, sizes in _attempts(preprocess):
         probes = [probing.probe(size) for size in sizes]
         if all(probe.error is None for probe in probes):
+            if not flexible:
+                return tried, probes, {}
             reached = {output for probe in flexible for output in probe.outputs}
             if 2 * len(reached) >= len(probes[0].outputs):
                 height, width = sizes[0]

@@ -57,8 +57,8 @@ class LayerTable:
         )
         return found or tuple(self.rows)
 
-    def smallest_side(self, name: str) -> int:
-        """The least side in pixels of a square picture for which the layer gives a map."""
+    def smallest_side(self, name: str) -> int | None:
+        """The least side of a square picture for which the layer gives a map; None if larger ones may fail."""
         most = max(max(size) for size in self.probing.known)
         return self.probing.smallest(self.rows[name].output, most)
 
@@ -68,6 +68,11 @@ def tabulate(
 ) -> LayerTable:
     """The table of a module's layers, or of the `chosen` ones. Raises NetworkError, LayerError."""
     preprocess, probes, refused = settle(probing, preprocess, name)
+    if not probes[0].outputs:
+        raise NetworkError(
+            f"{name} never calls its layers, as in programs that were exported or compiled as a whole; "
+            "give the module that the program was made from"
+        )
     names = _names(probing.module)
     outputs = [output for output in probes[0].outputs if all(output in probe.outputs for probe in probes)]
     calls = Counter(output.path for output in outputs if output.part == _first_part(outputs, output))
@@ -88,18 +93,9 @@ def tabulate(
     aliases = _aliases(probing.module, rows) | _single_parts(rows, others, outputs)
     table = LayerTable(rows, {n: why for n, why in others.items() if n not in aliases}, aliases, preprocess, probing)
     if not rows:
-        raise NetworkError(_nothing(name, table))
+        first, why = next(iter(others.items()))
+        raise NetworkError(f"{name} has no layer that gives a map: {first} cannot be read, because {why}")
     return table if chosen is None else _only(table, chosen, name)
-
-
-def _nothing(name: str, table: LayerTable) -> str:
-    first = next(iter(table.others.items()), None)
-    if first is None or all(why == NEVER for why in table.others.values()):
-        return (
-            f"{name} never calls its layers, as in programs that were exported or compiled as a whole; "
-            "give the module that the program was made from"
-        )
-    return f"{name} has no layer that gives a map: {first[0]} cannot be read, because {first[1]}"
 
 
 NEVER = "never runs as a module: its parent computes without calling it, or not at all"
