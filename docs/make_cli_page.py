@@ -4,6 +4,10 @@ import contextlib
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 PAGE = Path(__file__).with_name("cli.md")
 INTRODUCTION = """# The command line
@@ -23,8 +27,9 @@ def page() -> str:
     from impasto.cli.app import app
 
     sections = [INTRODUCTION]
-    names = sorted(name for name in app if not name.startswith("-"))
-    for words in [[], *([name] for name in names)]:
+    commands = [[], *([name] for name in _names(app))]
+    commands += [[name, inner] for name in _names(app) for inner in _names(app[name])]
+    for words in sorted(commands):
         buffer = io.StringIO()
         console = Console(file=buffer, width=100, force_terminal=False, color_system=None, legacy_windows=False)
         with contextlib.redirect_stdout(buffer):
@@ -32,6 +37,11 @@ def page() -> str:
         text = "\n".join(line.rstrip() for line in buffer.getvalue().strip().splitlines())
         sections.append(f"## {' '.join(['impasto', *words])}\n\n```text\n{text}\n```\n")
     return "\n".join(sections)
+
+
+def _names(app: "App") -> list[str]:
+    """The commands of an app or of a group of commands."""
+    return sorted(name for name in app if not name.startswith("-"))
 
 
 if __name__ == "__main__":

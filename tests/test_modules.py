@@ -360,7 +360,7 @@ def test_layers_that_are_chosen_and_no_others() -> None:
     assert list(network.layers) == ["layer1", "fc"]
     with pytest.raises(LayerError, match="Residual has no layer 'layer9' to be read; did you mean"):
         Network.from_module(Residual(), layers=["layer9"])
-    with pytest.raises(LayerError, match="layer1.relu is called 2 times"):
+    with pytest.raises(LayerError, match=r"layer1\.relu is called 2 times"):
         Network.from_module(Residual(), layers=["layer1.relu"])
 
 
@@ -388,7 +388,7 @@ def test_a_module_that_takes_few_sizes_says_so() -> None:
 
     network = Network.from_module(Eights())
     network.require_size((16, 24), ["second"])
-    with pytest.raises(ImageError, match="Eights fails for a picture of 24 × 17 pixels: shape.*; choose another size"):
+    with pytest.raises(ImageError, match=r"Eights fails for a picture of 24 × 17 pixels: shape.*; choose another size"):
         network.require_size((17, 24), ["second"])
     multiple = Network.from_module(Eights(), Preprocess(multiple=8))
     assert multiple(random_image(17, 24, dtype=torch.float32), ["second"])["second"].shape == (1, 4, 2, 3)

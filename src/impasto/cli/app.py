@@ -13,6 +13,7 @@ from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
 from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
+from impasto.cli.networks import networks
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
 from impasto.cli.study import study
@@ -229,18 +230,7 @@ def normalise(
     print_out(out)
 
 
-@app.command(group=NETWORKS)
-def networks() -> None:
-    """List the networks and their layers."""
-    from impasto.networks import catalogue
-
-    for name, entry in catalogue.NETWORKS.items():
-        print_out(f"{name}: {entry.about}")
-    for architecture in dict.fromkeys(entry.architecture for entry in catalogue.NETWORKS.values()):
-        print_out(f"layers: {', '.join(architecture.layers)}")
-        print_out(architecture.note)
-
-
+app.command(networks)
 app.command(installs_completion(app), name="--install-completion")
 
 

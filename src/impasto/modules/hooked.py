@@ -11,7 +11,7 @@ from impasto.images.image import Image, Size, size_of
 from impasto.modules.arrangements import tensors_of
 from impasto.modules.calls import observe
 from impasto.modules.probing import Output
-from impasto.modules.table import LayerTable
+from impasto.modules.table import Facts, LayerTable
 
 Visit = Callable[[str, Tensor, Tensor | None], Tensor]
 
@@ -90,6 +90,10 @@ class Hooked:
                 f"{self.name} fails for a picture of {size[1]} × {size[0]} pixels: {_words(probed.error)}; choose "
                 "another size, or give the sizes that the module takes: Preprocess(size=…) or Preprocess(multiple=…)"
             )
+
+    def facts(self, layer: str) -> Facts:
+        """What is known of a layer."""
+        return self.table.facts(layer)
 
     def bytes_per_pixel(self, read: Collection[str], compared: Collection[str]) -> float:
         """About how many bytes per pixel of the picture a pass forward and back holds at its peak."""

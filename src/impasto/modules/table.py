@@ -7,6 +7,7 @@ first token before the patches "path#cls", and the tokens between that and the p
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from torch import nn
 
@@ -14,6 +15,17 @@ from impasto.errors import LayerError, NetworkError, nearest
 from impasto.modules.arrangements import Arrangement, Grid, Prefix, Probe, Tokens, arrange
 from impasto.modules.preprocess import Preprocess
 from impasto.modules.probing import Output, Probed, Probing, Seen, settle
+
+
+class Facts(NamedTuple):
+    """What a list of layers says of one: `smallest_px` and `reach_px` are None if unknown."""
+
+    kind: str
+    channels: int
+    stride: int
+    reach_px: int | None
+    smallest_px: int | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,15 @@ class LayerTable:
             name for name, row in self.rows.items() if row.leaf and "#" not in name and 2 * row.stride <= side
         )
         return found or tuple(self.rows)
+
+    def facts(self, name: str) -> Facts:
+        """What is known of a layer."""
+        row = self.rows[name]
+        notes = [f"called {row.calls} times"] if row.calls > 1 else []
+        notes += ["in place"] if row.in_place else []
+        notes += ["overwritten later, so copied"] if row.overwritten else []
+        notes += [f"also {alias}" for alias, own in self.aliases.items() if own == name]
+        return Facts(row.kind, row.channels, row.stride, None, self.smallest_side(name), tuple(notes))
 
     def smallest_side(self, name: str) -> int | None:
         """The least side of a square picture for which the layer gives a map; None if larger ones may fail."""

@@ -12,7 +12,7 @@ from impasto.files import bundled, sha256
 from impasto.machine import Precision, find_device, find_precision, give_back_freed_memory
 from impasto.modules.factories import make
 from impasto.modules.names import file_of, is_name_of_module, with_file
-from impasto.modules.preprocess import preprocess_named
+from impasto.modules.preprocess import Preprocess, preprocess_named
 from impasto.modules.states import digest, load_state
 from impasto.modules.untrained import untrain, untrained_tensors
 from impasto.networks.means import load_means, normalise
@@ -125,6 +125,13 @@ class Choice:
         """The network in a precision. Raises as `open_network`."""
         return self._built_in(precision) if self.is_built_in else self._module(precision)
 
+    def looked_at(self) -> Network:
+        """The network for questions about its layers: a module's weights may be missing. Raises as `open`."""
+        if self.is_built_in:
+            return self.open("float32")
+        made = self._made()
+        return made if isinstance(made, Network) else Network.from_module(*made[:2], name=self.network)
+
     def files(self) -> dict[str, Path]:
         """The files that the network is read from, as "weights", "means" and "network". Raises as `open`."""
         if self.is_built_in:
@@ -182,6 +189,28 @@ class Choice:
 
     def _module(self, precision: Precision) -> Network:
         """The network of a module; the factory may also return a whole `Network`, which is taken as it is."""
+        made = self._made()
+        if isinstance(made, Network):
+            return made
+        module, preprocess, missing = made
+        if self.weights is not None and self.random_weights is not None:
+            raise SpecError("--random-weights gives an untrained network; leave out --weights, or --random-weights")
+        if self.weights is not None:
+            load_state(module, self.weights, self.network)
+        elif self.random_weights is not None:
+            untrain(module, preprocess, self.random_weights)
+        elif missing is not None:
+            raise WeightsError(
+                f"there are no weights for {self.network}: give a file with --weights, or an untrained network with "
+                f"--random-weights 0; they are looked for in {missing}"
+            )
+        target = find_device(self.device)
+        if not isinstance(module, torch.jit.ScriptModule):
+            module = module.to(target, find_precision("float32" if precision == "auto" else precision, target))
+        return Network.from_module(module, preprocess, name=self.network)
+
+    def _made(self) -> "Network | tuple[nn.Module, Preprocess, str | None]":
+        """The whole network that a factory returns, or a module, its preprocessing, and where weights are missing."""
         changed = {"--means": self.means, "--pooling average": self.pooling != "max" or None}
         for option in [option for option, value in changed.items() if value is not None]:
             raise SpecError(f"{option} is for networks of the catalogue, not for {self.network}; leave {option} out")
@@ -190,26 +219,12 @@ class Choice:
             return self._as_made(made.thing)
         if not isinstance(made.thing, nn.Module):
             kind = type(made.thing).__name__
-            raise NetworkError(f"{self.network} gives a {kind}, no torch.nn.Module; write a function that returns one")
-        module, target = made.thing, find_device(self.device)
+            raise NetworkError(f"{self.network} gives {kind}, no torch.nn.Module; write a function that returns one")
         preprocess = made.preprocess or preprocess_named("imagenet")
         if self.preprocess is not None:
             named = preprocess_named(self.preprocess)
             preprocess = replace(named, size=preprocess.size, multiple=preprocess.multiple)
-        if self.weights is not None and self.random_weights is not None:
-            raise SpecError("--random-weights gives an untrained network; leave out --weights, or --random-weights")
-        if self.weights is not None:
-            load_state(module, self.weights, self.network)
-        elif self.random_weights is not None:
-            untrain(module, preprocess, self.random_weights)
-        elif made.missing is not None:
-            raise WeightsError(
-                f"there are no weights for {self.network}: give a file with --weights, or an untrained network with "
-                f"--random-weights 0; they are looked for in {made.missing}"
-            )
-        if not isinstance(module, torch.jit.ScriptModule):
-            module = module.to(target, find_precision("float32" if precision == "auto" else precision, target))
-        return Network.from_module(module, preprocess, name=self.network)
+        return made.thing, preprocess, made.missing
 
     def _as_made(self, network: Network) -> Network:
         given = {"--weights": self.weights, "--preprocess": self.preprocess, "--random-weights": self.random_weights}

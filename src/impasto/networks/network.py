@@ -16,6 +16,7 @@ from impasto.machine import Precision
 from impasto.modules.hooked import Hooked
 from impasto.modules.opening import open_module
 from impasto.modules.preprocess import Preprocess, preprocess_named
+from impasto.modules.table import Facts
 from impasto.networks.layers import IMAGE, PICTURE, UNKNOWN_PX, Layer, opaque
 from impasto.networks.passes import ByHand, Computation
 from impasto.networks.steps import FeatureMap, Rectifier
@@ -137,6 +138,10 @@ class Network:
     def layer(self, name: str) -> Layer:
         """The layer of that name or alias, or the picture for "image". Raises LayerError."""
         return self.layers.get(self.canonical(name), PICTURE)
+
+    def facts(self, layer: str) -> Facts:
+        """What a list of layers says of one: its kind, channels, stride and reach, and the smallest picture."""
+        return self.computation.facts(self.canonical(layer))
 
     def stride(self, layer: str) -> int:
         """Pixels of the picture from one position of the layer to the next."""

@@ -18,6 +18,7 @@ from impasto.errors import ImageError
 from impasto.images.image import Image, Size
 from impasto.machine import unfolds
 from impasto.modules.preprocess import Preprocess
+from impasto.modules.table import Facts
 from impasto.networks.footprint import bytes_at_peak
 from impasto.networks.graph import Route, count_needs, route, walk
 from impasto.networks.layers import IMAGE, Layer
@@ -59,6 +60,9 @@ class Computation(Protocol):
 
     def bytes_per_pixel(self, read: Collection[str], compared: Collection[str]) -> float:
         """About how many bytes per pixel a pass forward and back holds; see `Network.bytes_per_pixel`."""
+
+    def facts(self, layer: str) -> Facts:
+        """What is known of a layer."""
 
 
 @runtime_checkable
@@ -168,6 +172,12 @@ class ByHand:
             beside={name: self.layers[name].bytes_per_pixel(12 + item) for name in compared},
             unfolds=unfolds(self.precision, self.device),
         )
+
+    def facts(self, layer: str) -> Facts:
+        """What is known of a layer."""
+        known = self.layers[layer]
+        kind = type(known.step).__name__
+        return Facts(kind, known.channels, known.stride, known.reach_px, known.stride)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
 STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
+PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -57,7 +58,7 @@ class Settings(BaseModel):
     "Weights (safetensors; for a module also a state_dict) in place of the bundled ones."
     random_weights: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     "Seed of random weights: the network as it is before training."
-    preprocess: Literal["imagenet", "caffe", "half", "clip", "none"] | None = None
+    preprocess: PreprocessName | None = None
     "How a module takes colours: ImageNet's mean and deviation by default, see docs/any-network.md."
     means: Path | None = None
     "Mean activations to normalise the network with, from `impasto normalise`."
