@@ -45,7 +45,7 @@ def make(name: str) -> Made:
     if place == "timm":
         return _from_timm(factory)
     file = file_of(name)
-    with _found_beside(file):
+    with _found_beside(file), _same_first_weights():
         found: Any = _imported(place) if file is None else _loaded(file)
         for word in factory.split("."):
             if not hasattr(found, word):
@@ -65,8 +65,7 @@ def _called(found: Any, name: str) -> Any:
             f"{name} needs arguments ({', '.join(needed)}); write a function without arguments that returns the module"
         )
     try:
-        with _same_first_weights():
-            return found()
+        return found()
     except NetworkError:
         raise
     except Exception as error:
