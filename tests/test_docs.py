@@ -28,6 +28,7 @@ PAGES = [
             "batch",
             "scaling",
             "large-pictures",
+            "any-network",
         )
     ),
 ]
@@ -44,6 +45,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def commands() -> list[str]:
     lines = [line for _, block in blocks("console") for line in block.splitlines()]
     return [line[2:].split("#")[0].strip() for line in lines if line.startswith("$ impasto ")]
+
+
+def factory_of_the_page() -> str:
+    """The file that docs/any-network.md begins with."""
+    page = (ROOT / "docs" / "any-network.md").read_text("utf-8")
+    found = re.search(r"`mine\.py`.*?```py\n(.*?)```", page, flags=re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 @pytest.fixture
@@ -67,6 +76,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(tmp_path / name, tmp_path / folder)
     (tmp_path / "FOLDER").mkdir()
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
+    (tmp_path / "mine.py").write_text(factory_of_the_page(), "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path
