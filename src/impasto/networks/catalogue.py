@@ -13,8 +13,7 @@ from impasto.machine import Precision, find_device, find_precision, give_back_fr
 from impasto.modules.factories import make
 from impasto.modules.names import file_of, is_name_of_module, with_file
 from impasto.modules.preprocess import Preprocess, preprocess_named
-from impasto.modules.states import digest, load_state
-from impasto.modules.untrained import untrain, untrained_tensors
+from impasto.modules.states import digest, load_state, untrain, untrained_tensors
 from impasto.networks.means import load_means, normalise
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.vgg import VGG16, Architecture, vgg

@@ -20,6 +20,7 @@ from impasto.modules.table import Facts
 from impasto.networks.layers import IMAGE, PICTURE, UNKNOWN_PX, Layer, opaque
 from impasto.networks.passes import ByHand, Computation
 from impasto.networks.steps import FeatureMap, Rectifier
+from impasto.networks.translate import computed, described, translate
 
 Features = dict[str, FeatureMap]
 Weights = Mapping[str, Tensor]
@@ -76,17 +77,23 @@ class Network:
             raise SpecError(f"tokens is {tokens!r}; it must be a number from 0 upwards, or auto")
         opened = open_module(module, given, layers, None if tokens == "auto" else tokens, name)
         table = opened.table
+        hooked = Hooked(table, opened.precision, opened.name)
+        translation = translate(table, opened.precision)
+        unknown = {row.name: opaque(row.name, row.channels, row.stride) for row in table.rows.values()}
         return cls(
             opened.name,
-            {row.name: opaque(row.name, row.channels, row.stride) for row in table.rows.values()},
+            described(table, translation, unknown),
             table.preprocess,
             opened.device,
             opened.precision,
-            aliases=table.aliases,
+            aliases={
+                **{alias: translation.same.get(own, own) for alias, own in table.aliases.items()},
+                **translation.same,
+            },
             variant={"preprocess": table.preprocess.words()},
             others=table.others,
-            ladder=table.ladder(),
-            computed_by=Hooked(table, opened.precision, opened.name),
+            ladder=tuple(dict.fromkeys(translation.same.get(name, name) for name in table.ladder())),
+            computed_by=computed(table, translation, hooked, opened.device),
         )
 
     @property
