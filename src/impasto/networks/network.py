@@ -61,7 +61,7 @@ class Network:
         tokens: int | Literal["auto"] = "auto",
         name: str | None = None,
     ) -> "Network":
-        """Any PyTorch module as a network, read by hooks; the module itself is not changed, and computes where it is.
+        """Any PyTorch module as a network; the module itself is not changed, and must not be trained meanwhile.
 
         A layer's name is its path in the module, as in `named_modules`; "path:2" is its second call, "path.0" the first
         tensor of a tuple. `layers` limits the network to these layers. `preprocess` is a `Preprocess` or its name.
@@ -69,7 +69,8 @@ class Network:
         The tokens of a transformer become maps: `tokens` is the number of tokens before those of the patches, which is
         found out if "auto"; the first of them is "path#cls", the others "path#registers".
 
-        Gradients are autograd's, so memory is too, and pictures are not taken in tiles.
+        Layers whose operations are known are computed by the pass by hand, if possible also in tiles; all others by the
+        module, read by hooks, with autograd's gradients.
         Raises NetworkError if the module cannot be read, LayerError for unknown `layers`, SpecError.
         """
         given = preprocess_named(preprocess) if isinstance(preprocess, str) else preprocess
