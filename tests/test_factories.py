@@ -383,7 +383,8 @@ def test_a_run_of_a_module_from_folder_to_page(desk: Path, tmp_path: Path) -> No
     toml, page = (out / "run.toml").read_text(), (out / "report.html").read_text()
     assert '"@0.57" = "layer2.downsample.0"' in toml
     assert "mean = [" in toml
-    assert "layer2.downsample.0" in page
+    assert "@0.57: layer2.downsample.0" in page
+    assert "mean: 0.485, 0.456, 0.406; std: " in page
     summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "done"
 

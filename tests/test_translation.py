@@ -144,6 +144,22 @@ def test_tiles_of_a_vgg_are_exact(size: tuple[int, int]) -> None:
     assert (tiled_gradient - whole_gradient).norm() <= 1e-9 * whole_gradient.norm()
 
 
+def test_layers_after_functions_without_a_name() -> None:
+    class Functions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.second(functional.max_pool2d(functional.relu(self.first(image)), 2))
+
+    network = Network.from_module(Functions())
+    assert network.tileable(["second"])
+    assert network.facts("second").reach_px == 3
+    assert network.is_shallow("second")
+    assert network.bytes_per_pixel(["second"], ["second"]) > 0
+
+
 def test_strided_layers_are_not_taken_in_tiles() -> None:
     network = Network.from_module(Residual())
     assert not network.tileable(["layer1.conv1"])

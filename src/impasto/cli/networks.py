@@ -68,7 +68,8 @@ def layers(
         given = "" if preprocess is not None else ", unless --preprocess or the factory says otherwise"
         print_err(f"pictures are taken as {network.preprocess.words()}{given}")
     for layer, why in network.others.items():
-        print_err(f"{layer} cannot be read: it {why}")
+        if f"{layer}:1" not in network.layers:  # else each call is in the list
+            print_err(f"{layer} cannot be read: it {why}")
 
 
 def _words(layer: str, facts: "Facts") -> tuple[str, ...]:

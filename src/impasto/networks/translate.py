@@ -179,6 +179,14 @@ def computed(table: LayerTable, translation: Translation, hooked: Hooked, device
 
 
 def described(table: LayerTable, translation: Translation, opaque: Mapping[str, Layer]) -> dict[str, Layer]:
-    """All layers: the translated ones that tiles can compute, and `opaque` ones."""
-    known = {name: layer for name, layer in translation.layers.items() if name not in translation.whole}
+    """All layers by name: the translated ones that tiles can compute, and `opaque` ones.
+
+    Operations that are no modules have no names here, also not among what a layer reads.
+    """
+    named = {*table.rows, PICTURE.name}
+    known = {
+        name: replace(layer, reads=tuple(read for read in layer.reads if read in named))
+        for name, layer in translation.layers.items()
+        if name not in translation.whole
+    }
     return {name: known.get(name, opaque[name]) for name in table.rows if name not in translation.same}
