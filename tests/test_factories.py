@@ -89,7 +89,7 @@ def test_a_file_leads_to_a_module_and_may_import_its_neighbours(desk: Path) -> N
 
 
 def test_a_package_leads_to_a_module() -> None:
-    assert "layer3" in open_network("toy_modules:Residual").layers
+    assert open_network("toy_modules:Residual").canonical("layer3") == "layer3.relu:2"
 
 
 def test_a_factory_may_return_a_whole_network(desk: Path) -> None:

@@ -160,6 +160,34 @@ def test_layers_after_functions_without_a_name() -> None:
     assert network.bytes_per_pixel(["second"], ["second"]) > 0
 
 
+class Sneaky(nn.Module):
+    """A map that is changed by means that no function of PyTorch shows, and another way for large pictures."""
+
+    def __init__(self, large_px: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.large_px = large_px
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.first(image)
+        if image.shape[2] > self.large_px:
+            return self.second(maps + maps)
+        maps[:, 0] = 0.5
+        maps.view(-1).mul_(2)
+        return self.second(maps)
+
+
+@pytest.mark.parametrize("large_px", [200, 1000])
+def test_changes_behind_the_back_are_noticed(large_px: int) -> None:
+    module, image = Sneaky(large_px).double(), random_image(24, 32)
+    network = Network.from_module(module)
+    for path in ("first", "second"):
+        maps, slope = by_module(module, network, image, path)
+        assert torch.allclose(network(image, [path])[path], maps, rtol=1e-12)
+        assert (gradient(network, image, path) - slope).norm() <= 1e-10 * slope.norm()
+    assert isinstance(network.computation, Translated) == (large_px == 1000)
+
+
 def test_strided_layers_are_not_taken_in_tiles() -> None:
     network = Network.from_module(Residual())
     assert not network.tileable(["layer1.conv1"])

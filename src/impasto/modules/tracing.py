@@ -32,6 +32,11 @@ class Operation:
     weights: tuple[Tensor | None, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def facts(self) -> tuple[object, ...]:
+        """What two operations have in common if they do the same."""
+        weights = tuple(None if each is None else each.shape for each in self.weights)
+        return self.kind, self.reads, self.value, weights, dict(self.options)
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -39,6 +44,11 @@ class Graph:
 
     operations: list[Operation]
     outputs: dict[Output, int]
+
+    def is_like(self, other: "Graph") -> bool:
+        """Whether the same operations are done in both graphs."""
+        own, others = ([each.facts() for each in graph.operations] for graph in (self, other))
+        return own == others and self.outputs == other.outputs
 
 
 def trace(module: nn.Module, size: Size, channels: int, precision: torch.dtype) -> Graph:
@@ -50,7 +60,7 @@ def trace(module: nn.Module, size: Size, channels: int, precision: torch.dtype) 
 
     def see(path: str, call: int, output: Any) -> bool:
         for part, tensor in tensors_of(output).items():
-            if (value := tracer.values.get(id(tensor))) is not None:
+            if (value := tracer.value_of(tensor)) is not None:
                 tracer.outputs[Output(path, call, part)] = value
             tracer.alive.append(tensor)
         return False
@@ -72,7 +82,7 @@ class _Tracer(TorchFunctionMode):
         self.weights = weights
         self.operations: list[Operation] = []
         self.outputs: dict[Output, int] = {}
-        self.values: dict[int, int | None] = {id(picture): PICTURE}
+        self.values = {id(picture): (PICTURE, picture._version)}  # by tensor: the value, and the tensor's changes
         self.alive: list[Any] = [picture]  # so that no tensor takes the identity of another
         self.count = PICTURE
 
@@ -81,22 +91,28 @@ class _Tracer(TorchFunctionMode):
     ) -> Any:
         """Call the function, and note what it did."""
         given = dict(kwargs or {})
+        before = {id(each): self.value_of(each) for each in _flat([*args, *given.values()]) if isinstance(each, Tensor)}
         result = func(*args, **given)
-        if isinstance(result, Tensor) and any(isinstance(each, Tensor) for each in _flat([*args, *given.values()])):
+        if isinstance(result, Tensor) and before:
             self.alive.append(result)
             known = READERS.get(func)
-            self.values[id(result)] = None if known is None else self._noted(known(*args, **given))
-        name = getattr(func, "__name__", "")
-        changed = name.endswith("_") and not name.startswith("__")
-        if changed and args and isinstance(args[0], Tensor) and args[0] is not result:
-            self.values[id(args[0])] = None
+            value = None if known is None else self._noted(known(*args, **given), before)
+            if value is None:
+                self.values.pop(id(result), None)
+            else:
+                self.values[id(result)] = (value, result._version)
         return result
 
-    def _noted(self, read: "_Read | None") -> int | None:
-        """The number of the value that an operation gives; None if a value that it reads is unknown."""
+    def value_of(self, tensor: Tensor) -> int | None:
+        """The number of a tensor's value; None if it is unknown, or the tensor was changed by other means."""
+        value, version = self.values.get(id(tensor), (None, 0))
+        return value if tensor._version == version else None
+
+    def _noted(self, read: "_Read | None", before: Mapping[int, int | None]) -> int | None:
+        """The number of the value that an operation gives; None if a value that it reads was unknown `before`."""
         if read is None:
             return None
-        reads = [self.values.get(id(tensor)) for tensor in read.inputs]
+        reads = [before.get(id(tensor)) for tensor in read.inputs]
         weights = [None if each is None else self.weights.get(id(each)) for each in read.weights]
         if any(each is None for each in reads):
             return None

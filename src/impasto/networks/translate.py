@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from impasto.errors import NetworkError
 from impasto.images.image import Image, Size
 from impasto.modules.hooked import Hooked
+from impasto.modules.probing import PAIR
 from impasto.modules.steps import Scale, WideMaxPool
 from impasto.modules.table import Facts, LayerTable
 from impasto.modules.tracing import PICTURE as PICTURE_VALUE
@@ -20,8 +21,6 @@ from impasto.modules.tracing import Graph, Operation, trace
 from impasto.networks.layers import PICTURE, Layer, add, concatenate, convolution, pool, rectifier
 from impasto.networks.passes import ByHand, Trace
 from impasto.networks.steps import AveragePool, FeatureMap, MaxPool
-
-TRACED: Size = (192, 256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,9 @@ def translate(table: LayerTable, precision: torch.dtype) -> Translation:
     preprocess, module = table.preprocess, table.probing.module
     if preprocess.size is not None or preprocess.multiple > 1:
         return Translation({}, {}, {})
-    graph = trace(module, TRACED, preprocess.channels, precision)
+    graph, other = (trace(module, size, preprocess.channels, precision) for size in PAIR)
+    if not graph.is_like(other):  # the module does other things for pictures of other sizes
+        return Translation({}, {}, {})
     names, same = _names(table, graph)
     values: dict[int, Layer] = {PICTURE_VALUE: replace(PICTURE, channels=preprocess.channels)}
     whole: dict[int, int] = {PICTURE_VALUE: 1}
