@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from impasto.cli.groups import NETWORKS
-from impasto.cli.listeners import print_err, print_out
+from impasto.cli.streams import print_err, print_out
 from impasto.modules.names import is_name_of_module
 from impasto.tasks.settings import PreprocessName
 

@@ -119,11 +119,9 @@ class Network:
 
     def canonical(self, layer: str) -> str:
         """A layer's own name, from that name or an alias, in lower case too. Raises LayerError, which helps on."""
-        given = layer.strip()
-        for name in (given, given.lower()):
-            name = self.aliases.get(name, name)
-            if name == IMAGE or name in self.layers:
-                return name
+        given, name = layer.strip(), self._own_name(layer)
+        if name == IMAGE or name in self.layers:
+            return name
         if given.startswith("@"):
             return self._at_depth(given)
         if given in self.others:
@@ -142,6 +140,10 @@ class Network:
         if not 0 <= depth <= 1:
             raise LayerError(f"{given!r} is no relative depth; give a number from @0 to @1, or a layer's name")
         return rungs[round(depth * (len(rungs) - 1))]
+
+    def has(self, layer: str) -> bool:
+        """Whether the network has a layer of that name or alias; the picture itself is no layer."""
+        return self._own_name(layer) in self.layers
 
     def layer(self, name: str) -> Layer:
         """The layer of that name or alias, or the picture for "image". Raises LayerError."""
@@ -187,6 +189,12 @@ class Network:
     def is_middle(self, layer: str) -> bool:
         """Whether the layer is not shallow, but linear enough for a leap: in VGG networks, blocks 3 and 4."""
         return SHALLOW_STRIDE < self._computed_at(layer) <= MIDDLE_STRIDE
+
+    def _own_name(self, layer: str) -> str:
+        """The name that a name or an alias leads to, as it is written or in lower case."""
+        given = layer.strip()
+        exact = self.aliases.get(given, given)
+        return exact if exact in self.layers else self.aliases.get(given.lower(), given.lower())
 
     def _computed_at(self, layer: str) -> int:
         """The stride of the finest map that the layer's step reads."""
