@@ -27,12 +27,13 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "finishing": ("formats", "images"),
     "weights": ("images",),
     "scaling": (),
-    "networks": ("images", "weights", "scaling"),
+    "modules": ("images",),
+    "networks": ("images", "weights", "scaling", "modules"),
     "objectives": ("images", "networks"),
     "tiles": ("images", "networks", "objectives"),
     "synthesis": ("images", "networks", "objectives", "tiles"),
-    "tasks": ("finishing", "images", "networks", "objectives", "synthesis"),
-    "folders": ("images", "networks", "objectives", "synthesis", "tasks"),
+    "tasks": ("finishing", "images", "modules", "networks", "objectives", "synthesis"),
+    "folders": ("images", "modules", "networks", "objectives", "synthesis", "tasks"),
     "pages": ("images", "networks", "tasks", "folders"),
     "cluster": ("images", "networks", "objectives", "tiles", "synthesis", "tasks"),
     "runs": (*("images", "networks", "objectives", "tiles", "synthesis", "tasks", "folders", "pages", "cluster"),),
@@ -41,8 +42,8 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
     "sequels": ("finishing", "images", "tasks", "folders", "runs", "series"),
     "cli": (
-        *("finishing", "images", "weights", "networks", "tasks", "folders", "pages", "cluster", "runs", "series"),
-        *("study", "batch", "sequels"),
+        *("finishing", "images", "weights", "modules", "networks", "tasks", "folders", "pages", "cluster", "runs"),
+        *("series", "study", "batch", "sequels"),
     ),
 }
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("__"))

@@ -241,7 +241,8 @@ class TestWithACrew:
 
 
 def test_a_file_that_a_node_does_not_see(tmp_path: Path) -> None:
-    own = replace(equipment(SETTINGS), weights=tmp_path / "own.safetensors")
+    known = equipment(SETTINGS)
+    own = replace(known, choice=replace(known.choice, weights=tmp_path / "own.safetensors"))
     with pytest.raises(WeightsError, match=r"no file of weights at .*own.safetensors"):
         TileWorker(own, 1).about()
     with pytest.raises(WeightsError, match=r"own.safetensors cannot be read"):

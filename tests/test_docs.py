@@ -35,6 +35,7 @@ PAGES = [
             "colours",
             "explore",
             "networks",
+            "any-network",
         )
     ),
 ]
@@ -51,6 +52,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def commands() -> list[str]:
     lines = [line for _, block in blocks("console") for line in block.splitlines()]
     return [re.split(r"\s#", line[2:])[0].strip() for line in lines if line.startswith("$ impasto ")]
+
+
+def factory_of_the_page() -> str:
+    """The file that docs/any-network.md begins with."""
+    page = (ROOT / "docs" / "any-network.md").read_text("utf-8")
+    found = re.search(r"`mine\.py`.*?```py\n(.*?)```", page, flags=re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 @pytest.fixture
@@ -77,6 +86,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
     save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / "vgg19-dcbb9e9d.pth")
     monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "mine.py").write_text(factory_of_the_page(), "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path

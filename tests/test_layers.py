@@ -15,10 +15,11 @@ from torch.nn import functional
 import impasto
 from conftest import random_image
 from impasto.errors import NetworkError
+from impasto.modules.preprocess import Preprocess
 from impasto.networks.catalogue import NETWORKS, open_network, outline
 from impasto.networks.layers import PICTURE, Layer, add, concatenate, convolution, pool, rectifier
 from impasto.networks.means import mean_activations
-from impasto.networks.network import Network, Preprocess
+from impasto.networks.network import Network
 from impasto.networks.passes import backward, forward, read
 from impasto.networks.steps import AveragePool, MaxPool
 from impasto.objectives.distances import mean_squared_error
@@ -42,7 +43,7 @@ def filters(number: int, out: int, taken: int, kernel: int) -> tuple[Tensor, Ten
 
 def network_of(*layers: Layer) -> Network:
     """A network of these layers, in the order given."""
-    taken = Preprocess(mean=MEAN, deviation=DEVIATION)
+    taken = Preprocess(mean=MEAN, std=DEVIATION)
     return Network("toy", {layer.name: layer for layer in layers}, taken, torch.device("cpu"), torch.float64)
 
 

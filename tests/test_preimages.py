@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from command import call, read_json, save_pictures
-from impasto.images.bars import bars
 from impasto.images.files import load_image
 from impasto.images.image import resize, size_of
 from impasto.networks.network import Network
+from impasto.series.bars import bars
 from impasto.series.preimages import Preimages, Spread
 
 SMALL = ("--layer", "conv2_1", "--size", 32, "--steps", 3, "--frames", 0, "--device", "cpu", "--precision", "float32")

@@ -36,6 +36,9 @@ from .images.image import (
 from .images.image import (
     resize as resize,
 )
+from .modules.preprocess import (
+    Preprocess as Preprocess,
+)
 from .networks.catalogue import (
     open_network as open_network,
 )

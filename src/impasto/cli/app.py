@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
+from cyclopts.completion import detect_shell
+from cyclopts.completion.detect import ShellDetectionError
 from cyclopts.exceptions import CoercionError
 from pydantic import ValidationError
 
 from impasto.cli.batch import batch
-from impasto.cli.completion import installs_completion
 from impasto.cli.finish import blend, enlarge, explore, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.networks import networks, normalise
@@ -196,7 +197,25 @@ def report(
 
 app.command(normalise, group=NETWORKS)
 app.command(networks)
-app.command(installs_completion(app), name="--install-completion")
+
+
+@app.command(name="--install-completion")
+def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -> None:
+    """Let the shell complete commands and options: writes a file for it, and a line into its start-up file.
+
+    Parameters
+    ----------
+    shell
+        By default the shell that is running.
+
+    """
+    try:
+        print_out(app.install_completion(shell=shell or detect_shell(), add_to_startup=True))
+    except ShellDetectionError:
+        raise SpecError("the shell that is running cannot be found; name it with --shell bash, zsh or fish") from None
+    except OSError as error:
+        raise OutputError(f"the completion cannot be written: {error}") from None
+    print_err("a new shell completes commands and options")
 
 
 def _sentence(error: CycloptsError) -> str:

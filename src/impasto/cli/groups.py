@@ -56,6 +56,8 @@ GROUPS = {
     "Network": (
         "network",
         "weights",
+        "random-weights",
+        "preprocess",
         "means",
         "pooling",
         "padding",

@@ -77,7 +77,9 @@ def spec_of(
 ) -> RunSpec:
     """The spec that was asked for: a preset overrides a given spec, and options override both."""
     values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
-    values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
+    network = explicit_settings(asked).get("network", values.get("network"))
+    known = {} if network is None else {"network": network}
+    values |= explicit_settings(preset(task, output.preset, **known)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     return RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
 

@@ -62,13 +62,10 @@ class Crew:
         self.lost = 0
         self._ray, self._most, self._listener = ray, most, listener
         self._identity = identity(equipment)
-        self._accelerated = equipment.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
-        self._there = replace(
-            equipment,
-            device="auto" if self._accelerated else "cpu",
-            weights=equipment.weights and equipment.weights.absolute(),
-            means=equipment.means and equipment.means.absolute(),
-        )
+        choice = equipment.choice
+        self._accelerated = choice.device != "cpu" and bool(ray.cluster_resources().get("GPU"))
+        there = replace(choice.with_absolute_files(), device="auto" if self._accelerated else "cpu")
+        self._there = replace(equipment, choice=there)
         resources = {"num_cpus": self.threads, "num_gpus": int(self._accelerated)}
         self._actor = ray.remote(_Actor).options(**resources, max_restarts=0)
         self._coming: dict[Any, tuple[Any, Any]] = {}

@@ -15,6 +15,7 @@ from impasto.cluster.tiler import AHEAD, Traffic, cluster_tiler
 from impasto.cluster.worker import Equipment
 from impasto.events import Listener
 from impasto.images.image import Size
+from impasto.tasks.parts import choice_of
 from impasto.tasks.settings import Settings
 from impasto.tiles.budget import VECTOR, MemoryPlan
 from impasto.tiles.tiler import MakeTiler
@@ -39,16 +40,7 @@ def crew_at(address: str | None, settings: Settings, listener: Listener) -> Iter
 
 def equipment(settings: Settings) -> Equipment:
     """The equipment of a worker for a run with these settings."""
-    return Equipment(
-        network=settings.network,
-        weights=settings.weights,
-        means=settings.means,
-        pooling=settings.pooling,
-        padding=settings.padding,
-        precision=settings.precision,
-        device=settings.device,
-        memory=parse_memory(settings.memory),
-    )
+    return Equipment(choice_of(settings), settings.precision, parse_memory(settings.memory))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +55,7 @@ class CrewHelper:
 
         Each worker gets at least two tiles if they are large enough: one is sent while another is computed.
         """
-        if not plan.layers:
+        if not plan.layers or not plan.network.tileable(plan.layers):
             return None
         if plan.limits.tile_px is not None:
             return plan.forced(size)

@@ -7,7 +7,6 @@ missing if a worker is lost.
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +18,8 @@ from impasto.extras import own_version
 from impasto.files import sha256
 from impasto.images.image import Size
 from impasto.machine import Precision, free_memory
-from impasto.networks.catalogue import entry, open_network
-from impasto.networks.network import Network, Padding, Pooling, precision_of
+from impasto.networks.catalogue import Choice
+from impasto.networks.network import Network, precision_of
 from impasto.tiles.budget import limits
 from impasto.tiles.passes import Key, MapTerm, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.tiler import fraction
@@ -31,31 +30,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Equipment:
-    """The data that a worker starts with: the network to open, its files, and a memory limit in bytes.
+    """The data that a worker starts with: the network to open, and a memory limit in bytes.
 
     The network is opened in `precision` first; each picture's work names its own precision.
     """
 
-    network: str
-    weights: Path | None
-    means: Path | None
-    pooling: Pooling
-    padding: Padding
+    choice: Choice
     precision: Precision
-    device: str
     memory: float | None = None
-
-    def open(self, precision: Precision) -> Network:
-        """The network in a precision. Raises as `open_network`."""
-        return open_network(
-            self.network,
-            weights=self.weights,
-            means=self.means,
-            pooling=self.pooling,
-            padding=self.padding,
-            precision=precision,
-            device=self.device,
-        )
 
 
 class Work(NamedTuple):
@@ -123,7 +105,7 @@ class TileWorker:
 
     def about(self) -> About:
         """Open the network and describe the machine, with all that may differ between machines. Raises WeightsError."""
-        network = self._equipment.open(self._equipment.precision)
+        network = self._equipment.choice.open(self._equipment.precision)
         self._networks[precision_of(network)] = network
         device = network.device
         allowed = limits(self._equipment.memory, None, device).memory
@@ -189,7 +171,7 @@ class TileWorker:
 
     def _network(self, precision: Precision) -> Network:
         if precision not in self._networks:
-            self._networks[precision] = self._equipment.open(precision)
+            self._networks[precision] = self._equipment.choice.open(precision)
         return self._networks[precision]
 
     def _tensor(self, array: Array) -> Tensor:
@@ -208,7 +190,7 @@ def _errors(data: _TileData, scales: Sequence[float]) -> list[TileError]:
 
 def identity(equipment: Equipment) -> dict[str, str]:
     """The versions and hashes that must be the same on all machines of a picture. Raises WeightsError."""
-    files = entry(equipment.network).files(equipment.weights, equipment.means)
+    files = equipment.choice.files()
     try:
         hashes = {f"the {what}": sha256(path) for what, path in files.items()}
     except OSError as error:

@@ -13,8 +13,8 @@ import torch
 from impasto.extras import own_version
 from impasto.files import sha256
 from impasto.folders.specfiles import palette_of, spec_toml
-from impasto.networks.catalogue import entry
 from impasto.networks.network import Network
+from impasto.tasks.parts import choice_of
 from impasto.tasks.settings import INITS
 from impasto.tasks.spec import RunSpec
 
@@ -31,9 +31,12 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         "precision": str(network.precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "weights_sha256": entry(settings.network).weights_sha256(settings.weights),
+        **choice_of(settings).hashes(network),
         "pictures_sha256": [sha256(picture) for picture in spec.pictures],
     }
+    if network.computation.module is not None:
+        known["preprocess"] = network.preprocess.as_data()
+        known["layers"] = {layer: network.canonical(layer) for layer in settings.named_layers}
     if settings.means:
         known["means_sha256"] = sha256(settings.means)
     if Path(settings.init).is_file() and settings.init not in INITS:

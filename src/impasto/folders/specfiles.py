@@ -16,6 +16,7 @@ from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, ne
 from impasto.files import as_text, is_text
 from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
+from impasto.modules.names import file_of, with_file
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region
 from impasto.tasks.settings import INITS, TransferSettings, explain
@@ -24,7 +25,7 @@ from impasto.tasks.table import TASKS
 from impasto.tasks.values import Colours
 
 KEYS = ("task", "pictures", "preset", "settings", "provenance")
-FILES = ("weights", "means", "init", "colours")  # settings that may name a file
+FILES = ("weights", "means", "init", "colours", "network")  # settings that may name a file
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -192,6 +193,7 @@ def _hashes(found: SpecFile) -> dict[Path, str]:
     hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
     named = {"weights": spec.settings.weights, "means": spec.settings.means, "init": Path(spec.settings.init)}
     named["colours"] = palette_of(spec)
+    named["network"] = file_of(spec.settings.network)
     hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
     files, regions = spec.settings.files, known.get("region_files_sha256", [])
     if isinstance(regions, list) and len(regions) == len(files):
@@ -205,13 +207,16 @@ def palette_of(spec: RunSpec) -> Path | None:
 
 
 def _models(spec: RunSpec) -> list[Path]:
-    return [path for path in (spec.settings.weights, spec.settings.means) if path is not None]
+    settings = spec.settings
+    return [path for path in (settings.weights, settings.means, file_of(settings.network)) if path is not None]
 
 
 def _with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     """The spec with a function applied to the path of each of its files."""
     settings = spec.settings.with_files(change)
     changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
+    if (file := file_of(settings.network)) is not None:
+        changes["network"] = with_file(settings.network, change(file))
     if settings.init not in INITS:
         changes["init"] = str(change(Path(settings.init)))
     if (palette := palette_of(spec)) is not None:

@@ -9,6 +9,7 @@ A layer is made from the layers that it reads, which determine its channels, str
 (8, 2, 1)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -19,12 +20,33 @@ from impasto.networks.steps import (
     AveragePool,
     Concatenate,
     Convolution,
+    FeatureMap,
+    Kept,
     MaxPool,
+    Past,
     Rectifier,
     Step,
 )
 
+UNKNOWN_PX = 1 << 40  # the reach of layers that may see all of any picture
 IMAGE = "image"  # the picture itself is a layer too, so that priors are ordinary terms
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """An operation of a module, which the module itself computes."""
+
+    keeps = frozenset[Kept]()
+    unfolded = 0
+    in_place = False
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """Nothing: there is no pass by hand through a module."""
+        raise NotImplementedError
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """Nothing, likewise."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +99,11 @@ def convolution(
 def rectifier(name: str, read: Layer) -> Layer:
     """A rectified linear unit."""
     return Layer(name, Rectifier(), (read.name,), read.channels, read.stride, read.reach_px)
+
+
+def opaque(name: str, channels: int, stride: int) -> Layer:
+    """A layer that a module computes; how far its positions see is unknown."""
+    return Layer(name, Opaque(), (), channels, stride, UNKNOWN_PX)
 
 
 def pool(name: str, read: Layer, step: MaxPool | AveragePool) -> Layer:

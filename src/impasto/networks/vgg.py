@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from impasto.machine import Precision, find_device, find_precision
+from impasto.modules.preprocess import Preprocess
 from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
-from impasto.networks.network import Network, Padding, Pooling, Preprocess, Weights
+from impasto.networks.network import Network, Padding, Pooling, Weights
 from impasto.networks.steps import AveragePool, Convolution, MaxPool
 from impasto.weights.layout import BLOCKS, CAFFE_MEAN, convolution_names, vgg_layers
 
+WIDTHS = (64, 128, 256, 512, 512)  # channels of each block; source: table 1
 POOLINGS: dict[Pooling, MaxPool | AveragePool] = {"max": MaxPool(), "average": AveragePool()}
 
 
@@ -32,6 +34,16 @@ class Architecture:
     def layers(self) -> tuple[str, ...]:
         """The papers' names of all layers, in order."""
         return vgg_layers(self.convolutions)
+
+    def empty(self) -> dict[str, Tensor]:
+        """Tensors of the shapes of the weights, without values, on the device "meta"."""
+        shapes, before = dict[str, Tensor](), 3
+        for layer in convolution_names(self.convolutions):
+            width = WIDTHS[int(layer.removeprefix("conv")[0]) - 1]
+            shapes[f"{layer}.weight"] = torch.empty(width, before, 3, 3, device="meta")
+            shapes[f"{layer}.bias"] = torch.empty(width, device="meta")
+            before = width
+        return shapes
 
     def outline(self, name: str) -> Network:
         """The network without weights: its layers' names and sizes, with one filter in each."""
@@ -81,7 +93,7 @@ def vgg(
     return Network(
         name,
         layers,
-        Preprocess(255.0, mean, padding=int(padding == "replicate")),
+        Preprocess(mean, scale=255.0, padding=int(padding == "replicate")),
         target,
         dtype,
         aliases=keras_names(layers),

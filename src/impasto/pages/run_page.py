@@ -28,7 +28,7 @@ from impasto.pages.sections import (
     sliders,
     terms_table,
 )
-from impasto.pages.words import repeat_command
+from impasto.pages.words import listed, repeat_command
 from impasto.tasks.table import TASKS
 
 
@@ -92,7 +92,7 @@ def about_run(record: RunRecord) -> dict[str, Any]:
     usual = TASKS[record.spec.task].settings().model_dump(mode="json", exclude_none=True)
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
     rows = [(Cell(key), Cell(str(value)), Cell(str(usual.get(key, "–")))) for key, value in settings.items()]
-    flat = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in record.provenance.items()}
+    flat = {key: listed(value) for key, value in record.provenance.items()}
     return {
         "command": repeat_command(record),
         "toml": record.toml,

@@ -33,6 +33,13 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def listed(value: object) -> str:
+    """A value of run.toml in words: lists with commas, tables as "key: value; key: value"."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "; ".join(f"{key}: {listed(each)}" for key, each in value.items()) if isinstance(value, dict) else str(value)
+
+
 def repeat_command(record: RunRecord) -> str:
     """The shell command that repeats a run.
 

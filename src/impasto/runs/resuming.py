@@ -68,7 +68,11 @@ def finished(folder: Path, names: Sequence[str]) -> bool:
 def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], listener: Listener) -> None:
     """Raise RunFolderError if a file that the run reads has changed; notify the listener of other changes."""
     names = {"weights_sha256": "the weights", "means_sha256": "the means", "pictures_sha256": "the pictures"}
-    names |= {"init_sha256": "the first picture", "colours_sha256": "the palette"}
+    names |= {
+        "network_sha256": "the network's file",
+        "init_sha256": "the first picture",
+        "colours_sha256": "the palette",
+    }
     files = [words for key, words in names.items() if key in then and then[key] != now.get(key)]
     if files:
         again = f"start again with impasto run {folder / SETTINGS_FILE}"

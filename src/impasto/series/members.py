@@ -17,12 +17,13 @@ from impasto.folders.places import clear
 from impasto.folders.records import RunRecord, read_run
 from impasto.folders.specfiles import read_spec
 from impasto.images.image import Picture
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
 from impasto.runs.checks import check, sentence_for_memory
 from impasto.runs.fitting import plan_memory
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
+from impasto.tasks.parts import choice_of
 from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import limits
 
@@ -117,15 +118,14 @@ def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashe
 
 def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:
     """Each spec with its network. Raises before a picture is opened: WeightsError, and LayerError if one is unknown."""
-    networks: dict[tuple[object, ...], Network] = {}
+    networks: dict[tuple[Choice, str], Network] = {}
     found = []
     for spec in specs:
         settings = spec.settings
-        model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
-        key = (settings.network, settings.precision, *model.values())
+        key = (choice_of(settings), settings.precision)
         if key not in networks:
             with sentence_for_memory(settings.size):
-                networks[key] = open_network(settings.network, precision=settings.precision, **model)
+                networks[key] = key[0].open(settings.precision)
         for layer in settings.named_layers:
             networks[key].canonical(layer)
         found.append((spec, networks[key]))

@@ -19,7 +19,6 @@ from impasto.events import Listener, silent
 from impasto.files import save_json
 from impasto.folders.names import RESULT
 from impasto.folders.places import folder_name
-from impasto.images.bars import bars
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, save_image, to_pillow
 from impasto.images.image import Image, psnr, resize, size_of
@@ -29,6 +28,7 @@ from impasto.networks.steps import Convolution
 from impasto.objectives.representations import activations
 from impasto.runs.fitting import plan_memory
 from impasto.runs.stopping import Stop
+from impasto.series.bars import bars
 from impasto.series.sweep import run_sweep
 from impasto.tasks.parts import network_of
 from impasto.tasks.spec import RunSpec, compose

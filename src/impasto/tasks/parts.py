@@ -1,12 +1,12 @@
 """From settings to the network and the parts of a run: one synthesis, or one for each layer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from impasto.images.image import Image
 from impasto.machine import Precision
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
 from impasto.synthesis.composition import Composition
 from impasto.tasks.divisions import Division, divide
@@ -39,17 +39,14 @@ class Part:
 Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # takes settings, pictures and the parts' names
 
 
+def choice_of(settings: Settings) -> Choice:
+    """The network that the settings choose, as data."""
+    return Choice(**{each.name: getattr(settings, each.name) for each in fields(Choice)})
+
+
 def network_of(settings: Settings, precision: Precision) -> Network:
-    """The network named in the settings, in the given precision. Raises as `open_network`."""
-    return open_network(
-        settings.network,
-        weights=settings.weights,
-        means=settings.means,
-        pooling=settings.pooling,
-        padding=settings.padding,
-        precision=precision,
-        device=settings.device,
-    )
+    """The network that the settings choose, in the given precision. Raises as `open_network`."""
+    return choice_of(settings).open(precision)
 
 
 def inverted(settings: InvertSettings, images: Sequence[Image], names: list[str]) -> list[Part]:

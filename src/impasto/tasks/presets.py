@@ -6,8 +6,10 @@ from importlib.resources import files
 from typing import Any
 
 from impasto.errors import SpecError, nearest
+from impasto.modules.names import is_name_of_module
 from impasto.tasks.settings import Settings
-from impasto.tasks.table import make_settings
+from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.values import Layers
 
 DEFAULT = "default"
 
@@ -31,4 +33,11 @@ def preset(task: str, name: str, **asked: Any) -> Settings:
     if task not in presets()[name]:
         fitting = [DEFAULT, *(each for each, tasks in presets().items() if task in tasks)]
         raise SpecError(f"preset {name!r} is not for {task}; {', '.join(fitting)} are")
-    return make_settings(task, **{**presets()[name][task], **asked})
+    chosen = presets()[name][task]
+    if is_name_of_module(str(asked.get("network", ""))):
+        usual = TASKS[task].settings.model_fields
+        chosen = {
+            key: Layers(value).by_depth() if isinstance(usual[key].default, Layers) else value
+            for key, value in chosen.items()
+        }
+    return make_settings(task, **{**chosen, **asked})

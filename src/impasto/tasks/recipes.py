@@ -10,7 +10,7 @@ from torch import Tensor
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, cropped, size_of, size_with_long_side
-from impasto.networks.catalogue import outline
+from impasto.networks.catalogue import NETWORKS, outline
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
@@ -243,8 +243,10 @@ class _Refinements:
 def _refinements(layer: str, settings: InvertSettings | ReconstructSettings) -> _Refinements:
     """The refinements of a layer: a dither if the layer sees the rounding to 8 bits, a leap if it is nearly linear.
 
-    The picture itself is never refined.
+    The picture itself is never refined, and neither are the layers of modules.
     """
+    if settings.network not in NETWORKS:
+        return _Refinements()
     network = outline(settings.network)
     if not network.has(layer):
         return _Refinements()

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from impasto.errors import SpecError, nearest
+from impasto.modules.names import is_name_of_module
 from impasto.tasks.regions import Region
 from impasto.tasks.values import (
     MOST_SCALE,
@@ -27,6 +28,7 @@ DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
 STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
+PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
@@ -69,9 +71,13 @@ class Settings(BaseModel):
     noise: Weight = 0.02
     "Standard deviation of the white noise around mid grey."
     network: str = "vgg16-normalised"
-    "vgg16-normalised, vgg16 or vgg19; see docs/networks.md."
+    "vgg16-normalised, vgg16, vgg19, or any module: file.py:factory, package:factory, torchvision:NAME, timm:NAME."
     weights: Path | None = None
-    "File of weights in place of the network's own: safetensors, PyTorch, Keras, ONNX or Caffe."
+    "File of weights in place of the own ones: safetensors, PyTorch, Keras, ONNX or Caffe; for a module, a state_dict."
+    random_weights: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    "Seed of random weights: the network as it is before training."
+    preprocess: PreprocessName | None = None
+    "How a module takes colours: ImageNet's mean and deviation by default, see docs/any-network.md."
     means: Path | None = None
     "Mean activations to normalise the network with, from `impasto normalise`."
     pooling: Literal["max", "average"] = "max"
@@ -103,6 +109,15 @@ class Settings(BaseModel):
         if isinstance(given, dict) and isinstance(given.get("print"), str):
             return {**given, "size": max(PrintSize(given["print"]).size)}
         return given
+
+    @model_validator(mode="after")
+    def _layers_by_depth(self) -> "Settings":
+        """A module has no layers of VGG-16's names: defaults become relative depths."""
+        if is_name_of_module(self.network):
+            for name in type(self).model_fields.keys() - self.model_fields_set:
+                if isinstance(layers := getattr(self, name), Layers):
+                    self.__dict__[name] = layers.by_depth()
+        return self
 
     @property
     def named_layers(self) -> list[str]:
@@ -202,7 +217,7 @@ class TransferSettings(_StatisticsSettings):
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
     network: str = "vgg16"
-    "vgg16, vgg16-normalised or vgg19; see docs/networks.md."
+    "vgg16, vgg16-normalised, vgg19, or any module: file.py:factory, package:factory, torchvision:NAME, timm:NAME."
     padding: Literal["zero", "replicate"] = "replicate"
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     content_layers: Layers = Layers("relu4_2")

@@ -21,6 +21,21 @@ MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can 
 MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
 
 
+DEPTHS = {  # of the layers of VGG-16 that defaults and presets name: the number of the layer of 31, from 0 to 1
+    "conv1_1": "@0",
+    "relu1_1": "@0.033",
+    "conv2_1": "@0.17",
+    "relu2_1": "@0.2",
+    "conv3_1": "@0.33",
+    "relu3_1": "@0.37",
+    "conv4_1": "@0.57",
+    "relu4_1": "@0.6",
+    "relu4_2": "@0.67",
+    "conv5_1": "@0.8",
+    "relu5_1": "@0.83",
+}
+
+
 class Checked(str):
     """A text that its constructor checks. A setting of this type accepts a text and checks it."""
 
@@ -43,6 +58,10 @@ class Layers(Checked):
     def names(self) -> list[str]:
         """The layers in order."""
         return list(self.weights)
+
+    def by_depth(self) -> "Layers":
+        """The same with relative depths in place of VGG-16's names: "@0.57" is as deep in any network as conv4_1."""
+        return type(self)(re.sub(r"[\w.:#@]+", lambda found: DEPTHS.get(found[0], found[0]), self))
 
 
 class LayerNames(Layers):

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from impasto.errors import OutOfMemoryError
+from impasto.errors import OutOfMemoryError, SpecError
 from impasto.images.image import Size, size_with_long_side
 from impasto.machine import free_memory, in_use
 from impasto.networks.layers import IMAGE
@@ -31,6 +31,7 @@ DECENT_PX = 1024  # side of a core whose margins cost little: above, memory is b
 FEWEST_PAIRS = 2
 GAPS = 300e6  # bytes that the C library's heap loses between tensors of many sizes: 100 to 290 MB as measured
 SMALLEST_PX = 32  # smallest side worth proposing
+HOPELESS = "no useful size fits; free memory, or give more with --memory"
 
 
 @dataclass(frozen=True)
@@ -152,19 +153,30 @@ class MemoryPlan:
         """
         if self._in_tiles(size):
             require_tiles(self.objective)
+            self._require_reach(size)
         needed = self.needed_within(size)
         if needed <= self.limits.memory:
             return
-        side, too_large = 1, max(size)
-        while too_large - side > max(1, side // 50):
-            between = (side + too_large) // 2
-            fits = self.needed_within(size_with_long_side(size, between)) <= self.limits.memory
-            side, too_large = (between, too_large) if fits else (side, between)
-        hopeless = "no useful size fits; free memory, or give more with --memory"
-        remedy = f"--size {side} would fit" if side >= SMALLEST_PX else hopeless
+        side = self._largest_side(size, lambda smaller: self.needed_within(smaller) <= self.limits.memory)
+        remedy = f"--size {side} would fit" if side >= SMALLEST_PX else HOPELESS
         raise OutOfMemoryError(
             f"a result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory in "
             f"addition to the program's own, even in tiles, and {_in_words(self.limits.memory)} are left; {remedy}"
+        )
+
+    def _require_reach(self, size: Size) -> None:
+        """Raise if tiles are needed, but nobody knows how far the layers see."""
+        if self.network.tileable(self.layers):
+            return
+        why = f"{self.network.name} is computed by its own module, which cannot take pictures in tiles"
+        if self.limits.tile_px is not None:
+            raise SpecError(f"{why}; leave out --tile")
+        fitting = self._largest_side(size, lambda side: self.core(side) is None)
+        remedy = f"--size {fitting} would fit" if fitting >= SMALLEST_PX else HOPELESS
+        needed = self.needed(size, None, FEWEST_PAIRS if self.history_asked else 0)
+        raise OutOfMemoryError(
+            f"{why}, and a whole result of {size[1]} × {size[0]} px needs about {_in_words(needed)} of memory in "
+            f"addition to the program's own, but {_in_words(self.limits.memory)} are left; {remedy}"
         )
 
     def words(self, size: Size) -> str | None:
@@ -239,6 +251,15 @@ class MemoryPlan:
     @property
     def _alone(self) -> "MemoryPlan":
         return replace(self, helper=None)
+
+    def _largest_side(self, size: Size, fits: Callable[[Size], bool]) -> int:
+        """About the largest long side, below that of `size`, at which a picture of the same proportions fits."""
+        side, too_large = 1, max(size)
+        while too_large - side > max(1, side // 50):
+            between = (side + too_large) // 2
+            fitting = fits(size_with_long_side(size, between))
+            side, too_large = (between, too_large) if fitting else (side, between)
+        return side
 
     def _in_tiles(self, size: Size) -> bool:
         theirs = None if self.helper is None else self.helper.core(self, size)

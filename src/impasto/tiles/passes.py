@@ -102,8 +102,9 @@ def tile_gradient(
 
 def owned(network: Network, crop: Image, inside: Window, layers: Collection[str]) -> Iterator[tuple[str, FeatureMap]]:
     """A tile's own positions of each layer's map, the shallowest first; each is valid until the next is asked for."""
+    whole = inside == Window(0, crop.shape[2], 0, crop.shape[3])  # the map may have more positions than whole strides
     for layer, maps in read(network, crop, layers):
-        yield layer, inside.of(maps, network.stride(layer))
+        yield layer, maps if whole else inside.of(maps, network.stride(layer))
 
 
 def _at(layer: str, errors: Sequence[TileError]) -> list[tuple[int, TileError]]:

@@ -58,7 +58,7 @@ def read_once(
             return _read(network, image, keys, tiles, reference, compared)
         except torch.OutOfMemoryError:
             core = half(core or size)
-            if cut(size, core, network, layers) == tiles:
+            if not network.tileable(layers) or cut(size, core, network, layers) == tiles:
                 raise
         halved(core)
 

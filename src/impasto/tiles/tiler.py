@@ -11,7 +11,7 @@ from torch import Tensor
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, own_key, owned, tile_gradient, tile_statistics
-from impasto.tiles.windows import Tile, cut
+from impasto.tiles.windows import Tile, Window, cut
 
 Found = TypeVar("Found")
 
@@ -141,6 +141,8 @@ def half(core: Size) -> Size:
 
 def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
     """The fraction of the layer's positions that the tile owns, in a picture of that size."""
+    if tile.core == Window(0, size[0], 0, size[1]):
+        return 1.0
     stride = network.stride(layer)
     return tile.core.positions(stride) / ((size[0] // stride) * (size[1] // stride))
 

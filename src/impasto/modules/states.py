@@ -1,0 +1,151 @@
+"""The weights of a module: read from a file, random as before training, and told apart by a hash."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from impasto.errors import WeightsError
+from impasto.images.noise import noise_picture
+from impasto.modules.calls import observe
+from impasto.modules.preprocess import Preprocess
+
+PICTURES, PICTURE_PX = 8, 224
+EMBEDDING = 0.02  # the standard deviation of tokens and positions in transformers (Dosovitskiy et al. 2020)
+
+
+def load_state(module: nn.Module, file: Path, name: str) -> None:
+    """Put the weights of a file into a module: safetensors, or a state that `torch.save` wrote; no code is run.
+
+    Raises WeightsError if the file is missing, damaged, or of another network.
+    """
+    state = _read_state(file)
+    own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    other = [key for key in own if key in state and tuple(state[key].shape) != tuple(own[key].shape)]
+    if missing or other:
+        first = missing[0] if missing else other[0]
+        raise WeightsError(
+            f"{file} is not a file of {name}'s weights: {first} {'is missing' if missing else 'has another shape'}"
+        )
+    wrong = [key for key in own if key in state and not bool(torch.isfinite(state[key].float()).all())]
+    if wrong:
+        raise WeightsError(f"{file} is damaged: some of the numbers of {wrong[0]} are not finite")
+    module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+
+
+def _read_state(file: Path) -> dict[str, torch.Tensor]:
+    if not file.is_file():
+        raise WeightsError(f"there is no file of weights at {file}")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        read = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{file} cannot be read as weights: {said}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(read, dict) and isinstance(read.get(key), dict):
+            read = read[key]
+    if not isinstance(read, dict) or not all(isinstance(value, torch.Tensor) for value in read.values()):
+        raise WeightsError(f"{file} holds no table of tensors; save the module's state_dict()")
+    return read
+
+
+def digest(module: nn.Module) -> str:
+    """SHA-256 of all weights and buffers of a module, with their names and types."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+            found.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def untrained_tensors(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Random weights of the same shapes, normal with variance 2 / fan-in, and biases of 0, for layers with ReLUs.
+
+    Source: He et al. 2015 (arXiv:1502.01852), equation 10.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {key: _random(value, generator, gain=2.0) for key, value in tensors.items()}
+
+
+def untrain(module: nn.Module, preprocess: Preprocess, seed: int) -> None:
+    """Give a module random weights; statistics of batch norms are measured anew on pictures of noise.
+
+    Weights of convolutions have variance 2 / fan-in, those of linear layers 1 / fan-in; norms scale by 1 and add 0.
+    All other parameters, such as tokens and positions, are normal with standard deviation .02.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    known: set[int] = set()
+    with torch.no_grad():
+        for each in module.modules():
+            convolution = isinstance(each, nn.modules.conv._ConvNd)
+            norm = not convolution and not isinstance(each, nn.Linear) and "Norm" in type(each).__name__
+            if not (convolution or norm or isinstance(each, nn.Linear)):
+                continue
+            for name, value in each.named_parameters(recurse=False):
+                if id(value) in known:
+                    continue
+                known.add(id(value))
+                if norm:
+                    value.fill_(1.0 if name == "weight" else 0.0)
+                else:
+                    value.copy_(_random(value, generator, gain=2.0 if convolution else 1.0))
+        for value in module.parameters():
+            if id(value) not in known and value.ndim > 1:
+                value.copy_(EMBEDDING * torch.randn(value.shape, generator=generator))
+    _measure_norms(module, preprocess, generator)
+
+
+def _random(like: Tensor, generator: torch.Generator, gain: float) -> Tensor:
+    if like.ndim < 2:
+        return torch.zeros_like(like)
+    scale = math.sqrt(gain / like[0].numel())
+    return (scale * torch.randn(like.shape, generator=generator)).to(like.dtype)
+
+
+def _measure_norms(module: nn.Module, preprocess: Preprocess, generator: torch.Generator) -> None:
+    """Set the running statistics of batch norms to those of pictures of noise, one norm after the other.
+
+    A norm's statistics depend on the norms before it, so each picture is passed once for each depth at most: in train
+    mode a norm uses the picture's own statistics, which come close to those that it will have.
+    """
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None]
+    if not norms:
+        return
+    sums: dict[int, list[Tensor]] = {}
+
+    def take(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        maps = given[0].double()
+        axes = [axis for axis in range(maps.ndim) if axis != 1]
+        mean, square = maps.mean(axes), maps.square().mean(axes)
+        before = sums.setdefault(id(norm), [torch.zeros_like(mean), torch.zeros_like(mean), torch.zeros(())])
+        sums[id(norm)] = [before[0] + mean, before[1] + square, before[2] + 1]
+        found_mean, found_square = (total / sums[id(norm)][2] for total in sums[id(norm)][:2])
+        assert isinstance(norm, _BatchNorm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(found_mean)
+        norm.running_var.copy_((found_square - found_mean.square()).clamp_min(1e-12))
+
+    handles = [norm.register_forward_pre_hook(take) for norm in norms]
+    reference = norms[0].running_mean
+    assert reference is not None
+    try:
+        with torch.no_grad():
+            for number in range(PICTURES):
+                picture = noise_picture(PICTURE_PX, generator, leaves=number % 2 == 1).to(reference.device)
+                own = {name: value.detach() for name, value in [*module.named_parameters(), *module.named_buffers()]}
+                prepared = preprocess(picture, reference.dtype).contiguous()
+                observe(module, prepared, (), lambda *_: False, own)
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,198 @@
+"""Modules translated into layers: the pass by hand against the module itself, and exact tiles."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from conftest import random_image
+from impasto.modules.preprocess import Preprocess
+from impasto.networks.network import Network
+from impasto.networks.passes import backward, forward
+from impasto.networks.translate import Translated
+from impasto.objectives.objective import content, style
+from impasto.objectives.representations import mean_and_gram
+from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.tiles.criterion import bind_tiled
+from toy_modules import Residual, scrambled
+
+
+class Vgg(nn.Module):
+    """VGG's kind with batch norms, dropout and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2, 2),
+            nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Dropout(), nn.AvgPool2d(2),
+            nn.Conv2d(8, 5, 5, padding=2), nn.ReLU(),
+        )  # fmt: skip
+        self.classifier = nn.Linear(5, 4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.features(image).mean((2, 3)))
+
+
+class Joined(nn.Module):
+    """A first layer and a pooling of residual networks, then concatenated branches, as in SqueezeNet and Inception."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 7, 2, 3)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.squeeze = nn.Conv2d(6, 4, 1)
+        self.one, self.three = nn.Conv2d(4, 5, 1), nn.Conv2d(4, 5, 3, padding=1)
+        self.last = nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = functional.relu(self.squeeze(self.pool(self.stem(image))))
+        both = torch.cat([self.one(maps).relu(), functional.relu(self.three(maps))], 1)
+        return self.last(both + both.roll(1, 1) if image.shape[0] > 1 else both)
+
+
+def gradient(network: Network, image: Tensor, layer: str) -> Tensor:
+    return backward(forward(network, image, [layer]), lambda _, maps, before: maps.sin() if before is None else before)
+
+
+def by_module(module: nn.Module, network: Network, image: Tensor, path: str) -> tuple[Tensor, Tensor]:
+    """A layer's map by a plain hook, which copies, and the gradient of the same losses by autograd."""
+    seen: list[Tensor] = []
+    handle = module.get_submodule(path).register_forward_hook(lambda _, __, output: seen.append(output.clone()))
+    variable = image.clone().requires_grad_()
+    module.eval()(network.preprocess(variable, torch.float64).contiguous())
+    handle.remove()
+    (found,) = torch.autograd.grad(seen[-1], variable, seen[-1].sin().detach())
+    return seen[-1].detach(), found
+
+
+@pytest.mark.parametrize("size", [(48, 64), (45, 61)])
+@pytest.mark.parametrize(
+    ("make", "paths"),
+    [
+        (Vgg, ["features.0", "features.1", "features.3", "features.6", "features.7", "features", "classifier"]),
+        (Joined, ["stem", "pool", "squeeze", "three", "last"]),
+        (Residual, ["conv1", "layer1", "layer2.downsample", "layer3", "layer3.bn2"]),
+    ],
+)
+def test_the_pass_by_hand_is_the_module(make: type[nn.Module], paths: list[str], size: tuple[int, int]) -> None:
+    module, image = scrambled(make()), random_image(*size)
+    network = Network.from_module(module)
+    assert isinstance(network.computation, Translated)
+    for path in paths:
+        maps, slope = by_module(module, network, image, path)
+        found = network(image, [path])[path]
+        assert found.reshape(maps.shape).sub(maps).norm() <= 1e-10 * maps.norm(), path
+        back = gradient(network, image, network.canonical(path))
+        assert (back - slope).norm() <= 1e-10 * slope.norm(), path
+
+
+def test_what_is_translated() -> None:
+    """All of a residual network but its classifier; of strange layers only what comes before them."""
+    network = Network.from_module(Residual())
+    assert isinstance(network.computation, Translated)
+    own = network.computation.translation
+    assert set(network.layers) - set(own.layers) == {"fc"}
+    assert own.whole["layer1.conv1"] == 2
+    assert own.whole["layer3.bn2"] == 8
+    assert own.same["layer2"] == "layer2.relu:2"
+    strange = Network.from_module(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)
+        )
+    )
+    assert isinstance(strange.computation, Translated)
+    assert set(strange.computation.translation.layers) == {"0"}
+    resized = Network.from_module(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), Preprocess(multiple=8))
+    assert not isinstance(resized.computation, Translated)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, dilation=2)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding="same")),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GELU()),
+    ],
+)
+def test_unknown_operations_are_left_to_the_module(module: nn.Module) -> None:
+    """The map is the module's in any case, and only the known layer is one of the graph."""
+    image = random_image(24, 32)
+    network = Network.from_module(module.double())
+    assert isinstance(network.computation, Translated)
+    assert set(network.computation.translation.layers) == {"0"}
+    maps, slope = by_module(module, network, image, "1")
+    assert torch.allclose(network(image, ["1"])["1"], maps, rtol=1e-12)
+    assert (gradient(network, image, "1") - slope).norm() <= 1e-10 * slope.norm()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (59, 83)])
+def test_tiles_of_a_vgg_are_exact(size: tuple[int, int]) -> None:
+    network = Network.from_module(scrambled(Vgg()))
+    layers = ["features.1", "features.6", "features"]
+    assert network.tileable(layers)
+    assert not network.tileable(["classifier"])
+    reference, image = random_image(*size, seed=1), random_image(*size)
+    objective = content(reference, layers[1:]) + style(
+        reference, layers[:1], represent=mean_and_gram, distance=wasserstein_distance
+    )
+    whole, whole_gradient = objective.bind(network, size).losses_and_gradient(image)
+    tiled, tiled_gradient = bind_tiled(objective, network, size, (16, 20)).losses_and_gradient(image)
+    assert tiled == pytest.approx(whole, rel=1e-9)
+    assert (tiled_gradient - whole_gradient).norm() <= 1e-9 * whole_gradient.norm()
+
+
+def test_layers_after_functions_without_a_name() -> None:
+    class Functions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.second(functional.max_pool2d(functional.relu(self.first(image)), 2))
+
+    network = Network.from_module(Functions())
+    assert network.tileable(["second"])
+    assert network.facts("second").reach_px == 3
+    assert network.is_shallow("second")
+    assert network.bytes_per_pixel(["second"], ["second"]) > 0
+
+
+class Sneaky(nn.Module):
+    """A map that is changed by means that no function of PyTorch shows, and another way for large pictures."""
+
+    def __init__(self, large_px: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.large_px = large_px
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.first(image)
+        if image.shape[2] > self.large_px:
+            return self.second(maps + maps)
+        maps[:, 0] = 0.5
+        maps.view(-1).mul_(2)
+        return self.second(maps)
+
+
+@pytest.mark.parametrize("large_px", [200, 1000])
+def test_changes_behind_the_back_are_noticed(large_px: int) -> None:
+    module, image = Sneaky(large_px).double(), random_image(24, 32)
+    network = Network.from_module(module)
+    for path in ("first", "second"):
+        maps, slope = by_module(module, network, image, path)
+        assert torch.allclose(network(image, [path])[path], maps, rtol=1e-12)
+        assert (gradient(network, image, path) - slope).norm() <= 1e-10 * slope.norm()
+    assert isinstance(network.computation, Translated) == (large_px == 1000)
+
+
+def test_strided_layers_are_not_taken_in_tiles() -> None:
+    network = Network.from_module(Residual())
+    assert not network.tileable(["layer1.conv1"])
+    assert network.facts("layer1.conv1").reach_px is None
+    vgg = Network.from_module(Vgg())
+    assert vgg.facts("features.4").reach_px == 3
+    assert "also features" in vgg.facts("features.9").notes
+    assert vgg.rectified("features.1") == "features.2"
