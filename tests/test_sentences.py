@@ -232,7 +232,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
         (["invert", "caf\udce9.png"], "a file's name contains bytes that are not text; rename the file"),
         (["transfer", *["photo.png"] * 102], "transfer takes 2 to 100 pictures, not 102"),
         (["normalise", "folder"], "--out requires an argument"),
-        (["networks", "all"], "there is no command 'networks all'; choose from fetch, convert, check"),
+        (["networks", "all"], "there is no command 'networks all'; choose from layers, fetch, convert, check"),
         (["networks", "check", "a", "b", "c"], "unexpected argument 'c': this command takes fewer arguments"),
     ],
     ids=str,

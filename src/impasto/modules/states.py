@@ -107,7 +107,7 @@ def untrain(module: nn.Module, preprocess: Preprocess, seed: int) -> None:
 
 def _random(like: Tensor, generator: torch.Generator, gain: float) -> Tensor:
     if like.ndim < 2:
-        return torch.zeros_like(like)
+        return torch.zeros(like.shape, dtype=like.dtype)
     scale = math.sqrt(gain / like[0].numel())
     return (scale * torch.randn(like.shape, generator=generator)).to(like.dtype)
 

@@ -169,7 +169,7 @@ class Choice:
     def files(self) -> dict[str, Path]:
         """The files that the network is read from, as "weights", "means" and "network". Raises as `open`."""
         if self.is_built_in:
-            return entry(self.network).files(self.weights, self.means)
+            return {} if self.random_weights is not None else entry(self.network).files(self.weights, self.means)
         given = {"network": file_of(self.network), "weights": self.weights}
         return {what: path for what, path in given.items() if path is not None}
 
@@ -197,21 +197,7 @@ class Choice:
         known = entry(self.network)
         if self.preprocess is not None:
             raise SpecError(f"{self.network} has its own preprocessing; leave out --preprocess {self.preprocess}")
-        files = {} if self.random_weights is not None else known.files(self.weights, self.means)
-        if self.random_weights is not None:
-            if known.means is not None or self.means is not None or self.weights is not None:
-                raise SpecError(
-                    "--random-weights gives an untrained network, which has no file of weights and no means; choose "
-                    f"--network {PLAIN} without --weights and --means"
-                )
-            mean = known.architecture.mean
-            tensors = untrained_tensors(known.architecture.empty(), self.random_weights)
-        else:
-            filters = known.filters(self.weights)
-            tensors, mean = dict(filters.tensors), filters.mean
-            del filters
-        if "means" in files:
-            tensors = normalise(tensors, load_means(files["means"], tensors))
+        tensors, mean = self._untrained(known) if self.random_weights is not None else self._trained(known)
         network = vgg(
             self.network,
             tensors,
@@ -225,6 +211,23 @@ class Choice:
         del tensors
         give_back_freed_memory()
         return network
+
+    def _trained(self, known: Entry) -> "tuple[dict[str, Tensor], tuple[float, float, float]]":
+        """The weights, rescaled if there are means, and the mean colour."""
+        filters, files = known.filters(self.weights), known.files(self.weights, self.means)
+        if "means" not in files:
+            return dict(filters.tensors), filters.mean
+        return normalise(dict(filters.tensors), load_means(files["means"], filters.tensors)), filters.mean
+
+    def _untrained(self, known: Entry) -> "tuple[dict[str, Tensor], tuple[float, float, float]]":
+        """The same of a network before training."""
+        if known.means is not None or self.means is not None or self.weights is not None:
+            raise SpecError(
+                "--random-weights gives an untrained network, which has no file of weights and no means; choose "
+                f"--network {PLAIN} without --weights and --means"
+            )
+        assert self.random_weights is not None
+        return untrained_tensors(known.architecture.empty(), self.random_weights), known.architecture.mean
 
     def _module(self, precision: Precision) -> Network:
         """The network of a module; the factory may also return a whole `Network`, which is taken as it is."""
