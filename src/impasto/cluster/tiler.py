@@ -19,8 +19,9 @@ from impasto.cluster.crew import Crew, LostError, Worker, assigned
 from impasto.cluster.worker import Array, Work
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, precision_of
+from impasto.objectives.neighbours import Chosen
 from impasto.tiles.passes import Key, MapTerm, Statistics
-from impasto.tiles.tiler import add_statistics
+from impasto.tiles.tiler import Aim, add_statistics
 from impasto.tiles.windows import Tile, cut
 
 AHEAD = 2  # tiles in transit for each worker: while one is computed, the next is sent
@@ -55,6 +56,7 @@ class ClusterTiler:
     work: Work
     tiles: tuple[Tile, ...]
     references: Sequence[Image]
+    chosen: Sequence[Chosen]
     between_tiles: Callable[[], None]
     scales: list[float] = field(default_factory=list)
     owners: dict[int, Worker] = field(default_factory=dict)
@@ -165,11 +167,20 @@ class ClusterTiler:
         if self.work.terms and number not in worker.kept:
             tile = self.tiles[number]
             crops = [_array(tile.crop.of(reference)) for reference in self.references]
-            self.sent_bytes += sum(crop.nbytes for crop in crops)
+            rows = self._rows(tile)
+            self.sent_bytes += sum(each.nbytes for each in [*crops, *rows])
             self.returned_bytes += NUMBER_BYTES * len(self.work.terms)
-            asked.append(worker.actor.keep.remote(number, tile, crops))
+            asked.append(worker.actor.keep.remote(number, tile, crops, rows))
             worker.kept.add(number)
         return asked
+
+    def _rows(self, tile: Tile) -> list[Array]:
+        """For each bank, the rows that the tile's own positions are compared with."""
+        found: list[Array] = []
+        for number, chosen in enumerate(self.chosen, start=len(self.references)):
+            term = self.work.terms[self.work.references.index(number)]
+            found.append(_array(tile.core.of(chosen.rows, self.network.stride(term.layer))))
+        return found
 
     def _look(self, image: Image, turn: int, errors: bool, worker: Worker, number: int) -> list[Any]:
         asked, tile, crop = self._equip(worker, number), self.tiles[number], self._crop(worker, number, image)
@@ -203,25 +214,29 @@ def cluster_tiler(
     between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
-    terms: Sequence[tuple[MapTerm, Image]],
+    terms: Sequence[tuple[MapTerm, Aim]],
 ) -> ClusterTiler:
     """A tiler whose tiles the crew computes, in the precision of this process's network; its `traffic` is counted.
 
-    The references of the map terms are sent in crops: each worker reads those of its own tiles.
+    The references of the map terms are sent in crops: each worker reads those of its own tiles. Of chosen features the
+    bank is sent once to each worker, and with each tile the numbers of its rows.
     """
-    references = list({id(reference): reference for _, reference in terms}.values())
-    numbers = {id(reference): number for number, reference in enumerate(references)}
+    aims = {id(aim): aim for _, aim in terms}.values()
+    references = [aim for aim in aims if not isinstance(aim, Chosen)]
+    chosen = [aim for aim in aims if isinstance(aim, Chosen)]
+    numbers = {id(aim): number for number, aim in enumerate([*references, *chosen])}
     work = Work(
         name=uuid4().hex,
         precision=precision_of(network),
         size=size,
         keys=tuple(keys),
         terms=tuple(term for term, _ in terms),
-        references=tuple(numbers[id(reference)] for _, reference in terms),
+        references=tuple(numbers[id(aim)] for _, aim in terms),
+        banks=tuple(aim.bank.cpu() for aim in chosen),
     )
     layers = {layer for layer, _ in keys} | {term.layer for term in work.terms}
     tiles = cut(size, core, network, layers) if layers else ()
-    return ClusterTiler(crew, traffic, network, core, work, tiles, references, between_tiles)
+    return ClusterTiler(crew, traffic, network, core, work, tiles, references, chosen, between_tiles)
 
 
 def _array(crop: Tensor) -> Array:

@@ -21,6 +21,7 @@ from impasto.images.image import Size
 from impasto.machine import Precision, free_memory
 from impasto.networks.catalogue import entry, open_network
 from impasto.networks.network import Network, Padding, Pooling, precision_of
+from impasto.objectives.neighbours import Chosen
 from impasto.tiles.budget import limits
 from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.tiler import add_statistics, fraction
@@ -66,7 +67,8 @@ class Work(NamedTuple):
     size: Size
     keys: tuple[Key, ...]
     terms: tuple[MapTerm, ...]
-    references: tuple[int, ...]  # for each term, the number of its reference
+    references: tuple[int, ...]  # for each term, the number of its reference, or of its bank after all references
+    banks: tuple[Tensor, ...] = ()  # features to choose from, on the CPU
 
 
 class About(NamedTuple):
@@ -128,9 +130,15 @@ class TileWorker:
         self._sum = _Sum(-1)
         self._network(work.precision)
 
-    def keep(self, number: int, tile: Tile, references: Sequence[Array]) -> list[float]:
-        """Compute the tile's targets from its crops of the references; return each map term's scale over the tile."""
+    def keep(self, number: int, tile: Tile, references: Sequence[Array], rows: Sequence[Array] = ()) -> list[float]:
+        """Compute the tile's targets from its crops of the references; return each map term's scale over the tile.
+
+        `rows` has, for each of the work's banks, the rows that the tile's own positions are compared with.
+        """
         network, targets = self._network(self._work.precision), dict[int, Tensor]()
+        for at, (bank, chosen) in enumerate(zip(self._work.banks, rows, strict=True), start=len(references)):
+            target = Chosen(bank.to(network.device), self._tensor(chosen)).maps()
+            targets |= {n: target for n, place in enumerate(self._work.references) if place == at}
         for at, reference in enumerate(references):
             terms = {n: term for n, term in enumerate(self._work.terms) if self._work.references[n] == at}
             layers = {term.layer for term in terms.values()}

@@ -1,7 +1,7 @@
 """What a picture should be like: terms added with `+`, without a size until they are bound to a network and a size."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
 from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
+from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.representations import Function, Representation, activations, gram_matrix, represented
 
 Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to the framed reference's size
@@ -96,7 +97,7 @@ class Prior:
 class Objective:
     """A sum of terms, minimised. `a + b` has the terms of both."""
 
-    terms: tuple[Match | Prior, ...]
+    terms: tuple[Match | Prior | Neighbours, ...]
 
     def __add__(self, other: "Objective") -> "Objective":
         return Objective(self.terms + other.terms)
@@ -106,9 +107,19 @@ class Objective:
         matches = [term for term in self.terms if isinstance(term, Match)]
         return [match for match in matches if isinstance(match.represent, kinds or Representation)]
 
+    @property
+    def neighbours(self) -> list[Neighbours]:
+        """The terms whose targets are matched anew in each stage."""
+        return [term for term in self.terms if isinstance(term, Neighbours)]
+
+    def seeing(self, image: Image) -> "Objective":
+        """The objective for a stage that begins with this picture: some terms choose their targets by it."""
+        return Objective(tuple(term.seeing(image) if isinstance(term, Neighbours) else term for term in self.terms))
+
     def layers(self, *kinds: type[Representation]) -> list[str]:
-        """The layers that these terms read."""
-        return [layer for match in self.matches(*kinds) for layer in match.layers]
+        """The layers that the terms read: all terms, or those whose representation is of one of the kinds."""
+        matched = [term for term in self.neighbours if isinstance(term.represent, kinds or Representation)]
+        return [layer for term in [*self.matches(*kinds), *matched] for layer in term.layers]
 
     def weights(self) -> dict[str, float]:
         """The weight of each summand, by the name of its loss."""
@@ -162,6 +173,28 @@ def style(
     """
     framing = partial(_with_area_of, scale=scale)
     return Objective((Match(name, reference, weighted(layers), represented(represent), framing, distance),))
+
+
+def neighbours(
+    photo: Image,
+    paintings: Sequence[Image],
+    layers: Mapping[str, float] | Iterable[str],
+    *,
+    fractions: Sequence[float] | None = None,
+    scale: float = 1.0,
+    name: str = "neighbours",
+) -> Objective:
+    """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
+
+    See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
+    take up; equal by default. Raises SpecError if there is no painting, or not one fraction for each.
+    """
+    fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
+    if not paintings or len(fractions) != len(paintings):
+        raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
+    styles = tuple(zip(paintings, fractions, strict=True))
+    framing = partial(_with_area_of, scale=scale)
+    return Objective((Neighbours(name, photo, styles, weighted(layers), framing),))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:

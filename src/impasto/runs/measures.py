@@ -29,7 +29,8 @@ def measure(part: Part, image: Image, content: Picture | None, plan: MemoryPlan)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
     found, differences = _read(plan, saved, target, layers, terms)
-    losses = replace(plan, objective=terms.others).bind(size).losses(saved) if terms.others.terms else {}
+    others = replace(plan, objective=terms.others.seeing(saved))
+    losses = others.bind(size).losses(saved) if terms.others.terms else {}
     _add_compared(losses, terms.compared, differences, plan.network)
     for term in terms.means:
         _add_means(losses, term, found, plan, size)

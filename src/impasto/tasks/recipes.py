@@ -11,7 +11,7 @@ from impasto.images.image import Image, Size, size_of, size_with_long_side
 from impasto.networks.catalogue import outline
 from impasto.networks.network import Network
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.objective import Objective, content, neighbours, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
@@ -22,7 +22,7 @@ from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
-from impasto.synthesis.schedules import octaves, single
+from impasto.synthesis.schedules import octaves, single, split
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -101,9 +101,30 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     objective = Objective(())
     if settings.content_weight:
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
-    objective += _styles(paintings, settings) + _smoothness(settings.smoothness)
+    objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
+    objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
-    return _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
+    if objective.neighbours:
+        composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
+    return composition
+
+
+def _neighbours(photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
+    weight = settings.style_weight * settings.neighbours
+    if not weight:
+        return Objective(())
+    layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
+    fractions = settings.style_weights.of(len(paintings))
+    used = [number for number, fraction in enumerate(fractions) if fraction]
+    return neighbours(
+        photo,
+        [paintings[number] for number in used],
+        layers,
+        fractions=[fractions[number] for number in used],
+        scale=settings.style_scale,
+    )
 
 
 def _styles(paintings: Sequence[Image], settings: TransferSettings) -> Objective:

@@ -173,6 +173,12 @@ class TransferSettings(_StatisticsSettings):
     "Weight of the content."
     style_weight: Weight = 1.0
     "Weight of all styles together."
+    neighbours: Weight = 0.0
+    "Weight, relative to the style's, of painting each part of the photo with the most similar part of the style."
+    neighbour_layers: Layers = Layers("relu3_1,relu4_1")
+    "Layers at which parts of photo and style are compared, each with an optional =weight."
+    rematches: Annotated[int, Field(ge=0, le=20)] = 1
+    "How many times similar parts are found anew at full size, in addition to once at each size."
     style_weights: StyleWeights = StyleWeights("")
     "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Positive = 1.0

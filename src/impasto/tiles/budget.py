@@ -17,6 +17,7 @@ from impasto.machine import free_memory, in_use
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
+from impasto.objectives.neighbours import MATCHING
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap
 from impasto.tiles.criterion import bind_tiled, require_tiles
@@ -26,6 +27,7 @@ from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
 VECTORS = 10  # of the picture's size, without those that L-BFGS remembers
+ROW = 4.0  # bytes of a chosen feature's number
 DECENT_PX = 1024  # side of a core whose margins cost little: above, memory is better spent on L-BFGS' pairs
 FEWEST_PAIRS = 2
 GAPS = 300e6  # bytes that the C library's heap loses between tensors of many sizes: 100 to 290 MB as measured
@@ -120,7 +122,7 @@ class MemoryPlan:
             return self.helper.needed(self, size, theirs, history)
         pixels = size[0] * size[1]
         if core is None or not self.layers:
-            return pixels * (self.bytes_per_pixel + VECTOR * self.vectors(history))
+            return pixels * (self.bytes_per_pixel + VECTOR * self.vectors(history)) + self.matching_bytes()
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
@@ -206,14 +208,20 @@ class MemoryPlan:
 
     def vectors(self, history: int) -> int:
         """How many vectors of the picture's size the loop and the optimiser hold."""
-        return VECTORS + 2 * history
+        return VECTORS + 2 * history + bool(self.objective.neighbours)  # these keep the picture they were matched to
 
     def target_bytes(self) -> float:
         """Bytes per pixel of the picture for the targets that maps are compared with in place."""
-        total = 0.0
-        for layer in {self.network.canonical(layer) for layer in self.objective.layers(Pointwise)} - {IMAGE}:
-            total += self.network.channels(layer) * self.network.precision.itemsize / self.network.stride(layer) ** 2
-        return total
+        total, network = 0.0, self.network
+        compared = {network.canonical(layer) for match in self.objective.matches(Pointwise) for layer in match.layers}
+        for layer in compared - {IMAGE}:
+            total += network.channels(layer) * network.precision.itemsize / network.stride(layer) ** 2
+        chosen = [layer for term in self.objective.neighbours for layer in term.layers]
+        return total + sum(ROW / network.stride(layer) ** 2 for layer in chosen)
+
+    def matching_bytes(self) -> float:
+        """Bytes at the peak of matching neighbours, whatever the size."""
+        return MATCHING if self.objective.neighbours else 0.0
 
     @property
     def layers(self) -> list[str]:
@@ -235,7 +243,7 @@ class MemoryPlan:
 
     def _fixed(self, size: Size, history: int) -> float:
         """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""
-        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history))
+        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history)) + self.matching_bytes()
 
 
 def _in_words(size: float) -> str:

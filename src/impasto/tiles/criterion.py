@@ -4,7 +4,7 @@ There are two passes. The first adds up the statistics of all tiles, which give 
 The second takes these slopes, and those of maps compared in place, back through each tile, and adds up the gradients.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,13 +16,15 @@ from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Losses, read_out, values_and_slope
 from impasto.objectives.distances import SquaredError, distance_to
+from impasto.objectives.neighbours import Neighbours, Piece, Read
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
-from impasto.tiles.passes import MapTerm, Statistics
-from impasto.tiles.tiler import MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
-from impasto.tiles.windows import Tile
+from impasto.tiles.passes import MapTerm, Statistics, owned
+from impasto.tiles.tiler import Aim, MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
+from impasto.tiles.windows import Tile, cut
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
+MATCHED_PX = 256  # side of the tiles in which this process matches neighbours for other machines
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +96,13 @@ def bind_tiled(
     Raises ImageError if a picture is too small for a layer; SpecError if the objective is empty, or has a term that
     cannot be taken tile by tile (see `require_tiles`).
     """
+    small = core if make is None else (min(core[0], MATCHED_PX), min(core[1], MATCHED_PX))
     make = make or partial(local_tiler, network, core, between_tiles, halved=halved)
     require_tiles(objective)
     objective.require(network, size)
     errors = [each for match in objective.matches(Pointwise) for each in _map_terms(match, network, size)]
+    pieces = partial(_pieces, network, small, between_tiles)
+    errors += [each for term in objective.neighbours for each in _chosen_terms(term, network, size, pieces)]
     means = objective.matches(MeanOverPositions)
     statistics = [bound for match in means for bound in _bind_statistics(match, network, size, make)]
     keys = tuple(dict.fromkeys((bound.layer, bound.represent) for bound in statistics))
@@ -135,11 +140,31 @@ def _sum_of(match: Match) -> SquaredError:
     return match.distance
 
 
-def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Image]]:
+def _pieces(
+    network: Network, core: Size, between_tiles: Callable[[], None], image: Image, layers: Collection[str]
+) -> Iterator[Piece]:
+    """A picture's feature maps, tile by tile."""
+    for tile in cut(size_of(image), core, network, layers):
+        between_tiles()
+        for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
+            stride = network.stride(layer)
+            yield Piece(layer, tile.core.top // stride, tile.core.left // stride, own)
+
+
+def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Aim]]:
     """Each layer's term by the name of its loss, and the reference as it is compared."""
     reference, distance = match.framed(size).to(network.device), _sum_of(match)
     for layer, weight in match.layers.items():
         yield f"{match.name}/{layer}", MapTerm(network.canonical(layer), match.represent, weight, distance), reference
+
+
+def _chosen_terms(
+    term: Neighbours, network: Network, size: Size, pieces: Read
+) -> Iterator[tuple[str, MapTerm, Aim]]:
+    """Each layer's term by the name of its loss, and the features that are chosen from the styles'."""
+    for layer, choice in term.choose(network, size, pieces).items():
+        bound = MapTerm(network.canonical(layer), term.represent, term.layers[layer], choice.distance)
+        yield f"{term.name}/{layer}", bound, choice.target
 
 
 def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler) -> Iterator[BoundTerm]:

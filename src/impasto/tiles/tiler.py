@@ -10,6 +10,7 @@ from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
+from impasto.objectives.neighbours import Chosen
 from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.windows import Tile, cut
 
@@ -42,18 +43,21 @@ class Tiler(Protocol):
         """
 
 
-MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[MapTerm, Image]]], Tiler]
+Aim = Image | Chosen  # what a map term compares with: a picture read in place, or features chosen from a bank
+MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[MapTerm, Aim]]], Tiler]
 
 
 class Target(NamedTuple):
     """A map term with the feature map that the whole picture is compared with."""
 
     term: MapTerm
-    maps: Tensor  # in the network's precision
+    maps: Tensor | Chosen  # in the network's precision
     scale: Tensor
 
     def error(self, tile: Tile, stride: int) -> TileError:
         """The tile's contribution to the term."""
+        if isinstance(self.maps, Chosen):
+            return TileError(self.term, self.maps.maps(tile.core.of(self.maps.rows, stride)), self.scale)
         return TileError(self.term, tile.core.of(self.maps, stride), self.scale)
 
 
@@ -149,14 +153,18 @@ def local_tiler(
     between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
-    terms: Sequence[tuple[MapTerm, Image]],
+    terms: Sequence[tuple[MapTerm, Aim]],
     halved: Callable[[Size], None] = ignore_halving,
 ) -> LocalTiler:
     """A tiler in this process; the references of the map terms are read here, in tiles."""
     targets: list[Target] = []
     for _, group in groupby(terms, key=lambda pair: id(pair[1])):  # each reference is read once for all its layers
         asked = list(group)
-        targets += _targets([term for term, _ in asked], network, asked[0][1], core, between_tiles)
+        aim = asked[0][1]
+        if isinstance(aim, Chosen):
+            targets += [Target(term, aim, term.distance.scale(aim.rows)) for term, _ in asked]
+        else:
+            targets += _targets([term for term, _ in asked], network, aim, core, between_tiles)
     return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles, halved)
 
 
