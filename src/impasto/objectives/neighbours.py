@@ -22,7 +22,7 @@ from impasto.objectives.moments import wide
 from impasto.objectives.representations import Pointwise, activations
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
-SAMPLE = 2048  # positions of the photo, and of the style, from which prices are found
+SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 MATCHING = 250e6  # bytes at the peak of matching, for 512 channels
@@ -184,18 +184,13 @@ def _prices(asking: Tensor, directions: Tensor, shares: Tensor) -> Tensor:
     """A price for each direction, added to its cosine, so that each is chosen about as often as its share says.
 
     The price of a direction that is chosen too often falls, that of one chosen too seldom rises, by less each round.
-    Found for a sample of the directions, evenly spread; each other direction has the price of the most similar one.
     """
-    few = torch.arange(0, len(directions), -(-len(directions) // SAMPLE), device=directions.device)
-    kept, wanted = directions[few], shares[few] / shares[few].sum()
-    cosines, prices = asking @ kept.T, torch.zeros_like(wanted)
+    cosines, prices = asking @ directions.T, torch.zeros_like(shares)
     for number in range(ROUNDS):
         chosen = (cosines + prices).argmax(1)
-        used = torch.bincount(chosen, minlength=len(few)).to(prices) / len(asking)
-        prices += (1 - number / ROUNDS) * (wanted - used)
-    if len(few) == len(directions):
-        return prices
-    return torch.cat([prices[(chunk @ kept.T).argmax(1)] for chunk in directions.split(CHUNK)])
+        used = torch.bincount(chosen, minlength=len(directions)).to(prices) / len(asking)
+        prices += (1 - number / ROUNDS) * (shares - used)
+    return prices
 
 
 def _directions(rows: Tensor, centre: Tensor) -> Tensor:
