@@ -91,7 +91,7 @@ def test_the_nearest_by_centred_cosine_and_price() -> None:
 def test_a_photo_in_its_own_style_is_at_the_target(tiny: Network) -> None:
     photo = random_image(24, 32, 1)  # so small that prices are found from all positions
     losses = neighbours(photo, [photo], LAYERS).bind(tiny, (24, 32)).losses(photo)
-    assert losses == pytest.approx({"neighbours/relu1_2": 0, "neighbours/relu2_1": 0}, abs=1e-5)
+    assert losses == pytest.approx({"neighbours/relu1_2": 0, "neighbours/relu2_1": 0}, abs=1e-3)
     others = neighbours(photo, [photo], LAYERS).bind(tiny, (24, 32)).losses(random_image(24, 32, 2))
     assert min(others.values()) > 0.1
 
@@ -159,11 +159,11 @@ def test_later_stages_ask_with_the_picture_so_far(tiny: Network) -> None:
 
 
 @pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((50, 33), (24, 16))])
-@pytest.mark.parametrize("most", [16384, 150])
+@pytest.mark.parametrize("most", [1000, 150])
 @pytest.mark.slow
 def test_tiles_are_the_whole(size: Size, core: Size, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.objectives.neighbours, "BANK", most)
-    monkeypatch.setattr(impasto.objectives.neighbours, "SAMPLE", most)
+    monkeypatch.setattr(impasto.objectives.neighbours, "SAMPLE", 300)
     network, image = narrow(padding="replicate"), random_image(*size, 4)
     paintings = [random_image(90, 61, 2), random_image(40, 100, 3)]
     objective = neighbours(random_image(*size, 1), paintings, {"relu3_1": 1.0, "relu4_1": 0.5, "image": 0.2})

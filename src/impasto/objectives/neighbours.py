@@ -75,7 +75,7 @@ class Neighbours:
     of the result that they should take up; `framing` gives their sizes.
 
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
-    al. 2021 (GOTEX, arXiv:2007.10408), semi-discrete transport, whose dual variables are the prices. Departs: layers
+    al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
     are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples.
     """
 

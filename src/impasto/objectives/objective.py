@@ -51,13 +51,16 @@ class Match:
         self.require(network, size)
         with torch.no_grad():
             features = network(self.framed(size).to(network.device), self.layers)
-            targets = {layer: self.represent(features[layer]) for layer in self.layers}
+            found = {layer: self.represent(features[layer]) for layer in self.layers}
+            fitted = {layer: self.represent.fitted(value) for layer, value in found.items()}
+            changed = [layer for layer in fitted if fitted[layer] is not self.represent]
+            targets = found | {layer: fitted[layer](features[layer]) for layer in changed}
         return [
             BoundTerm(
                 f"{self.name}/{layer}",
                 network.canonical(layer),
                 weight,
-                self.represent,
+                fitted[layer],
                 distance_to(self.distance, targets[layer]),
             )
             for layer, weight in self.layers.items()

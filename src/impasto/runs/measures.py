@@ -59,7 +59,7 @@ class _Terms(NamedTuple):
 def _sorted(objective: Objective, content: Picture | None, size: Size) -> _Terms:
     matches = [term for term in objective.terms if isinstance(term, Match)]
     compared = [term for term in matches if content is not None and _compares(term, content, size)]
-    means = [term for term in matches if isinstance(term.represent, MeanOverPositions)]
+    means = [term for term in matches if type(term.represent) is MeanOverPositions]  # Sliced is fitted when bound
     return _Terms(compared, means, Objective(tuple(t for t in objective.terms if t not in [*compared, *means])))
 
 

@@ -7,14 +7,17 @@ from impasto.tasks.settings import InvertSettings, Settings, TextureSettings, Tr
 
 MATCHED = {
     "wasserstein": "means and covariances of features (how strongly each filter answers, and which of them together",
+    "sliced": "distributions of features (how often each strength occurs, along many directions",
     "gram": "Gram matrices (which filters fire together",
     "moments": "moments of features (how strongly each filter answers on average, and how unevenly",
 }
-SYMBOLS = {"wasserstein": ("W", "N"), "gram": ("D", "G"), "moments": ("D", "M")}  # distance, statistics compared
+SYMBOLS = {"wasserstein": ("W", "N"), "sliced": ("W", "H"), "gram": ("D", "G"), "moments": ("D", "M")}  # distance, statistics compared
 STATISTICS = {
     "wasserstein": "N: the normal distribution with the features' mean and covariance over all positions. W: the "
     "squared Wasserstein-2 distance, how far features must be moved to turn one distribution into the other, relative "
     "to the energy of the second.",
+    "sliced": "H: histograms of the features over all positions, along directions. W: the mean over directions of the "
+    "squared Wasserstein-2 distance, relative to the second's variance.",
     "gram": "G = mean of Φ<sub>i</sub> · Φ<sub>j</sub> over all positions: the Gram matrix.",
     "moments": "M: the means of Φ<sub>i</sub> and of Φ<sub>i</sub>² over all positions.",
 }
@@ -22,6 +25,9 @@ DISTANCES = {
     "normalised": "D(a, b) = ‖a − b‖² / ‖b‖²: an error relative to the target.",
     "squared": "D: the mean squared error.",
 }
+NEAREST = "Σ<sub>l</sub> u<sub>l</sub> · mean of 1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>)"
+PLACED = " Where the photo has a sky, the painting's most similar features are put, and so everywhere."
+CHOSEN = "T: at each position the painting's feature that is most like the photo's there; none is used too often. u: weights."
 ACTIVATIONS = "Φ: a layer's activations."
 VARIATION = "TV: the total variation, which is large if neighbouring pixels differ."
 CONTRAST = "A: the α-norm, which is large if colours are extreme."
@@ -86,14 +92,17 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     content = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
     paintings = "Σ over paintings of " if len(pictures) > 2 else ""
     smoothness = " + smoothness · TV(x)" if settings.smoothness else ""
+    nearest = f" + neighbours · {NEAREST}" if settings.neighbours else ""
     return Formula(
         f"The photo's activations carry the arrangement; the painting's {MATCHED[settings.statistics]}, whatever the "
-        "position) carry the manner. The result is the picture that comes closest to both at once.",
-        f"{content} + {paintings}{_style(settings.statistics, 'painting')}{smoothness}",
+        "position) carry the manner. The result is the picture that comes closest to both at once."
+        + (PLACED if settings.neighbours else ""),
+        f"{content} + {paintings}{_style(settings.statistics, 'painting')}{nearest}{smoothness}",
         (
             "l: the layers, w and v their weights.",
             ACTIVATIONS,
             STATISTICS[settings.statistics],
+            *([CHOSEN] if settings.neighbours else []),
             *([VARIATION] if settings.smoothness else []),
             DISTANCES[settings.distance],
         ),

@@ -14,6 +14,7 @@ from impasto.objectives.distances import Distance, mean_squared_error, normalise
 from impasto.objectives.objective import Objective, content, neighbours, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.dither import Dither
@@ -156,6 +157,8 @@ def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
 def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
     if settings.statistics == "wasserstein":
         return mean_and_gram, wasserstein_distance
+    if settings.statistics == "sliced":
+        return sliced, sliced_wasserstein
     return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]
 
 

@@ -127,8 +127,8 @@ class AmalgamateSettings(Settings):
 class _StatisticsSettings(Settings):
     """Further settings of tasks whose target is a picture's statistics."""
 
-    statistics: Literal["wasserstein", "gram", "moments"] = "wasserstein"
-    "Statistics of the style: means and covariances by Wasserstein-2 distance, Gram matrices, or channel moments."
+    statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
+    "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
 
 
 class TextureSettings(_StatisticsSettings):

@@ -19,7 +19,7 @@ from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.neighbours import Neighbours, Piece, Read
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
-from impasto.tiles.passes import MapTerm, Statistics, owned
+from impasto.tiles.passes import Key, MapTerm, Statistics, owned
 from impasto.tiles.tiler import Aim, MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
 from impasto.tiles.windows import Tile, cut
 
@@ -171,11 +171,18 @@ def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler
     """Each layer's term with the statistics of the reference, which is read in tiles."""
     reference = match.framed(size).to(network.device)
     keys = {layer: (network.canonical(layer), match.represent) for layer in match.layers}
-    tiler = make(size_of(reference), tuple(dict.fromkeys(keys.values())), ())
-    found, _ = tiler.statistics(reference, errors=False)
+    found = _statistics(make, reference, list(keys.values()))
+    fitted = {layer: (key[0], key[1].fitted(found[key])) for layer, key in keys.items()}
+    if fitted != keys:
+        found = _statistics(make, reference, list(fitted.values()))
     for layer, weight in match.layers.items():
-        loss = distance_to(match.distance, found[keys[layer]])
-        yield BoundTerm(f"{match.name}/{layer}", keys[layer][0], weight, match.represent, loss)
+        key = fitted[layer]
+        yield BoundTerm(f"{match.name}/{layer}", key[0], weight, key[1], distance_to(match.distance, found[key]))
+
+
+def _statistics(make: MakeTiler, reference: Image, keys: Sequence[Key]) -> Statistics:
+    tiler = make(size_of(reference), tuple(dict.fromkeys(keys)), ())
+    return tiler.statistics(reference, errors=False)[0]
 
 
 def _in_strips(prior: Prior, image: Image, gradient: Image | None) -> Tensor:
