@@ -24,7 +24,7 @@ from impasto.networks.network import Network, Padding, Pooling, precision_of
 from impasto.objectives.neighbours import Chosen
 from impasto.tiles.budget import limits
 from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
-from impasto.tiles.tiler import add_statistics, fraction
+from impasto.tiles.tiler import add_statistics, placed, weight_of
 from impasto.tiles.windows import Tile
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -155,8 +155,9 @@ class TileWorker:
         network, image = self._network(self._work.precision), self._tensor(crop)
         self._tiles.setdefault(number, _TileData()).crop = image
         asked = [] if scales is None else self._errors(number, scales)
-        found, values = tile_statistics(network, image, tile.inside, self._work.keys, asked)
-        weighted = {key: mean * self._fraction(tile, key) for key, mean in found.items()}
+        keys = {key: placed(network, self._work.size, tile, key) for key in self._work.keys}
+        found, values = tile_statistics(network, image, tile.inside, keys.values(), asked)
+        weighted = {key: found[here] * self._fraction(tile, key) for key, here in keys.items()}
         self._sum.add(weighted, [float(value) for value in values])
 
     def sums(self, turn: int) -> tuple[list[Array], list[float]]:
@@ -176,7 +177,7 @@ class TileWorker:
             data.crop = self._tensor(crop)
         assert data.crop is not None
         scaled = {
-            key: self._tensor(slope) * self._fraction(tile, key)
+            placed(network, self._work.size, tile, key): self._tensor(slope) * self._fraction(tile, key)
             for key, slope in zip(self._work.keys, slopes, strict=True)
         }
         values, found = tile_gradient(network, data.crop, tile.inside, scaled, self._errors(number, scales))
@@ -195,7 +196,7 @@ class TileWorker:
         return torch.tensor(array, device=self._network(self._work.precision).device)
 
     def _fraction(self, tile: Tile, key: Key) -> float:
-        return fraction(self._network(self._work.precision), self._work.size, tile, key[0])
+        return weight_of(self._network(self._work.precision), self._work.size, tile, key)
 
     def _errors(self, number: int, scales: Sequence[float]) -> list[TileError]:
         return [

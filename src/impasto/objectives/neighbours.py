@@ -4,7 +4,6 @@ Statistics say which features a painting has, and must put all of them somewhere
 sky is painted as the painting's sky. Prices see to it that no part of the style is used too often.
 """
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from impasto.networks.passes import read
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm
 from impasto.objectives.distances import CosineError, distance_to
+from impasto.objectives.lattice import Lattice
 from impasto.objectives.moments import wide
 from impasto.objectives.representations import Pointwise, activations
 
@@ -205,20 +205,9 @@ def _on_lattice(pieces: Read, image: Image, strides: Mapping[str, int], most: in
     """The features (positions, channels) of each layer at positions of an even lattice, at most `most` of them."""
     grids: dict[str, Tensor] = {}
     for layer, top, left, maps in pieces(image, strides):
-        height, width = _positions(size_of(image), strides[layer])
-        step = _step(height, width, most)
+        lattice = Lattice.over(_positions(size_of(image), strides[layer]), most)
         if layer not in grids:
-            grids[layer] = maps.new_empty((-(-height // step), -(-width // step), maps.shape[1]))
-        down, across = -top % step, -left % step
-        here = maps[0, :, down::step, across::step].permute(1, 2, 0)
-        row, column = (top + down) // step, (left + across) // step
-        grids[layer][row : row + here.shape[0], column : column + here.shape[1]] = here
+            grids[layer] = maps.new_empty((*lattice.shape, maps.shape[1]))
+        here = lattice.of(maps[0], top, left).permute(1, 2, 0)
+        grids[layer][lattice.part(top, left, *size_of(maps))] = here
     return {layer: grid.flatten(0, 1) for layer, grid in grids.items()}
-
-
-def _step(height: int, width: int, most: int) -> int:
-    """The smallest step at which a lattice over that many rows and columns has at most `most` positions."""
-    step = max(1, math.isqrt(height * width // most))
-    while -(-height // step) * -(-width // step) > most:
-        step += 1
-    return step

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -12,10 +12,17 @@ from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_of, size_with_area
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
+from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
 from impasto.objectives.neighbours import Neighbours
-from impasto.objectives.representations import Function, Representation, activations, gram_matrix, represented
+from impasto.objectives.representations import (
+    Function,
+    MeanOverPositions,
+    Representation,
+    activations,
+    gram_matrix,
+    represented,
+)
 
 Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to the framed reference's size
 
@@ -98,12 +105,17 @@ class Prior:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A sum of terms, minimised. `a + b` has the terms of both."""
+    """A sum of terms, minimised. `a + b` has the terms of both.
+
+    If `around_px` is above 0, the picture is read as if repeated beyond its edges, by so many pixels: the result has no
+    seam if it is laid side by side (see `seamless`).
+    """
 
     terms: tuple[Match | Prior | Neighbours, ...]
+    around_px: int = 0
 
     def __add__(self, other: "Objective") -> "Objective":
-        return Objective(self.terms + other.terms)
+        return Objective(self.terms + other.terms, max(self.around_px, other.around_px))
 
     def matches(self, *kinds: type[Representation]) -> list[Match]:
         """The terms that compare with a reference: all, or those whose representation is of one of the kinds."""
@@ -117,7 +129,13 @@ class Objective:
 
     def seeing(self, image: Image) -> "Objective":
         """The objective for a stage that begins with this picture: some terms choose their targets by it."""
-        return Objective(tuple(term.seeing(image) if isinstance(term, Neighbours) else term for term in self.terms))
+        terms = (term.seeing(image) if isinstance(term, Neighbours) else term for term in self.terms)
+        return replace(self, terms=tuple(terms))
+
+    def read_size(self, size: Size) -> Size:
+        """The size at which a picture of that size is read: larger if it is repeated beyond its edges."""
+        height, width = size
+        return height + 2 * min(height, self.around_px), width + 2 * min(width, self.around_px)
 
     def layers(self, *kinds: type[Representation]) -> list[str]:
         """The layers that the terms read: all terms, or those whose representation is of one of the kinds."""
@@ -138,23 +156,32 @@ class Objective:
             term.require(network, size)
         if not self.weights():
             raise SpecError("the objective has no term; give at least one a weight above 0")
+        placed = [match.name for match in self.matches() if not isinstance(match.represent, MeanOverPositions)]
+        placed += [term.name for term in self.neighbours]
+        if self.around_px and placed:
+            raise SpecError(f"{placed[0]} is compared place by place, which a seamless picture cannot be; leave it out")
         network.require_size(size, [network.canonical(layer) for layer in self.layers()])
 
     def bind(self, network: Network, size: Size) -> Criterion:
         """The objective at one size. Raises ImageError if a picture is too small for a layer, SpecError if empty."""
         self.require(network, size)
-        return WholeCriterion(network, tuple(bound for term in self.terms for bound in term.bind(network, size)))
+        whole = WholeCriterion(network, tuple(bound for term in self.terms for bound in term.bind(network, size)))
+        return WrappedCriterion(whole, self.around_px) if self.around_px else whole
 
 
 def content(
     reference: Image,
     layers: Mapping[str, float] | Iterable[str],
     *,
+    represent: Representation = activations,
     distance: Distance = normalised_squared_error,
     name: str = "content",
 ) -> Objective:
-    """The picture's activations at `layers` should equal those of the reference, resized to the canvas."""
-    return Objective((Match(name, reference, weighted(layers), activations, _as_canvas, distance),))
+    """The picture's activations at `layers` should equal those of the reference, resized to the canvas.
+
+    `represent` may be another representation of both, such as `sampled` for `self_similarity`.
+    """
+    return Objective((Match(name, reference, weighted(layers), represent, _as_canvas, distance),))
 
 
 def style(
@@ -209,6 +236,15 @@ def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach
     if not math.isfinite(weight):
         raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
     return Objective((Prior(name, weight, penalty, reach_px),) if weight else ())
+
+
+def seamless(objective: Objective, around_px: int = 32) -> Objective:
+    """The objective for a picture whose left side continues its right side, and its top its bottom.
+
+    The picture is read with `around_px` pixels of the opposite side added on each side, so that the network sees the
+    edges as it sees the middle. Priors see them too; references are read as they are. All terms must be statistics.
+    """
+    return replace(objective, around_px=around_px)
 
 
 def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:

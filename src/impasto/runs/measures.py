@@ -59,8 +59,11 @@ class _Terms(NamedTuple):
 def _sorted(objective: Objective, content: Picture | None, size: Size) -> _Terms:
     matches = [term for term in objective.terms if isinstance(term, Match)]
     compared = [term for term in matches if content is not None and _compares(term, content, size)]
-    means = [term for term in matches if type(term.represent) is MeanOverPositions]  # Sliced is fitted when bound
-    return _Terms(compared, means, Objective(tuple(t for t in objective.terms if t not in [*compared, *means])))
+    means = [term for term in matches if type(term.represent) is MeanOverPositions]  # `Sliced` is fitted when bound
+    if objective.around_px:  # read with its surroundings
+        compared, means = [], []
+    others = tuple(term for term in objective.terms if term not in [*compared, *means])
+    return _Terms(compared, means, replace(objective, terms=others))
 
 
 def _error_layers(part: Part, network: Network) -> list[str]:

@@ -11,9 +11,10 @@ from impasto.images.image import Image, Size, size_of, size_with_long_side
 from impasto.networks.catalogue import outline
 from impasto.networks.network import Network
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, neighbours, prior, style
+from impasto.objectives.objective import Objective, content, neighbours, prior, seamless, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.composition import Composition
@@ -79,7 +80,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
 
 
 def texture(painting: Image, layers: Mapping[str, float], settings: TextureSettings | None = None) -> Composition:
-    """A square picture with the painting's statistics and none of its arrangement, from white noise.
+    """A picture with the painting's statistics and none of its arrangement, from white noise.
 
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376). Departs: coarse to fine, and other statistics by default.
     """
@@ -88,7 +89,10 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
     objective += _smoothness(settings.smoothness)
-    return _compose(objective, settings, {"style": painting}, (settings.size, settings.size), settings.smallest)
+    if settings.seamless:
+        objective = seamless(objective)
+    canvas = settings.size.height, settings.size.width
+    return _compose(objective, settings, {"style": painting}, canvas, settings.smallest)
 
 
 def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSettings | None = None) -> Composition:
@@ -102,6 +106,9 @@ def transfer(photo: Image, paintings: Sequence[Image], settings: TransferSetting
     objective = Objective(())
     if settings.content_weight:
         objective = content(photo, kept, distance=DISTANCES[settings.distance])
+    if settings.layout:
+        layers = {layer: settings.layout * w for layer, w in normalised(settings.layout_layers.weights).items()}
+        objective += content(photo, layers, represent=sampled, distance=self_similarity, name="layout")
     objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
     objective += _smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}

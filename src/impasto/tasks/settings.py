@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from impasto.errors import nearest
-from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, StyleWeights
+from impasto.tasks.values import MOST_WEIGHT, LayerName, LayerNames, Layers, Memory, Sides, StyleWeights
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
@@ -134,8 +134,10 @@ class _StatisticsSettings(Settings):
 class TextureSettings(_StatisticsSettings):
     """Settings of `texture`."""
 
-    size: Annotated[int, Field(ge=1, le=65536)] = 256
-    "Height and width of the result in pixels."
+    size: Sides = Sides(256)
+    "Width and height of the result in pixels, 800x200 for instance; one number for both."
+    seamless: bool = False
+    "A texture that continues from each side to the opposite one, for tiling."
     layers: Layers = STATISTICS
     "Layers whose statistics are matched, each with an optional =weight."
     smoothness: Weight = 0.1
@@ -171,6 +173,10 @@ class TransferSettings(_StatisticsSettings):
     "Layers whose statistics are matched, each with an optional =weight."
     content_weight: Weight = 0.06
     "Weight of the content."
+    layout: Weight = 0.0
+    "Weight of the photo's layout: places that are alike in the photo stay alike, whatever they look like."
+    layout_layers: Layers = Layers("relu3_1,relu4_1")
+    "Layers at which places are compared with each other for the layout, each with an optional =weight."
     style_weight: Weight = 1.0
     "Weight of all styles together."
     neighbours: Weight = 0.0
@@ -190,7 +196,7 @@ class TransferSettings(_StatisticsSettings):
 
     @model_validator(mode="after")
     def _some_weight(self) -> "TransferSettings":
-        if self.content_weight == 0 and self.style_weight == 0:
+        if self.content_weight == 0 and self.style_weight == 0 and self.layout == 0:
             raise ValueError("content_weight and style_weight are both 0; at least one must be above 0")
         return self
 

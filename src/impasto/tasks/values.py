@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 from impasto.amounts import parse_memory
 from impasto.errors import SpecError
 
+MOST_PX = 65536  # of a side
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 
 
@@ -75,6 +76,46 @@ class StyleWeights(_Checked):
         if len(self.numbers) != count:
             raise SpecError(f"{len(self.numbers)} style weights are given for {count} style{'s' if count > 1 else ''}")
         return [weight / sum(self.numbers) for weight in self.numbers]
+
+
+class Sides(int):
+    """Width and height in pixels, "800x200", or one number for both. As a number, the longer side. Raises SpecError."""
+
+    height: int
+    width: int
+
+    def __new__(cls, given: object) -> "Sides":
+        """Parse a text, or take a number for both sides."""
+        words = str(given).lower().replace("×", "x").split("x")
+        try:
+            sides = [int(word) for word in words]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2) or not all(1 <= side <= MOST_PX for side in sides):
+            raise SpecError(
+                f"size is {str(given)!r}; it must be a number of pixels from 1 to {MOST_PX}, or a width and a height "
+                "such as 800x200"
+            )
+        made = super().__new__(cls, max(sides))
+        made.width, made.height = sides[0], sides[-1]
+        return made
+
+    def __str__(self) -> str:
+        """The text: one number for a square."""
+        return str(int(self)) if self.width == self.height else f"{self.width}x{self.height}"
+
+    __repr__ = __str__
+
+    @property
+    def plain(self) -> int | str:
+        """The number of a square, or the text, as files keep the value."""
+        return int(self) if self.width == self.height else str(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Validate a number or a text; files keep it as it was given."""
+        kept = core_schema.plain_serializer_function_ser_schema(lambda sides: sides.plain)
+        return core_schema.no_info_plain_validator_function(cls, serialization=kept)
 
 
 class Memory(_Checked):

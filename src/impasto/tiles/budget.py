@@ -120,9 +120,10 @@ class MemoryPlan:
         """About how many bytes this process takes at its peak."""
         if self.helper is not None and (theirs := self.helper.core(self, size)) is not None:
             return self.helper.needed(self, size, theirs, history)
-        pixels = size[0] * size[1]
+        pixels, read = size[0] * size[1], self.objective.read_size(size)
         if core is None or not self.layers:
-            return pixels * (self.bytes_per_pixel + VECTOR * self.vectors(history)) + self.matching_bytes()
+            vectors = pixels * VECTOR * self.vectors(history)
+            return read[0] * read[1] * self.bytes_per_pixel + vectors + self.matching_bytes()
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
@@ -182,6 +183,7 @@ class MemoryPlan:
 
     def words_of_tiles(self, size: Size, core: Size) -> str:
         """The number and size of the tiles, in words."""
+        size = self.objective.read_size(size)
         return f"in {len(cut(size, core, self.network, self.layers))} tiles of up to {core[1]} × {core[0]} px"
 
     def as_summary(self, size: Size) -> dict[str, object]:
@@ -198,12 +200,13 @@ class MemoryPlan:
 
     def tilings(self, size: Size) -> list[Tiling]:
         """Ways to cut a picture of that size."""
-        return tilings(size, grid_px(self.network, self.layers), margin_px(self.network, self.layers))
+        return tilings(self.objective.read_size(size), grid_px(self.network, self.layers), margin_px(self.network, self.layers))
 
     def largest_crop(self, size: Size, core: Size) -> int:
         """Pixels of the largest crop, in tiles that own at most `core`."""
         grid, margin = grid_px(self.network, self.layers), margin_px(self.network, self.layers)
-        height, width = (max(crop_lengths(side, most, grid, margin)) for side, most in zip(size, core, strict=True))
+        read = self.objective.read_size(size)
+        height, width = (max(crop_lengths(side, most, grid, margin)) for side, most in zip(read, core, strict=True))
         return height * width
 
     def vectors(self, history: int) -> int:

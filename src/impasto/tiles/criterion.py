@@ -14,11 +14,12 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm, Losses, read_out, values_and_slope
+from impasto.objectives.criterion import BoundTerm, Losses, WrappedCriterion, read_out, values_and_slope
 from impasto.objectives.distances import SquaredError, distance_to
 from impasto.objectives.neighbours import Neighbours, Piece, Read
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
+from impasto.objectives.similarity import Sampled
 from impasto.tiles.passes import Key, MapTerm, Statistics, owned
 from impasto.tiles.tiler import Aim, MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
 from impasto.tiles.windows import Tile, cut
@@ -88,7 +89,7 @@ def bind_tiled(
     between_tiles: Callable[[], None] = do_nothing,
     make: MakeTiler | None = None,
     halved: Callable[[Size], None] = ignore_halving,
-) -> TiledCriterion:
+) -> TiledCriterion | WrappedCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
     References are read in tiles too. `between_tiles` is called before each tile, also of references. `make` makes the
@@ -103,16 +104,17 @@ def bind_tiled(
     errors = [each for match in objective.matches(Pointwise) for each in _map_terms(match, network, size)]
     pieces = partial(_pieces, network, small, between_tiles)
     errors += [each for term in objective.neighbours for each in _chosen_terms(term, network, size, pieces)]
-    means = objective.matches(MeanOverPositions)
+    means = objective.matches(MeanOverPositions, Sampled)
     statistics = [bound for match in means for bound in _bind_statistics(match, network, size, make)]
     keys = tuple(dict.fromkeys((bound.layer, bound.represent) for bound in statistics))
-    return TiledCriterion(
-        tiler=make(size, keys, [(term, reference) for _, term, reference in errors]),
+    tiled = TiledCriterion(
+        tiler=make(objective.read_size(size), keys, [(term, reference) for _, term, reference in errors]),
         names=tuple(objective.weights()),
         statistics=tuple(statistics),
         errors=tuple(name for name, _, _ in errors),
         priors=tuple(term for term in objective.terms if isinstance(term, Prior)),
     )
+    return WrappedCriterion(tiled, objective.around_px) if objective.around_px else tiled
 
 
 def require_tiles(objective: Objective) -> None:
@@ -121,7 +123,7 @@ def require_tiles(objective: Objective) -> None:
     Such a term has a representation of the whole map, or compares maps in place by a distance that is not a sum.
     """
     for match in objective.matches():
-        if not isinstance(match.represent, (Pointwise, MeanOverPositions)):
+        if not isinstance(match.represent, (Pointwise, MeanOverPositions, Sampled)):
             raise SpecError(
                 f"{match.name}: this representation needs the whole feature map and cannot be taken in tiles; leave "
                 "out --tile and choose a size that fits in memory as a whole, or wrap the function as a "

@@ -11,6 +11,7 @@ from torch import Tensor
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.objectives.neighbours import Chosen
+from impasto.objectives.similarity import Sampled
 from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, owned, tile_gradient, tile_statistics
 from impasto.tiles.windows import Tile, cut
 
@@ -98,8 +99,9 @@ class LocalTiler:
         for tile in self.tiles if self.keys or targets else ():
             self.between_tiles()
             asked = self._errors(tile, targets)
-            found, values = tile_statistics(self.network, tile.crop.of(image), tile.inside, self.keys, asked)
-            add_statistics(total, {key: mean * self._fraction(tile, key) for key, mean in found.items()})
+            keys = {key: placed(self.network, self.size, tile, key) for key in self.keys}
+            found, values = tile_statistics(self.network, tile.crop.of(image), tile.inside, keys.values(), asked)
+            add_statistics(total, {key: found[here] * self._fraction(tile, key) for key, here in keys.items()})
             errors = _added(errors, values)
         return total, errors
 
@@ -109,7 +111,8 @@ class LocalTiler:
         for tile in self.tiles:
             self.between_tiles()
             asked = self._errors(tile, self.targets)
-            scaled = {key: slope * self._fraction(tile, key) for key, slope in slopes.items()}
+            here = {key: placed(self.network, self.size, tile, key) for key in slopes}
+            scaled = {here[key]: slope * self._fraction(tile, key) for key, slope in slopes.items()}
             values, found = tile_gradient(self.network, tile.crop.of(image), tile.inside, scaled, asked)
             tile.crop.of(gradient).add_(found)
             errors = _added(errors, values)
@@ -119,7 +122,7 @@ class LocalTiler:
         return [target.error(tile, self.network.stride(target.term.layer)) for target in targets]
 
     def _fraction(self, tile: Tile, key: Key) -> float:
-        return fraction(self.network, self.size, tile, key[0])
+        return weight_of(self.network, self.size, tile, key)
 
     def _as_memory_allows(self, evaluate: Callable[[], Found]) -> Found:
         while True:
@@ -139,6 +142,21 @@ def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
     """The fraction of the layer's positions that the tile owns, in a picture of that size."""
     stride = network.stride(layer)
     return tile.core.positions(stride) / ((size[0] // stride) * (size[1] // stride))
+
+
+def weight_of(network: Network, size: Size, tile: Tile, key: Key) -> float:
+    """What a tile's statistic counts in the whole: its fraction of a mean over positions, all of its sampled ones."""
+    return 1.0 if isinstance(key[1], Sampled) else fraction(network, size, tile, key[0])
+
+
+def placed(network: Network, size: Size, tile: Tile, key: Key) -> Key:
+    """The key for one tile: sampled positions are found by where the tile is."""
+    layer, represent = key
+    if not isinstance(represent, Sampled):
+        return key
+    stride = network.stride(layer)
+    whole = size[0] // stride, size[1] // stride
+    return layer, represent.within(whole, tile.core.top // stride, tile.core.left // stride)
 
 
 def add_statistics(total: Statistics, more: Statistics) -> None:
