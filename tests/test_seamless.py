@@ -87,7 +87,9 @@ def test_edges_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert call("texture", "painting.png", *words, "--force", "-o", "out", *options).code == 0
         picture = pixels(tmp_path / "out" / "result.png").astype(float)
         assert picture.shape == (64, 96, 3)
-        across, inside = (abs(a - b).mean() for a, b in ((picture[:, 0], picture[:, -1]), (picture[:, 1:], picture[:, :-1])))
+        across, inside = (
+            abs(a - b).mean() for a, b in ((picture[:, 0], picture[:, -1]), (picture[:, 1:], picture[:, :-1]))
+        )
         return float(across / inside)
 
     assert seam("--seamless") < 1.25

@@ -107,7 +107,9 @@ def test_tiles_are_the_whole(most: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_photo_has_its_own_layout(tiny: Network) -> None:
     photo = random_image(20, 30, 1)
-    criterion = content(photo, ["relu2_1"], represent=sampled, distance=self_similarity, name="layout").bind(tiny, (20, 30))
+    criterion = content(photo, ["relu2_1"], represent=sampled, distance=self_similarity, name="layout").bind(
+        tiny, (20, 30)
+    )
     assert criterion.losses(photo) == {"layout/relu2_1": 0}
     assert criterion.losses(random_image(20, 30, 2))["layout/relu2_1"] > 0.1
 

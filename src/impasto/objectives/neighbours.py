@@ -67,12 +67,12 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Σ over layers of weight · mean over positions of 1 − cos(f − m, t − m): f the picture's features, m the style's mean.
+    """Σ over layers of weight · mean over positions of 1 − cos(f − m, t − m), f the picture's features.
 
-    t is the feature of the style whose cosine with the asking picture's feature, plus a price, is the largest; features
-    are centred by the mean of their picture. The asking picture is the photo, and in later stages (`seeing`) ¾ of the
-    photo and ¼ of the picture so far. Targets are fixed while a stage lasts. `styles` are pictures with the fractions
-    of the result that they should take up; `framing` gives their sizes.
+    m is the mean of the styles' features, t the feature whose cosine with the asking picture's feature, plus a price,
+    is the largest; both are centred by the mean of their picture. The asking picture is the photo, in later stages
+    (`seeing`) ¾ of the photo and ¼ of the picture so far. Targets are fixed while a stage lasts. `styles` are pictures
+    with the fractions of the result that they should take up; `framing` gives their sizes.
 
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
@@ -127,10 +127,10 @@ class Neighbours:
         sampled = _on_lattice(pieces, asking, strides, SAMPLE)
         styles = [_on_lattice(pieces, style.to(network.device), strides, self._most) for style in self.framed(size)]
         fractions = [fraction for _, fraction in self.styles]
-        banks = {
-            layer: Bank.of([style[layer] for style in styles], fractions, sampled[layer]) for layer in strides
+        banks = {layer: Bank.of([style[layer] for style in styles], fractions, sampled[layer]) for layer in strides}
+        rows = {
+            layer: asking.new_empty((1, 1, *_positions(size, strides[layer])), dtype=torch.int32) for layer in banks
         }
-        rows = {layer: asking.new_empty((1, 1, *_positions(size, strides[layer])), dtype=torch.int32) for layer in banks}
         for piece in pieces(asking, strides):
             height, width = size_of(piece.maps)
             found = banks[piece.layer].nearest(piece.maps[0].flatten(1).T).reshape(height, width)
@@ -175,7 +175,7 @@ class Bank:
         return torch.cat(
             [
                 torch.addmm(self.prices, _directions(chunk, self.centre), self.directions.T).argmax(1)
-                for chunk in rows.split(CHUNK)
+                for chunk in torch.split(rows, CHUNK)
             ]
         )
 

@@ -139,8 +139,9 @@ class Objective:
 
     def layers(self, *kinds: type[Representation]) -> list[str]:
         """The layers that the terms read: all terms, or those whose representation is of one of the kinds."""
-        matched = [term for term in self.neighbours if isinstance(term.represent, kinds or Representation)]
-        return [layer for term in [*self.matches(*kinds), *matched] for layer in term.layers]
+        terms: list[Match | Neighbours] = [*self.matches(*kinds)]
+        terms += [term for term in self.neighbours if isinstance(term.represent, kinds or Representation)]
+        return [layer for term in terms for layer in term.layers]
 
     def weights(self) -> dict[str, float]:
         """The weight of each summand, by the name of its loss."""

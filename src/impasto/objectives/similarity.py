@@ -1,4 +1,4 @@
-"""Self-similarity: which places of a picture are alike, whatever they look like. It keeps a layout, not its features."""
+"""Self-similarity: which places of a picture are alike, whatever they look like; it keeps a layout."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

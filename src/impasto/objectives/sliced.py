@@ -40,8 +40,8 @@ class Histograms:
     """Mean over positions of soft histograms of the features along directions: (directions, bins + 1).
 
     A value between the centres of two bins counts in both, more in the nearer one. Values beyond the outermost bins
-    count in those, and the last number is the mean square of how far beyond they are, in bins. `directions` are (channels, directions), each divided by a bin's width, and `first` are the first
-    bins' centres in the same unit.
+    count in those, and the last number is the mean square of how far beyond they are, in bins. `directions` are
+    (channels, directions), each divided by a bin's width; `first` are the first bins' centres in the same unit.
     """
 
     directions: Tensor
@@ -97,7 +97,8 @@ class SlicedWasserstein:
 
     Sources: Rabin et al. 2011 (Wasserstein barycenter and its application to texture mixing), sliced distance;
     Heitz et al. 2021 (arXiv:2006.07229), of a network's features. Departs: distributions in bins in place of sorted
-    values, with squares of what lies beyond the bins added; directions that are fixed and half of them principal, each relative to the target's variance along it.
+    values, with squares of what lies beyond the bins added; directions that are fixed and half of them principal, each
+    relative to the target's variance along it.
     """
 
     def __call__(self, found: Tensor, target: Tensor) -> Scalar:

@@ -219,9 +219,7 @@ def closed(move: Move, network: Network, criterion: Criterion, image: Image) -> 
     return Moved(moved if sum(after.values()) < sum(before.values()) else plain, before)
 
 
-def _state(
-    stage: int, steps: int, evaluations: int, descent: Callable[[], Descent], begun: Image | None
-) -> State:
+def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent], begun: Image | None) -> State:
     return State(stage, steps, evaluations, descent(), begun)
 
 

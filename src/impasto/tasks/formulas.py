@@ -11,7 +11,12 @@ MATCHED = {
     "gram": "Gram matrices (which filters fire together",
     "moments": "moments of features (how strongly each filter answers on average, and how unevenly",
 }
-SYMBOLS = {"wasserstein": ("W", "N"), "sliced": ("W", "H"), "gram": ("D", "G"), "moments": ("D", "M")}  # distance, statistics compared
+SYMBOLS = {
+    "wasserstein": ("W", "N"),
+    "sliced": ("W", "H"),
+    "gram": ("D", "G"),
+    "moments": ("D", "M"),
+}  # distance, statistics compared
 STATISTICS = {
     "wasserstein": "N: the normal distribution with the features' mean and covariance over all positions. W: the "
     "squared Wasserstein-2 distance, how far features must be moved to turn one distribution into the other, relative "
@@ -25,9 +30,12 @@ DISTANCES = {
     "normalised": "D(a, b) = ‖a − b‖² / ‖b‖²: an error relative to the target.",
     "squared": "D: the mean squared error.",
 }
-NEAREST = "Σ<sub>l</sub> u<sub>l</sub> · mean of 1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>)"
-PLACED = " Where the photo has a sky, the painting's most similar features are put, and so everywhere."
-CHOSEN = "T: at each position the painting's feature that is most like the photo's there; none is used too often. u: weights."
+CONTENT = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
+ALIKE = "Σ<sub>l</sub> D(S<sub>l</sub>(x), S<sub>l</sub>(photo))"
+LIKENESS = "S: how unlike the features of each two places are, 1 − their cosine, relative to the mean of a place."
+NEAREST = "Σ<sub>l</sub> mean of 1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>)"
+PLACED = " Each place takes after the painting's part that is most like it."
+CHOSEN = "T: at each place the painting's feature that is most like the photo's there; none is chosen too often."
 ACTIVATIONS = "Φ: a layer's activations."
 VARIATION = "TV: the total variation, which is large if neighbouring pixels differ."
 CONTRAST = "A: the α-norm, which is large if colours are extreme."
@@ -89,19 +97,25 @@ def textured(settings: TextureSettings, _: Sequence[str]) -> Formula:
 
 def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     """The formula of `transfer`."""
-    content = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
-    paintings = "Σ over paintings of " if len(pictures) > 2 else ""
-    smoothness = " + smoothness · TV(x)" if settings.smoothness else ""
-    nearest = f" + neighbours · {NEAREST}" if settings.neighbours else ""
+    style = _style(settings.statistics, "painting")
+    terms = {
+        CONTENT: settings.content_weight,
+        f"layout · {ALIKE}": settings.layout,
+        f"Σ over paintings of {style}" if len(pictures) > 2 else style: settings.style_weight,
+        f"neighbours · {NEAREST}": settings.style_weight * settings.neighbours,
+        "smoothness · TV(x)": settings.smoothness,
+    }
+    carried = ["activations"] * bool(settings.content_weight) + ["self-similarity"] * bool(settings.layout)
     return Formula(
-        f"The photo's activations carry the arrangement; the painting's {MATCHED[settings.statistics]}, whatever the "
-        "position) carry the manner. The result is the picture that comes closest to both at once."
-        + (PLACED if settings.neighbours else ""),
-        f"{content} + {paintings}{_style(settings.statistics, 'painting')}{nearest}{smoothness}",
+        f"The arrangement comes from the photo's {' and '.join(carried) or 'part as the first picture'}, the manner "
+        f"from the painting's {MATCHED[settings.statistics]}, whatever the position)."
+        f"{PLACED if settings.neighbours else ''} The result is the picture that comes closest to all at once.",
+        " + ".join(term for term, weight in terms.items() if weight),
         (
             "l: the layers, w and v their weights.",
             ACTIVATIONS,
             STATISTICS[settings.statistics],
+            *([LIKENESS] if settings.layout else []),
             *([CHOSEN] if settings.neighbours else []),
             *([VARIATION] if settings.smoothness else []),
             DISTANCES[settings.distance],

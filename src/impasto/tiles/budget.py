@@ -200,7 +200,9 @@ class MemoryPlan:
 
     def tilings(self, size: Size) -> list[Tiling]:
         """Ways to cut a picture of that size."""
-        return tilings(self.objective.read_size(size), grid_px(self.network, self.layers), margin_px(self.network, self.layers))
+        return tilings(
+            self.objective.read_size(size), grid_px(self.network, self.layers), margin_px(self.network, self.layers)
+        )
 
     def largest_crop(self, size: Size, core: Size) -> int:
         """Pixels of the largest crop, in tiles that own at most `core`."""

@@ -160,9 +160,7 @@ def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str
         yield f"{match.name}/{layer}", MapTerm(network.canonical(layer), match.represent, weight, distance), reference
 
 
-def _chosen_terms(
-    term: Neighbours, network: Network, size: Size, pieces: Read
-) -> Iterator[tuple[str, MapTerm, Aim]]:
+def _chosen_terms(term: Neighbours, network: Network, size: Size, pieces: Read) -> Iterator[tuple[str, MapTerm, Aim]]:
     """Each layer's term by the name of its loss, and the features that are chosen from the styles'."""
     for layer, choice in term.choose(network, size, pieces).items():
         bound = MapTerm(network.canonical(layer), term.represent, term.layers[layer], choice.distance)
