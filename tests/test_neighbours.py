@@ -10,22 +10,26 @@ from torch import Tensor
 from torch.nn import functional
 
 import impasto.objectives.neighbours
-from conftest import make_tiny, random_image
+from conftest import example, make_tiny, random_image
 from impasto.errors import ImageError, LayerError, SpecError
 from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from impasto.images.image import Image, Size, resize, size_of
+from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.objectives.distances import CosineError
 from impasto.objectives.neighbours import Bank, Piece, Read
 from impasto.objectives.objective import Objective, content, neighbours, style
+from impasto.runs.fitting import plan_memory
+from impasto.runs.measures import measure
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.inits import from_image
 from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.loop import synthesise
 from impasto.synthesis.schedules import Stage, octaves, single, split
+from impasto.tasks.parts import Part
 from impasto.tasks.recipes import transfer
 from impasto.tasks.settings import TransferSettings
+from impasto.tiles.budget import Limits
 from impasto.tiles.criterion import bind_tiled
 from test_tiles import narrow, require_equal
 
@@ -234,6 +238,18 @@ def test_transfer_divides_the_picture_among_its_paintings() -> None:
     assert sum(term.weights().values()) == pytest.approx(1.0)
     assert [stage.size for stage in composed.schedule].count(composed.schedule[-1].size) == 3
     assert not transfer(photo, paintings, TransferSettings(size=64, neighbours=0.0)).objective.neighbours
+
+
+def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(plain: Network) -> None:
+    pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
+    settings = TransferSettings(size=64, neighbour_layers="relu2_1", style_layers="relu1_1", content_layers="relu2_2")
+    composed = transfer(pictures[0].image, [pictures[1].image], settings)
+    plan = plan_memory(composed.objective, plain, Limits(1e12), settings)
+    image = random_image(48, 64, 3, torch.float32)
+    found = measure(Part("", composed, ("relu2_2",)), image, pictures[0], plan)
+    saved = quantise(image)
+    truth = composed.objective.seeing(saved).bind(plain, (48, 64)).losses(saved)
+    assert found["losses"] == pytest.approx(truth, rel=1e-5)
 
 
 # Bad input -----------------------------------------------------------------------------------------------------------
