@@ -333,6 +333,7 @@ def jobs_of(folder: Path, out: Path, **values: object) -> dict[str, str]:
     return {job.spec.pictures[0].name: job.name for job in jobs}
 
 
+@pytest.mark.slow
 def test_pictures_that_come_later_take_no_other_s_name(desk: Path) -> None:
     photos, out = desk / "photos", desk / "out"
     sizes = {"size": 32, "layer": "conv1_1", "precision": "float32"}

@@ -85,6 +85,7 @@ def test_pictures_of_any_name(desk: Path) -> None:
     assert embedded_settings(desk / ended.out.strip() / "result.png") == toml
 
 
+@pytest.mark.slow
 def test_quiet(desk: Path) -> None:
     ended = call(*INVERT, "--quiet")
     assert (ended.code, ended.out, ended.err) == (0, "runs/invert-photo\n", "")
@@ -158,6 +159,7 @@ def test_a_near_miss_of_a_command(word: str, sentence: str) -> None:
     assert ended.err.startswith(f"impasto: {sentence}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -170,6 +172,7 @@ def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str)
     assert any("style-weight" in text and "impasto" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_completion_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "file"))

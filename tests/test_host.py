@@ -52,6 +52,8 @@ from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(impasto.__file__).parent
 SMALL: dict[str, Any] = {"device": "cpu", "size": 48, "steps": 3, "frames": 2, "threads": 1, "precision": "float32"}
 

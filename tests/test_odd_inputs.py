@@ -22,6 +22,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_spec_from_standard_input(desk: Path) -> None:
     assert call(*RUN, "--save-spec", "spec.toml").code == 0
     words = [sys.executable, "-m", "impasto", "show", "/dev/stdin", "--toml"]
@@ -53,6 +54,7 @@ def test_a_locked_folder(desk: Path, locked: str, name: str, monkeypatch: pytest
         assert (ended.code, ended.err) == (1, f"impasto: {name} cannot be read: Permission denied\n")
 
 
+@pytest.mark.slow
 def test_a_symbolic_link_for_the_results(desk: Path) -> None:
     """A link to a folder stands for that folder; one to nothing is refused in words that say so."""
     (desk / "disk").mkdir()

@@ -124,6 +124,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_in_a_folder_that_is_in_use(desk: Path) -> None:
     assert call(*RUN, "--steps", 1, "-o", "live", "--save-spec", "spec.toml").code == 0
     assert call(*RUN, "--steps", 1, "-o", "live").code == 0

@@ -186,6 +186,7 @@ def test_what_a_part_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
     assert not part.exists()
 
 
+@pytest.mark.slow
 def test_to_go_on_removes_only_what_impasto_left_half_written(desk: Path) -> None:
     assert call(*INVERT, "-o", "run").code == 0
     mine = [".my.notes", ".result.png.swp", "frames/.a.b", "frames/7 copy.jpg"]
@@ -227,6 +228,7 @@ def test_a_run_that_fails_at_its_first_step_takes_nothing_away(desk: Path, monke
     assert contents(desk / "run") == before
 
 
+@pytest.mark.slow
 def test_a_sweep_that_fails_takes_nothing_away(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (desk / "swept").mkdir()
     (desk / "swept" / "sweep.toml").write_text("old")

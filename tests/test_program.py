@@ -13,6 +13,8 @@ import pytest
 from command import read_json, save_pictures
 from impasto.cli.listeners import print_err
 
+pytestmark = pytest.mark.slow
+
 RUN = "invert photo.png --layer conv1_1 --size 32 --steps 4 --threads 1 --frames 0"
 IMPASTO = f"{sys.executable} -m impasto"
 

@@ -478,6 +478,7 @@ def test_without_a_checkpoint_it_starts_at_its_beginning(broken: Path, wholes: W
     assert_the_same(broken, wholes["transfer"])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_is_left_alone(desk: Path) -> None:
     folder = run(SPECS["fourier"], Path("run"))
     held = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}

@@ -171,6 +171,7 @@ def test_settings_that_repeat_the_run(done: Run) -> None:
     assert provenance.keys() >= {"impasto", "python", "machine", "precision", "threads", "made"}
 
 
+@pytest.mark.slow
 def test_one_line_a_step(done: Run) -> None:
     lines = read_lines(done.folder / "metrics.jsonl")
     by_part = {part: list(found) for part, found in groupby(lines, lambda line: line.get("part", ""))}
@@ -598,6 +599,7 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     return synthesise(part.composition, network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "kept"),
     [
@@ -703,6 +705,7 @@ def test_the_disk_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch, step: int
     assert read_json(desk / "run" / "summary.json")["status"] == "done"
 
 
+@pytest.mark.slow
 def test_the_disk_is_full_at_the_beginning(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a picture is written: it is there whole or not at all."""
 

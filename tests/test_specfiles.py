@@ -252,6 +252,7 @@ def test_a_preset_after_the_spec_wins_over_it(desk: Path) -> None:
     assert new.settings.size == presets()["fast"]["transfer"]["size"]
 
 
+@pytest.mark.slow
 def test_show(desk: Path) -> None:
     assert call(*INVERT, "-o", "run", "--quiet").code == 0
     toml = (desk / "run" / "run.toml").read_text("utf-8")

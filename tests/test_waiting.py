@@ -10,6 +10,8 @@ import pytest
 
 from impasto.waiting import NAMES, for_children, for_workers, missing, wait_briefly
 
+pytestmark = pytest.mark.slow
+
 BOUNDS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 ROOT = Path(__file__).parent.parent
 

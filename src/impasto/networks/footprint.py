@@ -12,15 +12,17 @@ def bytes_at_peak(
     """About how many bytes per pixel of the picture a pass over `layers` holds at its peak.
 
     A number of a map takes `item` bytes. `before` bytes per pixel are held from the start; reading a layer takes
-    `beside` in addition to its map. With `unfolds`, convolutions first copy the values under the kernel side by side.
+    `beside` in addition to its map. With `unfolds`, a convolution copies its input and the values under the kernel
+    side by side, and holds both copies together with what it makes.
     """
     sizes = {layer.name: layer.bytes_per_pixel(item) for layer in layers}
     left, needs = count_readers(layers), count_needs(layers, wanted)
     spare = spare_inputs(layers, wanted)
     current = peak = before
     for layer in layers:
-        unfolded = layer.step.unfolded * item / layer.stride**2 if unfolds else 0
-        peak = max(peak, current + unfolded)
+        if unfolds and layer.step.unfolded:
+            copies = layer.step.unfolded * item / layer.stride**2 + sum(sizes.get(name, 0) for name in layer.reads)
+            peak = max(peak, current + copies + sizes[layer.name])
         reused = layer.step.in_place and any(spare[layer.name])
         current += 0 if reused else sizes[layer.name]
         peak = max(peak, current + beside.get(layer.name, 0))
