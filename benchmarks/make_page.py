@@ -59,9 +59,9 @@ TITLES = {
     ),
     "style_panel": (
         "Style: six pairs before three judges",
-        "Lower is better for all. `style`: sliced Wasserstein distance at held-out layers. Patches of 3 × 3 features at "
-        "held-out layers: `coherent` from result to painting (what is painted exists in the painting), `complete` from "
-        "painting to result (the painting is used). `layout`: difference of the self-similarity from the photo's at "
+        "Lower is better for all. `style`: sliced Wasserstein distance at held-out layers. Patches of 3 × 3 features "
+        "at held-out layers: `coherent` from result to painting (what is painted exists in the painting), `complete` "
+        "from painting to result (the painting is used). `layout`: difference of the self-similarity from the photo's at "
         "held-out layers. Rows of the photograph and the painting are yardsticks: `coherent` hardly tells them apart "
         "where flat skies meet flat paint, `complete` does. `impasto` is the default, `statistics` the default before; "
         "NNST and others as `benchmarks/style_panel.py` tells. Processor seconds of one thread on a busy machine.\n\n"
@@ -72,7 +72,8 @@ TITLES = {
         "Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, "
         "whose statistics no recipe optimises, relative to the spread of the style's own features. Content: feature "
         "error at relu4_2, which all recipes read. Lower is better for both; the factor multiplies each recipe's "
-        "own style weight. `statistics` is impasto's preset of that name. Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
+        "own style weight. `statistics` is impasto's preset of that name. "
+        "Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
         "`benchmarks/style_quality.py`). Seconds are of runs side by side on the two cores, one thread each, "
         "so they are only a rough guide.\n\n![Style against content](style-quality.png)",
     ),

@@ -8,8 +8,9 @@ result to painting (what is painted exists in the painting), `complete` from pai
 used). Layout: difference of the self-similarity from the photo's at relu3_3 and relu4_3 (STROTSS). All of the 8-bit
 picture, by the plain VGG-16 in float32, with the style picture at as many pixels as the result. Lower is better.
 
-Recipes: impasto's means and covariances (preset `statistics`); the plain Gram recipe (the reference's objective, its optimiser, 500 evaluations); and
-style-transfer-pytorch's, rebuilt on VGG-16: means and covariances under the Wasserstein-2 distance, layer weights
+Recipes: impasto's means and covariances (preset `statistics`); the plain Gram recipe (the reference's objective, its
+optimiser, 500 evaluations); and style-transfer-pytorch's, rebuilt on VGG-16: means and covariances under the
+Wasserstein-2 distance, layer weights
 256 : 64 : 16 : 4 : 1, content 0.015, smoothness 2, Adam 0.02 with averaged iterates, scales 128 … by √2, 1000 steps
 and then 500 each. Departures: feature maps are divided by 57.4, about the ratio of this network's features to the
 original network's; Adam starts afresh at each scale; evaluations run on impasto's network in bfloat16, at its cost.
