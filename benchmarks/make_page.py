@@ -61,10 +61,11 @@ TITLES = {
         "Style: six pairs before three judges",
         "Lower is better for all. `style`: sliced Wasserstein distance at held-out layers. Patches of 3 × 3 features "
         "at held-out layers: `coherent` from result to painting (what is painted exists in the painting), `complete` "
-        "from painting to result (the painting is used). `layout`: difference of the self-similarity from the photo's at "
-        "held-out layers. Rows of the photograph and the painting are yardsticks: `coherent` hardly tells them apart "
-        "where flat skies meet flat paint, `complete` does. `impasto` is the default, `statistics` the default before; "
-        "NNST and others as `benchmarks/style_panel.py` tells. Processor seconds of one thread on a busy machine.\n\n"
+        "from painting to result (the painting is used). `layout`: difference of the self-similarity from the "
+        "photo's at held-out layers. The photograph and the painting cut to fit are yardsticks. Where flat skies meet "
+        "flat paint, `coherent` puts the photograph before what is painted (kingfisher and painter), `complete` does "
+        "not: it decides. `impasto` is the default, `statistics` the default before. Processor seconds of one thread "
+        "on a busy machine.\n\n"
         "![Six pairs](images/style-panel.webp)",
     ),
     "style_quality": (

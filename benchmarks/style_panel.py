@@ -2,8 +2,8 @@
 
 The judges are those of `style_quality.py`. Yardsticks: the photograph itself and the style picture cut to fit, which
 every judge must tell apart, and the former default with three and nine times its weight of the style. Recipes:
-impasto's default; `statistics`, the former default; NNST (`nnst.py`), mended and as released; style-transfer-pytorch's, rebuilt
-(`style_quality.py`). Processor seconds are of one thread, so a busy machine does not change them much.
+impasto's default; `statistics`, the former default; NNST (`nnst.py`), mended and as released; style-transfer-pytorch's,
+rebuilt (`style_quality.py`). Processor seconds are of one thread, so a busy machine does not change them much.
 """
 
 import argparse
