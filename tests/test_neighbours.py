@@ -159,6 +159,13 @@ def test_later_stages_ask_with_the_picture_so_far(tiny: Network) -> None:
         assert not torch.equal(seen[layer], first[layer])
 
 
+def test_matching_takes_bounded_memory(tiny: Network) -> None:
+    (term,) = neighbours(PHOTO, [PAINTING], ["relu1_1", "relu2_1"]).neighbours
+    small, large = (term.matching_bytes(tiny, (side, side)) for side in (32, 4096))
+    assert small < 2e7 < 2e8 < large < 4e8
+    assert term.matching_bytes(tiny, (8192, 8192)) == large
+
+
 # In tiles ------------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ BANK = 16384  # the most positions of all styles together that are kept: matchin
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
-MATCHING = 250e6  # bytes at the peak of matching, for 512 channels
+WIDE = 4  # bytes of a number in float32
 FIDELITY = 0.75  # of the photo in the picture that asks; the rest is the result so far
 
 
@@ -94,6 +94,15 @@ class Neighbours:
     def framed(self, size: Size) -> list[Image]:
         """The styles as they are read for a canvas of that size."""
         return [resize(style, self.framing(size_of(style), size)) for style, _ in self.styles]
+
+    def matching_bytes(self, network: Network, size: Size) -> float:
+        """About how many bytes matching takes at its peak: all banks, and twice the cosines of the sampled positions."""
+        banks, cosines = 0.0, 0.0
+        for layer in self.layers:
+            positions = min(BANK, size[0] * size[1] / network.stride(layer) ** 2)
+            banks += positions * network.channels(layer) * (WIDE + network.precision.itemsize)
+            cosines = max(cosines, positions * min(SAMPLE, positions) * 2 * WIDE)
+        return banks + cosines
 
     def require(self, network: Network, size: Size) -> None:
         """Raise ImageError if a framed style is too small for a layer, LayerError for an unknown one."""

@@ -17,7 +17,6 @@ from impasto.machine import free_memory, in_use
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
-from impasto.objectives.neighbours import MATCHING
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap
 from impasto.tiles.criterion import bind_tiled, require_tiles
@@ -123,7 +122,7 @@ class MemoryPlan:
         pixels, read = size[0] * size[1], self.objective.read_size(size)
         if core is None or not self.layers:
             vectors = pixels * VECTOR * self.vectors(history)
-            return read[0] * read[1] * self.bytes_per_pixel + vectors + self.matching_bytes()
+            return read[0] * read[1] * self.bytes_per_pixel + vectors + self.matching_bytes(size)
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
@@ -224,9 +223,9 @@ class MemoryPlan:
         chosen = [layer for term in self.objective.neighbours for layer in term.layers]
         return total + sum(ROW / network.stride(layer) ** 2 for layer in chosen)
 
-    def matching_bytes(self) -> float:
-        """Bytes at the peak of matching neighbours, whatever the size."""
-        return MATCHING if self.objective.neighbours else 0.0
+    def matching_bytes(self, size: Size) -> float:
+        """Bytes at the peak of matching neighbours, which is bounded whatever the size."""
+        return max((term.matching_bytes(self.network, size) for term in self.objective.neighbours), default=0.0)
 
     @property
     def layers(self) -> list[str]:
@@ -248,7 +247,7 @@ class MemoryPlan:
 
     def _fixed(self, size: Size, history: int) -> float:
         """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""
-        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history)) + self.matching_bytes()
+        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history)) + self.matching_bytes(size)
 
 
 def _in_words(size: float) -> str:
