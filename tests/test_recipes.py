@@ -223,7 +223,8 @@ def test_style_weights_that_make_no_sense(weights: str, sentence: str) -> None:
 
 def test_content_or_style_alone() -> None:
     assert list(matches(make_transfer(content_weight=0, layout=0))) == ["style"]
-    assert list(matches(make_transfer(style_weight=0, layout=0))) == ["content"]
+    assert list(matches(make_transfer(style_weight=0, layout=0, content_weight=1))) == ["content"]
+    assert list(matches(make_transfer(style_weight=0))) == ["layout"]
     assert not make_transfer(style_weight=0).objective.neighbours
 
 

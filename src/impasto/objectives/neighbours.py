@@ -96,7 +96,7 @@ class Neighbours:
         return [resize(style, self.framing(size_of(style), size)) for style, _ in self.styles]
 
     def matching_bytes(self, network: Network, size: Size) -> float:
-        """About how many bytes matching takes at its peak: all banks, and twice the cosines of the sampled positions."""
+        """About how many bytes matching takes at its peak: all banks, and the sampled positions' cosines twice."""
         banks, cosines = 0.0, 0.0
         for layer in self.layers:
             positions = min(BANK, size[0] * size[1] / network.stride(layer) ** 2)

@@ -196,8 +196,8 @@ class TransferSettings(_StatisticsSettings):
 
     @model_validator(mode="after")
     def _some_weight(self) -> "TransferSettings":
-        if self.content_weight == 0 and self.style_weight == 0:
-            raise ValueError("content_weight and style_weight are both 0; at least one must be above 0")
+        if self.content_weight == 0 and self.style_weight == 0 and self.layout == 0:
+            raise ValueError("content_weight, layout and style_weight are all 0; at least one must be above 0")
         return self
 
     def require_pictures(self, count: int) -> None:
