@@ -36,17 +36,9 @@ def measure(
     saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
-<<<<<<< HEAD
-    found, differences = _read(plan, saved, target, layers, terms)
-    others = replace(plan, objective=terms.others.seeing(saved))
-    losses = others.bind(size).losses(saved) if terms.others.terms else {}
-||||||| 995ccb1
-    found, differences = _read(plan, saved, target, layers, terms)
-    losses = replace(plan, objective=terms.others).bind(size).losses(saved) if terms.others.terms else {}
-=======
     found, differences = _read(plan, saved, target, layers, terms, halved)
-    losses = replace(plan, objective=terms.others).bind(size, halved=halved).losses(saved) if terms.others.terms else {}
->>>>>>> main
+    others = replace(plan, objective=terms.others.seeing(saved))
+    losses = others.bind(size, halved=halved).losses(saved) if terms.others.terms else {}
     _add_compared(losses, terms.compared, differences, plan.network)
     for term in terms.means:
         _add_means(losses, term, found, plan, size, halved)
