@@ -57,12 +57,24 @@ TITLES = {
         "Means over eight photographs squashed to 224 × 224, 350 evaluations from noise, on the normalised network; e "
         "is the feature error of the saved 8-bit picture, before and after the layer's ReLU.",
     ),
+    "style_panel": (
+        "Style: six pairs before three judges",
+        "Lower is better for all. `style`: sliced Wasserstein distance at held-out layers. Patches of 3 × 3 features "
+        "at held-out layers: `coherent` from result to painting (what is painted exists in the painting), `complete` "
+        "from painting to result (the painting is used). `layout`: difference of the self-similarity from the "
+        "photo's at held-out layers. The photograph and the painting cut to fit are yardsticks. Where flat skies meet "
+        "flat paint, `coherent` puts the photograph before what is painted (kingfisher and painter), `complete` does "
+        "not: it decides. `impasto` is the default, `neighbours` the preset of that name. Processor seconds of one "
+        "thread on a busy machine.\n\n"
+        "![Six pairs](images/style-panel.webp)",
+    ),
     "style_quality": (
         "Style quality",
         "Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, "
         "whose statistics no recipe optimises, relative to the spread of the style's own features. Content: feature "
         "error at relu4_2, which all recipes read. Lower is better for both; the factor multiplies each recipe's "
-        "own style weight. Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
+        "own style weight. `impasto` is the default. "
+        "Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
         "`benchmarks/style_quality.py`). Seconds are of runs side by side on the two cores, one thread each, "
         "so they are only a rough guide.\n\n![Style against content](style-quality.png)",
     ),

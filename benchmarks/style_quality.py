@@ -1,12 +1,16 @@
-"""Style quality: statistics that no recipe optimises against the error of the content, at five weights.
+"""Style quality: three judges that no recipe optimises, and the error of the content, on pairs of examples.
 
 Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, which no
 recipe reads for its style, each relative to the spread of the style's own features; mean of the layers. Content:
-feature error at relu4_2, which all recipes read. Both of the 8-bit picture, by the plain VGG-16 in float32, with the
-style picture at as many pixels as the result. Lower is better for both.
+feature error at relu4_2, which all recipes read. Patches: 1 − the cosine of each patch of 3 × 3 features with the
+most similar one of the other picture, centred, at relu2_2, relu3_2 and relu4_2, mean of the layers; `coherent` from
+result to painting (what is painted exists in the painting), `complete` from painting to result (the painting is
+used). Layout: difference of the self-similarity from the photo's at relu3_3 and relu4_3 (STROTSS). All of the 8-bit
+picture, by the plain VGG-16 in float32, with the style picture at as many pixels as the result. Lower is better.
 
-Recipes: impasto's default; the plain Gram recipe (the reference's objective, its optimiser, 500 evaluations); and
-style-transfer-pytorch's, rebuilt on VGG-16: means and covariances under the Wasserstein-2 distance, layer weights
+Recipes: impasto's default; the plain Gram recipe (the reference's objective, its
+optimiser, 500 evaluations); and style-transfer-pytorch's, rebuilt on VGG-16: means and covariances under the
+Wasserstein-2 distance, layer weights
 256 : 64 : 16 : 4 : 1, content 0.015, smoothness 2, Adam 0.02 with averaged iterates, scales 128 … by √2, 1000 steps
 and then 500 each. Departures: feature maps are divided by 57.4, about the ratio of this network's features to the
 original network's; Adam starts afresh at each scale; evaluations run on impasto's network in bfloat16, at its cost.
@@ -21,8 +25,9 @@ import reference
 import torch
 from common import EXAMPLES, THREADS, WEIGHTS, keep, kept
 from torch import Tensor
+from torch.nn import functional
 
-from impasto import Composition, TransferSettings, load_image, open_network, resize, synthesise, transfer
+from impasto import Composition, load_image, open_network, preset, resize, synthesise, transfer
 from impasto.images.files import save_image
 from impasto.images.image import Image, cover, quantise, size_of, size_with_area, size_with_long_side
 from impasto.networks.network import Network
@@ -34,6 +39,9 @@ from impasto.synthesis.schedules import single
 from impasto.tiles.reading import feature_error
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu4_3")
+PATCHED = ("relu2_2", "relu3_2", "relu4_2")
+LAYOUT = ("relu3_3", "relu4_3")
+PATCHES = 4096  # of the picture searched; half as many ask
 FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)  # of a recipe's own weight of the style
 FEATURES = 57.4  # 255 times the usual deviation of a colour
 
@@ -51,16 +59,50 @@ def sliced_wasserstein(found: Tensor, target: Tensor, directions: int = 128) -> 
     return float((first - second).square().mean().sqrt() / second.std(0).square().mean().sqrt())
 
 
+def patch_distance(asking: Tensor, bank: Tensor) -> float:
+    """Mean of 1 − the largest centred cosine of the patches of 3 × 3 features of one map with those of the other."""
+
+    def directions(maps: Tensor, most: int) -> Tensor:
+        patches = functional.unfold(maps, 3)[0].T
+        centred = patches - patches.mean(0)
+        return functional.normalize(centred[:: max(1, -(-len(patches) // most))], dim=1)
+
+    wanted = directions(bank, PATCHES).T
+    best = [(chunk @ wanted).amax(1) for chunk in directions(asking, PATCHES // 2).split(512)]
+    return float((1 - torch.cat(best)).mean())
+
+
+def self_similarity(maps: Tensor) -> Tensor:
+    """Cosine distances between the features at up to 1,024 positions, each column with mean 1.
+
+    Source: Kolkin, Salavon & Shakhnarovich 2019 (STROTSS, arXiv:1904.12785), equation 8.
+    """
+    step = max(1, round((maps.shape[2] * maps.shape[3] / 1024) ** 0.5))
+    rows = functional.normalize(maps[0, :, ::step, ::step].flatten(1).T, dim=1)
+    distances = 1 - rows @ rows.T
+    return distances / distances.mean(0)
+
+
 def judge(network: Network, image: Image, photo: Image, painting: Image) -> dict[str, float]:
-    """The two figures of a saved picture."""
+    """The figures of a saved picture."""
     image = quantise(image)
     size = size_of(image)
     target = resize(painting, size_with_area(size_of(painting), size[0] * size[1]))
     with torch.no_grad():
-        found, wanted = network(image, HELD_OUT), network(target, HELD_OUT)
-    distances = [sliced_wasserstein(found[layer], wanted[layer]) for layer in HELD_OUT]
-    kept_content = feature_error(network, image, resize(photo, size), ["relu4_2"])["relu4_2"]
-    return {"style": round(sum(distances) / len(distances), 4), "content": round(kept_content, 4)}
+        layers = sorted({*HELD_OUT, *PATCHED, *LAYOUT})
+        found, wanted, first = (network(each, layers) for each in (image, target, resize(photo, size)))
+        distances = [sliced_wasserstein(found[layer], wanted[layer]) for layer in HELD_OUT]
+        coherent = [patch_distance(found[layer], wanted[layer]) for layer in PATCHED]
+        complete = [patch_distance(wanted[layer], found[layer]) for layer in PATCHED]
+        layouts = [(self_similarity(found[a]) - self_similarity(first[a])).abs().mean() for a in LAYOUT]
+    figures = {
+        "style": sum(distances) / len(distances),
+        "coherent": sum(coherent) / len(coherent),
+        "complete": sum(complete) / len(complete),
+        "layout": float(sum(layouts)) / len(layouts),
+        "content": feature_error(network, image, resize(photo, size), ["relu4_2"])["relu4_2"],
+    }
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 class Wasserstein:
@@ -121,8 +163,7 @@ def _scaled_error(found: Tensor, target: Tensor) -> Tensor:
 
 
 def impasto_recipe(network: Network, photo: Image, painting: Image, size_px: int, factor: float) -> Image:
-    settings = TransferSettings(size=size_px, frames=0)
-    settings = settings.model_copy(update={"style_weight": factor * settings.style_weight})
+    settings = preset("transfer", "default", size=size_px, frames=0, style_weight=factor)
     *_, last = synthesise(transfer(photo, [painting], settings), network)
     return last.image
 

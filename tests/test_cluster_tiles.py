@@ -32,7 +32,7 @@ from impasto.machine import Precision
 from impasto.networks.catalogue import open_network
 from impasto.networks.network import Network
 from impasto.objectives.distances import mean_squared_error
-from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.objective import Objective, content, neighbours, prior, style
 from impasto.objectives.priors import total_variation
 from impasto.objectives.representations import MeanOverPositions, channel_moments, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
@@ -81,6 +81,7 @@ def everything(dtype: torch.dtype) -> Objective:
         + content(photo, ["relu1_2"], name="detail", where=WeightMap(1 + REGION))
         + style(photo, ["relu2_1"], name="fourth", where=WeightMap(REGION))
         + style(photo, ["relu2_1"], name="fifth", where=WeightMap(1 - REGION), reference_where=WeightMap(REGION))
+        + neighbours(photo, [random_image(50, 80, 6, dtype)], {"relu2_1": 0.4, "relu3_1": 0.2})
         + prior("smoothness", 0.5, lambda image: total_variation(image, 1.5), reach_px=1)
     )
 

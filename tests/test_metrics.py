@@ -65,14 +65,22 @@ def test_an_empty_code_can_be_met(tiny: Network) -> None:
     assert feature_error(tiny, black, black, ["image"]) == {"image": 0}
 
 
+PLAIN: dict[str, Any] = {"neighbours": 0.0, "layout": 0.0}  # both need readings of their own
+
+
 @pytest.mark.parametrize("memory", [1e12, 1e6], ids=["whole", "tiles"])
 @pytest.mark.parametrize(
     ("settings", "passes"),
     [
-        (TransferSettings(content_layers="conv2_2=1,relu1_2=0.5", style_layers="relu1_1,relu2_1", size=64), 3),
+        (TransferSettings(content_layers="conv2_2=1,relu1_2=0.5", style_layers="relu1_1,relu2_1", size=64, **PLAIN), 3),
         (
             TransferSettings(
-                content_layers="relu2_2", style_layers="relu2_1", distance="squared", statistics="gram", size=64
+                content_layers="relu2_2",
+                style_layers="relu2_1",
+                distance="squared",
+                statistics="gram",
+                size=64,
+                **PLAIN,
             ),
             3,
         ),

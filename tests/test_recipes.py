@@ -1,6 +1,7 @@
 """The tasks as compositions: their first pictures, objectives, sizes and optimisers."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,8 @@ def test_style_weights_that_make_no_sense(weights: str, sentence: str) -> None:
 def test_content_or_style_alone() -> None:
     assert list(matches(make_transfer(content_weight=0))) == ["style"]
     assert list(matches(make_transfer(style_weight=0))) == ["content"]
+    assert list(matches(make_transfer(style_weight=0, content_weight=0, layout=1))) == ["layout"]
+    assert not make_transfer(style_weight=0, neighbours=1).objective.neighbours
 
 
 def test_normalised() -> None:
@@ -268,8 +271,14 @@ def test_one_size_of_the_content_s_proportions(name: str) -> None:
 
 
 def test_small_before_large() -> None:
-    assert make_transfer(size=128, smallest=64, steps=9).schedule == (Stage((48, 64), 18), Stage((96, 128), 9))
-    assert make_transfer(size=128, smallest=128, steps=9).schedule == (Stage((96, 128), 9),)
+    plain = partial(make_transfer, size=128, steps=9)
+    assert plain(smallest=64).schedule == (Stage((48, 64), 18), Stage((96, 128), 9))
+    assert plain(smallest=128).schedule == (Stage((96, 128), 9),)
+    assert make_transfer(size=128, steps=9, smallest=64, neighbours=1).schedule == (
+        Stage((48, 64), 18),
+        Stage((96, 128), 4),
+        Stage((96, 128), 5),
+    )
     assert make_texture(size=128, smallest=32, steps=2).schedule == (
         Stage((32, 32), 8),
         Stage((64, 64), 4),

@@ -176,7 +176,7 @@ def test_settings_are_frozen() -> None:
         ({"memory": "4 bits"}, "memory is '4 bits'; write 4GB, 500MB or auto for instance"),
         (
             {"content_weight": 0, "style_weight": 0},
-            "content_weight and style_weight are both 0; at least one must be above 0",
+            "content_weight, layout and style_weight are all 0; at least one must be above 0",
         ),
     ],
 )

@@ -110,6 +110,13 @@ def test_a_row_has_a_command_and_a_formula(task: str) -> None:
             "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo)) + Σ over paintings of "
             "Σ<sub>l</sub> v<sub>l</sub> · D(M<sub>l</sub>(x), M<sub>l</sub>(painting))",
         ),
+        (
+            "transfer",
+            {"statistics": "sliced", "content_weight": 0, "layout": 0.1, "neighbours": 0.3},
+            "layout · Σ<sub>l</sub> D(S<sub>l</sub>(x), S<sub>l</sub>(photo)) + Σ over paintings of Σ<sub>l</sub> "
+            "v<sub>l</sub> · W(H<sub>l</sub>(x), H<sub>l</sub>(painting)) + neighbours · Σ<sub>l</sub> mean of "
+            "1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>) + smoothness · TV(x)",
+        ),
     ],
 )
 def test_formulas_follow_the_settings(task: str, values: dict[str, object], formula: str) -> None:

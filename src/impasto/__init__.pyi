@@ -263,3 +263,21 @@ from .tiles.reading import (
 )
 
 __version__: str
+from .objectives.objective import (
+    neighbours as neighbours,
+)
+from .objectives.objective import (
+    seamless as seamless,
+)
+from .objectives.similarity import (
+    sampled as sampled,
+)
+from .objectives.similarity import (
+    self_similarity as self_similarity,
+)
+from .objectives.sliced import (
+    sliced as sliced,
+)
+from .objectives.sliced import (
+    sliced_wasserstein as sliced_wasserstein,
+)

@@ -19,8 +19,9 @@ from impasto.cluster.crew import Crew, LostError, Worker, assigned
 from impasto.cluster.worker import Array, Piece, Work
 from impasto.images.image import Image, Size
 from impasto.networks.network import Network, precision_of
-from impasto.tiles.passes import Key, MapTerm, Statistics, own_key
-from impasto.tiles.tiler import add_statistics
+from impasto.objectives.neighbours import Chosen
+from impasto.tiles.passes import Key, MapTerm, Statistics
+from impasto.tiles.tiler import Aim, add_statistics, placed
 from impasto.tiles.windows import Tile, cut
 
 AHEAD = 2  # tiles in transit for each worker: while one is computed, the next is sent
@@ -57,6 +58,7 @@ class ClusterTiler:
     terms: tuple[MapTerm, ...]
     tiles: tuple[Tile, ...]
     references: Sequence[Image]
+    chosen: Sequence[Chosen]
     between_tiles: Callable[[], None]
     scales: list[float] = field(default_factory=list)
     owners: dict[int, Worker] = field(default_factory=dict)
@@ -167,18 +169,27 @@ class ClusterTiler:
         if number not in worker.kept:
             piece = self._piece(self.tiles[number])
             crops = [_array(piece.tile.crop.of(reference)) for reference in self.references]
-            self.sent_bytes += sum(crop.nbytes for crop in crops)
+            rows = self._rows(piece.tile)
+            self.sent_bytes += sum(each.nbytes for each in [*crops, *rows])
             self.sent_bytes += sum(key[1].bytes for key in piece.keys) + sum(t.represent.bytes for t in piece.terms)
             self.returned_bytes += NUMBER_BYTES * len(self.terms)
-            asked.append(worker.actor.keep.remote(number, piece, crops))
+            asked.append(worker.actor.keep.remote(number, piece, crops, rows))
             worker.kept.add(number)
         return asked
 
     def _piece(self, tile: Tile) -> Piece:
         """What a worker is told about a tile, with the weights of the tile's own positions and no others."""
-        keys = tuple(own_key(key, tile.core, self.network.stride(key[0])) for key in self.keys)
+        keys = tuple(placed(self.network, self.work.size, tile, key) for key in self.keys)
         terms = tuple(term.own(tile.core, self.network.stride(term.layer)) for term in self.terms)
         return Piece(tile, keys, terms)
+
+    def _rows(self, tile: Tile) -> list[Array]:
+        """For each bank, the rows that the tile's own positions are compared with."""
+        found: list[Array] = []
+        for number, chosen in enumerate(self.chosen, start=len(self.references)):
+            term = self.terms[self.work.references.index(number)]
+            found.append(_array(tile.core.of(chosen.rows, self.network.stride(term.layer))))
+        return found
 
     def _look(self, image: Image, turn: int, errors: bool, worker: Worker, number: int) -> list[Any]:
         asked, crop = self._equip(worker, number), self._crop(worker, number, image)
@@ -212,24 +223,30 @@ def cluster_tiler(
     between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
-    terms: Sequence[tuple[MapTerm, Image]],
+    terms: Sequence[tuple[MapTerm, Aim]],
 ) -> ClusterTiler:
     """A tiler whose tiles the crew computes, in the precision of this process's network; its `traffic` is counted.
 
-    The references of the map terms are sent in crops: each worker reads those of its own tiles.
+    The references of the map terms are sent in crops: each worker reads those of its own tiles. Of chosen features the
+    bank is sent once to each worker, and with each tile the numbers of its rows.
     """
-    references = list({id(reference): reference for _, reference in terms}.values())
-    numbers = {id(reference): number for number, reference in enumerate(references)}
+    aims = {id(aim): aim for _, aim in terms}.values()
+    references = [aim for aim in aims if not isinstance(aim, Chosen)]
+    chosen = [aim for aim in aims if isinstance(aim, Chosen)]
+    numbers = {id(aim): number for number, aim in enumerate([*references, *chosen])}
     work = Work(
         name=uuid4().hex,
         precision=precision_of(network),
         size=size,
-        references=tuple(numbers[id(reference)] for _, reference in terms),
+        references=tuple(numbers[id(aim)] for _, aim in terms),
+        banks=tuple(aim.bank.cpu() for aim in chosen),
     )
     compared = tuple(term for term, _ in terms)
     layers = {layer for layer, _ in keys} | {term.layer for term in compared}
     tiles = cut(size, core, network, layers) if layers else ()
-    return ClusterTiler(crew, traffic, network, core, work, tuple(keys), compared, tiles, references, between_tiles)
+    return ClusterTiler(
+        crew, traffic, network, core, work, tuple(keys), compared, tiles, references, chosen, between_tiles
+    )
 
 
 def _array(crop: Tensor) -> Array:

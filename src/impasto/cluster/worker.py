@@ -20,9 +20,10 @@ from impasto.images.image import Size
 from impasto.machine import Precision, free_memory
 from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network, precision_of
+from impasto.objectives.neighbours import Chosen
 from impasto.tiles.budget import limits
 from impasto.tiles.passes import Key, MapTerm, TileError, owned, tile_gradient, tile_statistics
-from impasto.tiles.tiler import fraction
+from impasto.tiles.tiler import weight_of
 from impasto.tiles.windows import Tile
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -46,7 +47,8 @@ class Work(NamedTuple):
     name: str
     precision: Precision
     size: Size
-    references: tuple[int, ...]  # for each map term, the number of its reference
+    references: tuple[int, ...]  # for each map term, the number of its reference, or of its bank after all references
+    banks: tuple[Tensor, ...] = ()  # features to choose from, on the CPU
 
 
 class Piece(NamedTuple):
@@ -119,9 +121,15 @@ class TileWorker:
         self._sum = _Sum(-1)
         self._network(work.precision)
 
-    def keep(self, number: int, piece: Piece, references: Sequence[Array]) -> list[float]:
-        """Compute the tile's targets from its crops of the references; return each map term's scale over the tile."""
+    def keep(self, number: int, piece: Piece, references: Sequence[Array], rows: Sequence[Array] = ()) -> list[float]:
+        """Compute the tile's targets from its crops of the references; return each map term's scale over the tile.
+
+        `rows` has, for each of the work's banks, the rows that the tile's own positions are compared with.
+        """
         network, targets = self._network(self._work.precision), dict[int, Tensor]()
+        for at, (bank, chosen) in enumerate(zip(self._work.banks, rows, strict=True), start=len(references)):
+            target = Chosen(bank.to(network.device), self._tensor(chosen)).maps()
+            targets |= {n: target for n, place in enumerate(self._work.references) if place == at}
         for at, reference in enumerate(references):
             terms = {n: term for n, term in enumerate(piece.terms) if self._work.references[n] == at}
             layers = {term.layer for term in terms.values()}
@@ -178,7 +186,7 @@ class TileWorker:
         return torch.tensor(array, device=self._network(self._work.precision).device)
 
     def _fraction(self, tile: Tile, key: Key) -> float:
-        return fraction(self._network(self._work.precision), self._work.size, tile, key[0])
+        return weight_of(self._network(self._work.precision), self._work.size, tile, key)
 
 
 def _errors(data: _TileData, scales: Sequence[float]) -> list[TileError]:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from impasto.images.image import Image
 from impasto.networks.layers import IMAGE
@@ -71,6 +72,37 @@ class WholeCriterion:
             gradient = visit(IMAGE, image, gradient)
         losses = read_out([term.name for term in self.terms], [values[number] for number in range(len(self.terms))])
         return losses, gradient.contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class WrappedCriterion:
+    """A criterion of a picture that is repeated beyond its edges, as tiles on a floor: what it likes has no seam.
+
+    `inside` reads the picture with `around_px` pixels added on each side, which are those of the opposite side.
+    """
+
+    inside: Criterion
+    around_px: int
+
+    def losses(self, image: Image) -> Losses:
+        """Each weighted term by name."""
+        return self.inside.losses(wrapped(image.detach(), self.around_px))
+
+    def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
+        """Each weighted term by name, and the gradient of their sum: added up wherever a pixel is repeated."""
+        with torch.enable_grad():
+            variable = image.detach().requires_grad_()
+            repeated = wrapped(variable, self.around_px)
+            losses, slope = self.inside.losses_and_gradient(repeated.detach())
+            (gradient,) = torch.autograd.grad(repeated, variable, slope)
+        return losses, gradient
+
+
+def wrapped(image: Image, around_px: int) -> Image:
+    """The picture with pixels of the opposite side added on each side, at most a whole picture's."""
+    height, width = image.shape[2:]
+    down, across = min(around_px, height), min(around_px, width)
+    return functional.pad(image, (across, across, down, down), mode="circular")
 
 
 def values_and_slope(terms: Sequence[BoundTerm], found: Tensor) -> tuple[list[Tensor], Tensor]:

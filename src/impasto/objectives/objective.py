@@ -1,8 +1,8 @@
 """What a picture should be like: terms added with `+`, without a size until they are bound to a network and a size."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -12,10 +12,12 @@ from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_of, size_with_area
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion
+from impasto.objectives.criterion import BoundTerm, Criterion, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
+from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.representations import (
     Function,
+    MeanOverPositions,
     Pointwise,
     Representation,
     activations,
@@ -25,6 +27,7 @@ from impasto.objectives.representations import (
 from impasto.objectives.weighted import weighted_by
 from impasto.objectives.weightmaps import WeightMap
 
+Represents = Mapping[str, Representation]  # by layer
 Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to the framed reference's size
 
 
@@ -63,30 +66,46 @@ class Match:
             if self.reference_where is not None:
                 self.reference_where.require(self.framed_size(size), layer, f"{self.name}'s picture")
 
-    def represents(self, network: Network, size: Size) -> dict[str, Representation]:
-        """What is kept of each layer of a canvas of that size: the representation, weighted by position if asked."""
-        if self.where is None:
-            return dict.fromkeys(self.layers, self.represent)
-        at = {layer: self.where.at(size, network.layer(layer), network.device) for layer in self.layers}
-        return {layer: weighted_by(self.represent, weights, self.name) for layer, weights in at.items()}
+    def represents(self, network: Network, size: Size, bases: Represents | None = None) -> dict[str, Representation]:
+        """What is kept of each layer of a canvas of that size: the representation, weighted by position if asked.
 
-    def reference_represents(self, network: Network, size: Size) -> dict[str, Representation]:
+        `bases` are the representations as `fitted`.
+        """
+        bases = bases or dict.fromkeys(self.layers, self.represent)
+        if self.where is None:
+            return dict(bases)
+        at = {layer: self.where.at(size, network.layer(layer), network.device) for layer in self.layers}
+        return {layer: weighted_by(bases[layer], weights, self.name) for layer, weights in at.items()}
+
+    def reference_represents(
+        self, network: Network, size: Size, bases: Represents | None = None
+    ) -> dict[str, Representation]:
         """What is kept of each layer of the reference, framed for a canvas of that size, if it is statistics."""
+        bases = bases or dict.fromkeys(self.layers, self.represent)
         if self.reference_where is None:
-            return dict.fromkeys(self.layers, self.represent)
+            return dict(bases)
         framed, region = self.framed_size(size), self.reference_where
         at = {layer: region.inside(framed, network.layer(layer), network.device) for layer in self.layers}
-        return {layer: weighted_by(self.represent, weights, self.name) for layer, weights in at.items()}
+        return {layer: weighted_by(bases[layer], weights, self.name) for layer, weights in at.items()}
+
+    def fitted(self, found: Mapping[str, Tensor]) -> dict[str, Representation]:
+        """Each layer's representation, fitted to what was found in the reference (see `Representation.fitted`)."""
+        return {layer: self.represent.fitted(value) for layer, value in found.items()}
 
     def bind(self, network: Network, size: Size) -> list[BoundTerm]:
         """Fix the targets: the reference's representations at this size."""
         self.require(network, size)
-        represents = self.represents(network, size)
         in_place = isinstance(self.represent, Pointwise)
-        theirs = represents if in_place else self.reference_represents(network, size)
+        theirs = self.represents(network, size) if in_place else self.reference_represents(network, size)
         with torch.no_grad():
             features = network(self.framed(size).to(network.device), self.layers)
-            targets = {layer: theirs[layer](features[layer]) for layer in self.layers}
+            found = {layer: theirs[layer](features[layer]) for layer in self.layers}
+            fitted = self.fitted(found)
+            changed = [layer for layer, base in fitted.items() if base is not self.represent]
+            if changed:
+                theirs = self.reference_represents(network, size, fitted)
+            targets = found | {layer: theirs[layer](features[layer]) for layer in changed}
+        represents = self.represents(network, size, fitted)
         return [
             BoundTerm(
                 f"{self.name}/{layer}",
@@ -130,21 +149,43 @@ class Prior:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A sum of terms, minimised. `a + b` has the terms of both."""
+    """A sum of terms, minimised. `a + b` has the terms of both.
 
-    terms: tuple[Match | Prior, ...]
+    If `around_px` is above 0, the picture is read as if repeated beyond its edges, by so many pixels: the result has no
+    seam if it is laid side by side (see `seamless`).
+    """
+
+    terms: tuple[Match | Prior | Neighbours, ...]
+    around_px: int = 0
 
     def __add__(self, other: "Objective") -> "Objective":
-        return Objective(self.terms + other.terms)
+        return Objective(self.terms + other.terms, max(self.around_px, other.around_px))
 
     def matches(self, *kinds: type[Representation]) -> list[Match]:
         """The terms that compare with a reference: all, or those whose representation is of one of the kinds."""
         matches = [term for term in self.terms if isinstance(term, Match)]
         return [match for match in matches if isinstance(match.represent, kinds or Representation)]
 
+    @property
+    def neighbours(self) -> list[Neighbours]:
+        """The terms whose targets are matched anew in each stage."""
+        return [term for term in self.terms if isinstance(term, Neighbours)]
+
+    def seeing(self, image: Image) -> "Objective":
+        """The objective for a stage that begins with this picture: some terms choose their targets by it."""
+        terms = (term.seeing(image) if isinstance(term, Neighbours) else term for term in self.terms)
+        return replace(self, terms=tuple(terms))
+
+    def read_size(self, size: Size) -> Size:
+        """The size at which a picture of that size is read: larger if it is repeated beyond its edges."""
+        height, width = size
+        return height + 2 * min(height, self.around_px), width + 2 * min(width, self.around_px)
+
     def layers(self, *kinds: type[Representation]) -> list[str]:
-        """The layers that these terms read."""
-        return [layer for match in self.matches(*kinds) for layer in match.layers]
+        """The layers that the terms read: all terms, or those whose representation is of one of the kinds."""
+        terms: list[Match | Neighbours] = [*self.matches(*kinds)]
+        terms += [term for term in self.neighbours if isinstance(term.represent, kinds or Representation)]
+        return [layer for term in terms for layer in term.layers]
 
     def weights(self) -> dict[str, float]:
         """The weight of each summand, by the name of its loss."""
@@ -160,28 +201,35 @@ class Objective:
             term.require(network, size)
         if not self.weights():
             raise SpecError("the objective has no term; give at least one a weight above 0")
+        placed = [match.name for match in self.matches() if not isinstance(match.represent, MeanOverPositions)]
+        placed += [term.name for term in self.neighbours]
+        if self.around_px and placed:
+            raise SpecError(f"{placed[0]} is compared place by place, which a seamless picture cannot be; leave it out")
         network.require_size(size, [network.canonical(layer) for layer in self.layers()])
 
     def bind(self, network: Network, size: Size) -> Criterion:
         """The objective at one size. Raises ImageError if a picture is too small for a layer, SpecError if empty."""
         self.require(network, size)
-        return WholeCriterion(network, tuple(bound for term in self.terms for bound in term.bind(network, size)))
+        whole = WholeCriterion(network, tuple(bound for term in self.terms for bound in term.bind(network, size)))
+        return WrappedCriterion(whole, self.around_px) if self.around_px else whole
 
 
 def content(
     reference: Image,
     layers: Mapping[str, float] | Iterable[str],
     *,
+    represent: Representation = activations,
     distance: Distance = normalised_squared_error,
     name: str = "content",
     where: WeightMap | None = None,
 ) -> Objective:
     """The picture's activations at `layers` should equal those of the reference, resized to the canvas.
 
-    `where` weights positions: differences count more where its weights are larger, and are compared with the target's
-    energy weighted alike.
+    `represent` may be another representation of both, such as `sampled` for `self_similarity`. `where` weights
+    positions: differences count more where its weights are larger, and are compared with the target's energy weighted
+    alike.
     """
-    return Objective((Match(name, reference, weighted(layers), activations, _as_canvas, distance, where),))
+    return Objective((Match(name, reference, weighted(layers), represent, _as_canvas, distance, where),))
 
 
 def style(
@@ -210,6 +258,28 @@ def style(
     return Objective((match,))
 
 
+def neighbours(
+    photo: Image,
+    paintings: Sequence[Image],
+    layers: Mapping[str, float] | Iterable[str],
+    *,
+    fractions: Sequence[float] | None = None,
+    scale: float = 1.0,
+    name: str = "neighbours",
+) -> Objective:
+    """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
+
+    See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
+    take up; equal by default. Raises SpecError if there is no painting, or not one fraction for each.
+    """
+    fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
+    if not paintings or len(fractions) != len(paintings):
+        raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
+    styles = tuple(zip(paintings, fractions, strict=True))
+    framing = partial(_with_area_of, scale=scale)
+    return Objective((Neighbours(name, photo, styles, weighted(layers), framing),))
+
+
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
     """A penalty on the image: a function of `impasto.objectives.priors` or your own. Raises SpecError.
 
@@ -219,6 +289,15 @@ def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach
     if not math.isfinite(weight):
         raise SpecError(f"the weight of {name} is {weight}; it must be a finite number")
     return Objective((Prior(name, weight, penalty, reach_px),) if weight else ())
+
+
+def seamless(objective: Objective, around_px: int = 32) -> Objective:
+    """The objective for a picture whose left side continues its right side, and its top its bottom.
+
+    The picture is read with `around_px` pixels of the opposite side added on each side, so that the network sees the
+    edges as it sees the middle. Priors see them too; references are read as they are. All terms must be statistics.
+    """
+    return replace(objective, around_px=around_px)
 
 
 def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:

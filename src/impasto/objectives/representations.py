@@ -36,6 +36,10 @@ class Representation:
         """The representation of the feature map."""
         return self.function(features)
 
+    def fitted(self, found: Tensor) -> "Representation":
+        """The representation to compare by, once `found`, its value for the reference, is known: mostly itself."""
+        return self
+
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
         """The gradient with respect to `features` of Σ slope · represent(features), added to `onto` in place.
 

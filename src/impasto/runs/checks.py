@@ -17,6 +17,8 @@ SIZES = ("size", "smallest", "style_scale")  # settings that enlarge pictures
 def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) -> None:
     """Raise an error for unknown layers, pictures that are too small, or too little memory even for tiles."""
     objective, network = part.composition.objective, plan.network
+    for layer in spec.settings.named_layers:  # also those of a weight of 0, at which results are measured
+        network.canonical(layer)
     for path, picture in zip(spec.pictures, pictures, strict=True):
         try:
             network.require_size(picture.size, objective.layers())

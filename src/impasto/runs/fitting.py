@@ -40,9 +40,9 @@ def within(part: Part, plan: MemoryPlan) -> Part:
 def planned(
     plan: MemoryPlan, between_tiles: Callable[[], None], halved: Callable[[Size], None]
 ) -> Callable[[Objective, Network, Size], Criterion]:
-    """The function with which `synthesise` binds the plan's objective, whole or in tiles."""
+    """The function with which `synthesise` binds its objective as the plan has it, whole or in tiles."""
 
     def bind(objective: Objective, network: Network, size: Size) -> Criterion:
-        return plan.bind(size, between_tiles, halved)
+        return replace(plan, objective=objective).bind(size, between_tiles, halved)
 
     return bind

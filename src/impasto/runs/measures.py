@@ -39,7 +39,8 @@ def measure(
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
     found, differences = _read(plan, saved, target, layers, terms, halved)
-    losses = replace(plan, objective=terms.others).bind(size, halved=halved).losses(saved) if terms.others.terms else {}
+    others = replace(plan, objective=terms.others.seeing(saved))
+    losses = others.bind(size, halved=halved).losses(saved) if terms.others.terms else {}
     _add_compared(losses, terms.compared, differences, plan.network)
     for term, keys in terms.means.items():
         _add_means(losses, term, {layer: found[key] for layer, key in keys.items()}, plan, size, halved)
@@ -68,8 +69,12 @@ class _Terms(NamedTuple):
 def _sorted(objective: Objective, content: Picture | None, size: Size, network: Network) -> _Terms:
     matches = [term for term in objective.terms if isinstance(term, Match)]
     compared = [term for term in matches if content is not None and _compares(term, content, size)]
-    means = {term: _keys(term.represents(network, size), network) for term in objective.matches(MeanOverPositions)}
-    return _Terms(compared, means, Objective(tuple(t for t in objective.terms if t not in [*compared, *means])))
+    plain = [term for term in matches if type(term.represent) is MeanOverPositions]  # `Sliced` is fitted when bound
+    if objective.around_px:  # read with its surroundings
+        compared, plain = [], []
+    means = {term: _keys(term.represents(network, size), network) for term in plain}
+    others = tuple(term for term in objective.terms if term not in [*compared, *plain])
+    return _Terms(compared, means, replace(objective, terms=others))
 
 
 def _keys(represents: Mapping[str, Representation], network: Network) -> dict[str, Key]:

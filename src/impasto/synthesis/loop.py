@@ -22,6 +22,7 @@ Bind = Callable[[Objective, Network, Size], Criterion]
 class State:
     """The state of the loop after a step, sufficient to resume. `steps` and `evaluations` are the earlier stages'.
 
+    `begun` is the picture with which the stage began, if the objective chooses its targets by that picture.
     The loop draws no random numbers, so a state holds no generator. If a run ends with a closing move, its last state
     is the one before that move: a run resumed from there makes the move again.
     """
@@ -30,6 +31,7 @@ class State:
     steps: int
     evaluations: int
     descent: Descent
+    begun: Image | None = None
 
     def image(self, composition: Composition) -> Image:
         """The picture after the step."""
@@ -105,7 +107,7 @@ def _iterates(
     if opening is not None and progress.resumed is None and budget.allows_opening(opening):
         progress.open(opening, network)
     for stage in progress.stages_left():
-        criterion = bind(composition.objective, network, stage.size)
+        criterion = bind(progress.objective(stage), network, stage.size)
         evaluate = progress.evaluate(criterion, stage, budget.steps)
         yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition))
         progress.end_stage(evaluate)
@@ -132,6 +134,7 @@ class _Progress:
     resumed: Descent | None = None  # the state that the first stage continues from, until the stage takes it
     state: Callable[[], State] = _no_state
     step_of_stage: int = 0
+    begun: Image | None = None
 
     def begin(self, network: Network) -> None:
         """Make the first picture, or continue from a state; neither is kept longer than it is needed."""
@@ -141,6 +144,7 @@ class _Progress:
             return
         self.image, self.resumed = after.image(self.composition).to(network.device), after.descent
         self.stage, self.steps, self.evaluations = after.stage, after.steps, after.evaluations
+        self.begun = after.begun
         if self.composition.closing is not None:  # perhaps only the closing move is left
             self.state = partial(_same, after)
 
@@ -153,6 +157,16 @@ class _Progress:
         for number in range(self.stage, len(self.composition.schedule) + 1):
             self.stage = number
             yield self.composition.schedule[number - 1]
+
+    def objective(self, stage: Stage) -> Objective:
+        """The objective of a stage: from the second stage on, the picture with which a stage begins may matter."""
+        objective = self.composition.objective
+        if self.stage == 1 or not objective.neighbours:
+            return objective
+        if self.resumed is None:
+            self.begun = resize(self.image, stage.size)
+        assert self.begun is not None
+        return objective.seeing(self.begun.to(self.image.device))
 
     def evaluate(self, criterion: Criterion, stage: Stage, most: float) -> Evaluate:
         """The function that the stage's optimiser may call until all stages together have made `most` evaluations."""
@@ -169,7 +183,7 @@ class _Progress:
     def step(self, descended: Descended) -> Iterate:
         """The iterate of a step."""
         self.image, self.step_of_stage = descended.image, descended.step
-        self.state = partial(_state, self.stage, self.steps, self.evaluations, descended.state)
+        self.state = partial(_state, self.stage, self.steps, self.evaluations, descended.state, self.begun)
         if self.composition.closing is not None:  # the closing move has this state too, even after a step cut short
             self.state = partial(_same, self.state())
         return self._iterate(self.stage, descended.evaluations, descended.losses)
@@ -206,8 +220,8 @@ def closed(move: Move, network: Network, criterion: Criterion, image: Image) -> 
     return Moved(moved if sum(after.values()) < sum(before.values()) else plain, before)
 
 
-def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent]) -> State:
-    return State(stage, steps, evaluations, descent())
+def _state(stage: int, steps: int, evaluations: int, descent: Callable[[], Descent], begun: Image | None) -> State:
+    return State(stage, steps, evaluations, descent(), begun)
 
 
 def _same(state: State) -> State:

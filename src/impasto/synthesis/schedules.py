@@ -1,6 +1,7 @@
 """Schedules: the sizes of the picture and the number of steps at each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from impasto.errors import SpecError
 from impasto.images.image import Size
@@ -41,3 +42,13 @@ def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2
         sizes.insert(0, (round(height / factor), round(width / factor)))
     count = len(sizes)
     return tuple(Stage(each, max(1, round(steps / ratio ** (count - 1 - k)))) for k, each in enumerate(sizes))
+
+
+def split(schedule: Schedule, parts: int) -> Schedule:
+    """The schedule with its last stage in several parts of nearly equal steps.
+
+    Each part is a stage: the optimiser starts afresh, and targets that depend on the picture are chosen anew.
+    """
+    *before, last = schedule
+    ends = [last.steps * number // parts for number in range(parts + 1)]
+    return (*before, *(replace(last, steps=b - a) for a, b in pairwise(ends) if b > a))

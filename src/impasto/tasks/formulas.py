@@ -7,14 +7,22 @@ from impasto.tasks.settings import InvertSettings, Settings, TextureSettings, Tr
 
 MATCHED = {
     "wasserstein": "means and covariances of features (how strongly each filter answers, and which of them together",
+    "sliced": "distributions of features (how often each strength occurs, along many directions",
     "gram": "Gram matrices (which filters fire together",
     "moments": "moments of features (how strongly each filter answers on average, and how unevenly",
 }
-SYMBOLS = {"wasserstein": ("W", "N"), "gram": ("D", "G"), "moments": ("D", "M")}  # distance, statistics compared
+SYMBOLS = {
+    "wasserstein": ("W", "N"),
+    "sliced": ("W", "H"),
+    "gram": ("D", "G"),
+    "moments": ("D", "M"),
+}  # distance, statistics compared
 STATISTICS = {
     "wasserstein": "N: the normal distribution with the features' mean and covariance over all positions. W: the "
     "squared Wasserstein-2 distance, how far features must be moved to turn one distribution into the other, relative "
     "to the energy of the second.",
+    "sliced": "H: histograms of the features over all positions, along directions. W: the mean over directions of the "
+    "squared Wasserstein-2 distance, relative to the second's variance.",
     "gram": "G = mean of Φ<sub>i</sub> · Φ<sub>j</sub> over all positions: the Gram matrix.",
     "moments": "M: the means of Φ<sub>i</sub> and of Φ<sub>i</sub>² over all positions.",
 }
@@ -22,6 +30,12 @@ DISTANCES = {
     "normalised": "D(a, b) = ‖a − b‖² / ‖b‖²: an error relative to the target.",
     "squared": "D: the mean squared error.",
 }
+CONTENT = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
+ALIKE = "Σ<sub>l</sub> D(S<sub>l</sub>(x), S<sub>l</sub>(photo))"
+LIKENESS = "S: how unlike the features of each two places are, 1 − their cosine, relative to the mean of a place."
+NEAREST = "Σ<sub>l</sub> mean of 1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>)"
+PLACED = " Each place takes after the painting's part that is most like it."
+CHOSEN = "T: at each place the painting's feature that is most like the photo's there; none is chosen too often."
 ACTIVATIONS = "Φ: a layer's activations."
 VARIATION = "TV: the total variation, which is large if neighbouring pixels differ."
 CONTRAST = "A: the α-norm, which is large if colours are extreme."
@@ -83,20 +97,28 @@ def textured(settings: TextureSettings, _: Sequence[str]) -> Formula:
 
 def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     """The formula of `transfer`."""
-    content = "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo))"
-    paintings = "Σ over paintings of " if len(pictures) > 2 else ""
-    paintings = f"Σ over regions of area · strength · {paintings}" if settings.region else paintings
-    smoothness = " + smoothness · TV(x)" if settings.smoothness else ""
-    strokes = "Φ<sub>relu3_1</sub>"
-    likeness = f" + likeness · D({strokes}(x), {strokes}(first picture))" if settings.likeness else ""
+    style, strokes = _style(settings.statistics, "painting"), "Φ<sub>relu3_1</sub>"
+    style = f"Σ over paintings of {style}" if len(pictures) > 2 else style
+    terms = {
+        CONTENT: settings.content_weight,
+        f"layout · {ALIKE}": settings.layout,
+        f"Σ over regions of area · strength · {style}" if settings.region else style: settings.style_weight,
+        f"neighbours · {NEAREST}": settings.style_weight * settings.neighbours * (not settings.region),
+        f"likeness · D({strokes}(x), {strokes}(first picture))": settings.likeness,
+        "smoothness · TV(x)": settings.smoothness,
+    }
+    carried = ["activations"] * bool(settings.content_weight) + ["self-similarity"] * bool(settings.layout)
     return Formula(
-        f"The photo's activations carry the arrangement; the painting's {MATCHED[settings.statistics]}, whatever the "
-        "position) carry the manner. The result is the picture that comes closest to both at once.",
-        f"{content} + {paintings}{_style(settings.statistics, 'painting')}{likeness}{smoothness}",
+        f"The arrangement comes from the photo's {' and '.join(carried) or 'part as the first picture'}, the manner "
+        f"from the painting's {MATCHED[settings.statistics]}, whatever the position)."
+        f"{PLACED if settings.neighbours else ''} The result is the picture that comes closest to all at once.",
+        " + ".join(term for term, weight in terms.items() if weight),
         (
             "l: the layers, w and v their weights.",
             ACTIVATIONS,
             STATISTICS[settings.statistics],
+            *([LIKENESS] if settings.layout else []),
+            *([CHOSEN] if settings.neighbours else []),
             *([VARIATION] if settings.smoothness else []),
             DISTANCES[settings.distance],
         ),

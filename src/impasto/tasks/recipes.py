@@ -12,9 +12,11 @@ from impasto.images.files import load_image
 from impasto.images.image import Image, Size, cropped, size_of, size_with_long_side
 from impasto.networks.catalogue import NETWORKS, outline
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, prior, style
+from impasto.objectives.objective import Objective, content, neighbours, prior, seamless, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.similarity import sampled, self_similarity
+from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition
@@ -25,7 +27,7 @@ from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
-from impasto.synthesis.schedules import octaves, single
+from impasto.synthesis.schedules import octaves, single, split
 from impasto.tasks.colours import recoloured
 from impasto.tasks.divisions import Area, Division, divide
 from impasto.tasks.settings import (
@@ -87,7 +89,7 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
 
 
 def texture(painting: Image, layers: Mapping[str, float], settings: TextureSettings | None = None) -> Composition:
-    """A square picture with the painting's statistics and none of its arrangement, from white noise.
+    """A picture with the painting's statistics and none of its arrangement, from white noise.
 
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376). Departs: coarse to fine, and other statistics by default.
     """
@@ -96,7 +98,9 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
     objective += _smoothness(settings.smoothness)
-    canvas = settings.print.size if settings.print else (settings.size, settings.size)
+    if settings.seamless:
+        objective = seamless(objective)
+    canvas = settings.print.size if settings.print else (settings.size.height, settings.size.width)
     return _compose(objective, settings, {"style": painting}, canvas, settings.smallest)
 
 
@@ -118,9 +122,9 @@ def transfer(
     division = division or divide(settings.region, photo, settings.size)
     photo, recolour, finish = recoloured(photo, settings.colours)
     paintings = [recolour(painting) for painting in paintings]
-    objective = _kept(photo, settings, division.detail)
+    objective = _kept(photo, settings, division.detail) + _layout(photo, settings)
     if not settings.region:
-        objective += _styles(paintings, settings)
+        objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
     for area in division.painted:
         own = None if area.painting is None else recolour(area.painting)
         objective += _style_of(replace(area, painting=own), paintings, settings)
@@ -129,9 +133,36 @@ def transfer(
     objective += _likeness(settings, pictures, _canvas(photo, settings))
     composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
     composition = replace(composition, finish=finish)
+    if objective.neighbours:
+        composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
     if division.kept is None:
         return composition
     return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
+
+
+def _layout(photo: Image, settings: TransferSettings) -> Objective:
+    """The term that keeps which places of the photo are alike."""
+    if not settings.layout:
+        return Objective(())
+    layers = {layer: settings.layout * w for layer, w in normalised(settings.layout_layers.weights).items()}
+    return content(photo, layers, represent=sampled, distance=self_similarity, name="layout")
+
+
+def _neighbours(photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
+    weight = settings.style_weight * settings.neighbours
+    if not weight:
+        return Objective(())
+    layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
+    fractions = settings.style_weights.of(len(paintings))
+    used = [number for number, fraction in enumerate(fractions) if fraction]
+    return neighbours(
+        photo,
+        [paintings[number] for number in used],
+        layers,
+        fractions=[fractions[number] for number in used],
+        scale=settings.style_scale,
+    )
 
 
 def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Objective:
@@ -194,6 +225,8 @@ def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
 def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
     if settings.statistics == "wasserstein":
         return mean_and_gram, wasserstein_distance
+    if settings.statistics == "sliced":
+        return sliced, sliced_wasserstein
     return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]
 
 

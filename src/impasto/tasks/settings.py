@@ -21,6 +21,7 @@ from impasto.tasks.values import (
     Layers,
     Memory,
     PrintSize,
+    Sides,
     StyleWeights,
 )
 
@@ -182,15 +183,17 @@ class AmalgamateSettings(Settings):
 class _StatisticsSettings(Settings):
     """Further settings of tasks whose target is a picture's statistics."""
 
-    statistics: Literal["wasserstein", "gram", "moments"] = "wasserstein"
-    "Statistics of the style: means and covariances by Wasserstein-2 distance, Gram matrices, or channel moments."
+    statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
+    "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
 
 
 class TextureSettings(_StatisticsSettings):
     """Settings of `texture`."""
 
-    size: Annotated[int, Field(ge=1, le=65536)] = 256
-    "Height and width of the result in pixels."
+    size: Sides = Sides(256)
+    "Width and height of the result in pixels, 800x200 for instance; one number for both."
+    seamless: bool = False
+    "A texture that continues from each side to the opposite one, for tiling."
     layers: Layers = STATISTICS
     "Layers whose statistics are matched, each with an optional =weight."
     smoothness: Weight = 0.1
@@ -226,8 +229,18 @@ class TransferSettings(_StatisticsSettings):
     "Layers whose statistics are matched, each with an optional =weight."
     content_weight: Weight = 0.06
     "Weight of the content."
+    layout: Weight = 0.0
+    "Weight of the photo's layout: places that are alike in the photo stay alike, whatever they look like."
+    layout_layers: Layers = Layers("relu3_1,relu4_1")
+    "Layers at which places are compared with each other for the layout, each with an optional =weight."
     style_weight: Weight = 1.0
     "Weight of all styles together."
+    neighbours: Weight = 0.0
+    "Weight, relative to the style's, of painting each part of the photo with the most similar part; not with regions."
+    neighbour_layers: Layers = Layers("relu3_1,relu4_1")
+    "Layers at which parts of photo and style are compared, each with an optional =weight."
+    rematches: Annotated[int, Field(ge=0, le=20)] = 1
+    "How many times similar parts are found anew at full size, in addition to once at each size."
     style_weights: StyleWeights = StyleWeights("")
     "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Scale = 1.0
@@ -251,8 +264,8 @@ class TransferSettings(_StatisticsSettings):
 
     @model_validator(mode="after")
     def _some_weight(self) -> "TransferSettings":
-        if self.content_weight == 0 and self.style_weight == 0:
-            raise ValueError("content_weight and style_weight are both 0; at least one must be above 0")
+        if self.content_weight == 0 and self.style_weight == 0 and self.layout == 0:
+            raise ValueError("content_weight, layout and style_weight are all 0; at least one must be above 0")
         return self
 
     @property

@@ -117,6 +117,46 @@ class Colours(Checked):
         self.palette = Path(file) if file else None
 
 
+class Sides(int):
+    """Width and height in pixels, "800x200", or one number for both. As a number, the longer side. Raises SpecError."""
+
+    height: int
+    width: int
+
+    def __new__(cls, given: object) -> "Sides":
+        """Parse a text, or take a number for both sides."""
+        words = str(given).lower().replace("×", "x").split("x")
+        try:
+            sides = [int(word) for word in words]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2) or not all(1 <= side <= MOST_PX for side in sides):
+            raise SpecError(
+                f"size is {str(given)!r}; it must be a number of pixels from 1 to {MOST_PX}, or a width and a height "
+                "such as 800x200"
+            )
+        made = super().__new__(cls, max(sides))
+        made.width, made.height = sides[0], sides[-1]
+        return made
+
+    def __str__(self) -> str:
+        """The text: one number for a square."""
+        return str(int(self)) if self.width == self.height else f"{self.width}x{self.height}"
+
+    __repr__ = __str__
+
+    @property
+    def plain(self) -> int | str:
+        """The number of a square, or the text, as files keep the value."""
+        return int(self) if self.width == self.height else str(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Validate a number or a text; files keep it as it was given."""
+        kept = core_schema.plain_serializer_function_ser_schema(lambda sides: sides.plain)
+        return core_schema.no_info_plain_validator_function(cls, serialization=kept)
+
+
 class Memory(Checked):
     """An amount of memory: "4GB", "500MB", "1.5GiB", or "auto", whose bytes are None. Raises SpecError."""
 

@@ -27,6 +27,7 @@ from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
 WEIGHT = 5.0  # bytes of a position's weight: its level, and its place in the order of weights
 VECTORS = 10  # of the picture's size, without those that L-BFGS remembers
+ROW = 4.0  # bytes of a chosen feature's number
 DECENT_PX = 1024  # side of a core whose margins cost little: above, memory is better spent on L-BFGS' pairs
 FEWEST_PAIRS = 2
 GAPS = 300e6  # bytes that the C library's heap loses between tensors of many sizes: 100 to 290 MB as measured
@@ -122,9 +123,10 @@ class MemoryPlan:
         """About how many bytes this process takes at its peak."""
         if self.helper is not None and (theirs := self.helper.core(self, size)) is not None:
             return self.helper.needed(self, size, theirs, history)
-        pixels = size[0] * size[1]
+        pixels, read = size[0] * size[1], self.objective.read_size(size)
         if core is None or not self.layers:
-            return pixels * (self.bytes_per_pixel + VECTOR * self.vectors(history))
+            vectors = pixels * VECTOR * self.vectors(history)
+            return read[0] * read[1] * self.bytes_per_pixel + vectors + self.matching_bytes(size)
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
@@ -195,6 +197,7 @@ class MemoryPlan:
 
     def words_of_tiles(self, size: Size, core: Size) -> str:
         """The number and size of the tiles, in words."""
+        size = self.objective.read_size(size)
         return f"in {len(cut(size, core, self.network, self.layers))} tiles of up to {core[1]} × {core[0]} px"
 
     def as_summary(self, size: Size) -> dict[str, object]:
@@ -211,26 +214,36 @@ class MemoryPlan:
 
     def tilings(self, size: Size) -> list[Tiling]:
         """Ways to cut a picture of that size."""
-        return tilings(size, grid_px(self.network, self.layers), margin_px(self.network, self.layers))
+        return tilings(
+            self.objective.read_size(size), grid_px(self.network, self.layers), margin_px(self.network, self.layers)
+        )
 
     def largest_crop(self, size: Size, core: Size) -> int:
         """Pixels of the largest crop, in tiles that own at most `core`."""
         grid, margin = grid_px(self.network, self.layers), margin_px(self.network, self.layers)
-        height, width = (max(crop_lengths(side, most, grid, margin)) for side, most in zip(size, core, strict=True))
+        read = self.objective.read_size(size)
+        height, width = (max(crop_lengths(side, most, grid, margin)) for side, most in zip(read, core, strict=True))
         return height * width
 
     def vectors(self, history: int) -> int:
         """How many vectors of the picture's size the loop and the optimiser hold."""
-        return VECTORS + self.beside + 2 * history
+        matched = bool(self.objective.neighbours)  # these keep the picture they were matched to
+        return VECTORS + self.beside + matched + 2 * history
 
     def target_bytes(self) -> float:
         """Bytes per pixel of the picture for the targets of maps that are compared in place, and positions' weights."""
-        total = 0.0
-        for layer in {self.network.canonical(layer) for layer in self.objective.layers(Pointwise)} - {IMAGE}:
-            total += self.network.channels(layer) * self.network.precision.itemsize / self.network.stride(layer) ** 2
+        total, network = 0.0, self.network
+        compared = {network.canonical(layer) for match in self.objective.matches(Pointwise) for layer in match.layers}
+        for layer in compared - {IMAGE}:
+            total += network.channels(layer) * network.precision.itemsize / network.stride(layer) ** 2
         for match in self._weighted:
-            total += sum(WEIGHT / self.network.stride(layer) ** 2 for layer in match.layers)
-        return total
+            total += sum(WEIGHT / network.stride(layer) ** 2 for layer in match.layers)
+        chosen = [layer for term in self.objective.neighbours for layer in term.layers]
+        return total + sum(ROW / network.stride(layer) ** 2 for layer in chosen)
+
+    def matching_bytes(self, size: Size) -> float:
+        """Bytes at the peak of matching neighbours, which is bounded whatever the size."""
+        return max((term.matching_bytes(self.network, size) for term in self.objective.neighbours), default=0.0)
 
     @property
     def layers(self) -> list[str]:
@@ -267,7 +280,7 @@ class MemoryPlan:
 
     def _fixed(self, size: Size, history: int) -> float:
         """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""
-        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history))
+        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history)) + self.matching_bytes(size)
 
 
 def _in_words(size: float) -> str:

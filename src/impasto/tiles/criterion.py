@@ -4,7 +4,7 @@ There are two passes. The first adds up the statistics of all tiles, which give 
 The second takes these slopes, and those of maps compared in place, back through each tile, and adds up the gradients.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,15 +14,18 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm, Losses, read_out, values_and_slope
+from impasto.objectives.criterion import BoundTerm, Losses, WrappedCriterion, read_out, values_and_slope
 from impasto.objectives.distances import SquaredError, distance_to
+from impasto.objectives.neighbours import Neighbours, Piece, Read
 from impasto.objectives.objective import Match, Objective, Prior
 from impasto.objectives.representations import MeanOverPositions, Pointwise
-from impasto.tiles.passes import MapTerm, Statistics
-from impasto.tiles.tiler import MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
-from impasto.tiles.windows import Tile
+from impasto.objectives.similarity import Sampled
+from impasto.tiles.passes import Key, MapTerm, Statistics, owned
+from impasto.tiles.tiler import Aim, MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
+from impasto.tiles.windows import Tile, cut
 
 STRIP_PIXELS = 1 << 20  # of the picture, for priors
+MATCHED_PX = 256  # side of the tiles in which this process matches neighbours for other machines
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ def bind_tiled(
     between_tiles: Callable[[], None] = do_nothing,
     make: MakeTiler | None = None,
     halved: Callable[[Size], None] = ignore_halving,
-) -> TiledCriterion:
+) -> TiledCriterion | WrappedCriterion:
     """The objective at one size, read in tiles that own at most `core` (height, width) in pixels.
 
     References are read in tiles too. `between_tiles` is called before each tile, also of references. `make` makes the
@@ -94,20 +97,24 @@ def bind_tiled(
     Raises ImageError if a picture is too small for a layer; SpecError if the objective is empty, or has a term that
     cannot be taken tile by tile (see `require_tiles`).
     """
+    small = core if make is None else (min(core[0], MATCHED_PX), min(core[1], MATCHED_PX))
     make = make or partial(local_tiler, network, core, between_tiles, halved=halved)
     require_tiles(objective)
     objective.require(network, size)
     errors = [each for match in objective.matches(Pointwise) for each in _map_terms(match, network, size)]
-    means = objective.matches(MeanOverPositions)
+    pieces = partial(_pieces, network, small, between_tiles)
+    errors += [each for term in objective.neighbours for each in _chosen_terms(term, network, size, pieces)]
+    means = objective.matches(MeanOverPositions, Sampled)
     statistics = [bound for match in means for bound in _bind_statistics(match, network, size, make)]
     keys = tuple(dict.fromkeys((bound.layer, bound.represent) for bound in statistics))
-    return TiledCriterion(
-        tiler=make(size, keys, [(term, reference) for _, term, reference in errors]),
+    tiled = TiledCriterion(
+        tiler=make(objective.read_size(size), keys, [(term, reference) for _, term, reference in errors]),
         names=tuple(objective.weights()),
         statistics=tuple(statistics),
         errors=tuple(name for name, _, _ in errors),
         priors=tuple(term for term in objective.terms if isinstance(term, Prior)),
     )
+    return WrappedCriterion(tiled, objective.around_px) if objective.around_px else tiled
 
 
 def require_tiles(objective: Objective) -> None:
@@ -116,7 +123,7 @@ def require_tiles(objective: Objective) -> None:
     Such a term has a representation of the whole map, or compares maps in place by a distance that is not a sum.
     """
     for match in objective.matches():
-        if not isinstance(match.represent, (Pointwise, MeanOverPositions)):
+        if not isinstance(match.represent, (Pointwise, MeanOverPositions, Sampled)):
             raise SpecError(
                 f"{match.name}: this representation needs the whole feature map and cannot be taken in tiles; leave "
                 "out --tile and choose a size that fits in memory as a whole, or wrap the function as a "
@@ -135,7 +142,18 @@ def _sum_of(match: Match) -> SquaredError:
     return match.distance
 
 
-def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Image]]:
+def _pieces(
+    network: Network, core: Size, between_tiles: Callable[[], None], image: Image, layers: Collection[str]
+) -> Iterator[Piece]:
+    """A picture's feature maps, tile by tile."""
+    for tile in cut(size_of(image), core, network, layers):
+        between_tiles()
+        for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
+            stride = network.stride(layer)
+            yield Piece(layer, tile.core.top // stride, tile.core.left // stride, own)
+
+
+def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str, MapTerm, Aim]]:
     """Each layer's term by the name of its loss, and the reference as it is compared."""
     reference, distance = match.framed(size).to(network.device), _sum_of(match)
     for layer, represent in match.represents(network, size).items():
@@ -143,16 +161,32 @@ def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str
         yield f"{match.name}/{layer}", term, reference
 
 
+def _chosen_terms(term: Neighbours, network: Network, size: Size, pieces: Read) -> Iterator[tuple[str, MapTerm, Aim]]:
+    """Each layer's term by the name of its loss, and the features that are chosen from the styles'."""
+    for layer, choice in term.choose(network, size, pieces).items():
+        bound = MapTerm(network.canonical(layer), term.represent, term.layers[layer], choice.distance)
+        yield f"{term.name}/{layer}", bound, choice.target
+
+
 def _bind_statistics(match: Match, network: Network, size: Size, make: MakeTiler) -> Iterator[BoundTerm]:
     """Each layer's term with the statistics of the reference, which is read in tiles."""
     reference = match.framed(size).to(network.device)
-    represents, theirs = match.represents(network, size), match.reference_represents(network, size)
-    keys = {layer: (network.canonical(layer), theirs[layer]) for layer in match.layers}
-    tiler = make(size_of(reference), tuple(dict.fromkeys(keys.values())), ())
-    found, _ = tiler.statistics(reference, errors=False)
+    at = {layer: network.canonical(layer) for layer in match.layers}
+    theirs = match.reference_represents(network, size)
+    found = _statistics(make, reference, [(at[layer], theirs[layer]) for layer in at])
+    fitted = match.fitted({layer: found[at[layer], theirs[layer]] for layer in at})
+    if any(base is not match.represent for base in fitted.values()):
+        theirs = match.reference_represents(network, size, fitted)
+        found = _statistics(make, reference, [(at[layer], theirs[layer]) for layer in at])
+    represents = match.represents(network, size, fitted)
     for layer, weight in match.layers.items():
-        loss = distance_to(match.distance, found[keys[layer]])
-        yield BoundTerm(f"{match.name}/{layer}", keys[layer][0], weight, represents[layer], loss)
+        loss = distance_to(match.distance, found[at[layer], theirs[layer]])
+        yield BoundTerm(f"{match.name}/{layer}", at[layer], weight, represents[layer], loss)
+
+
+def _statistics(make: MakeTiler, reference: Image, keys: Sequence[Key]) -> Statistics:
+    tiler = make(size_of(reference), tuple(dict.fromkeys(keys)), ())
+    return tiler.statistics(reference, errors=False)[0]
 
 
 def _in_strips(prior: Prior, image: Image, gradient: Image | None) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
+from impasto.objectives.neighbours import Chosen
+from impasto.objectives.similarity import Sampled
 from impasto.tiles.passes import Key, MapTerm, Statistics, TileError, own_key, owned, tile_gradient, tile_statistics
 from impasto.tiles.windows import Tile, Window, cut
 
@@ -42,18 +44,21 @@ class Tiler(Protocol):
         """
 
 
-MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[MapTerm, Image]]], Tiler]
+Aim = Image | Chosen  # what a map term compares with: a picture read in place, or features chosen from a bank
+MakeTiler = Callable[[Size, Sequence[Key], Sequence[tuple[MapTerm, Aim]]], Tiler]
 
 
 class Target(NamedTuple):
     """A map term with the feature map that the whole picture is compared with."""
 
     term: MapTerm
-    maps: Tensor  # in the network's precision
+    maps: Tensor | Chosen  # in the network's precision
     scale: Tensor
 
     def error(self, tile: Tile, stride: int) -> TileError:
         """The tile's contribution to the term."""
+        if isinstance(self.maps, Chosen):
+            return TileError(self.term, self.maps.maps(tile.core.of(self.maps.rows, stride)), self.scale)
         return TileError(self.term.own(tile.core, stride), tile.core.of(self.maps, stride), self.scale)
 
 
@@ -116,10 +121,10 @@ class LocalTiler:
 
     def _own(self, tile: Tile) -> dict[Key, Key]:
         """Each key with the key of the positions that the tile owns."""
-        return {key: own_key(key, tile.core, self.network.stride(key[0])) for key in self.keys}
+        return {key: placed(self.network, self.size, tile, key) for key in self.keys}
 
     def _fraction(self, tile: Tile, key: Key) -> float:
-        return fraction(self.network, self.size, tile, key[0])
+        return weight_of(self.network, self.size, tile, key)
 
     def _as_memory_allows(self, evaluate: Callable[[], Found]) -> Found:
         while True:
@@ -147,6 +152,21 @@ def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
     return tile.core.positions(stride) / ((size[0] // stride) * (size[1] // stride))
 
 
+def weight_of(network: Network, size: Size, tile: Tile, key: Key) -> float:
+    """What a tile's statistic counts in the whole: its fraction of a mean over positions, all of its sampled ones."""
+    return 1.0 if isinstance(key[1], Sampled) else fraction(network, size, tile, key[0])
+
+
+def placed(network: Network, size: Size, tile: Tile, key: Key) -> Key:
+    """The key of the positions that a tile owns: sampled positions are found by where the tile is."""
+    layer, represent = key
+    stride = network.stride(layer)
+    if not isinstance(represent, Sampled):
+        return own_key(key, tile.core, stride)
+    whole = size[0] // stride, size[1] // stride
+    return layer, represent.within(whole, tile.core.top // stride, tile.core.left // stride)
+
+
 def add_statistics(total: Statistics, more: Statistics) -> None:
     """Add to the total in place; the tensor of a new key is taken over, and changed by later additions."""
     for key, found in more.items():
@@ -159,14 +179,18 @@ def local_tiler(
     between_tiles: Callable[[], None],
     size: Size,
     keys: Sequence[Key],
-    terms: Sequence[tuple[MapTerm, Image]],
+    terms: Sequence[tuple[MapTerm, Aim]],
     halved: Callable[[Size], None] = ignore_halving,
 ) -> LocalTiler:
     """A tiler in this process; the references of the map terms are read here, in tiles."""
     targets: list[Target] = []
     for _, group in groupby(terms, key=lambda pair: id(pair[1])):  # each reference is read once for all its layers
         asked = list(group)
-        targets += _targets([term for term, _ in asked], network, asked[0][1], core, between_tiles)
+        aim = asked[0][1]
+        if isinstance(aim, Chosen):
+            targets += [Target(term, aim, term.distance.scale(aim.rows)) for term, _ in asked]
+        else:
+            targets += _targets([term for term, _ in asked], network, aim, core, between_tiles)
     return LocalTiler(network, core, size, tuple(keys), tuple(targets), between_tiles, halved)
 
 

@@ -1,0 +1,275 @@
+"""Neighbours: what is matched, how prices spread it, in tiles and after a stop, and what bad input gets."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import impasto.objectives.neighbours
+from conftest import example, make_tiny, random_image
+from impasto.errors import ImageError, LayerError, SpecError
+from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
+from impasto.networks.network import Network
+from impasto.networks.passes import read
+from impasto.objectives.distances import CosineError
+from impasto.objectives.neighbours import Bank, Piece, Read
+from impasto.objectives.objective import Objective, content, neighbours, style
+from impasto.runs.fitting import plan_memory
+from impasto.runs.measures import measure
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.inits import from_image
+from impasto.synthesis.lbfgs import lbfgs
+from impasto.synthesis.loop import synthesise
+from impasto.synthesis.schedules import Stage, octaves, single, split
+from impasto.tasks.parts import Part
+from impasto.tasks.recipes import transfer
+from impasto.tasks.settings import TransferSettings
+from impasto.tiles.budget import Limits
+from impasto.tiles.criterion import bind_tiled
+from test_tiles import narrow, require_equal
+
+SIZE = (40, 52)
+PHOTO, PAINTING = random_image(*SIZE, 1), random_image(60, 44, 2)
+LAYERS = {"relu1_2": 0.5, "relu2_1": 2.0}
+
+
+def whole(network: Network) -> Read:
+    def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
+        return (Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers))
+
+    return pieces
+
+
+def rows_of(objective: Objective, network: Network, size: Size = SIZE) -> dict[str, Tensor]:
+    (term,) = objective.neighbours
+    return {layer: each.target.rows for layer, each in term.choose(network, size, whole(network)).items()}
+
+
+# The distance --------------------------------------------------------------------------------------------------------
+
+
+def test_the_cosine_error_is_that_of_its_formula() -> None:
+    found, target = random_image(5, 7, 1), random_image(5, 7, 2)
+    centre = torch.tensor([0.4, 0.5, 0.6], dtype=torch.float64)
+    f, t = (each[0].numpy() - centre.numpy()[:, None, None] for each in (found, target))
+    cosines = (f * t).sum(0) / np.sqrt((f**2).sum(0) * (t**2).sum(0))
+    assert float(CosineError(centre)(found, target)) == pytest.approx(float(np.mean(1 - cosines)), rel=1e-12)
+    assert float(CosineError(centre)(target, target)) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_cosine_error_is_the_sum_of_its_parts() -> None:
+    found, target = random_image(6, 7, 1), random_image(6, 7, 2)
+    error = CosineError(torch.zeros(3, dtype=torch.float64))
+    scale = error.scale(target)
+    parts = [error.scaled(found[:, :, rows], target[:, :, rows], scale) for rows in (slice(0, 2), slice(2, 6))]
+    assert float(sum(parts)) == pytest.approx(float(error(found, target)), rel=1e-12)
+
+
+def test_the_cosine_errors_gradient_is_that_of_differences() -> None:
+    error, target = CosineError(torch.full((3,), 0.3, dtype=torch.float64)), random_image(2, 3, 2)
+    assert torch.autograd.gradcheck(lambda found: error(found, target), random_image(2, 3, 1).requires_grad_())
+
+
+# What is matched -----------------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_by_centred_cosine_and_price() -> None:
+    generator = torch.Generator().manual_seed(3)
+    styles = [torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2)]
+    asking = torch.rand(50, 6, generator=generator, dtype=torch.float64)
+    bank = Bank.of(styles, [0.3, 0.7], asking)
+    prices, features = bank.prices.numpy(), np.concatenate([each.numpy() for each in styles])
+    expected = []
+    for row in asking.numpy() - asking.numpy().mean(0):
+        cosines = [row @ f / np.linalg.norm(row) / np.linalg.norm(f) for f in features - features.mean(0)]
+        expected.append(int(np.argmax(np.array(cosines) + prices)))
+    assert bank.nearest(asking).tolist() == expected
+    assert np.abs(prices).max() > 0
+
+
+def test_a_photo_in_its_own_style_is_at_the_target(tiny: Network) -> None:
+    photo = random_image(24, 32, 1)  # so small that prices are found from all positions
+    losses = neighbours(photo, [photo], LAYERS).bind(tiny, (24, 32)).losses(photo)
+    assert losses == pytest.approx({"neighbours/relu1_2": 0, "neighbours/relu2_1": 0}, abs=1e-3)
+    others = neighbours(photo, [photo], LAYERS).bind(tiny, (24, 32)).losses(random_image(24, 32, 2))
+    assert min(others.values()) > 0.1
+
+
+def test_losses_are_weighted_means_of_one_minus_the_cosine(tiny: Network) -> None:
+    objective, image = neighbours(PHOTO, [PAINTING], LAYERS), random_image(*SIZE, 5)
+    (term,) = objective.neighbours
+    (painting,) = term.framed(SIZE)
+    assert painting.shape[2] * painting.shape[3] == pytest.approx(SIZE[0] * SIZE[1], rel=0.05)
+    rows, losses = rows_of(objective, tiny), objective.bind(tiny, SIZE).losses(image)
+    for layer, weight in LAYERS.items():
+        bank = tiny(painting, [layer])[layer].flatten(2)[0]
+        found = tiny(image, [layer])[layer].flatten(2)[0]
+        mean = bank.mean(1, keepdim=True)
+        target = bank[:, rows[layer].flatten().long()]
+        expected = (1 - functional.cosine_similarity(found - mean, target - mean, dim=0)).mean()
+        assert losses[f"neighbours/{layer}"] == pytest.approx(weight * float(expected), rel=1e-9)
+
+
+def test_prices_spread_the_choice(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = 0.5 + 0.05 * PHOTO
+
+    def used() -> list[int]:
+        rows = rows_of(neighbours(flat, [PAINTING], ["relu2_1"]), tiny)["relu2_1"].flatten().long()
+        counts = torch.bincount(rows)
+        return [int(counts.max()), int((counts > 0).sum())]
+
+    priced = used()
+    monkeypatch.setattr(impasto.objectives.neighbours, "ROUNDS", 0)
+    free = used()
+    assert priced[0] < 0.5 * free[0]
+    assert priced[1] > 1.2 * free[1]
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.85, 0.15)])
+def test_each_painting_takes_up_its_fraction(tiny: Network, fractions: tuple[float, float]) -> None:
+    paintings = [PAINTING, random_image(30, 70, 9)]
+    objective = neighbours(PHOTO, paintings, ["relu2_1"], fractions=fractions)
+    rows = rows_of(objective, tiny)["relu2_1"]
+    (term,) = objective.neighbours
+    first = tiny(term.framed(SIZE)[0], ["relu2_1"])["relu2_1"][0, 0].numel()
+    assert float((rows < first).double().mean()) == pytest.approx(fractions[0], abs=0.1)
+
+
+def test_a_bank_is_bounded(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impasto.objectives.neighbours, "BANK", 100)
+    (term,) = neighbours(PHOTO, [PAINTING, PAINTING], ["relu1_1", "relu2_1"]).neighbours
+    for choice in term.choose(tiny, SIZE, whole(tiny)).values():
+        assert 40 < len(choice.target.bank) <= 100
+        assert int(choice.target.rows.max()) < len(choice.target.bank)
+
+
+def test_later_stages_ask_with_the_picture_so_far(tiny: Network) -> None:
+    so_far = random_image(20, 26, 7)
+    mixture = 0.75 * resize(PHOTO, SIZE) + 0.25 * resize(so_far, SIZE)
+    seen = rows_of(neighbours(PHOTO, [PAINTING], LAYERS).seeing(so_far), tiny)
+    asked = rows_of(neighbours(mixture, [PAINTING], LAYERS), tiny)
+    first = rows_of(neighbours(PHOTO, [PAINTING], LAYERS), tiny)
+    for layer in LAYERS:
+        assert torch.equal(seen[layer], asked[layer])
+        assert not torch.equal(seen[layer], first[layer])
+
+
+def test_matching_takes_bounded_memory(tiny: Network) -> None:
+    (term,) = neighbours(PHOTO, [PAINTING], ["relu1_1", "relu2_1"]).neighbours
+    small, large = (term.matching_bytes(tiny, (side, side)) for side in (32, 4096))
+    assert small < 2e7 < 2e8 < large < 4e8
+    assert term.matching_bytes(tiny, (8192, 8192)) == large
+
+
+# In tiles ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((50, 33), (24, 16))])
+@pytest.mark.parametrize("most", [1000, 150])
+@pytest.mark.slow
+def test_tiles_are_the_whole(size: Size, core: Size, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impasto.objectives.neighbours, "BANK", most)
+    monkeypatch.setattr(impasto.objectives.neighbours, "SAMPLE", 300)
+    network, image = narrow(padding="replicate"), random_image(*size, 4)
+    paintings = [random_image(90, 61, 2), random_image(40, 100, 3)]
+    objective = neighbours(random_image(*size, 1), paintings, {"relu3_1": 1.0, "relu4_1": 0.5, "image": 0.2})
+    objective = (objective + style(paintings[0], ["relu1_1"]) + content(image + 0.1, ["relu3_1"])).seeing(image)
+    tiled = bind_tiled(objective, network, size, core)
+    assert len(tiled.tiles) > 1
+    require_equal(tiled, objective.bind(network, size), random_image(*size, 5), 1e-9)
+
+
+# In the loop ---------------------------------------------------------------------------------------------------------
+
+
+def composition(stages: int = 3) -> Composition:
+    photo, painting = PHOTO.float(), PAINTING.float()
+    objective = neighbours(photo, [painting], LAYERS) + style(painting, ["relu1_1", "relu2_1"])
+    schedule = split(octaves((64, 80), 6, smallest_px=40, ratio=1.0), stages - 1)
+    return Composition(from_image(photo), objective, schedule, optimiser=lbfgs())
+
+
+def test_targets_are_chosen_anew_by_the_picture_that_begins_a_stage(tiny32: Network) -> None:
+    composed, seen = composition(), list[Image | None]()
+
+    def bind(objective: Objective, network: Network, size: Size) -> object:
+        seen.append(objective.neighbours[0].current)
+        return objective.bind(network, size)
+
+    iterates = list(synthesise(composed, tiny32, bind=bind))
+    assert [stage.steps for stage in composed.schedule] == [6, 3, 3]
+    assert seen[0] is None
+    assert torch.equal(seen[1], resize(iterates[5].image, (64, 80)))
+    assert torch.equal(seen[2], iterates[8].image)
+    assert iterates[-1].loss < iterates[9].loss
+
+
+@pytest.mark.parametrize("stopped", [3, 6, 8, 9, 10])
+def test_a_stopped_synthesis_goes_on_bit_for_bit(tiny32: Network, tmp_path: Path, stopped: int) -> None:
+    iterates = []
+    for iterate in synthesise(composition(), tiny32):
+        iterates.append(iterate)
+        if iterate.step == stopped:
+            write_checkpoint(Checkpoint("", 0, 1.0, iterate.state()), tmp_path / "state.safetensors")
+    state = read_checkpoint(tmp_path / "state.safetensors").state
+    rest = list(synthesise(composition(), tiny32, state))
+    assert [each.step for each in rest] == list(range(stopped + 1, 13))
+    for found, expected in zip(rest, iterates[stopped:], strict=True):
+        assert torch.equal(found.image, expected.image)
+        assert found.losses == expected.losses
+
+
+def test_a_schedule_is_split_at_its_end() -> None:
+    schedule = (Stage((8, 8), 5), Stage((16, 16), 7, history=3))
+    parts = split(schedule, 3)
+    assert parts[0] == schedule[0]
+    assert [(part.size, part.steps, part.history) for part in parts[1:]] == [((16, 16), n, 3) for n in (2, 2, 3)]
+    assert split(schedule, 1) == schedule
+    assert [part.steps for part in split(single((8, 8), 2), 5)] == [1, 1]
+
+
+# The recipe ----------------------------------------------------------------------------------------------------------
+
+
+def test_transfer_divides_the_picture_among_its_paintings() -> None:
+    photo, paintings = PHOTO.float(), [random_image(20, 20, n, torch.float32) for n in (1, 2, 3)]
+    settings = TransferSettings(size=64, style_weights="1,0,3", neighbours=0.5, style_weight=2.0, rematches=2)
+    composed = transfer(photo, paintings, settings)
+    (term,) = composed.objective.neighbours
+    assert [(style is paintings[0], fraction) for style, fraction in term.styles] == [(True, 0.25), (False, 0.75)]
+    assert sum(term.weights().values()) == pytest.approx(1.0)
+    assert [stage.size for stage in composed.schedule].count(composed.schedule[-1].size) == 3
+    assert not transfer(photo, paintings, TransferSettings(size=64, neighbours=0.0)).objective.neighbours
+
+
+def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(plain: Network) -> None:
+    pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
+    settings = TransferSettings(size=64, neighbour_layers="relu2_1", style_layers="relu1_1", content_layers="relu2_2")
+    composed = transfer(pictures[0].image, [pictures[1].image], settings)
+    plan = plan_memory(composed.objective, plain, Limits(1e12), settings)
+    image = random_image(48, 64, 3, torch.float32)
+    found = measure(Part("", composed, ("relu2_2",)), image, pictures[0], plan)
+    saved = quantise(image)
+    truth = composed.objective.seeing(saved).bind(plain, (48, 64)).losses(saved)
+    assert found["losses"] == pytest.approx(truth, rel=1e-5)
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_refused() -> None:
+    network = make_tiny()
+    with pytest.raises(SpecError, match="give one for each"):
+        neighbours(PHOTO, [], LAYERS)
+    with pytest.raises(SpecError, match="2 fractions are given for 1 painting"):
+        neighbours(PHOTO, [PAINTING], LAYERS, fractions=[1.0, 2.0])
+    with pytest.raises(LayerError, match="relu9_1"):
+        neighbours(PHOTO, [PAINTING], ["relu9_1"]).bind(network, SIZE)
+    with pytest.raises(ImageError, match="too small"):
+        neighbours(PHOTO, [random_image(1, 400)], ["pool2"]).bind(network, (16, 16))
+    assert size_of(PHOTO) == SIZE

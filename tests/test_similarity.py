@@ -1,0 +1,125 @@
+"""The layout: self-similarity against loops, what it sees and does not see, and tiles."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import impasto.objectives.similarity
+from conftest import random_image
+from impasto.networks.network import Network
+from impasto.objectives.lattice import Lattice, Sampling
+from impasto.objectives.objective import content, style
+from impasto.objectives.similarity import sampled, self_similarity
+from impasto.tasks.recipes import transfer
+from impasto.tasks.settings import TransferSettings
+from impasto.tiles.criterion import bind_tiled
+from test_tiles import narrow, require_equal
+
+# Lattices ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 400))
+def test_a_lattice_has_at_most_so_many_positions(height: int, width: int, most: int) -> None:
+    lattice = Lattice.over((height, width), most)
+    rows, columns = lattice.shape
+    assert 1 <= rows * columns <= most
+    finer = lattice.step - 1
+    assert finer == 0 or -(-height // finer) * -(-width // finer) > most
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 20), st.integers(0, 20), st.integers(1, 5))
+def test_parts_of_a_lattice_make_the_whole(height: int, width: int, row: int, column: int, step: int) -> None:
+    """Also parts that hold no position of the lattice."""
+    maps, lattice = torch.rand(1, 2, height, width), Lattice((height, width), step)
+    row, column = min(row, height), min(column, width)
+    parts = [
+        Sampling(lattice, top, left)(maps[:, :, top:bottom, left:right])
+        for top, bottom in ((0, row), (row, height))
+        for left, right in ((0, column), (column, width))
+        if bottom > top and right > left
+    ]
+    assert torch.equal(sum(parts), maps[0, :, ::step, ::step].flatten(1).T)
+
+
+def test_the_way_back_of_samples_is_autograds() -> None:
+    maps, slope = random_image(9, 11, 1), torch.rand(5 * 6, 3, dtype=torch.float64)
+    sampling = Sampling(Lattice((9, 11), 2))
+    variable = maps.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(sampling(variable), variable, slope)
+    assert torch.equal(sampling.pull_back(maps, slope, None), expected)
+    assert torch.equal(sampling.pull_back(maps, slope, torch.ones_like(maps)), expected + 1)
+
+
+# Self-similarity -----------------------------------------------------------------------------------------------------
+
+
+def test_it_is_that_of_loops() -> None:
+    generator = np.random.default_rng(1)
+    found, target = generator.random((2, 7, 4))
+
+    def distances(rows: np.ndarray) -> np.ndarray:
+        table = np.array([[1 - a @ b / np.sqrt((a @ a) * (b @ b)) for b in rows] for a in rows])
+        return np.stack([column / column.mean() for column in table.T], axis=1)
+
+    d, wanted = distances(found), distances(target)
+    expected = ((d - wanted) ** 2).sum() / ((wanted - 1) ** 2).sum()
+    assert float(self_similarity(torch.tensor(found), torch.tensor(target))) == pytest.approx(expected, rel=1e-9)
+    assert float(self_similarity(torch.tensor(target), torch.tensor(target))) == 0
+
+
+def test_features_may_change_if_what_was_alike_stays_alike() -> None:
+    """Blind to a rotation of all features and to their lengths, not to their order."""
+    rows = torch.randn(20, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).Q
+    assert float(self_similarity(3 * rows @ turn, rows)) == pytest.approx(0, abs=1e-12)
+    assert float(self_similarity(rows.roll(1, 0), rows)) > 0.5
+
+
+def test_its_gradient_is_that_of_differences() -> None:
+    target = torch.rand(6, 4, dtype=torch.float64)
+    found = torch.rand(6, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(self_similarity.to(target), found)
+
+
+def test_plain_features_are_no_trouble() -> None:
+    plain, other = torch.ones(5, 3), torch.rand(5, 3)
+    assert torch.isfinite(self_similarity(plain, plain))
+    assert torch.isfinite(self_similarity(torch.zeros(5, 3), other))
+
+
+# In objectives -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [512, 40])
+def test_tiles_are_the_whole(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impasto.objectives.similarity, "MOST", most)
+    size, network = (71, 90), narrow(padding="replicate")
+    photo = random_image(80, 80, 1)
+    objective = content(photo, {"relu3_1": 0.5, "relu4_1": 1.0}, represent=sampled, distance=self_similarity)
+    objective += content(photo, ["relu3_1"]) + style(random_image(50, 60, 2), ["relu1_1", "relu3_1"])
+    tiled = bind_tiled(objective, network, size, (32, 32))
+    assert len(tiled.tiles) > 4
+    require_equal(tiled, objective.bind(network, size), random_image(*size, 2), 1e-9)
+
+
+def test_a_photo_has_its_own_layout(tiny: Network) -> None:
+    photo = random_image(20, 30, 1)
+    criterion = content(photo, ["relu2_1"], represent=sampled, distance=self_similarity, name="layout").bind(
+        tiny, (20, 30)
+    )
+    assert criterion.losses(photo) == {"layout/relu2_1": 0}
+    assert criterion.losses(random_image(20, 30, 2))["layout/relu2_1"] > 0.1
+
+
+def test_the_recipe_takes_it() -> None:
+    photo, painting = random_image(40, 40, 1, torch.float32), random_image(40, 40, 2, torch.float32)
+    composed = transfer(photo, [painting], TransferSettings(size=64, layout=0.4, layout_layers="relu2_1=1,relu3_1=3"))
+    weights = composed.objective.weights()
+    assert {name: weights[name] for name in weights if name.startswith("layout")} == pytest.approx(
+        {"layout/relu2_1": 0.1, "layout/relu3_1": 0.3}
+    )
+    plain = transfer(photo, [painting], TransferSettings(size=64, layout=0.0))
+    assert not [name for name in plain.objective.weights() if name.startswith("layout")]
