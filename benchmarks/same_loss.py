@@ -19,8 +19,9 @@ from common import EXAMPLES, THREADS, WEIGHTS, keep, kept
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.catalogue import open_network
 from impasto.objectives.distances import mean_squared_error
-from impasto.objectives.objective import Match, Objective, content
+from impasto.objectives.objective import Objective, content
 from impasto.objectives.representations import gram_matrix
+from impasto.objectives.terms import Match
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.inits import from_image
 from impasto.synthesis.lbfgs import lbfgs

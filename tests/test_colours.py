@@ -23,7 +23,7 @@ from impasto.images.files import load_image, save_image
 from impasto.images.image import Image, psnr, resize
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, synthesise
-from impasto.tasks.recipes import transfer
+from impasto.tasks.painting import transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.values import Colours
 

@@ -20,8 +20,8 @@ from impasto.images.image import resize
 from impasto.sequels.enlarging import enlarge, folder_of, larger
 from impasto.series.explore import Choices, candidates
 from impasto.synthesis.loop import Iterate, synthesise
+from impasto.tasks.painting import transfer
 from impasto.tasks.presets import preset
-from impasto.tasks.recipes import transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS

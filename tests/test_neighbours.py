@@ -26,8 +26,8 @@ from impasto.synthesis.inits import from_image
 from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.loop import synthesise
 from impasto.synthesis.schedules import Stage, octaves, single, split
+from impasto.tasks.painting import transfer
 from impasto.tasks.parts import Part
-from impasto.tasks.recipes import transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tiles.budget import Limits
 from impasto.tiles.criterion import bind_tiled
@@ -249,12 +249,14 @@ def test_transfer_divides_the_picture_among_its_paintings() -> None:
 
 def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(plain: Network) -> None:
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
-    settings = TransferSettings(size=64, neighbour_layers="relu2_1", style_layers="relu1_1", content_layers="relu2_2")
+    settings = TransferSettings(
+        size=64, neighbours=0.3, neighbour_layers="relu2_1", style_layers="relu1_1", content_layers="relu2_2"
+    )
     composed = transfer(pictures[0].image, [pictures[1].image], settings)
-    plan = plan_memory(composed.objective, plain, Limits(1e12), settings)
+    plan = plan_memory(composed, plain, Limits(1e12), settings)
     image = random_image(48, 64, 3, torch.float32)
-    found = measure(Part("", composed, ("relu2_2",)), image, pictures[0], plan)
     saved = quantise(image)
+    found = measure(Part("", composed, ("relu2_2",)), saved, pictures[0], plan)
     truth = composed.objective.seeing(saved).bind(plain, (48, 64)).losses(saved)
     assert found["losses"] == pytest.approx(truth, rel=1e-5)
 

@@ -15,9 +15,10 @@ from impasto.images.image import Size, resize
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.objectives.criterion import WholeCriterion
 from impasto.objectives.distances import mean_squared_error
-from impasto.objectives.objective import Match, Objective, content, prior, style, weighted
+from impasto.objectives.objective import Objective, content, prior, style, weighted
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import channel_moments, gram_matrix
+from impasto.objectives.terms import Match
 
 SIZE = (12, 16)
 STYLES = ("conv1_1", "relu1_2", "pool1", "conv2_1")

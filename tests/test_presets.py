@@ -5,8 +5,8 @@ import torch
 
 from impasto.errors import SpecError
 from impasto.networks.network import Network
+from impasto.tasks.painting import transfer
 from impasto.tasks.presets import preset, presets
-from impasto.tasks.recipes import transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.table import TASKS
 

@@ -13,15 +13,16 @@ from impasto.errors import ImageError, SpecError
 from impasto.images.files import save_image
 from impasto.images.image import cover, resize, size_of
 from impasto.networks.network import Network
-from impasto.objectives.objective import Match, Prior
+from impasto.objectives.terms import Match, Prior
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.lbfgs import LBFGS
 from impasto.synthesis.loop import synthesise
 from impasto.synthesis.optimisers import Adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
 from impasto.synthesis.schedules import Stage
+from impasto.tasks.painting import transfer
 from impasto.tasks.parts import Part
-from impasto.tasks.recipes import amalgamate, invert, normalised, reconstruct, texture, transfer
+from impasto.tasks.recipes import amalgamate, invert, normalised, reconstruct, texture
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,

@@ -19,12 +19,12 @@ from impasto.folders.specfiles import fingerprint, read_spec
 from impasto.images.files import load_image
 from impasto.images.image import resize
 from impasto.images.masks import load_mask
-from impasto.objectives.objective import Match
+from impasto.objectives.terms import Match
 from impasto.runs.start import resume, run
 from impasto.synthesis.keeping import Keeping
 from impasto.synthesis.parameterisations import Fourier, Pixels
 from impasto.tasks.divisions import divide
-from impasto.tasks.recipes import transfer
+from impasto.tasks.painting import transfer
 from impasto.tasks.regions import Region
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec

@@ -16,7 +16,7 @@ from impasto.images.image import Size
 from impasto.networks.network import Network
 from impasto.networks.steps import Convolution
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Match, Objective, content, prior, style
+from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import total_variation
 from impasto.objectives.representations import (
     MeanOverPositions,
@@ -28,6 +28,7 @@ from impasto.objectives.representations import (
     gram_matrix,
     mean_and_gram,
 )
+from impasto.objectives.terms import Match
 from impasto.tiles.budget import Limits, MemoryPlan
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.reading import read_once

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 import impasto.objectives.similarity
 from conftest import random_image
 from impasto.networks.network import Network
-from impasto.objectives.lattice import Lattice, Sampling
 from impasto.objectives.objective import content, style
-from impasto.objectives.similarity import sampled, self_similarity
-from impasto.tasks.recipes import transfer
+from impasto.objectives.similarity import Lattice, Sampling, sampled, self_similarity
+from impasto.tasks.painting import transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tiles.criterion import bind_tiled
 from test_tiles import narrow, require_equal

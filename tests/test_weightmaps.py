@@ -24,8 +24,7 @@ from impasto.objectives.representations import (
     mean_and_gram,
 )
 from impasto.objectives.wasserstein import wasserstein_distance
-from impasto.objectives.weighted import weighted_by
-from impasto.objectives.weightmaps import WeightMap
+from impasto.objectives.weightmaps import WeightMap, weighted_by
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.reading import read_once
 

@@ -79,13 +79,7 @@ from .objectives.distances import (
     normalised_squared_error as normalised_squared_error,
 )
 from .objectives.objective import (
-    Match as Match,
-)
-from .objectives.objective import (
     Objective as Objective,
-)
-from .objectives.objective import (
-    Prior as Prior,
 )
 from .objectives.objective import (
     content as content,
@@ -125,6 +119,12 @@ from .objectives.representations import (
 )
 from .objectives.representations import (
     mean_and_gram as mean_and_gram,
+)
+from .objectives.terms import (
+    Match as Match,
+)
+from .objectives.terms import (
+    Prior as Prior,
 )
 from .objectives.wasserstein import (
     Wasserstein as Wasserstein,
@@ -219,6 +219,9 @@ from .synthesis.schedules import (
 from .synthesis.schedules import (
     single as single,
 )
+from .tasks.painting import (
+    transfer as transfer,
+)
 from .tasks.presets import (
     preset as preset,
 )
@@ -233,9 +236,6 @@ from .tasks.recipes import (
 )
 from .tasks.recipes import (
     texture as texture,
-)
-from .tasks.recipes import (
-    transfer as transfer,
 )
 from .tasks.settings import (
     AmalgamateSettings as AmalgamateSettings,

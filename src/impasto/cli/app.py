@@ -30,10 +30,10 @@ from impasto.tasks.settings import (
     Settings,
     TextureSettings,
     TransferSettings,
-    explain,
 )
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
+from impasto.tasks.values import explain
 
 app = App(
     name="impasto",

@@ -19,10 +19,10 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.modules.names import file_of, with_file
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region
-from impasto.tasks.settings import INITS, TransferSettings, explain
+from impasto.tasks.settings import INITS, TransferSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
-from impasto.tasks.values import Colours
+from impasto.tasks.values import Colours, explain
 
 KEYS = ("task", "pictures", "preset", "settings", "provenance")
 FILES = ("weights", "means", "init", "colours", "network")  # settings that may name a file

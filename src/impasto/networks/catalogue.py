@@ -34,9 +34,9 @@ class Entry:
     architecture: Architecture
     weights: str | None
     sha256: str | None
-    showcase: tuple[str, ...]
     means: str | None = None
     fetched: str | None = None
+    showcase: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 
     def files(self, weights: Path | None = None, means: Path | None = None) -> dict[str, Path]:
         """The network's files, as "weights" and "means": the files given, or else the bundled ones.
@@ -97,7 +97,6 @@ _PLAIN = Entry(
     architecture=VGG16,
     weights="vgg16.safetensors",
     sha256="e099bc3558c249c0dac46c6ebc9964215f1332afda87b4c6e75e87ed7a3aa619",
-    showcase=("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
 )
 NETWORKS = {
     PLAIN: _PLAIN,
@@ -106,7 +105,6 @@ NETWORKS = {
         architecture=_PLAIN.architecture,
         weights=_PLAIN.weights,
         sha256=_PLAIN.sha256,
-        showcase=_PLAIN.showcase,
         means="vgg16-means.safetensors",
     ),
     "vgg19": Entry(
@@ -114,7 +112,6 @@ NETWORKS = {
         architecture=VGG19,
         weights=None,
         sha256=None,
-        showcase=_PLAIN.showcase,
         fetched="vgg19",
     ),
 }

@@ -17,9 +17,9 @@ from impasto.networks.passes import read
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm
 from impasto.objectives.distances import CosineError, distance_to
-from impasto.objectives.lattice import Lattice
 from impasto.objectives.moments import wide
 from impasto.objectives.representations import Pointwise, activations
+from impasto.objectives.similarity import Lattice
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found

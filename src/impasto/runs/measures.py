@@ -12,8 +12,9 @@ from impasto.images.image import Image, Picture, Size, psnr, resize, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Losses
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Match, Objective
+from impasto.objectives.objective import Objective
 from impasto.objectives.representations import MeanOverPositions, Pointwise, Representation, activations
+from impasto.objectives.terms import Match
 from impasto.tasks.parts import Part
 from impasto.tiles.budget import MemoryPlan
 from impasto.tiles.passes import Key, Statistics

@@ -10,7 +10,8 @@ from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
 from impasto.synthesis.composition import Composition
 from impasto.tasks.divisions import Division, divide
-from impasto.tasks.recipes import amalgamate, invert, reconstruct, texture, transfer
+from impasto.tasks.painting import transfer
+from impasto.tasks.recipes import amalgamate, invert, reconstruct, texture
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,

@@ -1,35 +1,28 @@
 """A recipe for each task: init, objective, schedule and optimiser, composed for `synthesise`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
-
-from torch import Tensor
+from typing import TypeVar
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
-from impasto.images.image import Image, Size, cropped, size_of, size_with_long_side
+from impasto.images.image import Image, Size, size_of, size_with_long_side
 from impasto.networks.catalogue import NETWORKS, outline
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, neighbours, prior, seamless, style
+from impasto.objectives.objective import Objective, content, prior, seamless, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
-from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
-from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.dither import Dither
 from impasto.synthesis.inits import Init, covering, from_image, noise
-from impasto.synthesis.keeping import Keeping
 from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Pixels
-from impasto.synthesis.schedules import octaves, single, split
-from impasto.tasks.colours import recoloured
-from impasto.tasks.divisions import Area, Division, divide
+from impasto.synthesis.schedules import octaves, single
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -38,10 +31,8 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
-from impasto.tasks.values import StyleWeights
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
-STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
 
 
@@ -55,10 +46,10 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     settings = refinements.fitted(settings)
     objective = (
         _content_at(settings.layer, photo, settings)
-        + _smoothness(settings.smoothness, settings.smoothness_exponent)
+        + smoothness(settings.smoothness, settings.smoothness_exponent)
         + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
     )
-    composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    composition = compose_with(objective, settings, {"content": photo}, canvas_of(photo, settings))
     return refinements.added(composition, settings.layer, photo, settings)
 
 
@@ -71,7 +62,7 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     refinements = _refinements(layer, settings)
     settings = refinements.fitted(settings)
     objective = _content_at(layer, photo, settings)
-    composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
+    composition = compose_with(objective, settings, {"content": photo}, canvas_of(photo, settings))
     return refinements.added(composition, layer, photo, settings)
 
 
@@ -84,8 +75,8 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     """
     settings = settings or AmalgamateSettings()
     pictures = {"content": photo, "style": painting}
-    objective = _content_at(layer, photo, settings) + _smoothness(settings.smoothness)
-    return _compose(objective, settings, pictures, _canvas(photo, settings))
+    objective = _content_at(layer, photo, settings) + smoothness(settings.smoothness)
+    return compose_with(objective, settings, pictures, canvas_of(photo, settings))
 
 
 def texture(painting: Image, layers: Mapping[str, float], settings: TextureSettings | None = None) -> Composition:
@@ -94,120 +85,14 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376). Departs: coarse to fine, and other statistics by default.
     """
     settings = settings or TextureSettings()
-    represent, distance = _statistics(settings)
+    represent, distance = statistics_of(settings)
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
-    objective += _smoothness(settings.smoothness)
+    objective += smoothness(settings.smoothness)
     if settings.seamless:
         objective = seamless(objective)
     canvas = settings.print.size if settings.print else (settings.size.height, settings.size.width)
-    return _compose(objective, settings, {"style": painting}, canvas, settings.smallest)
-
-
-def transfer(
-    photo: Image,
-    paintings: Sequence[Image],
-    settings: TransferSettings | None = None,
-    division: Division | None = None,
-) -> Composition:
-    """A photo painted in the style of one or several pictures, everywhere or by regions.
-
-    `division` is the picture divided by the settings' regions, whose files are otherwise read here.
-    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch; regions after Gatys
-    et al. 2017 (arXiv:1611.07865), section 4.
-    Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
-    the statistics of a region count by its area.
-    """
-    settings = settings or TransferSettings()
-    division = division or divide(settings.region, photo, settings.size)
-    photo, recolour, finish = recoloured(photo, settings.colours)
-    paintings = [recolour(painting) for painting in paintings]
-    objective = _kept(photo, settings, division.detail) + _layout(photo, settings)
-    if not settings.region:
-        objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
-    for area in division.painted:
-        own = None if area.painting is None else recolour(area.painting)
-        objective += _style_of(replace(area, painting=own), paintings, settings)
-    objective += _smoothness(settings.smoothness)
-    pictures = {"content": photo, "style": paintings[0]}
-    objective += _likeness(settings, pictures, _canvas(photo, settings))
-    composition = _compose(objective, settings, pictures, _canvas(photo, settings), settings.smallest)
-    composition = replace(composition, finish=finish)
-    if objective.neighbours:
-        composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
-    if division.kept is None:
-        return composition
-    return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
-
-
-def _layout(photo: Image, settings: TransferSettings) -> Objective:
-    """The term that keeps which places of the photo are alike."""
-    if not settings.layout:
-        return Objective(())
-    layers = {layer: settings.layout * w for layer, w in normalised(settings.layout_layers.weights).items()}
-    return content(photo, layers, represent=sampled, distance=self_similarity, name="layout")
-
-
-def _neighbours(photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
-    """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
-    weight = settings.style_weight * settings.neighbours
-    if not weight:
-        return Objective(())
-    layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
-    fractions = settings.style_weights.of(len(paintings))
-    used = [number for number, fraction in enumerate(fractions) if fraction]
-    return neighbours(
-        photo,
-        [paintings[number] for number in used],
-        layers,
-        fractions=[fractions[number] for number in used],
-        scale=settings.style_scale,
-    )
-
-
-def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Objective:
-    """The term that keeps the photo, if it has a weight; `detail` weights positions, by 1 where nothing differs."""
-    weight = settings.content_weight * (1.0 if detail is None else float(detail.mean()))
-    if not weight:
-        return Objective(())
-    layers = {layer: weight * w for layer, w in normalised(settings.content_layers.weights).items()}
-    where = None if detail is None else WeightMap(detail)
-    return content(photo, layers, distance=DISTANCES[settings.distance], where=where)
-
-
-def _styles(
-    paintings: Sequence[Image], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
-) -> Objective:
-    """The terms of all paintings whose weight is not 0."""
-    objective = Objective(())
-    represent, distance = _statistics(settings)
-    layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
-    common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
-    for number, (painting, fraction) in enumerate(zip(paintings, fractions, strict=True), start=1):
-        if each := fraction * settings.style_weight * weight:
-            weights = {layer: each * w for layer, w in layers.items()}
-            numbered = name if len(paintings) == 1 else name.replace("style", f"style {number}", 1)
-            objective += style(painting, weights, name=numbered, **common)
-    return objective
-
-
-def _style_of(area: Area, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
-    """The terms of one area, whose weights are those of the whole picture times the area's mean share and strength.
-
-    So a picture divided into areas of one style is painted nearly as if it were whole, and no area, however small, is
-    painted more strongly than another.
-    """
-    if area.painting is not None:
-        paintings, settings = [area.painting], settings.model_copy(update={"style_weights": StyleWeights("")})
-    return _styles(
-        paintings,
-        settings,
-        float(area.share.mean()) * area.strength,
-        f"style in {area.name}" if area.name else "style",
-        scale=settings.style_scale if area.strokes is None else area.strokes,
-        where=area.where,
-        reference_where=area.source,
-    )
+    return compose_with(objective, settings, {"style": painting}, canvas, settings.smallest)
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
@@ -222,7 +107,8 @@ def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
     return content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance])
 
 
-def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
+def statistics_of(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
+    """The representation of the style that the settings name, and its distance."""
     if settings.statistics == "wasserstein":
         return mean_and_gram, wasserstein_distance
     if settings.statistics == "sliced":
@@ -230,13 +116,15 @@ def _statistics(settings: TextureSettings | TransferSettings) -> tuple[Represent
     return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]
 
 
-def _smoothness(weight: float, exponent: float = 2.0) -> Objective:
+def smoothness(weight: float, exponent: float = 2.0) -> Objective:
+    """The prior for smooth pictures; no term if the weight is 0."""
     return prior("smoothness", weight, partial(total_variation, beta=exponent), reach_px=1)
 
 
-def _compose(
+def compose_with(
     objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, smallest: int | None = None
 ) -> Composition:
+    """The objective with the first picture, the schedule, the parameterisation and the optimiser of the settings."""
     if settings.parameterisation == "fourier":
         objective += prior("range", RANGE_WEIGHT, out_of_range, reach_px=0)
     steps = settings.steps
@@ -287,16 +175,6 @@ def _refinements(layer: str, settings: InvertSettings | ReconstructSettings) -> 
     return _Refinements(leaps, settings.dither > 0 and settings.depth == 8 and network.is_shallow(layer))
 
 
-def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Size) -> Objective:
-    """The term that keeps a painting like its first picture: the activations of a layer that sees single strokes."""
-    if not settings.likeness:
-        return Objective(())
-    if settings.init == "noise":
-        raise SpecError("likeness is a weight for the first picture, but init is noise; give a picture as init")
-    first = pictures[settings.init] if settings.init in pictures else load_image(settings.init)
-    return content(cropped(first, canvas), {STROKES_LAYER: settings.likeness}, name="likeness")
-
-
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
     if settings.init == "noise":
         return noise(settings.seed, settings.noise)
@@ -319,5 +197,6 @@ def make_optimiser(settings: Settings) -> MakeOptimiser:
     return lbfgs(history=settings.history, line_search=settings.optimiser == "lbfgs")
 
 
-def _canvas(photo: Image, settings: Settings) -> Size:
+def canvas_of(photo: Image, settings: Settings) -> Size:
+    """The size of the result: that of the print, or the photo's proportions at the settings' size."""
     return settings.print.size if settings.print else size_with_long_side(size_of(photo), settings.size)

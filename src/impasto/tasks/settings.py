@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from impasto.errors import SpecError, nearest
+from impasto.errors import SpecError
 from impasto.modules.names import is_name_of_module
 from impasto.tasks.regions import Region
 from impasto.tasks.values import (
@@ -288,17 +288,3 @@ class TransferSettings(_StatisticsSettings):
                     f"the region {region.mask} takes its style from {region.source}, but there are {count - 1} styles; "
                     f"name one: {region.mask}=PAINTING"
                 )
-
-
-def explain(error: ValidationError, settings: type[BaseModel]) -> str:
-    """The first error as a sentence: the value that was given and what is allowed."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    given = first["input"]
-    if first["type"] == "extra_forbidden":
-        return f"there is no setting {key!r}; {nearest(key, settings.model_fields)}"
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    if first["type"] == "path_type":
-        return f"{key} is {given!r}; it must be the name of a file"
-    return f"{key} is {given!r}; {first['msg'][0].lower()}{first['msg'][1:]}"

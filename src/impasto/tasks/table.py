@@ -18,8 +18,8 @@ from impasto.tasks.settings import (
     Settings,
     TextureSettings,
     TransferSettings,
-    explain,
 )
+from impasto.tasks.values import explain
 
 if TYPE_CHECKING:
     from impasto.tasks.parts import Recipe

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from impasto.amounts import parse_memory
-from impasto.errors import SpecError
+from impasto.errors import SpecError, nearest
 
 COLOURS = ("style", "photo", "luminance", "photo-late")
 INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
@@ -19,8 +20,6 @@ LEAST_DPI, MOST_DPI = 10, 2400
 MOST_PX = 65536  # of a side
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
-
-
 DEPTHS = {  # of the layers of VGG-16 that defaults and presets name: the number of the layer of 31, from 0 to 1
     "conv1_1": "@0",
     "relu1_1": "@0.033",
@@ -214,3 +213,17 @@ def parse_weight(text: str, what: str) -> float:
     if value > MOST_WEIGHT:
         raise SpecError(f"{what} is {text!r}; {MOST_WEIGHT:g} is the most, and only how weights compare counts")
     return value
+
+
+def explain(error: ValidationError, settings: type[BaseModel]) -> str:
+    """The first error as a sentence: the value that was given and what is allowed."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    given = first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {key!r}; {nearest(key, settings.model_fields)}"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] == "path_type":
+        return f"{key} is {given!r}; it must be the name of a file"
+    return f"{key} is {given!r}; {first['msg'][0].lower()}{first['msg'][1:]}"

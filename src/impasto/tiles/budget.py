@@ -17,8 +17,9 @@ from impasto.machine import free_memory, in_use
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
-from impasto.objectives.objective import Match, Objective
+from impasto.objectives.objective import Objective
 from impasto.objectives.representations import Pointwise, WholeMap
+from impasto.objectives.terms import Match
 from impasto.tiles.criterion import bind_tiled, require_tiles
 from impasto.tiles.tiler import MakeTiler, do_nothing, ignore_halving
 from impasto.tiles.tilings import Tiling, tilings

@@ -1,0 +1,142 @@
+"""The recipe of `transfer`: a photo painted in the style of other pictures, everywhere or by regions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from impasto.errors import SpecError
+from impasto.images.files import load_image
+from impasto.images.image import Image, Size, cropped
+from impasto.objectives.objective import Objective, content, neighbours, style
+from impasto.objectives.similarity import sampled, self_similarity
+from impasto.objectives.weightmaps import WeightMap
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.keeping import Keeping
+from impasto.synthesis.schedules import split
+from impasto.tasks.colours import recoloured
+from impasto.tasks.divisions import Area, Division, divide
+from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised, smoothness, statistics_of
+from impasto.tasks.settings import (
+    TransferSettings,
+)
+from impasto.tasks.values import StyleWeights
+
+STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
+
+
+def transfer(
+    photo: Image,
+    paintings: Sequence[Image],
+    settings: TransferSettings | None = None,
+    division: Division | None = None,
+) -> Composition:
+    """A photo painted in the style of one or several pictures, everywhere or by regions.
+
+    `division` is the picture divided by the settings' regions, whose files are otherwise read here.
+    Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch; regions after Gatys
+    et al. 2017 (arXiv:1611.07865), section 4.
+    Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
+    the statistics of a region count by its area.
+    """
+    settings = settings or TransferSettings()
+    division = division or divide(settings.region, photo, settings.size)
+    photo, recolour, finish = recoloured(photo, settings.colours)
+    paintings = [recolour(painting) for painting in paintings]
+    objective = _kept(photo, settings, division.detail) + _layout(photo, settings)
+    if not settings.region:
+        objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
+    for area in division.painted:
+        own = None if area.painting is None else recolour(area.painting)
+        objective += _style_of(replace(area, painting=own), paintings, settings)
+    objective += smoothness(settings.smoothness)
+    pictures = {"content": photo, "style": paintings[0]}
+    objective += _likeness(settings, pictures, canvas_of(photo, settings))
+    composition = compose_with(objective, settings, pictures, canvas_of(photo, settings), settings.smallest)
+    composition = replace(composition, finish=finish)
+    if objective.neighbours:
+        composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
+    if division.kept is None:
+        return composition
+    return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
+
+
+def _layout(photo: Image, settings: TransferSettings) -> Objective:
+    """The term that keeps which places of the photo are alike."""
+    if not settings.layout:
+        return Objective(())
+    layers = {layer: settings.layout * w for layer, w in normalised(settings.layout_layers.weights).items()}
+    return content(photo, layers, represent=sampled, distance=self_similarity, name="layout")
+
+
+def _neighbours(photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
+    weight = settings.style_weight * settings.neighbours
+    if not weight:
+        return Objective(())
+    layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
+    fractions = settings.style_weights.of(len(paintings))
+    used = [number for number, fraction in enumerate(fractions) if fraction]
+    return neighbours(
+        photo,
+        [paintings[number] for number in used],
+        layers,
+        fractions=[fractions[number] for number in used],
+        scale=settings.style_scale,
+    )
+
+
+def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Objective:
+    """The term that keeps the photo, if it has a weight; `detail` weights positions, by 1 where nothing differs."""
+    weight = settings.content_weight * (1.0 if detail is None else float(detail.mean()))
+    if not weight:
+        return Objective(())
+    layers = {layer: weight * w for layer, w in normalised(settings.content_layers.weights).items()}
+    where = None if detail is None else WeightMap(detail)
+    return content(photo, layers, distance=DISTANCES[settings.distance], where=where)
+
+
+def _styles(
+    paintings: Sequence[Image], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
+) -> Objective:
+    """The terms of all paintings whose weight is not 0."""
+    objective = Objective(())
+    represent, distance = statistics_of(settings)
+    layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
+    common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
+    for number, (painting, fraction) in enumerate(zip(paintings, fractions, strict=True), start=1):
+        if each := fraction * settings.style_weight * weight:
+            weights = {layer: each * w for layer, w in layers.items()}
+            numbered = name if len(paintings) == 1 else name.replace("style", f"style {number}", 1)
+            objective += style(painting, weights, name=numbered, **common)
+    return objective
+
+
+def _style_of(area: Area, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+    """The terms of one area, whose weights are those of the whole picture times the area's mean share and strength.
+
+    So a picture divided into areas of one style is painted nearly as if it were whole, and no area, however small, is
+    painted more strongly than another.
+    """
+    if area.painting is not None:
+        paintings, settings = [area.painting], settings.model_copy(update={"style_weights": StyleWeights("")})
+    return _styles(
+        paintings,
+        settings,
+        float(area.share.mean()) * area.strength,
+        f"style in {area.name}" if area.name else "style",
+        scale=settings.style_scale if area.strokes is None else area.strokes,
+        where=area.where,
+        reference_where=area.source,
+    )
+
+
+def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Size) -> Objective:
+    """The term that keeps a painting like its first picture: the activations of a layer that sees single strokes."""
+    if not settings.likeness:
+        return Objective(())
+    if settings.init == "noise":
+        raise SpecError("likeness is a weight for the first picture, but init is noise; give a picture as init")
+    first = pictures[settings.init] if settings.init in pictures else load_image(settings.init)
+    return content(cropped(first, canvas), {STROKES_LAYER: settings.likeness}, name="likeness")
