@@ -105,6 +105,8 @@ def main() -> None:
     write = parser.parse_args().write
     torch.set_num_threads(1)
     kept = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {"machine": None, "traces": {}}
+    for each in kept["traces"].values():
+        each.pop("machine", None)
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
         for number, (name, words) in enumerate(CASES.items()):
