@@ -21,7 +21,10 @@ def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, 
     values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
     values |= explicit_settings(preset(task, output.preset)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
-    spec = RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
+    changes = () if given is None else given.changes
+    spec = RunSpec(
+        task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name, changes=changes
+    )
     if output.save_spec is not None:
         _save_spec(spec, output.save_spec, force=output.force)
         print_out(output.save_spec)

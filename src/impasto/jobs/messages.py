@@ -1,7 +1,7 @@
 """What goes between the queue and its worker process: frozen data only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +13,38 @@ Ending = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Work:
-    """Make the run that a spec describes in a folder; without a spec, resume the folder's run."""
+    """Make the run that a spec describes in a folder; without a spec, resume the folder's run.
 
+    `serial` numbers the works of one queue. `values` are settings to change before the next step.
+    """
+
+    serial: int
     folder: Path
     spec: RunSpec | None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Let the present run write a checkpoint and end."""
+    """Let a run write a checkpoint and end."""
+
+    serial: int
+
+
+@dataclass(frozen=True)
+class ChangeSettings:
+    """Change settings of a run from its next step on."""
+
+    serial: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Close:
+    """Let the present run write a checkpoint and end, and then the process."""
+
+
+Request = Work | Stop | ChangeSettings | Close
 
 
 @dataclass(frozen=True)
@@ -31,7 +54,7 @@ class Ready(Event):
 
 @dataclass(frozen=True)
 class Preview(Event):
-    """The picture after a step, as a JPEG file whose long side is at most PREVIEW_PX; step 0 is the first picture."""
+    """The picture after a step, as a small JPEG file; step 0 is the first picture."""
 
     step: int
     jpeg: bytes
@@ -43,10 +66,3 @@ class WorkEnded(Event):
 
     ending: Ending
     sentence: str = ""
-
-
-@dataclass(frozen=True)
-class Change:
-    """Change settings of the present run from its next step on."""
-
-    values: Mapping[str, Any]

@@ -5,38 +5,57 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
 from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoints
-from impasto.folders.names import FOLDER, RESULT, place_of
+from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
+from impasto.folders.specfiles import with_changes
 from impasto.images.image import Image, Picture, Size, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
-from impasto.runs.fitting import planned
+from impasto.runs.fitting import Course, planned
 from impasto.runs.measures import measure, unmeasured
 from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
+from impasto.runs.stopping import Steering
 from impasto.runs.watching import Watching, begun, checkpoints, recordings, watched
-from impasto.synthesis.loop import synthesise
+from impasto.synthesis.loop import Turn, synthesise
 from impasto.tasks.parts import Part
+from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
 from impasto.tiles.budget import MemoryPlan
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Painting:
-    """A run whose folder exists: its prepared parts, folder, settings, and how it is watched."""
+    """A run whose folder exists: its prepared parts, folder, settings, and how it is watched and steered.
+
+    `toml` is the text of run.toml, which is written anew if settings change while the run goes on.
+    """
 
     prepared: Prepared
     folder: Path
     toml: str
     watching: Watching
+    steering: Steering
+
+    @cached_property
+    def course(self) -> Course:
+        """The parts as they are after the changes so far."""
+        prepared, listener = self.prepared, self.watching.listener
+        parts, plans = list(prepared.parts), list(prepared.plans)
+        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._save_changes, listener)
+
+    def _save_changes(self, spec: RunSpec) -> None:
+        self.toml = with_changes(self.toml, spec)
+        write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
 
     @property
     def names(self) -> list[str]:
@@ -82,17 +101,19 @@ def _save_overview(painting: Painting, summaries: dict[str, Summary], curves: di
 def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> tuple[Summary, ImpastoError | None]:
     """Paint one part, from its first picture or the past's checkpoint: its summary, and the error if it ended early."""
     prepared, folder, toml, watching = painting.prepared, painting.folder, painting.toml, painting.watching
-    part, place = prepared.parts[number], place_of(folder, painting.names, prepared.parts[number].name)
+    course = painting.course
+    course.enter(number, 0 if past.checkpoint is None else past.checkpoint.step)
+    part, place = course.parts[number], place_of(folder, painting.names, prepared.parts[number].name)
     place.mkdir(exist_ok=True)
     about = watched(part, folder, place, prepared.spec, toml, watching.listener, past.checkpoint)
-    _announce(prepared, number, about.step, watching)
+    _announce(painting, number, about.step)
     # Made before the recorders of lines, so that the checkpoints' clock is never behind theirs.
     keeper = checkpoints(folder, toml, number, watching.checkpoint_seconds, past.checkpoint)
     first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
     with begun(watching.recorders, about, first[0]) as results:
         recorders = [curves, *recordings(part, about, first[0], watching.mp4, past.checkpoint), *watching.recorders]
-        save = partial(save_result, part, place, painting.content, toml)
-        loop = _Loop(part, prepared.plans[number], recorders, keeper, save, watching)
+        save = partial(_save_result, painting, part, place)
+        loop = _Loop(part, course.plans[number], recorders, keeper, save, watching, partial(course.turn, number))
         outcome = _synthesise(loop, first.pop(), past)
         summary = _summary(painting, number, outcome)
         save_summary(prepared.spec.task, part.name, place, summary, curves)
@@ -100,17 +121,22 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
     return summary, outcome.failure
 
 
-def _announce(prepared: Prepared, number: int, step: int, watching: Watching) -> None:
-    part = prepared.parts[number]
-    if words := prepared.plans[number].words(part.composition.schedule[-1].size):
-        watching.listener(MemoryPlanned(words))
-    watching.listener(PartBegun(prepared.spec.task, part.name, part.composition.steps, step))
+def _save_result(painting: Painting, part: Part, place: Path, image: Image) -> None:
+    """Save a part's picture with the settings as they are at the end."""
+    save_result(part, place, painting.content, painting.toml, image)
+
+
+def _announce(painting: Painting, number: int, step: int) -> None:
+    part, listener = painting.course.parts[number], painting.watching.listener
+    if words := painting.course.plans[number].words(part.composition.schedule[-1].size):
+        listener(MemoryPlanned(words))
+    listener(PartBegun(painting.prepared.spec.task, part.name, part.composition.steps, step))
 
 
 def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
     """A part's summary: how it ended, its cost, and its picture's losses and metrics."""
     prepared = painting.prepared
-    part, plan = prepared.parts[number], prepared.plans[number]
+    part, plan = painting.course.parts[number], painting.course.plans[number]
     if isinstance(outcome.failure, InterruptedRunError) and plan.core(size_of(outcome.image)) is not None:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
@@ -122,7 +148,7 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
 
 @dataclass(frozen=True, eq=False)
 class _Loop:
-    """The data of one loop; `save` saves its picture."""
+    """The data of one loop; `save` saves its picture, `turn` gives another objective if settings change."""
 
     part: Part
     plan: MemoryPlan
@@ -130,6 +156,7 @@ class _Loop:
     keeper: Checkpoints
     save: Callable[[Image], None]
     watching: Watching
+    turn: Turn
 
     def halved(self, core: Size) -> None:
         """Report that tiles are made smaller because memory is short."""
@@ -158,7 +185,7 @@ def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
         try:
             with sentence_for_memory(max(composition.schedule[-1].size)):
                 bind = planned(loop.plan, between_tiles, loop.halved)
-                iterates = synthesise(composition, loop.plan.network, after, bind, image)
+                iterates = synthesise(composition, loop.plan.network, after, bind, image, loop.turn)
                 del checkpoint, after  # both are large, and the loop has taken the state
                 for iterate in iterates:
                     image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations

@@ -19,7 +19,7 @@ from impasto.runs.paint import Painting, paint
 from impasto.runs.prepare import prepare, require_video
 from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
-from impasto.runs.stopping import Stop, go_on_unless, question
+from impasto.runs.stopping import Steering, Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
 
@@ -31,6 +31,7 @@ def run(
     force: bool = False,
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
+    steering: Steering | None = None,
     listener: Listener = silent,
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -42,6 +43,7 @@ def run(
     `recorders` receive every step and the measures (see `Recorder`; `Tracking` is one); `listener` receives all
     messages as events (see `impasto.events`). `stop` is an object with `is_set()`, such as `threading.Event`, or a
     function: once it returns true the run ends after the current step, or after the current tile of a large picture.
+    `steering` changes settings while the run goes on, see `Steering`.
     `mp4` adds a video to the animations.
     A checkpoint for `resume` is saved every `checkpoint_seconds` (0 for never) and when the run is stopped.
     `memory_share` is the fraction of the allowed memory to use, for another try after memory ran out; a run never uses
@@ -65,7 +67,7 @@ def run(
         place = folder_for(out, spec, force=force, before=before)
         with place as folder, sentence_for_folder(folder, cluster):
             write_bytes(folder / SETTINGS_FILE, toml.encode())
-            paint(Painting(prepared, folder, toml, watching), NOTHING)
+            paint(Painting(prepared, folder, toml, watching, steering or Steering(spec)), NOTHING)
     return folder
 
 
@@ -74,6 +76,7 @@ def resume(
     *,
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
+    steering: Steering | None = None,
     listener: Listener = silent,
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -111,7 +114,7 @@ def resume(
             if share < before:
                 toml = with_memory(toml, prepared.plans[0].limits.memory, share)
                 write_bytes(folder / SETTINGS_FILE, toml.encode())
-            paint(Painting(prepared, folder, toml, watching), past)
+            paint(Painting(prepared, folder, toml, watching, steering or Steering(spec)), past)
     return folder
 
 

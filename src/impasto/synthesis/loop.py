@@ -16,6 +16,7 @@ from impasto.synthesis.descent import Descended, Descent, Evaluate, descend, sta
 from impasto.synthesis.schedules import Stage
 
 Bind = Callable[[Objective, Network, Size], Criterion]
+Turn = Callable[[int], Objective | None]  # from the number of steps so far to another objective; None keeps the present
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class State:
         """The picture after the step."""
         size = composition.schedule[self.stage - 1].size
         return composition.parameterisation.decode(self.descent.parameters, size).detach()
+
+
+def straight_on(step: int) -> None:
+    """The turn that is none: the objective stays."""
 
 
 def _no_state() -> State:
@@ -70,18 +75,22 @@ def synthesise(
     after: State | None = None,
     bind: Bind = Objective.bind,
     first: Image | None = None,
+    turn: Turn = straight_on,
 ) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
 
     `after` is the state of an earlier iterate to continue from. `bind` makes the criterion for each size, which reads
     pictures whole or in tiles. `first` is the first picture if it is known already; otherwise the composition makes it.
+    `turn` is asked before each step, with the number of steps so far over all stages, whether another objective holds
+    from now on. To continue from a state, give a composition with the objective that held then, and a `turn` that
+    answers as before.
 
     The same composition, machine and number of threads give the same pictures, bit for bit, also if the loop continues
     from a state.
     Raises DivergedError with the last good picture if a loss is no longer finite, ImageError if a picture is too small
     for a layer, LayerError for an unknown layer.
     """
-    return _calmly(_iterates(composition, network, bind, _Progress(composition, after, first)))
+    return _calmly(_iterates(composition, network, bind, _Progress(composition, after, first), turn))
 
 
 def _calmly(iterates: Generator[Iterate, None, None]) -> Iterator[Iterate]:
@@ -98,21 +107,29 @@ def _calmly(iterates: Generator[Iterate, None, None]) -> Iterator[Iterate]:
 
 
 def _iterates(
-    composition: Composition, network: Network, bind: Bind, progress: "_Progress"
+    composition: Composition, network: Network, bind: Bind, progress: "_Progress", turn: Turn
 ) -> Generator[Iterate, None, None]:
     progress.begin(network)
     budget, opening, closing = budget_of(composition), composition.opening, composition.closing
     if opening is not None and progress.resumed is None and budget.allows_opening(opening):
         progress.open(opening, network)
+    objective = composition.objective
     for stage in progress.stages_left():
-        criterion = bind(composition.objective, network, stage.size)
-        evaluate = progress.evaluate(criterion, stage, budget.steps)
-        yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition))
+        evaluate = progress.evaluate(bind(objective, network, stage.size), stage, budget.steps)
+
+        def renewed(step: int, stage: Stage = stage, evaluate: Evaluate = evaluate) -> bool:
+            nonlocal objective
+            if (other := turn(progress.steps + step)) is None:
+                return False
+            objective, evaluate.criterion = other, bind(other, network, stage.size)
+            return True
+
+        yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition, renewed))
         progress.end_stage(evaluate)
         if progress.evaluations >= budget.steps:
             break
     if closing is not None and budget.allows_closing(progress.evaluations):
-        yield progress.close(closing, network, criterion)
+        yield progress.close(closing, network, evaluate.criterion)
 
 
 @dataclass(eq=False)
