@@ -32,8 +32,11 @@ class At(Recorder):
 def spec(tmp_path: Path) -> RunSpec:
     save_pictures(tmp_path)
     pictures = (tmp_path / "photo.png", tmp_path / "painting.png")
-    settings = preset("transfer", "default", size=48, steps=4, smallest=24, frames=0, threads=1)
+    settings = preset("transfer", "default", size=88, steps=3, smallest=40, frames=0, threads=1)
     return RunSpec(task="transfer", pictures=pictures, settings=settings)
+
+
+pytestmark = pytest.mark.slow
 
 
 def changing(spec: RunSpec, out: Path, at: int = 5, **values: Any) -> tuple[Path, At, list[Event]]:
@@ -69,7 +72,7 @@ def test_a_change_is_seen_at_the_next_step(spec: RunSpec, tmp_path: Path) -> Non
     assert sum(w for n, w in record.parts[0].summary.weights.items() if n.startswith("style")) == pytest.approx(7)
 
 
-@pytest.mark.parametrize("at", [1, 5, 8])  # 8: the last step of the first size
+@pytest.mark.parametrize("at", [1, 5, 6])  # 6: the last step of the first size
 def test_a_changed_run_repeats_bit_for_bit(spec: RunSpec, tmp_path: Path, at: int) -> None:
     folder, *_ = changing(spec, tmp_path / "changed", at, style_weight=3.0, style_layers="relu1_1,relu2_1=4")
     run(read_spec(folder).spec, tmp_path / "again")

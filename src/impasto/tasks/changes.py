@@ -54,7 +54,7 @@ def changed(task: str, settings: Settings, values: Mapping[str, Any]) -> Setting
     after = make_settings(task, **{**settings.model_dump(exclude_unset=True), **values})
     if TASKS[task].part_names(after) != TASKS[task].part_names(settings):
         raise SpecError(
-            f"{', '.join(values)} cannot be changed while this run goes on: the run has a part for each layer"
+            f"{', '.join(values)} cannot be changed while this run goes on: each layer has a part of its own"
         )
     return after
 
