@@ -15,6 +15,7 @@ from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.listeners import bar_over, is_live, print_err, print_out
 from impasto.cli.options import Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
+from impasto.cli.studio import studio
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
 from impasto.extras import own_version
@@ -136,6 +137,7 @@ def run(
 app.command(resume, group=LOOK)
 app.command(sweep, group=MANY)
 app.command(show, group=LOOK)
+app.command(studio, group=LOOK)
 app.command(study, group=MANY)
 app.command(batch, group=MANY)
 

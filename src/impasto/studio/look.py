@@ -1,0 +1,31 @@
+"""How the studio looks: paper, ink and one accent, as on impasto's other pages, in light and dark."""
+
+import gradio as gr
+
+from impasto.files import bundled
+
+CSS = bundled("studio/studio.css").read_text("utf-8")
+ACCENT = gr.themes.Color(
+    c50="#fbf3ee",
+    c100="#f5e2d7",
+    c200="#eac5b0",
+    c300="#dda384",
+    c400="#c97a52",
+    c500="#ad5a31",
+    c600="#9a4a24",
+    c700="#7d3b1c",
+    c800="#622f18",
+    c900="#4b2514",
+    c950="#2d150a",
+)
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plain theme with the system's own fonts: nothing is fetched."""
+    return gr.themes.Base(
+        primary_hue=ACCENT,
+        neutral_hue=gr.themes.colors.stone,
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        radius_size=gr.themes.sizes.radius_sm,
+    )
