@@ -134,5 +134,4 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
         return StreamingResponse(content(), media_type="application/zip", headers=headers)
 
     more: dict[str, Any] = {"theme": theme(), "css": CSS, "footer_links": [], "max_file_size": most_bytes}
-    application = gr.mount_gradio_app(application, pages(Desk(runs, jobs), groups), path="/", ssr_mode=False, **more)
-    return application
+    return gr.mount_gradio_app(application, pages(Desk(runs, jobs), groups), path="/", ssr_mode=False, **more)

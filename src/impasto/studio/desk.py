@@ -112,7 +112,7 @@ class Desk:
         raise SpecError(f"{task} takes at most {row.most} picture{'s' if row.most > 1 else ''}, not {given}")
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: ImpastoError) -> str:
     """An error in one sentence that begins with a capital letter."""
     words = (
         str(error) if isinstance(error, ImpastoError) else f"impasto itself failed ({type(error).__name__}: {error})"
