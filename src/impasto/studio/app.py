@@ -30,8 +30,8 @@ class Address:
         """Raise SpecError for a host that others reach, without a password."""
         if not self.is_private and not self.password:
             raise SpecError(
-                f"--host {self.host} lets other machines reach the studio, and whoever reaches the studio can paint and "
-                "delete runs; choose a password with --password, or leave --host out"
+                f"--host {self.host} lets other machines reach the studio, and whoever reaches it can paint and delete "
+                "runs; choose a password with --password, or leave --host out"
             )
 
     @property
@@ -99,7 +99,7 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
     from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
     from impasto.studio.desk import Desk
-    from impasto.studio.look import CSS, theme
+    from impasto.studio.look import CSS, HEAD, theme
     from impasto.studio.pages import pages
     from impasto.studio.places import run_folder, served, zipped
 
@@ -133,5 +133,5 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
         headers = {"content-disposition": f'attachment; filename="{folder.name}.zip"'}
         return StreamingResponse(content(), media_type="application/zip", headers=headers)
 
-    more: dict[str, Any] = {"theme": theme(), "css": CSS, "footer_links": [], "max_file_size": most_bytes}
+    more: dict[str, Any] = {"theme": theme(), "css": CSS, "head": HEAD, "footer_links": [], "max_file_size": most_bytes}
     return gr.mount_gradio_app(application, pages(Desk(runs, jobs), groups), path="/", ssr_mode=False, **more)

@@ -13,16 +13,16 @@ from impasto.folders.records import RunRecord
 from impasto.pages.words import duration
 from impasto.studio.desk import RESUMABLE, Card, Desk, sentence
 from impasto.studio.drawing import curves
-from impasto.studio.painting import QUIET, PaintPage, sentences
+from impasto.studio.painting import QUIET, PaintPage, sentences, side_by_side
 from impasto.studio.places import thumbnail
 from impasto.tasks.table import TASKS, part_title
 
-THUMB_PX, SIDE_PX = 320, 1024
+THUMB_PX = 320
 
 
 def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Build the page inside the present Blocks."""
-    names, name, other = gr.State([]), gr.State(None), gr.State(None)
+    names, name = gr.State([]), gr.State(None)
     gallery = gr.Gallery(label="Runs", columns=4, height="auto", allow_preview=False, elem_id="gallery", buttons=[])
     about = gr.HTML('<p class="hint">Choose a run to see it here.</p>', elem_id="about")
     slider = gr.ImageSlider(label="Before and after", visible=False, interactive=False, elem_id="run-compare")
@@ -69,9 +69,8 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
         with sentences():
             if with_ is None:
                 return compared(desk.record(chosen))
-            after = thumbnail(desk.record(chosen).folder / RESULT, SIDE_PX)
-            before = thumbnail(desk.record(with_).folder / RESULT, SIDE_PX).resize(after.size)
-            return gr.update(value=(before, after), visible=True, label=f"{with_} and {chosen}")
+            both = side_by_side(desk.record(with_).folder / RESULT, desk.record(chosen).folder / RESULT)
+            return gr.update(value=both, visible=True, label=f"{with_} and {chosen}")
 
     @resume.click(inputs=name, outputs=[paint.job, tabs], **QUIET)
     def go_on(chosen: str) -> tuple[int, Any]:
@@ -98,8 +97,6 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
             desk.delete(chosen)
         return *cards(), None
 
-    del other
-
 
 def _thumb(card: Card) -> Any:
     from PIL import Image as PillowImage
@@ -118,11 +115,9 @@ def compared(record: RunRecord) -> Any:
     if content is None or record.parts[0].result is None or len(record.planned) > 1:
         return gr.update(visible=False)
     try:
-        after = thumbnail(record.parts[0].result, SIDE_PX)
-        before = thumbnail(content, SIDE_PX).resize(after.size)
+        return gr.update(value=side_by_side(content, record.parts[0].result), visible=True, label="Before and after")
     except ImpastoError:
         return gr.update(visible=False)
-    return gr.update(value=(before, after), visible=True, label="Before and after")
 
 
 def heading(record: RunRecord) -> str:

@@ -28,4 +28,25 @@ def theme() -> gr.themes.Base:
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
         radius_size=gr.themes.sizes.radius_sm,
+    ).set(
+        body_background_fill="#fbfaf7",
+        body_background_fill_dark="#171614",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
     )
+
+
+# Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
+# are seen. Without the label, the words are read.
+HEAD = """<script>
+new MutationObserver(() => document.querySelectorAll(".upload-container[aria-label], .thumbnail-item[aria-label]")
+  .forEach(each => each.removeAttribute("aria-label"))).observe(document, {childList: true, subtree: true});
+</script>"""

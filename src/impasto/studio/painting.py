@@ -14,7 +14,7 @@ from impasto.jobs.queue import Job
 from impasto.studio.desk import Desk, sentence
 from impasto.studio.drawing import as_data, canvas, curves, status
 from impasto.studio.fields import Setting, chosen, component, settings_of_all_tasks, shown, values_for
-from impasto.studio.places import as_jpeg, thumbnail
+from impasto.studio.places import as_jpeg, enlarged, thumbnail
 from impasto.tasks.changes import CHANGEABLE, changeable
 from impasto.tasks.presets import DEFAULT, presets
 from impasto.tasks.table import TASKS
@@ -31,6 +31,7 @@ TASK_WORDS = {
 PHOTOS = {"Kingfisher": "kingfisher.webp", "Red panda": "red-panda.webp"}
 PAINTINGS = {"Night Café": "night-cafe.webp", "Church at Auvers": "church-at-auvers.webp"}
 LOOK_SECONDS = 0.4
+SIDE_PX = 1024  # of the pictures that are compared
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -74,7 +75,8 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
 
 
 def _choices(settings: Mapping[str, Setting], groups: Mapping[str, Sequence[str]], job: gr.State) -> PaintPage:
-    task = gr.Radio([(TASK_WORDS.get(name, name), name) for name in TASKS], value=FIRST, label="Task", elem_id="task")
+    tasks = [*TASK_WORDS, *(name for name in TASKS if name not in TASK_WORDS)]
+    task = gr.Radio([(TASK_WORDS.get(name, name), name) for name in tasks], value=FIRST, label="Task", elem_id="task")
     photo = gr.File(label="Photo", file_types=["image"], height=130, elem_id="photo")
     photo_shown = gr.HTML()
     photos = _examples(PHOTOS)
@@ -178,7 +180,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         with sentences():
             record = desk.record(name)
         task, values = record.spec.task, {key: shown(value) for key, value in record.spec.settings}
-        pictures = [None if each.path is None else str(each.path) for each in record.pictures]
+        pictures: list[str | None] = [None if each.path is None else str(each.path) for each in record.pictures]
         photo = pictures.pop(0) if TASKS[task].has_content else None
         fields = [gr.update(visible=key in values, value=values.get(key)) for key in page.fields]
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]
@@ -189,7 +191,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
 def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.State) -> None:
     unfinished = desk.unfinished()
     with gr.Row(visible=bool(unfinished), elem_classes="banner") as banner:
-        left = gr.Dropdown(unfinished, value=(unfinished or [None])[0], label="Runs that were not finished", scale=3)
+        left = gr.Dropdown(unfinished, value=next(iter(unfinished), None), label="Runs that were not finished", scale=3)
         again = gr.Button("Resume", scale=1)
     picture = gr.HTML(canvas(None, ""), elem_id="canvas")
     compare = gr.ImageSlider(label="Before and after", visible=False, interactive=False, elem_id="compare")
@@ -218,11 +220,12 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
             return [gr.skip()] * 11
         busy = now.state == "running" and now.wish is None
         ended_now = now.ended and not before.startswith(f"{now.number} {now.state}")
+        after = _compared(now) if ended_now else None
         return [
             mark,
             gr.skip() if now.number == number else now.number,
-            _canvas(now),
-            _compare(now) if ended_now else gr.skip() if now.ended else gr.update(visible=False),
+            gr.update(value=_canvas(now), visible=after is None) if ended_now or not now.ended else gr.skip(),
+            gr.update(value=after, visible=after is not None) if ended_now or not now.ended else gr.skip(),
             status(now),
             gr.skip() if now.ended else curves([step.losses for step in desk.jobs.steps(now.number)]),
             gr.update(interactive=busy),
@@ -268,7 +271,7 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
         with sentences():
             number = desk.resume(name or "").number
         rest = desk.unfinished()
-        return number, gr.update(choices=rest, value=(rest or [None])[0]), gr.update(visible=bool(rest))
+        return number, gr.update(choices=rest, value=next(iter(rest), None)), gr.update(visible=bool(rest))
 
 
 def _shown(desk: Desk, number: int | None) -> Job | None:
@@ -289,17 +292,20 @@ def _canvas(job: Job) -> str:
     return canvas(None, "")
 
 
-def _compare(job: Job) -> Any:
-    """The slider between the first picture and the result of a job that has one result of the content."""
-    result = job.folder / RESULT
+def _compared(job: Job) -> tuple[Any, Any] | None:
+    """The content and the result of a job, if it has both, and one result."""
     if not TASKS[job.spec.task].has_content or len(TASKS[job.spec.task].part_names(job.settings)) > 1:
-        return gr.update(visible=False)
+        return None
     try:
-        after = thumbnail(result, 1024)
-        before = thumbnail(job.spec.pictures[0], 1024).resize(after.size)
+        return side_by_side(job.spec.pictures[0], job.folder / RESULT)
     except ImpastoError:
-        return gr.update(visible=False)
-    return gr.update(visible=True, value=(before, after))
+        return None
+
+
+def side_by_side(before: Path, after: Path) -> tuple[Any, Any]:
+    """Two pictures in one size, for a slider between them. Raises ImageError."""
+    shown_after = enlarged(thumbnail(after, SIDE_PX), SIDE_PX)
+    return thumbnail(before, SIDE_PX).resize(shown_after.size), shown_after
 
 
 def _asked(act: Any) -> Any:

@@ -55,7 +55,7 @@ def picture_taken(file: Path, runs: Path) -> Path:
         raise ImageError(f"{name} has {width} × {height} pixels; at most {most} megapixels are taken, so scale it down")
     content = file.read_bytes()
     stem = plain_name(file.stem, 80) or "picture"
-    there = runs / UPLOADS / f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}{FORMATS[kind]}"
+    there = runs / UPLOADS / hashlib.sha256(content).hexdigest()[:12] / f"{stem}{FORMATS[kind]}"
     if not there.is_file():
         try:
             there.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +79,13 @@ def thumbnail(file: Path, side_px: int) -> PillowImage.Image:
         raise ImageError(f"{file.name} is not a picture that can be read") from None
     small.thumbnail((side_px, side_px), PillowImage.Resampling.BICUBIC)
     return small
+
+
+def enlarged(picture: PillowImage.Image, side_px: int) -> PillowImage.Image:
+    """A picture whose long side is at least that: a small one would be hard to see."""
+    scale = side_px / max(picture.size)
+    wide, high = (max(1, round(scale * side)) for side in picture.size)
+    return picture.resize((wide, high), PillowImage.Resampling.BICUBIC) if scale > 1 else picture
 
 
 def as_jpeg(picture: PillowImage.Image) -> bytes:

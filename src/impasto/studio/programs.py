@@ -24,34 +24,34 @@ def programs(desk: Desk) -> None:
         number, picture = gr.Number(precision=0), gr.File()
         gr.Button().click(lambda job: _picture(desk, job), number, picture, api_name="picture")
 
-    def look(job: int) -> dict:
+    def look(job: int) -> dict[str, Any]:
         with sentences():
             return about(desk.jobs.job(job))
 
-    def jobs() -> list:
+    def jobs() -> list[dict[str, Any]]:
         return [about(job) for job in desk.jobs.all()]
 
-    def pause(job: int) -> dict:
+    def pause(job: int) -> dict[str, Any]:
         with sentences():
             desk.jobs.pause(job)
         return look(job)
 
-    def go_on(job: int) -> dict:
+    def go_on(job: int) -> dict[str, Any]:
         with sentences():
             desk.jobs.go_on(job)
         return look(job)
 
-    def stop(job: int) -> dict:
+    def stop(job: int) -> dict[str, Any]:
         with sentences():
             desk.jobs.stop(job)
         return look(job)
 
-    def change(job: int, settings: dict) -> dict:
+    def change(job: int, settings: dict[str, Any]) -> dict[str, Any]:
         with sentences():
             desk.jobs.change(job, **settings)
         return look(job)
 
-    def resume(run: str) -> dict:
+    def resume(run: str) -> dict[str, Any]:
         with sentences():
             return about(desk.resume(run))
 
