@@ -62,7 +62,11 @@ class Preview(Event):
 
 @dataclass(frozen=True)
 class WorkEnded(Event):
-    """The run has ended: done, stopped with a checkpoint, or failed. `sentence` says why if the run is not done."""
+    """The run has ended: done, stopped with a checkpoint, or failed. `sentence` says why if the run is not done.
+
+    `values` are changes that were asked for after the last step: they hold if the run is resumed.
+    """
 
     ending: Ending
     sentence: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)

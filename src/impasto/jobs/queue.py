@@ -217,7 +217,8 @@ class Jobs:
             if ended.ending == "stopped":
                 state = job.wish or "stopped"
             begun = (job.folder / SETTINGS_FILE).is_file()
-            self._replace(number, state=state, wish=None, sentence=ended.sentence, resumes=begun)
+            asked = {**ended.values, **job.asked}
+            self._replace(number, state=state, wish=None, sentence=ended.sentence, resumes=begun, asked=asked)
             if not begun:
                 with suppress(OSError):
                     job.folder.rmdir()  # reserved, and still empty

@@ -10,8 +10,9 @@ import signal
 import threading
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from impasto.errors import ImpastoError, InterruptedRunError, SpecError
 from impasto.events import Event
@@ -49,7 +50,14 @@ class _Worker:
         """Make the runs that come, until the connection is closed."""
         self._send(Ready())
         while (work := self._works.get()) is not None:
-            self._send(self._made(work))
+            ended = self._made(work)
+            self._send(replace(ended, values=self._left()))
+
+    def _left(self) -> dict[str, Any]:
+        """The changes that were asked for and have not been made."""
+        with self._lock:
+            steering, self._steering = self._steering, None
+        return {} if steering is None else steering[1].take()
 
     def _listen(self) -> None:
         try:

@@ -32,6 +32,16 @@ def canvas(source: str | None, alt: str) -> str:
     return f'<div class="sheet"><img src="{escape(source)}" alt="{escape(alt)}"></div>'
 
 
+def slider(before: str, after: str, label: str) -> str:
+    """Two pictures of one size, one over the other, and a slider that says how much is seen of each."""
+    move = "this.parentNode.style.setProperty('--at', this.value + '%')"
+    return (
+        f'<figure class="slider"><img src="{before}" alt="Before"><img class="over" src="{after}" alt="After">'
+        f'<input type="range" min="0" max="100" value="50" aria-label="{escape(label)}" oninput="{move}">'
+        f"<figcaption>{escape(label)}</figcaption></figure>"
+    )
+
+
 def status(job: Job) -> str:
     """How far a job is: a bar, and words."""
     step, words = job.step, [f"{job.title} {WORDS[job.state]}".strip().capitalize()]

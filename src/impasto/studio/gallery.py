@@ -25,7 +25,7 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     names, name = gr.State([]), gr.State(None)
     gallery = gr.Gallery(label="Runs", columns=4, height="auto", allow_preview=False, elem_id="gallery", buttons=[])
     about = gr.HTML('<p class="hint">Choose a run to see it here.</p>', elem_id="about")
-    slider = gr.ImageSlider(label="Before and after", visible=False, interactive=False, elem_id="run-compare")
+    slider = gr.HTML(visible=False, elem_id="run-compare")
     with gr.Row(visible=False, elem_classes="controls") as controls:
         repeat = gr.Button("Repeat with changes", min_width=120, elem_id="repeat")
         resume = gr.Button("Resume", min_width=90, elem_id="resume")
@@ -69,8 +69,8 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
         with sentences():
             if with_ is None:
                 return compared(desk.record(chosen))
-            both = side_by_side(desk.record(with_).folder / RESULT, desk.record(chosen).folder / RESULT)
-            return gr.update(value=both, visible=True, label=f"{with_} and {chosen}")
+            pictures = [desk.record(each).folder / RESULT for each in (with_, chosen)]
+            return gr.update(value=side_by_side(*pictures, f"{with_} and {chosen}"), visible=True)
 
     @resume.click(inputs=name, outputs=[paint.job, tabs], **QUIET)
     def go_on(chosen: str) -> tuple[int, Any]:
@@ -115,7 +115,7 @@ def compared(record: RunRecord) -> Any:
     if content is None or record.parts[0].result is None or len(record.planned) > 1:
         return gr.update(visible=False)
     try:
-        return gr.update(value=side_by_side(content, record.parts[0].result), visible=True, label="Before and after")
+        return gr.update(value=side_by_side(content, record.parts[0].result, "Before and after"), visible=True)
     except ImpastoError:
         return gr.update(visible=False)
 

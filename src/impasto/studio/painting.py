@@ -12,7 +12,7 @@ from impasto.files import bundled
 from impasto.folders.names import RESULT
 from impasto.jobs.queue import Job
 from impasto.studio.desk import Desk, sentence
-from impasto.studio.drawing import as_data, canvas, curves, status
+from impasto.studio.drawing import as_data, canvas, curves, slider, status
 from impasto.studio.fields import Setting, chosen, component, settings_of_all_tasks, shown, values_for
 from impasto.studio.places import as_jpeg, enlarged, thumbnail
 from impasto.tasks.changes import CHANGEABLE, changeable
@@ -194,7 +194,7 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
         left = gr.Dropdown(unfinished, value=next(iter(unfinished), None), label="Runs that were not finished", scale=3)
         again = gr.Button("Resume", scale=1)
     picture = gr.HTML(canvas(None, ""), elem_id="canvas")
-    compare = gr.ImageSlider(label="Before and after", visible=False, interactive=False, elem_id="compare")
+    compare = gr.HTML(visible=False, elem_id="compare")
     words = gr.HTML("", elem_id="status")
     with gr.Row(elem_classes="controls"):
         pause = gr.Button("Pause", interactive=False, min_width=90, elem_id="pause")
@@ -292,20 +292,21 @@ def _canvas(job: Job) -> str:
     return canvas(None, "")
 
 
-def _compared(job: Job) -> tuple[Any, Any] | None:
-    """The content and the result of a job, if it has both, and one result."""
+def _compared(job: Job) -> str | None:
+    """A slider between the content and the result of a job that has both, and one result."""
     if not TASKS[job.spec.task].has_content or len(TASKS[job.spec.task].part_names(job.settings)) > 1:
         return None
     try:
-        return side_by_side(job.spec.pictures[0], job.folder / RESULT)
+        return side_by_side(job.spec.pictures[0], job.folder / RESULT, "Before and after")
     except ImpastoError:
         return None
 
 
-def side_by_side(before: Path, after: Path) -> tuple[Any, Any]:
-    """Two pictures in one size, for a slider between them. Raises ImageError."""
-    shown_after = enlarged(thumbnail(after, SIDE_PX), SIDE_PX)
-    return thumbnail(before, SIDE_PX).resize(shown_after.size), shown_after
+def side_by_side(before: Path, after: Path, label: str) -> str:
+    """A slider between two pictures, shown in the second's shape. Raises ImageError."""
+    result = enlarged(thumbnail(after, SIDE_PX), SIDE_PX)
+    under = thumbnail(before, SIDE_PX).resize(result.size)
+    return slider(as_data(as_jpeg(under)), as_data(as_jpeg(result)), label)
 
 
 def _asked(act: Any) -> Any:
