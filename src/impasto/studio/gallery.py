@@ -69,8 +69,8 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
         with sentences():
             if with_ is None:
                 return compared(desk.record(chosen))
-            pictures = [desk.record(each).folder / RESULT for each in (with_, chosen)]
-            return gr.update(value=side_by_side(*pictures, f"{with_} and {chosen}"), visible=True)
+            before, after = (desk.record(each).folder / RESULT for each in (with_, chosen))
+            return gr.update(value=side_by_side(before, after, f"{with_} and {chosen}"), visible=True)
 
     @resume.click(inputs=name, outputs=[paint.job, tabs], **QUIET)
     def go_on(chosen: str) -> tuple[int, Any]:
