@@ -103,6 +103,7 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
     from impasto.studio.pages import pages
     from impasto.studio.places import run_folder, served, zipped
 
+    desk = Desk(runs, jobs, Path(os.environ["GRADIO_TEMP_DIR"]))
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @application.get("/files/{name}/{path:path}")
@@ -134,4 +135,4 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
         return StreamingResponse(content(), media_type="application/zip", headers=headers)
 
     more: dict[str, Any] = {"theme": theme(), "css": CSS, "head": HEAD, "footer_links": [], "max_file_size": most_bytes}
-    return gr.mount_gradio_app(application, pages(Desk(runs, jobs), groups), path="/", ssr_mode=False, **more)
+    return gr.mount_gradio_app(application, pages(desk, groups), path="/", ssr_mode=False, **more)

@@ -30,16 +30,20 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Desk:
-    """The folder of runs and the queue of jobs."""
+    """The folder of runs, the queue of jobs, and the folder into which the server puts what is uploaded."""
 
     runs: Path
     jobs: Jobs
+    inbox: Path
 
     def begin(self, task: str, files: Sequence[Path], preset_name: str, values: Mapping[str, Any]) -> Job:
         """Begin a run of uploaded pictures. Raises an ImpastoError in one sentence."""
         if task not in TASKS:
             make_settings(task)  # raises the sentence for an unknown task
         self._require_pictures(task, len(files))
+        for file in files:  # a program may name any file; only what was uploaded is taken
+            if not file.resolve().is_relative_to(self.inbox.resolve()):
+                raise SpecError(f"{file} was not uploaded; send the picture itself, not its name")
         taken = tuple(picture_taken(file, self.runs) for file in files)
         return self.repeat(RunSpec(task=task, pictures=taken, settings=self.settings(task, preset_name, values)))
 

@@ -73,7 +73,7 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
             return gr.update(value=side_by_side(before, after, f"{with_} and {chosen}"), visible=True)
 
     @resume.click(inputs=name, outputs=[paint.job, tabs], **QUIET)
-    def go_on(chosen: str) -> tuple[int, Any]:
+    def resume_here(chosen: str) -> tuple[int, Any]:
         with sentences():
             return desk.resume(chosen).number, gr.update(selected="paint")
 

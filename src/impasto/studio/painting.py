@@ -150,7 +150,7 @@ def _follow_choices(
     for component_, preview in zip((page.photo, page.paintings), previews, strict=True):
 
         @component_.change(inputs=component_, outputs=[component_, preview], **QUIET)
-        def look(files: Any) -> tuple[Any, Any]:
+        def preview(files: Any) -> tuple[Any, Any]:
             if not (paths := _paths(files)):
                 return gr.skip(), ""
             try:
@@ -209,7 +209,7 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
         apply = gr.Button("Apply", min_width=90, elem_id="apply")
     jobs = gr.Dropdown([], label="Jobs", info="One run at a time is painted; the others wait.", elem_id="jobs")
 
-    def look(number: int | None, before: str) -> list[Any]:
+    def follow(number: int | None, before: str) -> list[Any]:
         now = _shown(desk, number)
         if now is None:
             return [gr.skip()] * 11
@@ -236,7 +236,7 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
         ]
 
     gr.Timer(LOOK_SECONDS).tick(
-        look,
+        follow,
         [job, seen],
         [seen, job, picture, compare, words, drawn, pause, go_on, stop, jobs, apply],
         queue=False,
@@ -255,7 +255,7 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
         return [gr.update(visible=name in possible, value=shown(values.get(name))) for name in steered]
 
     @apply.click(inputs=[job, *steered.values()], outputs=None, **QUIET)
-    def change(number: int | None, *values: Any) -> None:
+    def steer(number: int | None, *values: Any) -> None:
         with sentences():
             if number is None:
                 return
@@ -267,7 +267,7 @@ def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.
                 desk.jobs.change(number, **asked)
 
     @again.click(inputs=left, outputs=[job, left, banner], **QUIET)
-    def resume(name: str | None) -> tuple[Any, Any, Any]:
+    def take_up(name: str | None) -> tuple[Any, Any, Any]:
         with sentences():
             number = desk.resume(name or "").number
         rest = desk.unfinished()
