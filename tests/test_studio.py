@@ -155,9 +155,10 @@ def test_what_is_no_picture_is_refused(client: Client, here: Path, name: str, co
         )
 
 
-def test_a_file_of_the_machine_cannot_be_named_as_an_upload(running: Studio, here: Path) -> None:
-    """Gradio takes files only from where it has put uploads."""
-    file = {"path": str(here / "photo.png"), "meta": {"_type": "gradio.FileData"}}
+@pytest.mark.parametrize("path", ["{here}/photo.png", "{url}files/uploads/photo.png", "http://example.com/photo.png"])
+def test_only_what_was_uploaded_is_taken(running: Studio, here: Path, path: str) -> None:
+    """No other file of the machine, and nothing from the network."""
+    file = {"path": path.format(here=here, url=running.url), "meta": {"_type": "gradio.FileData"}}
     answer = httpx.post(
         f"{running.url}gradio_api/call/paint", json={"data": ["transfer", [file, file], "default", SMALL]}
     )

@@ -134,5 +134,22 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
         headers = {"content-disposition": f'attachment; filename="{folder.name}.zip"'}
         return StreamingResponse(content(), media_type="application/zip", headers=headers)
 
+    found = pages(desk, groups)
+    _refuse_what_was_not_uploaded(found)
     more: dict[str, Any] = {"theme": theme(), "css": CSS, "head": HEAD, "footer_links": [], "max_file_size": most_bytes}
-    return gr.mount_gradio_app(application, pages(desk, groups), path="/", ssr_mode=False, **more)
+    return gr.mount_gradio_app(application, found, path="/", ssr_mode=False, **more)
+
+
+def _refuse_what_was_not_uploaded(blocks: Any) -> None:
+    """Take from requests only what was uploaded: no other file of this machine, and nothing from an address.
+
+    Mounted in another application, Gradio would copy any file that a request names, and fetch any address.
+    """
+    from gradio import processing_utils
+
+    async def refuse(url: str, *_: Any, **__: Any) -> Any:
+        raise SpecError(f"{url} is not fetched: the studio takes nothing from the network; send the picture itself")
+
+    blocks.has_launched = True
+    processing_utils.async_ssrf_protected_get = refuse
+    processing_utils.async_ssrf_protected_download = refuse

@@ -1,11 +1,13 @@
 """What the studio does, without a page: begin runs, find them again, change and delete them. Gradio is not imported."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImpastoError, RunFolderError, SpecError
+from impasto.files import sha256
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE
 from impasto.folders.records import UNFINISHED, RunRecord, read_run
 from impasto.folders.specfiles import read_spec
@@ -56,6 +58,14 @@ class Desk:
                 require_inside(value, self.runs, name)
                 changes[name] = self.runs / value if isinstance(value, Path) else str(self.runs / value)
         return settings.model_copy(update=changes) if changes else settings
+
+    def handed_out(self, file: Path) -> str:
+        """A copy of a file in the inbox, from where the server may hand it out, and take it back."""
+        there = self.inbox / sha256(file)[:16] / file.name
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if not there.is_file():
+            shutil.copyfile(file, there)
+        return str(there)
 
     def repeat(self, spec: RunSpec) -> Job:
         """Begin a run of pictures that are there already."""

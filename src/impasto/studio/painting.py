@@ -54,7 +54,7 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
     job, seen = gr.State(None), gr.State("")
     with gr.Row(elem_classes="desk"):
         with gr.Column(scale=4, min_width=320, elem_classes="choices"):
-            found = _choices(settings, groups, job)
+            found = _choices(desk, settings, groups, job)
             paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
         with gr.Column(scale=7, min_width=320, elem_classes="easel"):
             _easel(desk, settings, job, seen)
@@ -74,7 +74,9 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
     return found
 
 
-def _choices(settings: Mapping[str, Setting], groups: Mapping[str, Sequence[str]], job: gr.State) -> PaintPage:
+def _choices(
+    desk: Desk, settings: Mapping[str, Setting], groups: Mapping[str, Sequence[str]], job: gr.State
+) -> PaintPage:
     tasks = [*TASK_WORDS, *(name for name in TASKS if name not in TASK_WORDS)]
     task = gr.Radio([(TASK_WORDS.get(name, name), name) for name in tasks], value=FIRST, label="Task", elem_id="task")
     photo = gr.File(label="Photo", file_types=["image"], height=130, elem_id="photo")
@@ -91,7 +93,7 @@ def _choices(settings: Mapping[str, Setting], groups: Mapping[str, Sequence[str]
             gr.Markdown(f"#### {title}")
             fields |= {name: component(settings[name], FIRST) for name in names if name not in main}
     page = PaintPage(task, photo, paintings, preset, fields, job, gr.State(None))
-    _follow_choices(page, settings, (photos, styles), (photo_shown, paintings_shown))
+    _follow_choices(desk, page, (photos, styles), (photo_shown, paintings_shown))
     return page
 
 
@@ -121,8 +123,8 @@ def _presets(task: str) -> list[tuple[str, str]]:
 
 
 def _follow_choices(
+    desk: Desk,
     page: PaintPage,
-    settings: Mapping[str, Setting],
     examples: tuple[list[tuple[gr.Button, Path]], list[tuple[gr.Button, Path]]],
     previews: tuple[gr.HTML, gr.HTML],
 ) -> None:
@@ -180,7 +182,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         with sentences():
             record = desk.record(name)
         task, values = record.spec.task, {key: shown(value) for key, value in record.spec.settings}
-        pictures: list[str | None] = [None if each.path is None else str(each.path) for each in record.pictures]
+        pictures: list[str | None] = [each.path and desk.handed_out(each.path) for each in record.pictures]
         photo = pictures.pop(0) if TASKS[task].has_content else None
         fields = [gr.update(visible=key in values, value=values.get(key)) for key in page.fields]
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]

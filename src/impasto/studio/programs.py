@@ -84,4 +84,4 @@ def _picture(desk: Desk, number: int) -> str:
         file = desk.jobs.job(number).folder / RESULT
         if not file.is_file():
             raise SpecError(f"job {number} has no picture yet")
-        return str(file)
+        return desk.handed_out(file)
