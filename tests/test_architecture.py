@@ -35,7 +35,9 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "series": ("images", "networks", "tiles", "tasks", "folders", "pages", "runs"),
     "study": ("images", "networks", "tasks", "folders", "pages", "runs", "series"),
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
-    "cli": ("images", "networks", "tasks", "folders", "pages", "cluster", "runs", "series", "study", "batch"),
+    "jobs": ("images", "synthesis", "tasks", "folders", "runs"),
+    "studio": ("images", "tasks", "folders", "pages", "jobs"),
+    "cli": ("images", "networks", "tasks", "folders", "pages", "cluster", "runs", "series", "study", "batch", "studio"),
 }
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("__"))
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in FILES}

@@ -373,3 +373,15 @@ def test_the_gallery_has_what_the_command_line_made(running: Studio, client: Cli
         if (folder / "metrics.jsonl").is_file():
             assert read_lines(folder / "metrics.jsonl")
             assert json.loads((folder / "summary.json").read_text())["status"] == "done"
+
+
+def test_the_example_of_the_documentation_runs(
+    running: Studio, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/studio.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(here)
+    (here / "photo.jpg").write_bytes((here / "photo.png").read_bytes())
+    (here / "painting.jpg").write_bytes((here / "painting.png").read_bytes())
+    exec(compile(code.replace("http://127.0.0.1:43211/", running.url), "studio.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("done 5 ")

@@ -19,15 +19,14 @@ pytestmark = pytest.mark.slow
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 SECONDS = 60_000
+OWN = "Method not implemented."  # Gradio says so of its own client at each upload
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if path is None:
-        pytest.fail(
-            "these tests need Chromium (Debian: apt install chromium); CHROMIUM may name another", pytrace=False
-        )
+        pytest.fail("these tests need Chromium (Debian: apt install chromium)", pytrace=False)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield opened
@@ -66,7 +65,7 @@ def page(browser: Browser, running: Studio) -> Iterator[Page]:
     opened.goto(running.url)
     opened.wait_for_selector("#paint")
     yield opened
-    assert wrong == []
+    assert [each for each in wrong if each != OWN] == []
     context.close()
 
 
@@ -198,7 +197,7 @@ def test_killed_and_started_again(browser: Browser, here: Path) -> None:
     page = context.new_page()
     page.set_default_timeout(SECONDS)
     page.goto(first.url)
-    choose(page, here, steps=60)
+    choose(page, here, steps=25)
     page.click("#paint")
     says(page, "step [3-9]")
     first.kill()
