@@ -9,13 +9,12 @@ import gradio as gr
 
 from impasto.errors import ImpastoError
 from impasto.files import bundled
-from impasto.folders.names import RESULT
-from impasto.jobs.queue import Job
+from impasto.studio.answers import QUIET, sentences
 from impasto.studio.desk import Desk, sentence
-from impasto.studio.drawing import as_data, canvas, curves, slider, status
+from impasto.studio.drawing import as_data
+from impasto.studio.easel import easel
 from impasto.studio.fields import Setting, chosen, component, settings_of_all_tasks, shown, values_for
-from impasto.studio.places import as_jpeg, enlarged, thumbnail
-from impasto.tasks.changes import CHANGEABLE, changeable
+from impasto.studio.places import as_jpeg, thumbnail
 from impasto.tasks.presets import DEFAULT, presets
 from impasto.tasks.table import TASKS
 
@@ -30,9 +29,6 @@ TASK_WORDS = {
 }
 PHOTOS = {"Kingfisher": "kingfisher.webp", "Red panda": "red-panda.webp"}
 PAINTINGS = {"Night Café": "night-cafe.webp", "Church at Auvers": "church-at-auvers.webp"}
-LOOK_SECONDS = 0.4
-SIDE_PX = 1024  # of the pictures that are compared
-QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +47,13 @@ class PaintPage:
 def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
     """Build the page inside the present Blocks; `groups` are headings and the settings below each."""
     settings = settings_of_all_tasks()
-    job, seen = gr.State(None), gr.State("")
+    job = gr.State(None)
     with gr.Row(elem_classes="desk"):
         with gr.Column(scale=4, min_width=320, elem_classes="choices"):
             found = _choices(desk, settings, groups, job)
             paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
         with gr.Column(scale=7, min_width=320, elem_classes="easel"):
-            _easel(desk, settings, job, seen)
+            easel(desk, settings, FIRST, job)
     names = list(found.fields)
     _take_over(desk, found)
 
@@ -188,147 +184,6 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]
         preset = gr.update(choices=_presets(task), value=record.spec.preset)
         return [gr.update(value=task), *chosen_, preset, *fields]
-
-
-def _easel(desk: Desk, settings: Mapping[str, Setting], job: gr.State, seen: gr.State) -> None:
-    unfinished = desk.unfinished()
-    with gr.Row(visible=bool(unfinished), elem_classes="banner") as banner:
-        left = gr.Dropdown(unfinished, value=next(iter(unfinished), None), label="Runs that were not finished", scale=3)
-        again = gr.Button("Resume", scale=1)
-    picture = gr.HTML(canvas(None, ""), elem_id="canvas")
-    compare = gr.HTML(visible=False, elem_id="compare")
-    words = gr.HTML("", elem_id="status")
-    with gr.Row(elem_classes="controls"):
-        pause = gr.Button("Pause", interactive=False, min_width=90, elem_id="pause")
-        go_on = gr.Button("Go on", interactive=False, min_width=90, elem_id="go-on")
-        stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="stop")
-    drawn = gr.HTML("", elem_id="curves")
-    with gr.Accordion("Change while it paints", open=False, elem_id="steer"):
-        gr.Markdown("What you change here holds from the next step on, and is kept with the run.")
-        steered = {
-            name: component(settings[name], FIRST, elem_id=f"steer-{name}") for name in CHANGEABLE if name in settings
-        }
-        apply = gr.Button("Apply", min_width=90, elem_id="apply")
-    jobs = gr.Dropdown([], label="Jobs", info="One run at a time is painted; the others wait.", elem_id="jobs")
-
-    def follow(number: int | None, before: str) -> list[Any]:
-        now = _shown(desk, number)
-        if now is None:
-            return [gr.skip()] * 11
-        every = [(f"{each.number} · {each.folder.name} · {each.state}", each.number) for each in desk.jobs.all()]
-        mark = f"{now.number} {now.state} {now.wish} {now.step and now.step.step} {now.sentence} {every}"
-        mark += f" {now.preview and now.preview.step}"
-        if mark == before:
-            return [gr.skip()] * 11
-        busy = now.state == "running" and now.wish is None
-        ended_now = now.ended and not before.startswith(f"{now.number} {now.state}")
-        after = _compared(now) if ended_now else None
-        return [
-            mark,
-            gr.skip() if now.number == number else now.number,
-            gr.update(value=_canvas(now), visible=after is None) if ended_now or not now.ended else gr.skip(),
-            gr.update(value=after, visible=after is not None) if ended_now or not now.ended else gr.skip(),
-            status(now),
-            gr.skip() if now.ended else curves([step.losses for step in desk.jobs.steps(now.number)]),
-            gr.update(interactive=busy),
-            gr.update(interactive=now.state == "paused"),
-            gr.update(interactive=busy or now.state in ("waiting", "paused")),
-            gr.update(choices=every, value=now.number),
-            gr.update(interactive=not now.ended),
-        ]
-
-    gr.Timer(LOOK_SECONDS).tick(
-        follow,
-        [job, seen],
-        [seen, job, picture, compare, words, drawn, pause, go_on, stop, jobs, apply],
-        queue=False,
-        **QUIET,
-    )
-    for button, act in ((pause, desk.jobs.pause), (go_on, desk.jobs.go_on), (stop, desk.jobs.stop)):
-        button.click(_asked(act), job, None, **QUIET)
-    jobs.input(lambda number: number, jobs, job, **QUIET)
-
-    @job.change(inputs=job, outputs=list(steered.values()), **QUIET)
-    def show_settings(number: int | None) -> list[Any]:
-        if number is None:
-            return [gr.skip()] * len(steered)
-        now = desk.jobs.job(number)
-        possible, values = changeable(now.spec.task), dict(now.settings)
-        return [gr.update(visible=name in possible, value=shown(values.get(name))) for name in steered]
-
-    @apply.click(inputs=[job, *steered.values()], outputs=None, **QUIET)
-    def steer(number: int | None, *values: Any) -> None:
-        with sentences():
-            if number is None:
-                return
-            now = desk.jobs.job(number)
-            possible, before = changeable(now.spec.task), {name: shown(value) for name, value in now.settings}
-            given = zip(steered, values, strict=True)
-            asked = {name: value for name, value in given if name in possible and value != before[name]}
-            if asked:
-                desk.jobs.change(number, **asked)
-
-    @again.click(inputs=left, outputs=[job, left, banner], **QUIET)
-    def take_up(name: str | None) -> tuple[Any, Any, Any]:
-        with sentences():
-            number = desk.resume(name or "").number
-        rest = desk.unfinished()
-        return number, gr.update(choices=rest, value=next(iter(rest), None)), gr.update(visible=bool(rest))
-
-
-def _shown(desk: Desk, number: int | None) -> Job | None:
-    """The job that a page shows: the one chosen, else the one that is painted, else the newest."""
-    every = desk.jobs.all()
-    chosen_one = next((each for each in every if each.number == number), None)
-    painted = next((each for each in every if each.state == "running"), None)
-    return chosen_one or painted or (every[-1] if every else None)
-
-
-def _canvas(job: Job) -> str:
-    words = f"{job.spec.task} of {', '.join(path.stem for path in job.spec.pictures)}"
-    if job.preview is not None:
-        return canvas(as_data(job.preview.jpeg), words)
-    file = job.folder / RESULT
-    if file.is_file():
-        return canvas(f"files/{job.folder.name}/{RESULT}?{file.stat().st_mtime_ns}", words)
-    return canvas(None, "")
-
-
-def _compared(job: Job) -> str | None:
-    """A slider between the content and the result of a job that has both, and one result."""
-    if not TASKS[job.spec.task].has_content or len(TASKS[job.spec.task].part_names(job.settings)) > 1:
-        return None
-    try:
-        return side_by_side(job.spec.pictures[0], job.folder / RESULT, "Before and after")
-    except ImpastoError:
-        return None
-
-
-def side_by_side(before: Path, after: Path, label: str) -> str:
-    """A slider between two pictures, shown in the second's shape. Raises ImageError."""
-    result = enlarged(thumbnail(after, SIDE_PX), SIDE_PX)
-    under = thumbnail(before, SIDE_PX).resize(result.size)
-    return slider(as_data(as_jpeg(under)), as_data(as_jpeg(result)), label)
-
-
-def _asked(act: Any) -> Any:
-    def ask(number: int | None) -> None:
-        with sentences():
-            if number is not None:
-                act(number)
-
-    return ask
-
-
-class sentences:  # noqa: N801  a context manager, read as a word
-    """Shows an ImpastoError as its sentence on the page."""
-
-    def __enter__(self) -> None:
-        """Nothing."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ImpastoError):
-            raise gr.Error(sentence(error), print_exception=False) from None
 
 
 def _files(task: str, photo: Any, paintings: Any) -> list[Path]:

@@ -9,8 +9,8 @@ import gradio as gr
 from impasto.errors import SpecError
 from impasto.folders.names import RESULT
 from impasto.jobs.queue import Job
+from impasto.studio.answers import sentences
 from impasto.studio.desk import Desk
-from impasto.studio.painting import sentences
 
 
 def programs(desk: Desk) -> None:
