@@ -99,8 +99,7 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
     from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
     from impasto.studio.desk import Desk
-    from impasto.studio.look import CSS, HEAD, theme
-    from impasto.studio.pages import pages
+    from impasto.studio.pages import CSS, HEAD, pages, theme
     from impasto.studio.places import run_folder, served, zipped
 
     desk = Desk(runs, jobs, Path(os.environ["GRADIO_TEMP_DIR"]))

@@ -178,7 +178,9 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         with sentences():
             record = desk.record(name)
         task, values = record.spec.task, {key: shown(value) for key, value in record.spec.settings}
-        pictures: list[str | None] = [each.path and desk.handed_out(each.path) for each in record.pictures]
+        pictures: list[str | None] = [
+            None if each.path is None else desk.handed_out(each.path) for each in record.pictures
+        ]
         photo = pictures.pop(0) if TASKS[task].has_content else None
         fields = [gr.update(visible=key in values, value=values.get(key)) for key in page.fields]
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]
