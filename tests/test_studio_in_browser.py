@@ -122,6 +122,7 @@ def test_changed_reloaded_and_stopped(page: Page, running: Studio, here: Path) -
     page.click("#paint")
     says(page, "step [3-9]")
     page.get_by_role("button", name="Change while it paints").click()
+    page.wait_for_timeout(1500)  # the panel takes over the settings of the run
     box = page.locator("#steer-style_weight input[type=number]")
     box.fill("6")
     box.press("Tab")

@@ -78,7 +78,7 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         button.click(_asked(act), job, None, **QUIET)
     jobs.input(lambda number: number, jobs, job, **QUIET)
 
-    @job.change(inputs=job, outputs=list(steered.values()), **QUIET)
+    @job.change(inputs=job, outputs=list(steered.values()), queue=False, **QUIET)
     def show_settings(number: int | None) -> list[Any]:
         if number is None:
             return [gr.skip()] * len(steered)
