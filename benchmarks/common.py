@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from impasto.machine import find_precision
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 EXAMPLES = ROOT / "examples"
@@ -25,9 +27,7 @@ def machine() -> dict[str, Any]:
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "bfloat16": bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-        if hasattr(torch.cpu, "get_capabilities")
-        else None,
+        "bfloat16": find_precision("auto", torch.device("cpu")) == torch.bfloat16,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -1,11 +1,9 @@
 """Batches: their entries, finished runs that are kept, and nothing lost however a process ends."""
 
 import json
-import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,14 +22,13 @@ import pytest
 import dying
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
-from impasto.batch import leases
 from impasto.batch import processes as engines
 from impasto.batch.inputs import find_entries
-from impasto.batch.leases import leased, leases_held
 from impasto.batch.naming import keep_names
 from impasto.batch.processes import Again, Ended, Job
 from impasto.batch.run import make_jobs, open_batch
 from impasto.batch.thumbnails import picture_thumbnail, result_thumbnail
+from impasto.batch.underway import runs_under_way
 from impasto.batch.worker import Workplace
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
@@ -313,7 +310,8 @@ def test_one_bad_picture_stops_nothing(desk: Path, start: Callable[..., Driver],
     after = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
-    assert leases_held(desk / "out") == []
+    assert runs_under_way(desk / "out") == []
+    assert not list((desk / "out").glob("*/.impasto-owner*"))
 
 
 def save_run(job: Job, out: Path) -> None:
@@ -547,36 +545,3 @@ def test_a_terminal_has_a_bar_for_each_run_under_way(tmp_path: Path, capsys: pyt
         "name": "b",
         "words": "the run is tried again",
     }
-
-
-# One process in one folder ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "STALE_SECONDS", 0.5)
-    code = "import sys, time, pathlib\nfrom impasto.batch import leases\nleases.BEAT_SECONDS = 0.1\n"
-    code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    print('held', flush=True)\n    time.sleep(900)\n"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    assert leases_held(tmp_path) == ["a"]
-    os.kill(holder.pid, signal.SIGSTOP)  # like a node that is cut off: its beat is not heard, but it is not dead
-    start = time.monotonic()
-    with leased(tmp_path, "a"):
-        assert time.monotonic() - start > 0.4
-        os.kill(holder.pid, signal.SIGCONT)
-        assert holder.wait(timeout=600) == 1  # it finds that it has lost the folder, and ends at once
-    holder.stdout.close()
-    assert leases_held(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_a_process_that_is_gone_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import os, sys, pathlib\nfrom impasto.batch import leases\n"
-    code += "with leases.leased(pathlib.Path(sys.argv[1]), 'a'):\n    os._exit(0)\n"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert leases_held(tmp_path) == ["a"]
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for one that is gone"))
-    with leased(tmp_path, "a"):
-        assert leases_held(tmp_path) == ["a"]

@@ -18,9 +18,11 @@ from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch.processes import Ended, Job
 from impasto.batch.ray import PATIENCE_SECONDS, _attempt_there, _Cancelling, _work
+from impasto.batch.underway import runs_under_way
 from impasto.batch.worker import Workplace
 from impasto.cluster.connection import connected
 from impasto.errors import InterruptedRunError
+from impasto.folders.owners import OWNER
 from impasto.images.files import save_image
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -95,7 +97,7 @@ def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:
     out = desk / "stopped"
     killed = next(iter(cluster.worker_nodes))
     process = start(desk, cluster, "-o", "stopped")
-    wait_for(lambda: len(list((out / ".leases").glob("[a-z]*"))) == 2, process)
+    wait_for(lambda: len(runs_under_way(out)) == 2, process)
     cluster.remove_node(killed, allow_graceful=False)
     said, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
@@ -110,7 +112,7 @@ def test_a_killed_process_goes_on_with_less_memory(desk: Path, cluster: Any) -> 
     process = start(desk, cluster, "-o", "killed")
     wait_for(lambda: begun(out), process)
     killed = begun(out)[0]
-    os.kill(int((out / ".leases" / killed.name).read_text("utf-8").split()[1]), signal.SIGKILL)
+    os.kill(read_json(killed / OWNER)["process"], signal.SIGKILL)
     _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     why = "its process was ended, perhaps because memory was short"

@@ -22,6 +22,7 @@ def test_the_tree_is_the_one_drawn() -> None:
         "ImageError": 1,
         "WeightsError": 1,
         "OutputError": 1,
+        "FolderLostError": 1,
         "RunFolderError": 1,
         "ClusterError": 1,
         "SpecError": 2,

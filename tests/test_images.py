@@ -270,6 +270,21 @@ def test_highlights_do_not_darken_the_rest(saved: Saver, rng: np.random.Generato
     assert colours(image)[..., 1] == pytest.approx(stored.clip(0, 1), abs=1e-6)
 
 
+def test_a_scene_in_hdr_is_not_read_as_levels(saved: Saver, rng: np.random.Generator) -> None:
+    """A window of 5 % is 20 to 100 times as light as white, and the room is as it is."""
+    stored = rng.random((40, 50), dtype=np.float32) ** 2
+    stored[3:5] = rng.uniform(20, 100, (2, 50))
+    image = load_image(saved(PillowImage.fromarray(stored), "tif"))
+    assert colours(image)[..., 1] == pytest.approx(stored.clip(0, 1), abs=1e-6)
+
+
+def test_a_drawing_on_black_is_read_as_levels(saved: Saver, rng: np.random.Generator) -> None:
+    stored = np.zeros((40, 50), np.float32)
+    stored[10:20] = rng.integers(1, 256, (10, 50))
+    image = load_image(saved(PillowImage.fromarray(stored), "tif"))
+    assert colours(image)[..., 1] == pytest.approx(stored / 255, abs=1e-6)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("white", [1, 255])
 def test_what_is_no_number_is_said(saved: Saver, rng: np.random.Generator, white: int, value: float) -> None:

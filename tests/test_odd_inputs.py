@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from command import call, save_pictures
+from conftest import example
 from impasto.batch.inputs import find_entries
+from impasto.images.files import save_image
 
 RUN = ("invert", "photo.png", "--layer", "conv1_1", "--size", "32", "--steps", "1", "--frames", "0", "--threads", "1")
+SPEC = 'task = "invert"\npictures = ["photo.png"]\n'
 
 
 @pytest.fixture
@@ -30,6 +33,18 @@ def test_a_spec_from_standard_input(desk: Path) -> None:
     ended = subprocess.run(words, input=text, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, text, "")
     assert call("show", "none.toml").err == "impasto: there is no file none.toml\n"
+
+
+def test_a_result_from_standard_input(desk: Path) -> None:
+    """Its content is read once; a damaged one is said to be that."""
+    save_image(example("red-panda", (16, 16)), desk / "result.png", settings=SPEC)
+    content = (desk / "result.png").read_bytes()
+    words = [sys.executable, "-m", "impasto", "show", "/dev/stdin", "--toml"]
+    ended = subprocess.run(words, input=content, capture_output=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, SPEC.encode(), b"")
+    (desk / "damaged.png").write_bytes(content[:40])
+    ended = call("show", "damaged.png")
+    assert (ended.code, ended.err.partition("damaged: ")[0]) == (2, "impasto: damaged.png cannot be read: the PNG is ")
 
 
 def test_a_list_with_tabs(desk: Path) -> None:
@@ -76,3 +91,23 @@ def test_wrong_kinds_of_values(desk: Path) -> None:
     assert (call("run", "spec.toml").code, call("run", "spec.toml").err) == (2, words)
     (desk / "spec.toml").write_text('task = "invert"\npictures = ["photo.png"]\n[settings]\nweights = 1\n')
     assert call("show", "spec.toml").err == "impasto: spec.toml: weights is 1; it must be the name of a file\n"
+
+
+HOSTILE = "[red]a[_red]\n\x1b[31m\u202eb\u200d:smile:"
+
+
+def test_names_that_would_act_on_a_terminal(desk: Path) -> None:
+    """Control characters are escapes in sentences and dashes in a default folder's name; brackets are no markup."""
+    (desk / "photo.png").rename(desk / f"{HOSTILE}.png")
+    ended = call(*(word.replace("photo", HOSTILE) for word in RUN), "-q")
+    assert (ended.code, ended.out, ended.err) == (0, "runs/invert-[red]a[_red]--[31m-b\u200d:smile:\n", "")
+    shown = "[red]a[_red]\\n\\x1b[31m\\u202eb\u200d:smile:"
+    assert call("show", f"{HOSTILE}.toml").err == f"impasto: there is no file {shown}.toml\n"
+    assert f"{shown}.png" in call("show", ended.out.strip()).out
+
+
+def test_brackets_are_no_markup(desk: Path) -> None:
+    (desk / "spec.toml").write_text('task = "invert"\npictures = ["[/x].png"]\n')
+    ended = call("show", "spec.toml")
+    assert ended.code == 0
+    assert "[/x].png" in ended.out

@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 
 from command import call, pixels, read_json, save_pictures
-from impasto.errors import OutputError
+from impasto.errors import FolderLostError, OutputError
 from impasto.folders import owners
-from impasto.folders.owners import OWNER, Owner, owned, require_unowned
+from impasto.folders.owners import OWNER, PRESENT, owned, present, require_unowned, wait
+from impasto.folders.processes import Owner, machine_id
 
 RUN = ("invert", "photo.png", "--layer", "conv1_1", "--size", "32", "--threads", "1", "--frames", "0")
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom impasto.folders.owners import owned\n"
 HOLD += "with owned(Path(sys.argv[1])):\n    print('has it', flush=True)\n    time.sleep(600)"
 
 
-def holder(folder: Path) -> "subprocess.Popen[str]":
-    running = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+def holder(folder: Path, code: str = HOLD) -> "subprocess.Popen[str]":
+    running = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     assert running.stdout.readline() == "has it\n"
     return running
@@ -107,11 +108,108 @@ def test_an_owner_elsewhere_whose_beat_has_stopped(tmp_path: Path, monkeypatch: 
 
 def test_a_number_that_another_process_has_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "STALE_SECONDS", 0.5)
-    gone = replace(elsewhere(), machine=owners.machine_id(), started=1.0)
+    gone = replace(elsewhere(), machine=machine_id(), started=1.0)
     (tmp_path / OWNER).write_text(json.dumps(asdict(gone)))
     require_unowned(tmp_path)
     with owned(tmp_path):
         pass
+
+
+# Waiting, and losing a folder ----------------------------------------------------------------------------------------
+
+WORKER = "import sys, time\nfrom pathlib import Path\nfrom impasto.folders import owners\nowners.BEAT_SECONDS = 0.1\n"
+WORKER += "with owners.owned(Path(sys.argv[1]), on_loss=owners.end_the_process):\n"
+WORKER += "    print('has it', flush=True)\n    time.sleep(600)"
+
+
+def test_who_waits_has_the_folder_next(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with owned(tmp_path, busy=wait):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with owned(tmp_path):
+        waiting.start()
+        time.sleep(0.5)
+        order.append("first")
+    waiting.join(60)
+    assert order == ["first", "second"]
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_killed_owner_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = holder(tmp_path)
+    running.kill()
+    running.communicate()
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for one that is gone"))
+    with owned(tmp_path, busy=wait):
+        pass
+
+
+def test_a_folder_that_is_held_is_passed_on(tmp_path: Path) -> None:
+    with owned(tmp_path) as held:
+        with owned(tmp_path, held=held) as same:
+            assert same is held
+        require_unowned(tmp_path, held)
+        with pytest.raises(OutputError, match="is in use by"):
+            require_unowned(tmp_path)
+        assert (tmp_path / OWNER).is_file()
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_file_that_a_person_removed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "BEAT_SECONDS", 0.05)
+    with owned(tmp_path) as held:
+        (tmp_path / OWNER).unlink()
+        until = time.monotonic() + 10
+        while not (tmp_path / OWNER).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert json.loads((tmp_path / OWNER).read_text())["process"] == os.getpid()
+        held.require()
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_loss_is_noticed_before_the_next_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the process had been suspended: the clock has gone on, and the heartbeat has not."""
+    with owned(tmp_path) as held:
+        taker = json.dumps(asdict(elsewhere()))
+        (tmp_path / OWNER).write_text(taker)
+        held.require()  # has just looked
+        now = time.time() + 60
+        monkeypatch.setattr(time, "time", lambda: now)
+        with pytest.raises(FolderLostError, match=r"was taken by process \d+ on node7, since 2026-01-01 12:00:00,"):
+            held.require()
+        with pytest.raises(FolderLostError):
+            held.require()
+    assert (tmp_path / OWNER).read_text() == taker  # the other's file stays
+
+
+@pytest.mark.slow
+def test_a_suspended_owner_ends_once_the_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(owners, "BEAT_SECONDS", 0.1)
+    running = holder(tmp_path, WORKER)
+    os.kill(running.pid, signal.SIGSTOP)  # like a node that is cut off: its beat is not heard, but it is not dead
+    start = time.monotonic()
+    with owned(tmp_path, busy=wait) as held:
+        assert time.monotonic() - start > 0.4
+        os.kill(running.pid, signal.SIGCONT)
+        assert running.wait(timeout=600) == 1
+        held.require()
+    running.communicate()
+    assert not any(tmp_path.iterdir())
+
+
+def test_several_may_be_at_work_and_none_may_replace(tmp_path: Path) -> None:
+    (tmp_path / f"{PRESENT}killed").write_text(json.dumps(asdict(replace(elsewhere(), machine=machine_id()))))
+    require_unowned(tmp_path)
+    with present(tmp_path), present(tmp_path):
+        assert len(list(tmp_path.iterdir())) == 2
+        with pytest.raises(OutputError, match=f"is in use by process {os.getpid()} on "):
+            require_unowned(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 # Commands ------------------------------------------------------------------------------------------------------------
@@ -180,3 +278,35 @@ def test_a_live_run_is_not_resumed_and_a_killed_one_is(desk: Path) -> None:
     assert call("resume", "live", "-q").code == 0
     assert read_json(desk / "live" / "summary.json")["status"] == "done"
     assert not any(path.name.startswith(OWNER) for path in (desk / "live").iterdir())
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_a_run_that_lost_its_folder_keeps_its_picture_and_writes_nothing_there(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "STALE_SECONDS", 0.5)
+    words = [sys.executable, "-m", "impasto", *RUN[:-1], "5", "--steps", "20000", "-o", "live", "-q"]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    live = desk / "live"
+    while not (live / "metrics.jsonl").is_file() or not (live / "metrics.jsonl").stat().st_size:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGSTOP)
+    with owned(live, busy=wait) as held:
+        before = files_in(live)
+        time.sleep(5)  # as long as an owner may rely on its last look
+        running.send_signal(signal.SIGCONT)
+        _, told = running.communicate(timeout=300)
+        held.require()
+        after = files_in(live)
+    assert running.returncode == 1
+    assert f"live was taken by process {os.getpid()} on " in told
+    (kept,) = desk.glob("live-*.png")
+    assert told.endswith(f"; the last good picture is kept as {kept}\n")
+    assert "impasto resume" not in told
+    assert after.keys() - {OWNER} == before.keys() - {OWNER}
+    assert all(after[name] == content for name, content in before.items() if name != OWNER)
+    assert call("run", kept, "--steps", 1, "-o", "again", "-q").code == 0  # the picture holds its settings

@@ -10,8 +10,8 @@ from command import call, save_pictures
 from impasto.errors import OutputError
 from impasto.files import HALF
 from impasto.folders.names import METRICS, SETTINGS_FILE, remove_part
-from impasto.folders.places import BEFORE, check_folder, giving_way, make_folder, new_default, put_aside
-from impasto.series.places import is_free, take_folder
+from impasto.folders.places import BEFORE, check_folder, giving_way, make_folder, new_default, put_aside, trace
+from impasto.series.places import is_free, share_folder
 from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import RunSpec
 
@@ -71,9 +71,32 @@ def test_a_first_batch_or_sweep_in_an_empty_volume(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     before = identity(tmp_path)
     assert is_free(tmp_path, "batch.toml", "about", [], force=False)
-    take_folder(tmp_path, "batch.toml", "about", fresh=True)
+    share_folder(tmp_path, "batch.toml", "about", fresh=True, before=None)
     assert identity(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {"batch.toml", "lost+found"}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_two_batches_that_were_asked_for_at_once(tmp_path: Path, force: bool) -> None:
+    """The first has the folder; what it made is never put aside by the second, which was asked for before that."""
+    folder = tmp_path / "batch"
+    if force:
+        folder.mkdir()
+        (folder / "batch.toml").write_text("earlier")
+    before = trace(folder, "batch.toml")
+    fresh = [is_free(folder, "batch.toml", "about", [], force=force) for _ in range(2)]
+    assert fresh == [True, True]
+    share_folder(folder, "batch.toml", "about", fresh=True, before=before)
+    (folder / "run").mkdir()
+    if force:
+        with pytest.raises(OutputError, match=r"batch has been taken by another process meanwhile; name another"):
+            share_folder(folder, "batch.toml", "about", fresh=True, before=before)
+    else:  # there was nothing to replace: both make the same batch
+        share_folder(folder, "batch.toml", "about", fresh=True, before=before)
+        with pytest.raises(OutputError, match=r"batch has been taken by another process meanwhile; name another"):
+            share_folder(folder, "batch.toml", "another", fresh=True, before=before)
+    assert (folder / "run").is_dir()
+    assert (folder / "batch.toml").read_text() == "about"
 
 
 def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from command import read_json, save_pictures
-from impasto.cli.listeners import print_err
+from impasto.cli.streams import print_err
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +54,19 @@ def test_words_that_are_lost(desk: Path) -> None:
 def test_a_closed_standard_error_sends_no_sentence_elsewhere(desk: Path) -> None:
     ended = shell(f"{IMPASTO} show none.toml 2>&-", desk)
     assert (ended.returncode, ended.stdout) == (2, "")
+
+
+def test_a_working_directory_that_is_gone(desk: Path) -> None:
+    ended = shell(f"mkdir gone && cd gone && rmdir ../gone && {IMPASTO} networks", desk)
+    words = "impasto: the working directory no longer exists; go to another folder\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", words)
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "7"])
+def test_a_terminal_without_width(desk: Path, columns: str) -> None:
+    ended = shell(f"{IMPASTO} networks --help", desk, COLUMNS=columns)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "List the networks and their layers." in ended.stdout
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -4,6 +4,9 @@ import builtins
 import errno
 import io
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,3 +98,55 @@ def test_a_locked_folder(desk: Path, words: tuple[str, ...], monkeypatch: pytest
     monkeypatch.undo()
     assert is_one_sentence(ended), ended
     assert "locked" in ended.err
+
+
+# As a user who is not root, for whom permissions hold ----------------------------------------------------------------
+
+
+def as_a_user(desk: Path, *words: str) -> Ended:
+    """`impasto WORDS` as nobody if the tests run as root, else as who runs them."""
+    prefix: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("runs as root, and there is no setpriv")
+        prefix = (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups")
+        for folder in (desk, *desk.parents):
+            if folder.owner() == "root" and folder.is_relative_to(desk.parents[1]):
+                folder.chmod(0o777)
+    run = [*prefix, sys.executable, "-m", "impasto", *words]
+    home = {"HOME": str(desk), "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run(
+        run, cwd=desk, env={**os.environ, **home}, capture_output=True, text=True, timeout=300, check=False
+    )
+    if "Permission denied" in ended.stderr and "impasto: " not in ended.stderr:
+        pytest.skip("another user may not read this Python")
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.mark.slow
+def test_normalise_skips_a_file_that_may_not_be_read(desk: Path) -> None:
+    for name in ("photo", "painting"):
+        shutil.copy(desk / f"{name}.png", desk / "pictures")
+    (desk / "pictures" / "painting.png").chmod(0)
+    ended = as_a_user(desk, "normalise", "pictures", "-o", "means.safetensors")
+    assert (ended.code, ended.out) == (0, "means.safetensors\n"), ended
+    assert "skipped pictures/painting.png: not a picture that can be read\n" in ended.err
+    assert "pictures averaged: 1, files skipped: 1\n" in ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_runs_are_locked(desk: Path, mode: int) -> None:
+    """The folder of all results, named by nobody; what is in it stays."""
+    (desk / "runs").mkdir()
+    (desk / "runs").chmod(mode)
+    try:
+        for words in (RUN, ("batch", "photo.png", "--recipe", "invert", "--layer", "conv1_1", "--size", "32")):
+            ended = as_a_user(desk, *words)
+            assert is_one_sentence(ended), ended
+            assert "impasto: runs/" in ended.err
+            assert "Permission denied" in ended.err
+    finally:
+        (desk / "runs").chmod(0o755)
+    assert not any((desk / "runs").iterdir())

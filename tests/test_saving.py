@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from conftest import random_image
 from impasto.errors import ImageError, OutputError
-from impasto.files import write_bytes
+from impasto.files import new_file, write_bytes
 from impasto.images.colours import from_pillow
 from impasto.images.files import embedded_settings, load_image, load_picture, save_image, to_pillow
 from impasto.images.image import Picture, cover, quantise, resize, size_of, size_with_area, size_with_long_side
@@ -235,3 +236,37 @@ def test_size_with_area(size: tuple[int, int], area: float) -> None:
     exact_height, exact_width = (area * size[0] / size[1]) ** 0.5, (area * size[1] / size[0]) ** 0.5
     assert height == pytest.approx(exact_height, abs=max(0.5001, 1 - exact_height))
     assert width == pytest.approx(exact_width, abs=max(0.5001, 1 - exact_width))
+
+
+def test_a_new_file_is_one_process_s(tmp_path: Path) -> None:
+    """The second finds the name taken, also before there is any content; a failure gives the name back."""
+    path = tmp_path / "means.safetensors"
+    with new_file(path):
+        with (
+            pytest.raises(OutputError, match="exists already; name another file, or replace it with --force"),
+            new_file(path),
+        ):
+            pass
+        write_bytes(path, b"first")
+    assert path.read_bytes() == b"first"
+    with pytest.raises(RuntimeError), new_file(tmp_path / "other"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/file")
+    for content in (b"one", b"two"):
+        write_bytes(tmp_path / "link", content)
+        assert (tmp_path / "folder" / "file").read_bytes() == content
+    assert (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        write_bytes(tmp_path / "pipe", b"a", memoryview(b"b"))
+        assert read.result(timeout=60) == b"ab"
+    assert (tmp_path / "pipe").is_fifo()
+    write_bytes(Path(os.devnull), b"nothing")
+    assert Path(os.devnull).is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"]

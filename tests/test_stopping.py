@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from command import call, pixels, read_json, read_lines, save_pictures
+from impasto.events import Event, StopAsked
+from impasto.runs.stopping import stop_signal
 
 STEPS = 3
 WORDS = (  # some hundreds of tiles, so that a step takes long enough to be hit
@@ -72,8 +74,9 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
         (signal.SIGINT, EVER, has_a_checkpoint, 1, "stopped during step 2 of 3; resuming repeats that step"),
         (signal.SIGTERM, NEVER, has_begun, 0, "stopped during step 1 of 3; resuming repeats that step"),
         (signal.SIGTERM, NEVER, has_a_step, 2, "stopped at step 2 of 3"),
+        (signal.SIGHUP, EVER, has_a_checkpoint, 1, "stopped during step 2 of 3; resuming repeats that step"),
     ],
-    ids=["between checkpoints", "before the first step", "no checkpoint yet"],
+    ids=["between checkpoints", "before the first step", "no checkpoint yet", "hang-up"],
 )
 def test_a_stop_within_a_step(
     desk: Path,
@@ -85,7 +88,7 @@ def test_a_stop_within_a_step(
     words: str,
 ) -> None:
     monkeypatch.chdir(desk)
-    name = f"stopped-{step}"
+    name = f"stopped-{step}-{number}"
     code, err = stopped(desk, name, number, checkpoint, ready)
     assert code == 130, err
     assert "stopping after this step at the latest; interrupt again to stop at once\n" in err
@@ -100,3 +103,16 @@ def test_a_stop_within_a_step(
     assert steps_of(Path(name)) == steps_of(Path("whole"))
     assert (pixels(Path(name, "result.png")) == pixels(Path("whole", "result.png"))).all()
     assert read_json(Path(name, "summary.json"))["losses"] == read_json(Path("whole", "summary.json"))["losses"]
+
+
+def test_a_second_hang_up_does_nothing() -> None:
+    """As a terminal is closed, its shell sends one and the system another; an interruption is still heard."""
+    told = list[Event]()
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    with stop_signal(told.append) as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.is_set()
+        assert told == [StopAsked()]
+        assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    assert {number: signal.getsignal(number) for number in before} == before

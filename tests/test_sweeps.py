@@ -88,6 +88,13 @@ def test_cells_have_folders_of_their_own() -> None:
     assert alone[0].name == names[0]  # values that are added later change no name
 
 
+def test_an_unknown_layer_is_said_before_pictures_are_opened(desk: Path) -> None:
+    (desk / "photo.png").write_bytes(b"no picture")
+    ended = call("sweep", "spec.toml", "--vary", "layer=conv1_1,conv9_9")
+    assert ended.code == 2
+    assert ended.err.startswith("impasto: vgg16-normalised has no layer 'conv9_9'"), ended.err
+
+
 def test_another_run_is_never_deleted(tmp_path: Path) -> None:
     spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
     (tmp_path / "seed=1").mkdir()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 import impasto.runs.paint
 import impasto.tiles.budget
 import impasto.tiles.criterion
+import impasto.tiles.reading
 import impasto.tiles.tiler
 import impasto.tiles.tilings
 import impasto.tiles.windows
@@ -31,13 +33,20 @@ from impasto.objectives.criterion import Criterion
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
-from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.representations import (
+    Representation,
+    activations,
+    channel_moments,
+    gram_matrix,
+    mean_and_gram,
+)
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.settings import InvertSettings
 from impasto.tiles.budget import Limits, MemoryPlan, reduced
 from impasto.tiles.criterion import bind_tiled
-from impasto.tiles.reading import feature_error
+from impasto.tiles.passes import Key
+from impasto.tiles.reading import feature_error, read_once
 from impasto.tiles.windows import cut, grid_px, margin_px
 
 DEPTHS = (2, 2, 3, 3, 3)
@@ -276,6 +285,33 @@ def test_tiles_are_halved_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> 
     )
     with pytest.raises(torch.OutOfMemoryError):
         tiled.losses_and_gradient(image)
+
+
+def test_a_reading_is_in_smaller_tiles_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Size] = []
+    size, network = (97, 83), narrow()
+    image, reference = random_image(*size, 1), random_image(*size, 2)
+    keys: set[Key] = {("relu1_1", mean_and_gram)}
+    compared: set[Key] = {("conv2_2", activations)}
+    whole, missed = read_once(network, image, keys, reference=reference, compared=compared)
+    of_a_tile = impasto.tiles.reading.owned
+
+    def short(network: Network, crop: Tensor, *more: Any) -> object:
+        if crop[0, 0].numel() > 75 * 75:
+            raise torch.OutOfMemoryError
+        return of_a_tile(network, crop, *more)
+
+    monkeypatch.setattr(impasto.tiles.reading, "owned", short)
+    found, still = read_once(network, image, keys, reference=reference, compared=compared, halved=told.append)
+    assert told == [(48, 41)]
+    for key in keys:
+        assert torch.allclose(found[key], whole[key], rtol=1e-9)
+    for key in compared:
+        assert still[key].error == pytest.approx(missed[key].error, rel=1e-9)
+        assert still[key].numbers == missed[key].numbers
+    monkeypatch.setattr(impasto.tiles.reading, "owned", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(torch.OutOfMemoryError):
+        read_once(network, image, keys)
 
 
 # How a run fits ------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _left(group: Path, files: Files) -> float:
 
 
 def _number(path: Path) -> float:
-    """The number in a file; infinite if there is none, or it is "max"."""
+    """The number in a file; infinite if the file holds no number, or is missing."""
     text = "".join(_lines(path)).strip()
     return float(text) if text.isdigit() and int(text) < UNLIMITED else math.inf
 

@@ -4,6 +4,7 @@ ImpastoError                1  the run failed
 ├── ImageError              1  a picture cannot be read, is too small or too large
 ├── WeightsError            1  a file of weights or means is missing, damaged or of another network
 ├── OutputError             1  the result cannot be written there
+│   └── FolderLostError     1  another process has taken the folder
 ├── RunFolderError          1  the folder of a run is missing or damaged
 ├── ClusterError            1  the workers of a cluster cannot be used, or are lost
 ├── SpecError               2  a setting is out of its range or unknown
@@ -39,6 +40,10 @@ class WeightsError(ImpastoError):
 
 class OutputError(ImpastoError):
     """The path for the results exists already or cannot be written."""
+
+
+class FolderLostError(OutputError):
+    """Another process has taken the folder while this one was suspended or cut off."""
 
 
 class RunFolderError(ImpastoError):

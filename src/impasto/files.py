@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,19 @@ HALF = ".half.impasto"  # the end of a temporary file's name
 
 
 def write_bytes(path: Path, *content: bytes | memoryview) -> None:
-    """Write a file whole or not at all: a temporary file beside `path` is written first, then renamed."""
+    """Write a file whole or not at all: a temporary file beside `path` is written first, then renamed.
+
+    A link stays, and the file that it names is written; a device or a pipe (/dev/stdout) is written into.
+    Raises OutputError.
+    """
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            with path.open("wb") as device:
+                device.writelines(content)
+            return
+        path = path.resolve() if path.is_symlink() else path
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}{HALF}")
     try:
         with beside.open("xb") as file:  # with the permissions that the process's umask leaves
@@ -29,6 +42,26 @@ def write_bytes(path: Path, *content: bytes | memoryview) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[None]:
+    """Take the name of a file that the block writes: of two processes at once, one has the name.
+
+    Raises OutputError if the file exists. If the block raises an error, the name is free again.
+    """
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        raise OutputError(f"{path} exists already; name another file, or replace it with --force") from None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+
+
 def save_json(content: object, path: Path) -> None:
     """Write indented JSON, whole or not at all."""
     write_bytes(path, (json.dumps(content, indent=2, allow_nan=False, default=str) + "\n").encode())
@@ -40,12 +73,12 @@ def bundled(name: str) -> Path:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name is text: on Linux a name is any bytes, and Python keeps those that are not UTF-8 apart."""
+    """Whether a file's name is text: on Linux a name may be any bytes, and Python marks bytes that are not UTF-8."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def as_text(path: Path) -> str:
-    """The path for a person to read: bytes that are no text by their numbers."""
+    """The path for a person to read: a byte that is not text is shown by its number."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

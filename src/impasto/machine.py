@@ -38,14 +38,14 @@ def free_memory(device: torch.device) -> float:
 
     On a CPU, the smaller of the machine's free memory and the rest of a container's or a job's limit.
     """
-    if device.type == "cuda":  # PyTorch keeps freed memory for itself: that can be had, too
+    if device.type == "cuda":  # PyTorch keeps freed memory, which its next tensors can use
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + kept)
     return min(float(psutil.virtual_memory().available), memory_left()) if device.type == "cpu" else math.inf
 
 
 def forget_peak(device: torch.device) -> None:
-    """From now on the peak is that of what comes, a run for instance. On a CPU it stays that of the process."""
+    """Measure the peak from now on, for instance of one run. On a CPU the peak stays that of the whole process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -95,7 +95,8 @@ def _has_native_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return bool(native) and not unfolds(torch.bfloat16, device)  # oneDNN may be told to do without
     return False
 
 
@@ -107,12 +108,12 @@ def unfolds(precision: torch.dtype, device: torch.device) -> bool:
     return not (known and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-_SETTING = threading.Lock()  # how many threads a new thread may use is the process's setting: one at a time changes it
+_SETTING = threading.Lock()  # one thread at a time changes the number that new threads of the process begin with
 
 
 @contextmanager
 def isolated(threads: int | None) -> Iterator[None]:
-    """Compute in this thread as in a new program, with `threads` of PyTorch's threads (None: their number stays).
+    """Compute in this thread as in a new program, with `threads` of PyTorch's threads (None: as many as now).
 
     The host's inference mode, autocast and default device are off inside. Other threads, present and future, keep
     their number of PyTorch's threads (see docs/decisions/0023).
@@ -126,7 +127,7 @@ def isolated(threads: int | None) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if threads not in (None, torch.get_num_threads()):
-            # Started now: once memory is short a new thread may die as it starts, and whoever starts it waits for ever.
+            # Started now: if memory is short, a new thread may die as it starts, and its starter would wait for ever.
             later = stack.enter_context(_fresh_thread())
             stack.callback(_set_threads_here, torch.get_num_threads(), later)
             with _fresh_thread() as now:

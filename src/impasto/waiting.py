@@ -1,4 +1,4 @@
-"""How long PyTorch's threads spin while they wait for each other: briefly, so that a busy machine is not held up.
+"""How long PyTorch's threads spin while they wait for each other: briefly, because spinning slows a busy machine down.
 
 OpenMP's threads spin before they sleep, for milliseconds by default. If other programs keep the processors busy, each
 spinning thread holds up the thread it waits for. A bound of microseconds costs almost nothing on a quiet machine (see
@@ -36,7 +36,7 @@ def wait_briefly() -> None:
 
 @contextmanager
 def for_children() -> Iterator[None]:
-    """Bound the waiting in processes started meanwhile, and leave this process's environment as it was."""
+    """Bound the waiting in processes that are started inside the block; the environment is restored at its end."""
     added = missing(os.environ)
     os.environ.update(added)
     try:

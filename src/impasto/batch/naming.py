@@ -1,4 +1,4 @@
-"""Which run of a batch has which folder: a run that is there keeps its own, whatever pictures have come since."""
+"""Which run of a batch has which folder: a run keeps its folder, whatever pictures are added later."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +17,10 @@ Key = tuple[tuple[str, ...], str, str]  # the pictures' hashes, the task, the se
 def keep_names(jobs: Sequence[Job], out: Path) -> list[Job]:
     """The jobs, with the names that their runs have in the folder `out`.
 
-    Names follow from the pictures that are there: with b.png alone it is called b, and after b.jpg has come that is.
-    If a name's folder holds the run of another picture, each job is called as its own run is, or else has a number.
-    A run of the same pictures with other settings, or of a picture that was edited, keeps its name: see `open_batch`.
+    The name planned for a run depends on the other pictures: b.png alone has the name b, but if b.jpg is added later,
+    the name b is planned for b.jpg. If the folder of a planned name holds the run of another picture, each job gets the
+    name of its own run's folder, and a job without a run gets a number. A run of the same pictures with other settings,
+    or of a picture that was edited, keeps its name: see `open_batch`.
     """
     hashes: dict[Path, str] = {}
     if not any(_is_displaced(job, _found(out / job.name), hashes) for job in jobs):
@@ -27,7 +28,7 @@ def keep_names(jobs: Sequence[Job], out: Path) -> list[Job]:
     found = {file.parent.name: _found(file.parent) for file in sorted(out.glob(f"*/{SETTINGS_FILE}"))}
     held = {name: _key(each.spec, each.provenance) for name, each in found.items() if each is not None}
     asked = {job.name: (_hashes(job, hashes), job.spec.task, job.spec.settings.model_dump_json()) for job in jobs}
-    free = {name: key for name, key in held.items() if asked.get(name) != key}  # runs that are not called as planned
+    free = {name: key for name, key in held.items() if asked.get(name) != key}  # runs whose name is not the one planned
     taken = {name.casefold() for name in (*found, *asked)}
     kept: list[Job] = []
     for job in jobs:
@@ -43,7 +44,7 @@ def keep_names(jobs: Sequence[Job], out: Path) -> list[Job]:
 
 
 def _numbered(name: str, taken: set[str]) -> str:
-    """The name with the first number from 2 that is free, which is taken then."""
+    """The name with the first free number, from 2 on; the new name is added to `taken`."""
     number = 2
     while f"{name}-{number}".casefold() in taken:
         number += 1
@@ -52,7 +53,7 @@ def _numbered(name: str, taken: set[str]) -> str:
 
 
 def _is_displaced(job: Job, found: SpecFile | None, hashes: dict[Path, str]) -> bool:
-    """Whether the folder of a job's name holds the run of other files than the job's."""
+    """Whether the folder of that name holds a run of other files than the job's."""
     if found is None or found.spec.pictures == job.spec.pictures:
         return False
     return _key(found.spec, found.provenance)[0] != _hashes(job, hashes)
@@ -64,7 +65,7 @@ def _key(spec: RunSpec, provenance: Mapping[str, object]) -> Key:
 
 
 def _hashes(job: Job, hashes: dict[Path, str]) -> tuple[str, ...]:
-    """Of a job's pictures, each file read once; no text for a file that cannot be read."""
+    """The hashes of a job's pictures; empty for a file that cannot be read. Each file is read once."""
     for path in job.spec.pictures:
         if path not in hashes:
             try:

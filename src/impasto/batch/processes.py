@@ -16,6 +16,7 @@ from threading import Event
 
 from impasto.batch.worker import Failure, Workplace, serve
 from impasto.errors import ImpastoError, InterruptedRunError, OutOfMemoryError
+from impasto.folders.names import SETTINGS_FILE
 from impasto.tasks.spec import RunSpec
 from impasto.waiting import for_children
 
@@ -74,7 +75,7 @@ class Try:
         runs have ended.
         """
         short, killed = isinstance(error, OutOfMemoryError), isinstance(error, KilledError)
-        refused = short and not (self.workplace.out / self.job.name).exists()
+        refused = short and not (self.workplace.out / self.job.name / SETTINGS_FILE).exists()
         if self.number >= TRIES or not (short or killed) or (refused and not beside_others):
             return None
         short = error.short if isinstance(error, KilledError) else not refused

@@ -9,9 +9,9 @@ import tomli_w
 
 from impasto.batch.index import INDEX, Index
 from impasto.batch.inputs import Entry
-from impasto.batch.leases import leases_held
 from impasto.batch.processes import Again, Ended, Engine, Job
 from impasto.batch.thumbnails import result_thumbnail
+from impasto.batch.underway import runs_under_way
 from impasto.errors import ImageError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError, SpecError
 from impasto.events import (
     BatchBegun,
@@ -25,11 +25,12 @@ from impasto.events import (
     silent,
 )
 from impasto.files import sha256
-from impasto.folders.places import giving_way
+from impasto.folders.owners import present
+from impasto.folders.places import giving_way, trace
 from impasto.images.files import load_picture
 from impasto.runs.stopping import Stop, question
-from impasto.series.members import check_all, folder_state
-from impasto.series.places import is_free, take_folder
+from impasto.series.members import check_all, folder_state, networks_for
+from impasto.series.places import is_free, share_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
@@ -63,10 +64,11 @@ def open_batch(
     settings = make_settings(task, **chosen).model_dump(mode="json", exclude_none=True)
     about = tomli_w.dumps({"task": task, "preset": preset, "settings": settings})
     pictures = list(dict.fromkeys(path for job in jobs for path in job.spec.pictures))
+    before = trace(out, BATCH_FILE)
     fresh = is_free(out, BATCH_FILE, about, pictures, force=force)
     left = list(jobs) if fresh else list(_left(jobs, out))
     _check_some(left, device)
-    take_folder(out, BATCH_FILE, about, fresh=fresh)
+    share_folder(out, BATCH_FILE, about, fresh=fresh, before=before)
     return left
 
 
@@ -96,7 +98,7 @@ def _check_some(jobs: Sequence[Job], device: str | None) -> None:
             continue
         try:
             pictures = {path: load_picture(path) for path in job.spec.pictures}
-            check_all([job.spec.model_copy(update={"settings": settings})], pictures)
+            check_all(networks_for([job.spec.model_copy(update={"settings": settings})]), pictures)
         except (ImageError, OutOfMemoryError):
             continue
         tried.add(kind)
@@ -136,7 +138,7 @@ def run_batch(
     listener(BatchBegun(out, len(jobs), len(jobs) - len(left)))
     halt = _Halt(stop)
     try:
-        with giving_way(out):
+        with present(out), giving_way(out):
             failures, trouble = _follow(engine(left, halt), halt, index, listener)
     finally:
         listener(BatchEnded())
@@ -177,7 +179,7 @@ def _follow(
     for ended in events:
         try:
             if ended is None:
-                listener(BatchRunning(tuple(leases_held(index.out))))
+                listener(BatchRunning(tuple(runs_under_way(index.out))))
             elif isinstance(ended, Again):
                 listener(BatchRunAgain(ended.job.name, ended.words))
             elif isinstance(ended.error, OutputError):

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -16,12 +17,13 @@ from pathlib import Path
 import torch
 
 from impasto import errors
-from impasto.batch.leases import leased
 from impasto.batch.thumbnails import save_thumbnails
+from impasto.batch.underway import under_way
 from impasto.errors import ImageError, ImpastoError
 from impasto.events import silent
 from impasto.files import sha256
-from impasto.runs.stopping import stop_signal
+from impasto.folders.owners import end_the_process, owned, wait
+from impasto.runs.stopping import HANG_UP, stop_signal
 from impasto.series.members import Hashes, folder_state, make_run
 from impasto.tasks.spec import RunSpec
 
@@ -56,32 +58,13 @@ class Failure:
 
 def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
     """Make the run `name`, from its last checkpoint if there is one. Returns None, or the failure."""
-    folder = workplace.out / name
     try:
         torch.set_num_threads(workplace.threads)  # this process has nothing else to do
-        with leased(workplace.out, name), stop_signal(silent) as stop:
-            hashes = picture_hashes(spec)
-            state = folder_state(spec, folder, hashes)
-            if state == "other":
-                return Failure(
-                    "OutputError",
-                    f"{folder} holds another run; remove it, or make all runs again with --force",
-                )
-            if state != "done":  # another process may have finished the run during the wait
-                make_run(
-                    spec,
-                    folder,
-                    hashes,
-                    stop=stop,
-                    listener=silent,
-                    checkpoint_seconds=workplace.checkpoint_seconds,
-                    memory_share=workplace.memory_share,
-                )
-            save_thumbnails(workplace.out, name, spec.pictures)
+        return _make(spec, name, workplace)
     except ImpastoError as error:
         return Failure(type(error).__name__, str(error))
     except OSError as error:
-        return Failure("OutputError", f"{folder} cannot be written: {error.strerror or error}")
+        return Failure("OutputError", f"{workplace.out / name} cannot be written: {error.strerror or error}")
     except KeyboardInterrupt:
         return Failure("InterruptedRunError", "stopped at once")
     except MemoryError:
@@ -91,6 +74,38 @@ def attempt(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
         return Failure(
             "ImpastoError", f"impasto itself failed ({type(error).__name__}: {' '.join(str(error).split())})"
         )
+
+
+def _make(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
+    """Make the run in its folder, once no other process is at work there, for instance on a node that was cut off."""
+    folder = workplace.out / name
+    folder.mkdir(exist_ok=True)
+    try:
+        with (
+            owned(folder, busy=wait, on_loss=end_the_process) as held,
+            under_way(workplace.out, name),
+            stop_signal(silent) as stop,
+        ):
+            hashes = picture_hashes(spec)
+            state = folder_state(spec, folder, hashes)
+            if state == "other":
+                words = f"{folder} holds another run; remove it, or make all runs again with --force"
+                return Failure("OutputError", words)
+            if state != "done":  # another process may have finished the run during the wait
+                make_run(
+                    spec,
+                    folder,
+                    hashes,
+                    stop=stop,
+                    listener=silent,
+                    checkpoint_seconds=workplace.checkpoint_seconds,
+                    memory_share=workplace.memory_share,
+                    held=held,
+                )
+            save_thumbnails(workplace.out, name, spec.pictures)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # if the run was refused before it began
     return None
 
 
@@ -112,7 +127,8 @@ def serve(connection: Connection, workplace: Workplace, number: int) -> None:
     SIGTERM stops a run after its step, with a checkpoint; so does the end of the parent process. Output goes to a log
     in the batch's folder.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent handles it
+    for ignored in (signal.SIGINT, *HANG_UP):
+        signal.signal(ignored, signal.SIG_IGN)  # they reach all processes of a terminal; the parent handles them
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     try:

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from impasto.cli.batch import batch
 from impasto.cli.completion import installs_completion
 from impasto.cli.groups import LOOK, MAKE, MANY, NETWORKS, OPTIONS
-from impasto.cli.listeners import bar_over, is_live, print_err, print_out
-from impasto.cli.options import Output, about_file, locate_spec, split_pictures
+from impasto.cli.listeners import bar_over, is_live
+from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import resume, show, start, sweep
+from impasto.cli.streams import print_err, print_out
 from impasto.cli.studio import studio
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
@@ -149,6 +150,7 @@ def report(
     *runs: Path,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     force: Annotated[bool, Parameter(negative="")] = False,
+    pictures: MovedPictures = (),
 ) -> None:
     """A page that shows what RUN did, or several runs side by side: one HTML file that opens without a network.
 
@@ -162,6 +164,8 @@ def report(
         File to write, by default report.html in the folder of the run, or comparison.html here for several.
     force
         Replace the file if it exists; the page in a run's own folder is always rewritten.
+    pictures
+        Pictures of the runs that were moved, or folders that hold them; the files are found by their hashes.
 
     """
     from impasto.pages.comparison import write_comparison
@@ -171,7 +175,10 @@ def report(
         out = Path("comparison.html")
     if out is not None and out.exists() and not force:
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
-    print_out(write_comparison([run, *runs], out) if out is not None and runs else write_report(run, out))
+    if out is not None and runs:
+        print_out(write_comparison([run, *runs], out, pictures))
+    else:
+        print_out(write_report(run, out, pictures))
 
 
 @app.command(group=NETWORKS)

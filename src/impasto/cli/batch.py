@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from impasto.batch.inputs import find_entries
-from impasto.cli.listeners import print_out
 from impasto.cli.options import CheckpointSeconds, choose_listener, explicit_settings, locate_spec, stoppable
+from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
 from impasto.folders.places import folder_name

@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from impasto.cli.listeners import is_live, print_err, sentences
+from impasto.cli.listeners import is_live, sentences
+from impasto.cli.streams import print_err
 from impasto.events import BatchBegun, BatchEnded, BatchRunAgain, BatchRunEnded, BatchRunning, Event, Listener
 from impasto.folders.names import METRICS
 from impasto.folders.records import last_line

@@ -1,20 +1,18 @@
 """The command line's listeners: they print events for people, for programs, or only the errors.
 
-Nothing else in the package prints. A closed output does not end the run.
+Nothing else in the package prints. The words go to the standard streams (see `impasto.cli.streams`).
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn, track
 from rich.text import Text
 
+from impasto.cli.streams import print_err, print_out
 from impasto.errors import ImpastoError
 from impasto.events import (
     BatchBegun,
@@ -32,29 +30,6 @@ from impasto.events import (
     StopAsked,
     Trouble,
 )
-
-
-def print_out(words: object) -> None:
-    """Print a line on standard output, flushed."""
-    _print(words, sys.stdout)
-
-
-def print_err(words: object) -> None:
-    """Print a line on standard error, flushed."""
-    _print(words, sys.stderr)
-
-
-def _print(words: object, stream: Any) -> None:
-    """Print in any process, a host's too; `impasto.cli.program` has streams of its own, which never raise."""
-    if stream is None:  # closed before the program began
-        return
-    try:
-        print(words, file=stream, flush=True)
-    except UnicodeEncodeError as error:
-        print(str(words).encode(error.encoding, "backslashreplace").decode(error.encoding), file=stream, flush=True)
-    except OSError:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_live() -> bool:

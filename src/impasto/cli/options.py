@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from impasto.cli import listeners
-from impasto.cli.listeners import json_lines, print_err, print_failure
+from impasto.cli.listeners import json_lines, print_failure
+from impasto.cli.streams import print_err
 from impasto.errors import ImpastoError, OutputError
 from impasto.events import Listener
 from impasto.extras import TrackerName, own_version
@@ -22,6 +23,7 @@ from impasto.runs.stopping import stop_signal
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
+MovedPictures = Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
 CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e6))]
 
 
@@ -90,7 +92,7 @@ def choose_listener(json: bool, quiet: bool, otherwise: Listener) -> Listener:
 
 @contextmanager
 def stoppable(listener: Listener) -> Iterator[Event]:
-    """The first Ctrl-C or SIGTERM sets the event. With --json, an error is reported as an event as well."""
+    """The first Ctrl-C, SIGTERM or SIGHUP sets the event. With --json, an error is reported as an event as well."""
     try:
         with stop_signal(listener) as stop:
             yield stop

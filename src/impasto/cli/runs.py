@@ -1,14 +1,25 @@
 """The commands that take a spec or a folder, and `start`, which runs any task. PyTorch is imported late."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import Progression, print_out, series_view
-from impasto.cli.options import CheckpointSeconds, Output, choose_listener, explicit_settings, locate_spec, stoppable
+from impasto.cli.listeners import Progression, series_view
+from impasto.cli.options import (
+    CheckpointSeconds,
+    MovedPictures,
+    Output,
+    choose_listener,
+    explicit_settings,
+    locate_spec,
+    stoppable,
+)
+from impasto.cli.streams import print_out, visible
 from impasto.errors import OutputError, SpecError
+from impasto.files import new_file, write_bytes
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
@@ -53,6 +64,7 @@ def resume(
     run: Path,
     /,
     *,
+    pictures: MovedPictures = (),
     mp4: Annotated[bool, Parameter(negative="")] = False,
     checkpoint: CheckpointSeconds = 30.0,
     cluster: Annotated[str | None, Parameter(show_default=False)] = None,
@@ -65,6 +77,8 @@ def resume(
     ----------
     run
         Folder of the run. A finished run is left as it is.
+    pictures
+        Files of the run that were moved, or folders that hold them; the files are found by their hashes.
     mp4
         Write the animation as MP4 too (needs the extra video).
     checkpoint
@@ -81,7 +95,15 @@ def resume(
 
     listener = choose_listener(json, quiet, Progression())
     with stoppable(listener) as stop:
-        folder = runs.resume(run, stop=stop, listener=listener, mp4=mp4, checkpoint_seconds=checkpoint, cluster=cluster)
+        folder = runs.resume(
+            run,
+            pictures=pictures,
+            stop=stop,
+            listener=listener,
+            mp4=mp4,
+            checkpoint_seconds=checkpoint,
+            cluster=cluster,
+        )
     if not json:
         print_out(folder)
 
@@ -154,7 +176,7 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
     usual = TASKS[found.spec.task].settings()
     table.add_row("task", found.spec.task)
     for picture in found.spec.pictures:
-        table.add_row("picture", str(picture))
+        table.add_row("picture", visible(str(picture)))
     table.add_row("preset", found.spec.preset)
     for name, value in found.spec.settings:
         default = getattr(usual, name)
@@ -162,11 +184,11 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
         table.add_row(name, _plain(value), _plain(default) if changed else "", style="bold" if changed else "")
     for name, value in found.provenance.items():
         table.add_row(name, _plain(value), style="dim")
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _plain(value: object) -> str:
-    return "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "–" if value is None else visible(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
@@ -174,6 +196,8 @@ def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
         raise OutputError(f"{file} exists already; name another file with --save-spec, or replace it with --force")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(spec_toml(relative_to(file.parent, spec)), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from None
+    content = spec_toml(relative_to(file.parent, spec)).encode()
+    with nullcontext() if force else new_file(file):
+        write_bytes(file, content)

@@ -1,4 +1,8 @@
-"""Standard streams of the program that never raise: trouble with words does not end a run."""
+"""Words for the standard streams: trouble with words does not end a run.
+
+The program replaces its streams by streams that never raise. A host that calls `main` keeps its own streams, and words
+for these are printed with the same care.
+"""
 
 import codecs
 import errno
@@ -6,10 +10,13 @@ import io
 import os
 import select
 import sys
+import unicodedata
+from contextlib import suppress
 from typing import Any
 
-GONE = (errno.EPIPE, errno.EIO)  # a reader that has gone away, a terminal that was closed: nobody misses the words
+GONE = (errno.EPIPE, errno.EIO)  # the reader has ended, or the terminal was closed: nobody misses the words
 ERRORS = "impasto.names"
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # directional formatting; source: UAX 9
 
 
 class SteadyFile(io.FileIO):
@@ -24,7 +31,7 @@ class SteadyFile(io.FileIO):
             return size
         try:
             written: int | None = super().write(words)
-            while written is None:  # somebody has set the pipe to non-blocking
+            while written is None:  # another program has set the pipe to non-blocking
                 select.select([], [self.fileno()], [])
                 written = super().write(words)
         except OSError as error:
@@ -34,18 +41,51 @@ class SteadyFile(io.FileIO):
 
 
 def steady_streams() -> None:
-    """Replace standard output and error by streams that never raise.
+    """Replace standard output and standard error by streams that never raise.
 
-    A closed one counts as /dev/null, also in its number, which would else be the next file's. A letter that the
-    encoding lacks is written as an escape, a byte of a file's name that is no text as the byte.
+    If a stream is closed, its descriptor is opened on /dev/null, because the next file opened would otherwise get that
+    descriptor. A letter that the encoding lacks is written as an escape; a byte of a file's name that is not text is
+    written unchanged.
     """
     codecs.register_error(ERRORS, _name_or_escape)
     _steady("stdout", 1)
     _steady("stderr", 2)
 
 
+def print_out(words: object) -> None:
+    """Print a line on standard output, flushed."""
+    _print(words, sys.stdout)
+
+
+def print_err(words: object) -> None:
+    """Print a line on standard error, flushed; control characters in files' names are shown as escapes."""
+    _print(visible(str(words)), sys.stderr)
+
+
+def visible(text: str) -> str:
+    """The text with escapes for letters that move the cursor, break the line, or turn the reading direction."""
+    return "".join(letter.encode("unicode_escape").decode() if _acts(letter) else letter for letter in text)
+
+
+def _acts(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(letter) in TURNS
+
+
+def _print(words: object, stream: Any) -> None:
+    """Print on a stream, which may be a host's and raise; a stream that is closed for good becomes /dev/null."""
+    if stream is None:  # closed before the program began
+        return
+    try:
+        print(words, file=stream, flush=True)
+    except UnicodeEncodeError as error:
+        print(str(words).encode(error.encoding, "backslashreplace").decode(error.encoding), file=stream, flush=True)
+    except OSError:
+        with suppress(OSError, ValueError):
+            _point_to_nothing(stream.fileno())
+
+
 def lost(stream: Any) -> str | None:
-    """Why some words on a steady stream were not written, if somebody may miss them."""
+    """Why words on a steady stream were not written; None if all were written, or if nobody reads them."""
     stream.flush()
     error = stream.buffer.raw.lost
     return None if error is None or error.errno in GONE else str(error.strerror)

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from impasto.cli.groups import GROUPS
-from impasto.cli.listeners import print_err, print_out
+from impasto.cli.streams import print_err, print_out
 
 PASSWORD = "IMPASTO_STUDIO_PASSWORD"
 

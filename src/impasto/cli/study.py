@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.listeners import print_out, series_view
+from impasto.cli.listeners import series_view
 from impasto.cli.options import choose_listener, stoppable
+from impasto.cli.streams import print_out
 from impasto.study.plan import StudySettings, plan_study
 
 

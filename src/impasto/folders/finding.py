@@ -1,18 +1,32 @@
 """Finding files that were moved, by their hashes."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from impasto.errors import ImageError
 from impasto.files import sha256
 
 
-def file_of_hash(given: Path, folder: Path, sha: str) -> Path | None:
-    """The file with this SHA-256, or None. Searched: `given` in the folder, `given` itself, then likely new locations.
+def file_of_hash(given: Path, folder: Path, sha: str, among: Sequence[Path] = ()) -> Path | None:
+    """The file with this SHA-256, or None: `given` inside the folder, `given` itself, or a file at a likely new place.
 
     For /old/photos/a.png the folder, the folders above it and the working directory are searched for old/photos/a.png,
-    photos/a.png and a.png.
+    photos/a.png and a.png. Then come the files and folders (with their subfolders) of `among`: files named a.png first.
     """
-    return next((path for path in dict.fromkeys(_candidates(given, folder)) if _has_hash(path, sha)), None)
+    likely = (path for path in dict.fromkeys(_candidates(given, folder)) if _has_hash(path, sha))
+    found = next(likely, None)
+    if found is not None or not among:
+        return found
+    named = sorted(_files(among), key=lambda path: path.name != given.name)
+    return next((path for path in named if _has_hash(path, sha)), None)
+
+
+def require_there(among: Sequence[Path]) -> None:
+    """Raise ImageError if there is nothing at one of the paths."""
+    for path in among:
+        if not path.exists():
+            raise ImageError(f"there is no file or folder {path}")
 
 
 def _candidates(given: Path, folder: Path) -> Iterator[Path]:
@@ -22,6 +36,15 @@ def _candidates(given: Path, folder: Path) -> Iterator[Path]:
     names = [name for name in given.parts if name not in (given.anchor, "..")]
     for first in range(len(names)):
         yield from (above.joinpath(*names[first:]) for above in (folder, *around))
+
+
+def _files(among: Sequence[Path]) -> Iterator[Path]:
+    for path in among:
+        if not path.is_dir():
+            yield path
+        for parent, folders, names in os.walk(path):
+            folders.sort()
+            yield from (Path(parent, name) for name in sorted(names))
 
 
 def _has_hash(path: Path, sha: str) -> bool:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
-from impasto.folders.owners import OWNER, owned
+from impasto.folders.owners import OWNER, Ownership, owned
 from impasto.tasks.spec import RunSpec
 
 RUNS = Path("runs")  # where runs are made if no folder is named
 BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
+Trace = tuple[int, int] | None
+JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of composed emoji
 SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems put lost+found into each new volume
 
 
@@ -27,8 +29,11 @@ def default_folder(task: str, pictures: Sequence[Path], runs: Path = RUNS) -> Pa
 
 
 def folder_name(task: str, pictures: Sequence[Path]) -> str:
-    """TASK-PICTURE…, of the first three pictures."""
-    name = "-".join([task, *(picture.stem for picture in pictures[:3])])
+    """TASK-PICTURE…, of the first three pictures; control characters of their names are dashes."""
+    name = "".join(
+        letter if letter.isprintable() or letter in JOINERS else "-"
+        for letter in "-".join([task, *(picture.stem for picture in pictures[:3])])
+    )
     return name.encode(errors="replace")[:200].decode(errors="ignore")  # file systems take 255 bytes
 
 
@@ -97,29 +102,31 @@ def new_default(spec: RunSpec, runs: Path = RUNS) -> Path:
 
 
 @contextmanager
-def folder_for(out: Path | None, spec: RunSpec, *, force: bool, before: tuple[int, int] | None) -> Iterator[Path]:
+def folder_for(
+    out: Path | None, spec: RunSpec, *, force: bool, before: Trace, held: Ownership | None = None
+) -> Iterator[Ownership]:
     """The folder of a run, made as by `make_folder` and had by nobody else; what it held gives way: see `giving_way`.
 
-    `before` is the `trace` of `out` when the run was asked for. Raises OutputError, also if another run has been made
-    there since.
+    `before` is the `trace` of `out` when the run was asked for. `held` is the caller's ownership of `out`, if the
+    caller owns that folder already. Raises OutputError, also if another run has been made there since.
     """
     folder = out or new_default(spec)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
-    with owned(folder):
+    with owned(folder, held=held) as ownership:
         if out is not None and trace(folder) != before:
             raise OutputError(f"{folder} has been taken by another run meanwhile; name another folder with --out")
         make_folder(folder, spec, force=force)
-        with giving_way(folder):
-            yield folder
+        with giving_way(folder, ownership):
+            yield ownership
 
 
-def trace(folder: Path) -> tuple[int, int] | None:
-    """Which run is in a folder: number and time of the file with its settings, None if there is none."""
+def trace(folder: Path, file: str = SETTINGS_FILE) -> Trace:
+    """Which run, or series, is in a folder: number and time of the file with its settings, None if there is none."""
     try:
-        found = (folder / SETTINGS_FILE).stat()
+        found = (folder / file).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
@@ -147,18 +154,31 @@ def put_aside(folder: Path) -> None:
 
 
 @contextmanager
-def giving_way(folder: Path) -> Iterator[None]:
-    """At the end, remove the content put aside in a folder, or bring it back if there is nothing new to show."""
+def giving_way(folder: Path, ownership: Ownership | None = None) -> Iterator[None]:
+    """At the end, remove the content put aside in a folder, or bring it back if there is nothing new to show.
+
+    If the `ownership` of the folder is lost by then, the folder is left to its new owner.
+    """
     try:
         yield
     finally:
-        if is_as_before(folder):
-            _remove(entries(folder))
-            _bring_back(folder)
-        shutil.rmtree(folder / BEFORE, ignore_errors=True)
-        if not (folder / SETTINGS_FILE).exists():
-            with suppress(OSError):
-                (folder / FOLDER).rmdir()  # empty, if a run could not even write its settings
+        if ownership is None or not ownership.is_lost():
+            _give_way(folder)
+
+
+def _give_way(folder: Path) -> None:
+    if is_as_before(folder):
+        _remove(entries(folder))
+        _bring_back(folder)
+    shutil.rmtree(folder / BEFORE, ignore_errors=True)
+    if not (folder / SETTINGS_FILE).exists():
+        with suppress(OSError):
+            (folder / FOLDER).rmdir()  # empty, if a run could not even write its settings
+
+
+def clear(folder: Path) -> None:
+    """Remove all content of a folder, except the file that names its owner."""
+    _remove([entry for entry in folder.iterdir() if not entry.name.startswith(OWNER)])
 
 
 def is_as_before(folder: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from impasto.errors import RunFolderError
-from impasto.folders.finding import file_of_hash
+from impasto.folders.finding import file_of_hash, require_there
 from impasto.folders.names import FRAMES, METRICS, RESULT, SETTINGS_FILE, SUMMARY
 from impasto.tasks.spec import RunSpec, part_names
 from impasto.tasks.table import TASKS
@@ -147,9 +147,13 @@ def require_run_folder(folder: Path) -> None:
         raise RunFolderError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read a run's folder, also of a run that was interrupted or killed. Raises RunFolderError in one sentence."""
+def read_run(folder: Path, pictures: Sequence[Path] = ()) -> RunRecord:
+    """Read a run's folder, also of a run that was interrupted or killed. Raises RunFolderError in one sentence.
+
+    `pictures` are files and folders in which pictures that were moved are found by their hashes.
+    """
     require_run_folder(folder)
+    require_there(pictures)
     toml = _text(folder / SETTINGS_FILE)
     spec, provenance = _spec(folder / SETTINGS_FILE, toml)
     lines = read_lines(folder / METRICS)
@@ -161,7 +165,8 @@ def read_run(folder: Path) -> RunRecord:
     )
     if not parts:
         raise RunFolderError(f"{folder} holds no step yet; there is nothing to show")
-    return RunRecord(folder, spec, toml, provenance, _pictures(folder, spec, provenance), planned, parts)
+    found = _pictures(folder, spec, provenance, pictures)
+    return RunRecord(folder, spec, toml, provenance, found, planned, parts)
 
 
 def _spec(path: Path, toml: str) -> tuple[RunSpec, dict[str, Any]]:
@@ -235,20 +240,21 @@ def _text(path: Path) -> str:
         raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _pictures(folder: Path, spec: RunSpec, provenance: Mapping[str, Any]) -> tuple[PictureRecord, ...]:
+def _pictures(
+    folder: Path, spec: RunSpec, provenance: Mapping[str, Any], among: Sequence[Path]
+) -> tuple[PictureRecord, ...]:
     hashes = provenance.get("pictures_sha256", [])
     roles = TASKS[spec.task].roles_of(len(spec.pictures))
     if not isinstance(hashes, list) or len(hashes) != len(roles):
         hashes = [None] * len(roles)
-    return tuple(
-        _picture(role, given, sha, folder) for role, given, sha in zip(roles, spec.pictures, hashes, strict=True)
-    )
+    named = zip(roles, spec.pictures, hashes, strict=True)
+    return tuple(_picture(role, given, sha, folder, among) for role, given, sha in named)
 
 
-def _picture(role: str, given: Path, sha: str | None, folder: Path) -> PictureRecord:
+def _picture(role: str, given: Path, sha: str | None, folder: Path, among: Sequence[Path]) -> PictureRecord:
     """The picture as given if its hash is unknown; else a file with its hash, also if the picture was moved."""
     exists = given.is_file()
-    path = (given if exists else None) if sha is None else file_of_hash(given, folder, sha)
+    path = (given if exists else None) if sha is None else file_of_hash(given, folder, sha, among)
     if path is not None:
         return PictureRecord(role, given, path)
     return PictureRecord(role, given, None, "has changed since the run" if exists else "no longer exists")

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import ClusterError, DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
+from impasto.errors import (
+    ClusterError,
+    DivergedError,
+    FolderLostError,
+    ImpastoError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    OutputError,
+)
 from impasto.files import save_json
 from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY
 from impasto.folders.places import is_as_before
@@ -17,7 +25,6 @@ from impasto.images.image import Image, Picture, resize, size_of, size_with_long
 from impasto.images.sheets import contact_sheet
 from impasto.objectives.criterion import Losses
 from impasto.synthesis.loop import Iterate
-from impasto.tasks.parts import Part
 from impasto.tasks.table import TASKS, part_title
 
 
@@ -64,10 +71,10 @@ class Outcome:
         return {"status": status, **reason, "steps": self.steps, "evaluations": self.evaluations, "seconds": seconds}
 
 
-def save_result(part: Part, folder: Path, content: Picture | None, toml: str, image: Image) -> None:
+def save_result(file: Path, content: Picture | None, toml: str, image: Image) -> None:
     """Save a part's picture with the run's settings inside, and with the content's transparency if there is any."""
     alpha = resize(content.alpha, size_of(image)) if content is not None and content.alpha is not None else None
-    save_image(image, folder / RESULT, alpha=alpha, settings=toml)
+    save_image(image, file, alpha=alpha, settings=toml)
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
@@ -131,6 +138,8 @@ def sentence_for_folder(folder: Path, cluster: str | None) -> Iterator[None]:
     except OSError as error:
         words = f"{folder} can no longer be written: {error.strerror or error}"
         raise OutputError(f"{words}{_so_far(folder)}{_how_to_resume(folder, cluster)}") from None
+    except FolderLostError:  # what the folder holds now is another run's
+        raise
     except ImpastoError as error:
         so_far, kinds = _so_far(folder), (ClusterError, OutputError)
         can_resume = so_far if isinstance(error, InterruptedRunError) else isinstance(error, kinds)

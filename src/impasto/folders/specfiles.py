@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def read_spec(path: Path) -> SpecFile:
         if file.is_dir() or not file.exists():  # a pipe, such as /dev/stdin, is as good as a file
             raise SpecError(f"{path} is not the folder of a run" if path.is_dir() else f"there is no file {path}")
         content = file.read_bytes()
-        toml = _embedded(file) if content.startswith(PNG) else content.decode("utf-8")
+        toml = _embedded(file, content) if content.startswith(PNG) else content.decode("utf-8")
     except UnicodeDecodeError:
         raise SpecError(f"{file} is neither a spec in TOML nor a result of impasto as PNG") from None
     except OSError as error:
@@ -55,10 +55,13 @@ def read_spec(path: Path) -> SpecFile:
     return SpecFile(file, toml, spec, provenance)
 
 
-def _embedded(file: Path) -> str:
-    from impasto.images.files import embedded_settings
+def _embedded(file: Path, content: bytes) -> str:
+    from impasto.images.files import settings_in
 
-    found = embedded_settings(file)
+    try:
+        found = settings_in(content)
+    except ImageError as error:
+        raise SpecError(f"{file} cannot be read: {error}") from None
     if found is None:
         raise SpecError(f"{file} contains no settings of impasto")
     return found
@@ -152,11 +155,11 @@ def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
     return _with_files(spec, moved)
 
 
-def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
+def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[str]]:
     """The spec with its files at their present paths, and a sentence for each file that has changed since the run.
 
     A relative path is tried beside the spec, then in the working directory. If the file's hash is known, a file with
-    this hash is preferred, and also found if it was moved: see `file_of_hash`.
+    this hash is preferred, and also found if it was moved, in the files and folders of `among` too: see `file_of_hash`.
     Raises ImageError or WeightsError if a file is missing.
     """
     changed: list[str] = []
@@ -165,18 +168,28 @@ def located(found: SpecFile) -> tuple[RunSpec, list[str]]:
     def find(given: Path) -> Path:
         there = [path for path in dict.fromkeys([found.path.parent / given, given]) if path.is_file()]
         sha = hashes.get(given)
-        if sha and (same := file_of_hash(given, found.path.parent, sha)):
+        if sha and (same := file_of_hash(given, found.path.parent, sha, among)):
             return same
         if not there and given == Path(found.spec.settings.init):
             return given  # perhaps a first picture of another task: the recipe raises the fitting error
         if not there:
             kind: type[ImpastoError] = WeightsError if given in _models(found.spec) else ImageError
-            raise kind(f"there is no file {given}, neither beside {found.path} nor in the working directory")
+            elsewhere = f", and no file in {', '.join(map(str, among))} has its SHA-256" if sha and among else ""
+            raise kind(f"there is no file {given}, neither beside {found.path} nor in the working directory{elsewhere}")
         if sha:
             changed.append(f"{there[0]} has changed since that run")
         return there[0]
 
     return _with_files(found.spec, find), changed
+
+
+def with_paths(toml: str, spec: RunSpec) -> str:
+    """The text of a spec with the paths of another spec, the same files elsewhere; the same text if none has moved."""
+    content, settings = tomllib.loads(toml), spec.settings.model_dump(mode="json", exclude_none=True)
+    moved = {key: settings[key] for key in FILES if key in settings}
+    pictures = [str(picture) for picture in spec.pictures]
+    new = {**content, "pictures": pictures, "settings": {**content.get("settings", {}), **moved}}
+    return toml if new == content else tomli_w.dumps(new)
 
 
 def _hashes(found: SpecFile) -> dict[Path, str]:

@@ -7,30 +7,34 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
-from torch import Tensor
 
 from impasto.images.depths import Grey, deep_grey, is_deep
 from impasto.images.image import Alpha, Image
+from impasto.images.primaries import Described, by_gamma, to_srgb_from
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 BAND = 256  # rows of a large picture that are converted at a time
-DISPLAYED = 1 / 2.2  # the gamma that PNG files of sRGB pictures name
-NEAR = 0.05  # a gamma this near to DISPLAYED, relatively, counts as equal; source: libpng's threshold
 
 
-def to_srgb(picture: PillowImage.Image, tags: dict[int, Any]) -> tuple[Image, Alpha | None]:
+def to_srgb(
+    picture: PillowImage.Image, tags: dict[int, Any], codes: Described | None = None
+) -> tuple[Image, Alpha | None]:
     """Colours in sRGB, and transparency if there is any; `tags` are a TIFF's, else empty.
 
-    A profile comes before a PNG's sRGB chunk, and either before its gamma. Raises ValueError if a value is not finite.
+    `codes` are what a PNG's cICP chunk says; they come before a profile, a profile before a PNG's sRGB chunk, and
+    either before its gamma and primaries. Raises ValueError if a value is not finite.
     """
+    info = picture.info
+    if codes is not None:
+        info.pop("icc_profile", None)
     if is_deep(picture):
         image, alpha = _of_deep_grey(picture, deep_grey(picture, tags))
     else:
         image, alpha = _of_bytes(picture)
-    gamma = picture.info.get("gamma")
-    if gamma and not {"icc_profile", "srgb"} & picture.info.keys() and abs(gamma / DISPLAYED - 1) > NEAR:
-        image = _of_linear(image.pow(1 / gamma))
-    return image, alpha
+    described = codes
+    if codes is None and not {"icc_profile", "srgb"} & info.keys():
+        described = by_gamma(info.get("gamma"), info.get("chromaticity"))
+    return image if described is None else to_srgb_from(image, described), alpha
 
 
 def from_pillow(picture: PillowImage.Image) -> Image:
@@ -81,8 +85,3 @@ def _apply_profile(picture: PillowImage.Image, profile: bytes) -> PillowImage.Im
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
     return cast(PillowImage.Image, converted)
-
-
-def _of_linear(light: Tensor) -> Image:
-    """Linear light encoded as sRGB. Source: IEC 61966-2-1."""
-    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=0.0031308).pow(1 / 2.4) - 0.055)

@@ -40,10 +40,14 @@ def white_of_floats(values: np.ndarray[Any, np.dtype[Any]]) -> float:
     """White of a float picture, one of 1, 255 and 65535, from the 99th percentile of its values.
 
     One value in a hundred may be lighter than white, as highlights and the halos of sharpening are. White is 1 for a
-    percentile up to 16 (four stops above white are rarer than pictures of 255 levels that are as dark), 255 up to
-    510, else 65535. Raises ValueError if a value is not finite.
+    percentile up to 16: four stops above white are rarer than pictures of 255 levels that are as dark. It is 1 too if
+    half of the values above 0 are below 1: lights of an HDR scene are brighter still, but half of a picture of 255
+    levels is not darker than the first level. Else white is 255 for a percentile up to 510, and 65535 above that.
+    Raises ValueError if a value is not finite.
     """
     if lost := int(np.count_nonzero(~np.isfinite(values))):
         raise ValueError(f"{lost} of its {values.size} values are not finite; replace them first, by black for example")
     light = float(np.quantile(values, 0.99))
-    return 1.0 if light <= 16 else 255.0 if light <= 2 * 255 else 65535.0
+    if light <= 16 or float(np.median(values[values > 0])) < 1:
+        return 1.0
+    return 255.0 if light <= 2 * 255 else 65535.0

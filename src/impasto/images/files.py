@@ -15,16 +15,18 @@ from impasto.files import write_bytes
 from impasto.images.colours import BAND, SRGB, to_srgb
 from impasto.images.image import Alpha, Image, Picture
 from impasto.images.opening import open_picture, require_file, to_first_frame, upright, whatever_the_host_has
+from impasto.images.primaries import by_codes
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
+PNG = b"\x89PNG\r\n\x1a\n"
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
     """Read any format that Pillow knows; the first frame of an animation.
 
-    The EXIF orientation is applied, an embedded ICC profile (CMYK ones too) or a PNG's gamma is converted to sRGB,
-    grey, palette and 16-bit pictures become RGB. White of a float TIFF is 1, 255 or 65535, see `white_of_floats` in
+    The EXIF orientation is applied, colours by an ICC profile (CMYK ones too) or a PNG's numbers become sRGB, and grey,
+    palette and 16-bit pictures become RGB. White of a float TIFF is 1, 255 or 65535, see `white_of_floats` in
     images/depths.py. Fully transparent pixels have no colour of their own: they take the mean of the others.
 
     If a small version will do, give its long side as `least_px`: a JPEG file is then decoded at a half, quarter or
@@ -65,7 +67,8 @@ def _read(path: Path, least_px: int | None) -> tuple[Image, Alpha | None]:
         if least_px is not None:
             scale = least_px / max(width, height)
             file.draft(None, (round(width * scale), round(height * scale)))
-        return to_srgb(upright(file), dict(getattr(file, "tag_v2", {})))
+        codes = by_codes(path) if file.format == "PNG" else None
+        return to_srgb(upright(file), dict(getattr(file, "tag_v2", {})), codes)
 
 
 def load_image(path: str | Path) -> Image:
@@ -114,9 +117,18 @@ def _options(ending: str, settings: str | None) -> dict[str, Any]:
 
 
 def embedded_settings(path: str | Path) -> str | None:
-    """The settings that `save_image` kept in a PNG, or None."""
-    with open_picture(path) as file:
-        text = file.info.get("impasto")
+    """The settings that `save_image` kept in a PNG, or None. Raises ImageError if the PNG is damaged."""
+    return settings_in(Path(path).read_bytes())
+
+
+def settings_in(content: bytes) -> str | None:
+    """The same for the content of a file, which can be read once only if the file is a pipe."""
+    if not content.startswith(PNG):
+        return None
+    try:
+        text = PngImagePlugin.PngImageFile(io.BytesIO(content)).info.get("impasto")
+    except Exception as error:  # on damaged files the decoder raises SyntaxError, ValueError, struct.error …
+        raise ImageError(f"the PNG is damaged: {error}") from None
     return str(text) if text is not None else None
 
 

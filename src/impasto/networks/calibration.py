@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from impasto.errors import ImageError, OutputError
+from impasto.files import new_file
 from impasto.images.files import load_image
 from impasto.images.gathering import pictures_below
 from impasto.images.image import Image, Size, resize
@@ -52,7 +54,9 @@ def calibrate(
         for path in watch(files):
             yield path
             if path not in unreadable:  # the picture at `path` has been read by now
-                digest.update(path.read_bytes())
+                with path.open("rb") as file:
+                    while piece := file.read(1 << 20):
+                        digest.update(piece)
 
     network = open_network(PLAIN, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device)
     means = mean_activations(network, squashed_pictures(watched(), unreadable))
@@ -64,7 +68,8 @@ def calibrate(
         "what": "mean activation after the ReLU of every filter; each picture weighs the same",
     }
     means = Means(means.by_layer, about)
-    save_means(means, out)
+    with nullcontext() if force else new_file(out):
+        save_means(means, out)
     return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable))
 
 

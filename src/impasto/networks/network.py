@@ -87,13 +87,16 @@ class Network:
 
     def canonical(self, layer: str) -> str:
         """A layer's own name, from that name or an alias. Raises LayerError, which offers the most similar name."""
-        name = layer.strip().lower()
-        name = self.aliases.get(name, name)
+        name = self._own_name(layer)
         if name != IMAGE and name not in self.layers:
             similar = most_similar(name, [*self.layers, *self.aliases])
             meant = name if similar is None else self.aliases.get(similar, name)
             raise LayerError(f"{self.name} has no layer {layer!r}; {nearest(meant, self.layers)}")
         return name
+
+    def has(self, layer: str) -> bool:
+        """Whether the network has a layer of that name or alias; the picture itself is no layer."""
+        return self._own_name(layer) in self.layers
 
     def layer(self, name: str) -> Layer:
         """The layer of that name or alias, or the picture for "image". Raises LayerError."""
@@ -131,6 +134,10 @@ class Network:
     def is_middle(self, layer: str) -> bool:
         """Whether the layer is not shallow, but linear enough for a leap: in VGG networks, blocks 3 and 4."""
         return SHALLOW_STRIDE < self._computed_at(layer) <= MIDDLE_STRIDE
+
+    def _own_name(self, layer: str) -> str:
+        name = layer.strip().lower()
+        return self.aliases.get(name, name)
 
     def _computed_at(self, layer: str) -> int:
         """The stride of the finest map that the layer's step reads."""

@@ -13,9 +13,9 @@ from impasto.pages.sections import input_figures, measured, measures_table, open
 from impasto.tasks.table import part_title
 
 
-def write_comparison(folders: Sequence[Path], out: Path) -> Path:
-    """Write a page of several runs side by side; raises as `write_report`."""
-    return save_page(comparison_page([read_run(folder) for folder in folders]), out)
+def write_comparison(folders: Sequence[Path], out: Path, pictures: Sequence[Path] = ()) -> Path:
+    """Write a page of several runs side by side; `pictures` and errors as for `write_report`."""
+    return save_page(comparison_page([read_run(folder, pictures) for folder in folders]), out)
 
 
 def comparison_page(records: Sequence[RunRecord]) -> str:

@@ -1,5 +1,6 @@
 """The page of one run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ from impasto.pages.words import repeat_command
 from impasto.tasks.table import TASKS
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None, pictures: Sequence[Path] = ()) -> Path:
     """Write the page of one run, by default to report.html in its folder, and return the path of the page.
 
+    `pictures` are files and folders in which pictures that were moved are found by their hashes.
     Raises RunFolderError if the folder is missing or damaged, OutputError if the page cannot be written.
     """
-    return save_page(run_page(read_run(folder)), out or folder / PAGE)
+    return save_page(run_page(read_run(folder, pictures)), out or folder / PAGE)
 
 
 def add_page(folder: Path, listener: Listener) -> None:

@@ -1,5 +1,6 @@
 """Blocks of a page from the records of runs: pictures, films, curves and tables."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,8 @@ MOST_FRAMES = 40  # of a page, divided among its films
 COLUMNS = 6
 Inputs = Mapping[Path, PillowImage.Image]
 MEASURES = ("status", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def open_inputs(pictures: Sequence[PictureRecord]) -> Inputs:
@@ -196,7 +199,8 @@ def measured(part: PartRecord) -> str:
     """The measures of a part in one line."""
     measures = _measures(part)
     known = [f"{key} {measures[key]}" for key in ("e", "PSNR", "loss") if measures[key] != "–"]
-    return ", ".join([*known, measures["time"]])
+    line = ", ".join([*known, measures["time"]])
+    return re.sub(r"(?<=\d) (?=(dB|s|min|h)\b)", NO_BREAK, line)  # on a narrow screen no unit stands alone
 
 
 def _decibels(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """Losses and metrics of a part's picture as it is saved, computed in as few readings as possible."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,23 +16,31 @@ from impasto.tasks.parts import Part
 from impasto.tiles.budget import MemoryPlan
 from impasto.tiles.passes import Key, Statistics
 from impasto.tiles.reading import Difference, read_once
+from impasto.tiles.tiler import ignore_halving
 
 
-def measure(part: Part, image: Image, content: Picture | None, plan: MemoryPlan) -> Summary:
+def measure(
+    part: Part,
+    image: Image,
+    content: Picture | None,
+    plan: MemoryPlan,
+    halved: Callable[[Size], None] = ignore_halving,
+) -> Summary:
     """Losses and metrics of the picture as it is saved, by the plan's network, which is in float32.
 
     `feature_error` has each content layer and, for a convolution, also its rectified layer, as published figures often
     do. Large pictures take long to read, so the picture, the content and each style are read once.
+    `halved` is called if tiles are halved because an accelerator's memory is short.
     """
     size, objective = size_of(image), part.composition.objective
     saved, terms = quantise(image).to(plan.network.device), _sorted(objective, content, size)
     target = None if content is None else resize(content.image, size).to(plan.network.device)
     layers = [] if content is None else _error_layers(part, plan.network)
-    found, differences = _read(plan, saved, target, layers, terms)
-    losses = replace(plan, objective=terms.others).bind(size).losses(saved) if terms.others.terms else {}
+    found, differences = _read(plan, saved, target, layers, terms, halved)
+    losses = replace(plan, objective=terms.others).bind(size, halved=halved).losses(saved) if terms.others.terms else {}
     _add_compared(losses, terms.compared, differences, plan.network)
     for term in terms.means:
-        _add_means(losses, term, found, plan, size)
+        _add_means(losses, term, found, plan, size, halved)
     metrics: dict[str, Any] = {}
     if target is not None:
         metrics["feature_error"] = _feature_errors(layers, differences, plan.network)
@@ -69,7 +77,12 @@ def _error_layers(part: Part, network: Network) -> list[str]:
 
 
 def _read(
-    plan: MemoryPlan, saved: Image, target: Image | None, layers: Sequence[str], terms: _Terms
+    plan: MemoryPlan,
+    saved: Image,
+    target: Image | None,
+    layers: Sequence[str],
+    terms: _Terms,
+    halved: Callable[[Size], None],
 ) -> tuple[Statistics, dict[Key, Difference]]:
     """Read the picture once: its means for the terms of means, and its difference from the target."""
     canonical = plan.network.canonical
@@ -77,7 +90,7 @@ def _read(
     compared |= {(canonical(layer), term.represent) for term in terms.compared for layer in term.layers}
     keys = {(canonical(layer), term.represent) for term in terms.means for layer in term.layers}
     core = plan.core(size_of(saved), history=0)
-    return read_once(plan.network, saved, keys, core, reference=target, compared=compared)
+    return read_once(plan.network, saved, keys, core, reference=target, compared=compared, halved=halved)
 
 
 def _add_compared(
@@ -89,12 +102,14 @@ def _add_compared(
             _add(losses, f"{term.name}/{layer}", weight * loss)
 
 
-def _add_means(losses: Losses, term: Match, found: Statistics, plan: MemoryPlan, size: Size) -> None:
+def _add_means(
+    losses: Losses, term: Match, found: Statistics, plan: MemoryPlan, size: Size, halved: Callable[[Size], None]
+) -> None:
     """Read the term's reference, and add the distance of the picture's means in `found` from the reference's."""
     network = plan.network
     at = {layer: (network.canonical(layer), term.represent) for layer in term.layers}
     core = plan.core(size, history=0)
-    targets, _ = read_once(network, term.framed(size).to(network.device), set(at.values()), core)
+    targets, _ = read_once(network, term.framed(size).to(network.device), set(at.values()), core, halved=halved)
     for layer, weight in term.layers.items():
         _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[at[layer]], targets[at[layer]])))
 

@@ -4,15 +4,23 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, OutOfMemoryError, OutputError
-from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.errors import (
+    DivergedError,
+    FolderLostError,
+    ImpastoError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    OutputError,
+)
+from impasto.events import Listener, MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.files import write_bytes
-from impasto.folders.checkpoints import Checkpoints
+from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
+from impasto.folders.owners import Ownership
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.folders.specfiles import with_changes
 from impasto.images.image import Image, Picture, Size, size_of
@@ -26,7 +34,8 @@ from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
 from impasto.runs.stopping import Steering
 from impasto.runs.watching import Watching, begun, checkpoints, recordings, watched
-from impasto.synthesis.loop import Turn, synthesise
+from impasto.synthesis.composition import Composition
+from impasto.synthesis.loop import Iterate, State, synthesise
 from impasto.tasks.parts import Part
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
@@ -35,13 +44,13 @@ from impasto.tiles.budget import MemoryPlan
 
 @dataclass(eq=False)
 class Painting:
-    """A run whose folder exists: its prepared parts, folder, settings, and how it is watched and steered.
+    """A run whose folder exists: its parts, the ownership of its folder, settings, how it is watched and steered.
 
     `toml` is the text of run.toml, which is written anew if settings change while the run goes on.
     """
 
     prepared: Prepared
-    folder: Path
+    ownership: Ownership
     toml: str
     watching: Watching
     steering: Steering
@@ -54,13 +63,23 @@ class Painting:
         return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._save_changes, listener)
 
     def _save_changes(self, spec: RunSpec) -> None:
+        self.ownership.require()
         self.toml = with_changes(self.toml, spec)
         write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.ownership.folder
 
     @property
     def names(self) -> list[str]:
         """The parts' names."""
         return [part.name for part in self.prepared.parts]
+
+    def place(self, number: int) -> Path:
+        """The folder of a part."""
+        return place_of(self.folder, self.names, self.names[number])
 
     @property
     def content(self) -> Picture | None:
@@ -83,6 +102,7 @@ def paint(painting: Painting, past: Past) -> None:
             break
         if len(names) > 1 and name != names[-1]:
             _save_overview(painting, summaries, curves)
+    painting.ownership.require()
     if len(names) > 1:
         _save_overview(painting, summaries, curves)
     add_page(folder, painting.watching.listener)
@@ -100,30 +120,23 @@ def _save_overview(painting: Painting, summaries: dict[str, Summary], curves: di
 
 def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> tuple[Summary, ImpastoError | None]:
     """Paint one part, from its first picture or the past's checkpoint: its summary, and the error if it ended early."""
-    prepared, folder, toml, watching = painting.prepared, painting.folder, painting.toml, painting.watching
-    course = painting.course
-    course.enter(number, 0 if past.checkpoint is None else past.checkpoint.step)
-    part, place = course.parts[number], place_of(folder, painting.names, prepared.parts[number].name)
+    painting.course.enter(number, 0 if past.checkpoint is None else past.checkpoint.step)
+    part, place, watching = painting.course.parts[number], painting.place(number), painting.watching
     place.mkdir(exist_ok=True)
-    about = watched(part, folder, place, prepared.spec, toml, watching.listener, past.checkpoint)
+    spec, toml = painting.prepared.spec, painting.toml
+    about = watched(part, painting.folder, place, spec, toml, watching.listener, past.checkpoint)
     _announce(painting, number, about.step)
     # Made before the recorders of lines, so that the checkpoints' clock is never behind theirs.
-    keeper = checkpoints(folder, toml, number, watching.checkpoint_seconds, past.checkpoint)
+    keeper = checkpoints(painting.folder, toml, number, watching.checkpoint_seconds, past.checkpoint)
     first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
     with begun(watching.recorders, about, first[0]) as results:
         recorders = [curves, *recordings(part, about, first[0], watching.mp4, past.checkpoint), *watching.recorders]
-        save = partial(_save_result, painting, part, place)
-        loop = _Loop(part, course.plans[number], recorders, keeper, save, watching, partial(course.turn, number))
-        outcome = _synthesise(loop, first.pop(), past)
+        outcome = _synthesise(_Loop(painting, number, recorders, keeper), _Progress(first.pop()), past)
         summary = _summary(painting, number, outcome)
-        save_summary(prepared.spec.task, part.name, place, summary, curves)
+        painting.ownership.require()
+        save_summary(spec.task, part.name, place, summary, curves)
         results.append(summary)
     return summary, outcome.failure
-
-
-def _save_result(painting: Painting, part: Part, place: Path, image: Image) -> None:
-    """Save a part's picture with the settings as they are at the end."""
-    save_result(part, place, painting.content, painting.toml, image)
 
 
 def _announce(painting: Painting, number: int, step: int) -> None:
@@ -141,69 +154,151 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
-            measured = measure(part, outcome.image, painting.content, replace(plan, network=prepared.precise))
+            precise = replace(plan, network=prepared.precise)
+            measured = measure(part, outcome.image, painting.content, precise, _halved(painting.watching.listener))
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
 
+def _halved(listener: Listener) -> Callable[[Size], None]:
+    """What reports that tiles are made smaller because memory is short."""
+
+    def tell(core: Size) -> None:
+        listener(TilesHalved(core))
+
+    return tell
+
+
 @dataclass(frozen=True, eq=False)
 class _Loop:
-    """The data of one loop; `save` saves its picture, `turn` gives another objective if settings change."""
+    """The loop of one part of a run, with all that receives its iterates."""
 
-    part: Part
-    plan: MemoryPlan
+    painting: Painting
+    number: int
     recorders: Sequence[Recording]
     keeper: Checkpoints
-    save: Callable[[Image], None]
-    watching: Watching
-    turn: Turn
 
-    def halved(self, core: Size) -> None:
-        """Report that tiles are made smaller because memory is short."""
-        self.watching.listener(TilesHalved(core))
+    @property
+    def part(self) -> Part:
+        """The part."""
+        return self.painting.course.parts[self.number]
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """The part's plan of memory."""
+        return self.painting.course.plans[self.number]
+
+    @property
+    def frames(self) -> list[Frames]:
+        """The recorder of frames, if frames are wanted."""
+        return [recorder for recorder in self.recorders if isinstance(recorder, Frames)]
+
+    def stops(self) -> bool:
+        """Whether a stop has been asked for. Raises FolderLostError."""
+        self.painting.ownership.require()
+        return self.painting.watching.stops()
+
+    def record(self, iterate: Iterate) -> None:
+        """Hand the iterate to all recorders. Raises FolderLostError before anything is written."""
+        self.painting.ownership.require()
+        for recorder in [*self.recorders, self.keeper]:  # a checkpoint is never ahead of the other files
+            recorder.record(iterate)
+
+    def save(self, image: Image) -> None:
+        """Save the part's picture. Raises FolderLostError."""
+        self.painting.ownership.require()
+        self._save(self.painting.place(self.number) / RESULT, image)
+
+    def save_apart(self, image: Image) -> Path:
+        """Save the part's picture beside the run's folder, which belongs to another run now; return the file."""
+        ownership = self.painting.ownership
+        name = "-".join(word for word in (ownership.folder.resolve().name, self.part.name, ownership.name) if word)
+        self._save(file := ownership.folder.resolve().with_name(f"{name}.png"), image)
+        return file
+
+    def _save(self, file: Path, image: Image) -> None:
+        save_result(file, self.painting.content, self.painting.toml, image.cpu())
 
 
-def _synthesise(loop: _Loop, image: Image, past: Past) -> Outcome:
+@dataclass(eq=False)
+class _Progress:
+    """How far a loop has come: its last good picture and its cost."""
+
+    image: Image
+    steps: int = 0
+    evaluations: int = 0
+    start: float = field(default_factory=time.monotonic)
+
+    def go_on_after(self, checkpoint: Checkpoint, composition: Composition) -> State:
+        """Start from a checkpoint, whose state is returned."""
+        self.image, self.start = checkpoint.state.image(composition), self.start - checkpoint.seconds
+        self.steps, self.evaluations = checkpoint.step, checkpoint.evaluations
+        return checkpoint.state
+
+    def reach(self, iterate: Iterate) -> None:
+        """Go on to an iterate."""
+        self.image, self.steps, self.evaluations = iterate.image, iterate.step, iterate.evaluations
+
+    def outcome(self, failure: ImpastoError | None) -> Outcome:
+        """How the loop ended, now."""
+        return Outcome(self.image.cpu(), self.steps, self.evaluations, time.monotonic() - self.start, failure)
+
+
+def _synthesise(loop: _Loop, progress: _Progress, past: Past) -> Outcome:
     """Run the loop. The picture is saved before animations are made, and also if another file cannot be written."""
-    composition, keeper, start = loop.part.composition, loop.keeper, time.monotonic()
-    steps, evaluations, in_all = 0, 0, composition.steps
-    if (checkpoint := past.take()) is None:
-        after = None
-    else:
-        after, start = checkpoint.state, start - checkpoint.seconds
-        image, steps, evaluations = after.image(composition), checkpoint.step, checkpoint.evaluations
-
-    def between_tiles() -> None:
-        # A step of a large picture takes minutes, and a stop here loses only this step.
-        if loop.watching.stops() and keeper.up_to_date:
-            raise InterruptedRunError(f"stopped during step {steps + 1} of {in_all}; resuming repeats that step")
-
-    failure: ImpastoError | None = None
     with ExitStack() as closing:  # closes all recorders, even if one fails
         for recorder in reversed(loop.recorders):
             closing.callback(recorder.close)
         try:
-            with sentence_for_memory(max(composition.schedule[-1].size)):
-                bind = planned(loop.plan, between_tiles, loop.halved)
-                iterates = synthesise(composition, loop.plan.network, after, bind, image, loop.turn)
-                del checkpoint, after  # both are large, and the loop has taken the state
-                for iterate in iterates:
-                    image, steps, evaluations = iterate.image, iterate.step, iterate.evaluations
-                    for recorder in [*loop.recorders, keeper]:  # a checkpoint is never ahead of the other files
-                        recorder.record(iterate)
-                    if steps < in_all and loop.watching.stops():
-                        keeper.save(iterate)
-                        failure = InterruptedRunError(f"stopped at step {steps} of {in_all}")
-                        break
-        except DivergedError as error:
-            failure, image = error, image if error.image is None else error.image
-            for frames in (recorder for recorder in loop.recorders if isinstance(recorder, Frames)):
-                frames.replace_last(image)
-        except (InterruptedRunError, OutOfMemoryError) as error:
-            failure = error
-        except (OSError, OutputError):
-            loop.save(image.cpu())
+            outcome = progress.outcome(_follow(loop, progress, past))
+            loop.save(outcome.image)
+        except FolderLostError as error:
+            for frames in loop.frames:
+                frames.give_up()
+            error.args = (f"{error}; the last good picture is kept as {loop.save_apart(progress.image)}",)
             raise
-        seconds = time.monotonic() - start
-        loop.save(image.cpu())
-    return Outcome(image.cpu(), steps, evaluations, seconds, failure)
+    return outcome
+
+
+def _follow(loop: _Loop, progress: _Progress, past: Past) -> ImpastoError | None:
+    """Follow the loop to its end; the error if it ended early with a picture that is good."""
+    try:
+        with sentence_for_memory(max(loop.part.composition.schedule[-1].size)):
+            return _descend(loop, progress, past)
+    except DivergedError as error:
+        progress.image = progress.image if error.image is None else error.image
+        for frames in loop.frames:
+            frames.replace_last(progress.image)
+        return error
+    except (InterruptedRunError, OutOfMemoryError) as error:
+        return error
+    except FolderLostError:
+        raise
+    except (OSError, OutputError):
+        loop.save(progress.image)
+        raise
+
+
+def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunError | None:
+    """Go through the iterates; an error if a stop was asked for between two steps."""
+    composition, plan = loop.part.composition, loop.plan
+
+    def between_tiles() -> None:
+        # A step of a large picture takes minutes, and a stop here loses only this step.
+        if loop.stops() and loop.keeper.up_to_date:
+            stopped = f"stopped during step {progress.steps + 1} of {composition.steps}"
+            raise InterruptedRunError(f"{stopped}; resuming repeats that step")
+
+    checkpoint = past.take()
+    after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
+    bind = planned(plan, between_tiles, _halved(loop.painting.watching.listener))
+    turn = partial(loop.painting.course.turn, loop.number)
+    iterates = synthesise(composition, plan.network, after, bind, progress.image, turn)
+    del checkpoint, after  # both are large, and the loop has taken the state
+    for iterate in iterates:
+        progress.reach(iterate)
+        loop.record(iterate)
+        if iterate.step < composition.steps and loop.stops():
+            loop.keeper.save(iterate)
+            return InterruptedRunError(f"stopped at step {iterate.step} of {composition.steps}")
+    return None

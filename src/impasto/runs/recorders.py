@@ -141,6 +141,7 @@ class Frames:
         self._endings = ("gif", "webp", "mp4") if mp4 else ("gif", "webp")
         self._first = first if count == 1 else None
         self._last = after
+        self._given_up = False
         (folder / "frames").mkdir(parents=True, exist_ok=True)
         self._steps = {int(path.stem) for path in frame_files(folder / "frames")}
         for step in self._steps - {step for step in self._wanted if after is not None and step <= after[0]}:
@@ -166,8 +167,14 @@ class Frames:
         self._keep(step - 1, good)
         self._last = None
 
+    def give_up(self) -> None:
+        """Write nothing more: the folder belongs to another run."""
+        self._given_up = True
+
     def close(self) -> None:
         """Keep the last picture if the run ended early, and write progress.gif and the other animations."""
+        if self._given_up:
+            return
         if self._last is not None and self._last[0] not in self._steps:
             self._keep(*self._last)
         if self._first is not None and not self._steps:

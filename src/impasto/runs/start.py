@@ -3,22 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from impasto.cluster.plan import crew_at
-from impasto.errors import RunFolderError
+from impasto.errors import ImageError, RunFolderError, WeightsError
 from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
+from impasto.folders.finding import require_there
 from impasto.folders.names import SETTINGS_FILE
-from impasto.folders.owners import owned, require_unowned
+from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import sentence_for_folder
-from impasto.folders.specfiles import SpecFile, fingerprint, located
-from impasto.machine import isolated
+from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
+from impasto.machine import isolated, unfolds
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.paint import Painting, paint
-from impasto.runs.prepare import prepare, require_video
+from impasto.runs.prepare import Prepared, prepare, require_video
 from impasto.runs.recorders import Recorder
-from impasto.runs.resuming import NOTHING, cut_back, finished, look_back, open_run, require_same
+from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, require_same
 from impasto.runs.stopping import Steering, Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
@@ -37,6 +40,7 @@ def run(
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
     cluster: str | None = None,
+    held: Ownership | None = None,
 ) -> Path:
     """Make the run that a spec describes and return the folder of its results, by default runs/TASK-PICTURES.
 
@@ -49,6 +53,7 @@ def run(
     `memory_share` is the fraction of the allowed memory to use, for another try after memory ran out; a run never uses
     less than it needs.
     `cluster` is the address of a Ray cluster, or "auto", whose workers compute the tiles of large pictures.
+    `held` is the ownership of `out` by the caller (see `impasto.folders.owners`); by default the run owns its folder.
     Nothing is written before pictures, layers and sizes have been checked. A run that is stopped, diverges or runs out
     of memory keeps its last good picture and raises an ImpastoError.
     Any thread may call this function, and several at once. The state of the process does not change: see
@@ -58,22 +63,26 @@ def run(
     watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     before = None if out is None else trace(out)
     if out is not None:
-        require_unowned(out)
+        require_unowned(out, held)
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
     with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
+        _say_what_is_slow(prepared, listener)
         go_on_unless(stop)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
-        place = folder_for(out, spec, force=force, before=before)
-        with place as folder, sentence_for_folder(folder, cluster):
-            write_bytes(folder / SETTINGS_FILE, toml.encode())
-            paint(Painting(prepared, folder, toml, watching, steering or Steering(spec)), NOTHING)
-    return folder
+        with (
+            folder_for(out, spec, force=force, before=before, held=held) as ownership,
+            sentence_for_folder(ownership.folder, cluster),
+        ):
+            write_bytes(ownership.folder / SETTINGS_FILE, toml.encode())
+            paint(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), NOTHING)
+    return ownership.folder
 
 
 def resume(
     folder: Path,
     *,
+    pictures: Sequence[Path] = (),
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
     steering: Steering | None = None,
@@ -82,11 +91,14 @@ def resume(
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
     cluster: str | None = None,
+    held: Ownership | None = None,
 ) -> Path:
     """Continue a run that ended early from its last checkpoint; return its folder.
 
     On the same machine the result is that of an uninterrupted run, bit for bit. A run that is done is not changed. If
     `memory_share` is smaller than before, tiles become smaller, and the last digits of the result may differ.
+    Pictures, weights and means that were moved are found by their hashes, also in `pictures`, files and folders; then
+    run.toml names the new paths from now on.
     Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, or no checkpoint can be
     read; DivergedError if the run has diverged; else as `run`, which explains the other parameters.
     """
@@ -97,30 +109,51 @@ def resume(
         listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
-    spec = _unchanged(folder, found)
+    spec = _unchanged(folder, found, pictures)
     threads = spec.settings.threads or found.provenance.get("threads")
-    before = found.provenance.get("memory_share", 1.0)
-    share, toml = min(memory_share, before), found.toml
-    with owned(folder), isolated(threads), crew_at(cluster, spec.settings, listener) as crew:
-        prepared = prepare(spec, found.provenance.get("memory_bytes"), share / before, crew)
+    with (
+        owned(folder, held=held) as ownership,
+        isolated(threads),
+        crew_at(cluster, spec.settings, listener) as crew,
+    ):
+        less = min(1.0, memory_share / found.provenance.get("memory_share", 1.0))
+        prepared = prepare(spec, found.provenance.get("memory_bytes"), less, crew)
+        _say_what_is_slow(prepared, listener)
         require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
-            past = look_back(folder, names, fingerprint(toml), prepared.network.device, listener)
+            past = look_back(folder, names, fingerprint(found.toml), prepared.network.device, listener)
         go_on_unless(stop)
-        if finished(folder, names):  # by another process, since this one looked
-            return folder
-        with giving_way(folder), sentence_for_folder(folder, cluster):
-            past = cut_back(folder, names, past)
-            if share < before:
-                toml = with_memory(toml, prepared.plans[0].limits.memory, share)
-                write_bytes(folder / SETTINGS_FILE, toml.encode())
-            paint(Painting(prepared, folder, toml, watching, steering or Steering(spec)), past)
+        if not finished(folder, names):  # by another process, since this one looked
+            toml = with_paths(found.toml, spec) if pictures else found.toml
+            if less < 1.0:
+                toml = with_memory(toml, prepared.plans[0].limits.memory, memory_share)
+            _go_on(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), past, cluster)
     return folder
 
 
-def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
+def _go_on(painting: Painting, past: Past, cluster: str | None) -> None:
+    """Paint on after the past, of which what came later is removed."""
+    folder = painting.folder
+    with giving_way(folder, painting.ownership), sentence_for_folder(folder, cluster):
+        past = cut_back(folder, painting.names, past)
+        if (folder / SETTINGS_FILE).read_bytes() != painting.toml.encode():
+            write_bytes(folder / SETTINGS_FILE, painting.toml.encode())
+        paint(painting, past)
+
+
+def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
+    network = prepared.network
+    if network.precision == torch.bfloat16 and unfolds(network.precision, network.device):
+        listener(Notice("this processor has no bfloat16, which is many times slower than --precision float32 here"))
+
+
+def _unchanged(folder: Path, found: SpecFile, pictures: Sequence[Path]) -> RunSpec:
     """The spec with its files at their present paths. Raises RunFolderError if a file has changed since the run."""
-    spec, changed = located(found)
+    require_there(pictures)
+    try:
+        spec, changed = located(found, pictures)
+    except (ImageError, WeightsError) as error:
+        raise type(error)(f"{error}; if a file was moved, name the file or its folder with --pictures") from None
     if changed:
         raise RunFolderError(f"{folder} cannot be resumed: {changed[0]}; start again with impasto run {found.path}")
     return spec

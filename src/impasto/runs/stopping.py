@@ -1,4 +1,4 @@
-"""Asking something of a run while it goes on: to stop, by an object or by Ctrl-C; to change its settings."""
+"""Asking something of a run while it goes on: to stop, by an object, Ctrl-C or a signal; to change its settings."""
 
 import signal
 import threading
@@ -13,6 +13,8 @@ from impasto.tasks.changes import changed, in_force
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
+HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -81,8 +83,9 @@ class Steering:
 
 @contextmanager
 def stop_signal(listener: Listener) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; a second one ends the program in the usual way.
+    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets; another Ctrl-C or SIGTERM ends the program at once.
 
+    Another SIGHUP does nothing: as a terminal is closed, the shell and the system send one each.
     Only for programs, in the main thread, because handlers of signals belong to the process. Elsewhere the event is
     never set. An ignored signal stays ignored, and a handler in C, which Python cannot put back, stays in place.
     """
@@ -90,15 +93,16 @@ def stop_signal(listener: Listener) -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {
         number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)
     }  # nohup, &
 
     def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        listener(StopAsked())
-        _restore(before)
+        if not stop.is_set():
+            stop.set()
+            listener(StopAsked())
+        _restore({each: handler for each, handler in before.items() if each not in HANG_UP})
 
     for number in before:
         signal.signal(number, ask)

@@ -4,7 +4,6 @@ The folder is the only state: the same call continues after the last one, howeve
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,8 @@ from impasto.amounts import parse_memory
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
-from impasto.folders.owners import require_unowned
+from impasto.folders.owners import Ownership, require_unowned
+from impasto.folders.places import clear
 from impasto.folders.records import RunRecord, read_run
 from impasto.folders.specfiles import read_spec
 from impasto.images.image import Picture
@@ -69,10 +69,12 @@ def make_run(
     listener: Listener,
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
+    held: Ownership | None = None,
 ) -> None:
     """Make one run: from the last checkpoint of the same run if the folder has one, else from the beginning.
 
-    Raises the ImpastoError of the run, and RunFolderError if the folder holds another run.
+    `held` is the caller's ownership of the folder; by default the run owns its folder. Raises the ImpastoError of the
+    run, and RunFolderError if the folder holds another run.
     """
     go_on_unless(stop)
     try:
@@ -81,19 +83,21 @@ def make_run(
         if same:
             resume(
                 folder,
+                pictures=spec.pictures,
                 stop=stop,
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
                 memory_share=memory_share,
+                held=held,
             )
             return
     except (SpecError, RunFolderError):
         same = True  # the run has not begun, or cannot be resumed
     if not same:
         raise RunFolderError(f"{folder} holds a run of other pictures or with other settings; move or remove it")
-    require_unowned(folder)
+    require_unowned(folder, held)
     if folder.exists():
-        shutil.rmtree(folder)
+        clear(folder)
     run(
         spec,
         folder,
@@ -101,6 +105,7 @@ def make_run(
         listener=listener,
         checkpoint_seconds=checkpoint_seconds,
         memory_share=memory_share,
+        held=held,
     )
 
 
@@ -110,18 +115,29 @@ def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashe
     return pictures and (other.task, other.settings, other.changes) == (spec.task, spec.settings, spec.changes)
 
 
-def check_all(specs: Iterable[RunSpec], pictures: Mapping[Path, Picture]) -> None:
-    """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
+def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:
+    """Each spec with its network. Raises before a picture is opened: WeightsError, and LayerError if one is unknown."""
     networks: dict[tuple[object, ...], Network] = {}
+    found = []
     for spec in specs:
         settings = spec.settings
-        given = [pictures[path] for path in spec.pictures]
         model = {name: getattr(settings, name) for name in ("weights", "means", "pooling", "padding", "device")}
         key = (settings.network, settings.precision, *model.values())
-        with sentence_for_memory(settings.size):
-            if key not in networks:
+        if key not in networks:
+            with sentence_for_memory(settings.size):
                 networks[key] = open_network(settings.network, precision=settings.precision, **model)
-            allowed = limits(parse_memory(settings.memory), settings.tile, networks[key].device)
+        for layer in settings.named_layers:
+            networks[key].canonical(layer)
+        found.append((spec, networks[key]))
+    return found
+
+
+def check_all(specs: Iterable[tuple[RunSpec, Network]], pictures: Mapping[Path, Picture]) -> None:
+    """Raise before anything is written if a layer is unknown, a picture too small, or memory too short."""
+    for spec, network in specs:
+        settings, given = spec.settings, [pictures[path] for path in spec.pictures]
+        with sentence_for_memory(settings.size):
+            allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
             for part in compose(spec, [picture.image for picture in given]):
-                plan = plan_memory(part.composition.objective, networks[key], allowed, settings)
+                plan = plan_memory(part.composition.objective, network, allowed, settings)
                 check(part, plan, spec, given)

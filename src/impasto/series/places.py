@@ -1,13 +1,13 @@
 """Which folder several runs may use."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.files import write_bytes
-from impasto.folders.owners import owned, require_unowned
-from impasto.folders.places import BEFORE, entries, giving_way, put_aside
+from impasto.folders.owners import Ownership, owned, require_unowned
+from impasto.folders.places import BEFORE, Trace, entries, giving_way, put_aside, trace
 
 
 def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, force: bool) -> bool:
@@ -42,33 +42,53 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
 
 
 @contextmanager
-def taken(folder: Path, file: str, about: str, *, fresh: bool) -> Iterator[None]:
-    """The folder as by `take_folder`, had by nobody else; what was put aside gives way. Raises OutputError."""
+def taken(folder: Path, file: str, about: str, *, fresh: bool, before: Trace) -> Iterator[Ownership]:
+    """The folder of a series, had by nobody else, with `about` in its file.
+
+    `fresh` puts earlier contents aside (see `giving_way`). `before` is the folder's `trace` when the series was asked
+    for. Raises OutputError if the folder cannot be made, if another process has it, and if the folder is to be fresh
+    and another process has begun a series there since.
+    """
     require_unowned(folder)
+    _make(folder)
+    with owned(folder) as ownership:
+        _begin(folder, file, about, fresh=fresh, before=before)
+        with giving_way(folder, ownership):
+            yield ownership
+
+
+def share_folder(folder: Path, file: str, about: str, *, fresh: bool, before: Trace) -> None:
+    """The same for a series that several processes may make at once: see `present`."""
+    if fresh and before is None and _is_begun(folder, file, about):
+        fresh = False  # by another process, since this one looked
+    if fresh:
+        require_unowned(folder)
+    _make(folder)
+    with owned(folder) if fresh else nullcontext():
+        _begin(folder, file, about, fresh=fresh, before=before)
+
+
+def _is_begun(folder: Path, file: str, about: str) -> bool:
+    """Whether the folder has the same series."""
+    try:
+        return (folder / file).read_bytes() == about.encode()
+    except OSError:
+        return False
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from None
-    with owned(folder):
-        _take(folder, file, about, fresh=fresh)
-        with giving_way(folder):
-            yield
 
 
-def take_folder(folder: Path, file: str, about: str, *, fresh: bool) -> None:
-    """Make the folder and write `about` into its file; `fresh` puts earlier contents aside (see `giving_way`).
-
-    Raises OutputError, also if a process is at work in the folder that is to be fresh.
-    """
-    if fresh:
-        require_unowned(folder)
-    _take(folder, file, about, fresh=fresh)
-
-
-def _take(folder: Path, file: str, about: str, *, fresh: bool) -> None:
+def _begin(folder: Path, file: str, about: str, *, fresh: bool, before: Trace) -> None:
+    meanwhile = fresh and trace(folder, file) != before
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if fresh:
+        if meanwhile and (before is not None or not _is_begun(folder, file, about)):
+            raise OutputError(f"{folder} has been taken by another process meanwhile; name another folder with --out")
+        if fresh and not meanwhile:
             put_aside(folder)
         write_bytes(folder / file, about.encode())
     except OSError as error:

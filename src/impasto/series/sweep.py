@@ -10,14 +10,15 @@ from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, Spe
 from impasto.events import Listener, MemberBegun, SeriesDone, silent
 from impasto.files import sha256
 from impasto.folders.names import RESULT, hashed_name, plain_name
-from impasto.folders.places import folder_name
+from impasto.folders.owners import Ownership
+from impasto.folders.places import folder_name, trace
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import Hashes, check_all, finished, make_run
+from impasto.series.members import Hashes, check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
@@ -109,14 +110,16 @@ def run_sweep(
     """
     cells = make_cells(spec, variations)
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
+    networks = networks_for(cell.spec for cell in cells)
     pictures = {path: load_picture(path) for path in spec.pictures}
     hashes = {path: sha256(path) for path in spec.pictures}
     about = spec_toml(spec, {"provenance": {"pictures_sha256": list(hashes.values())}})
+    before = trace(folder, SWEEP_FILE)
     fresh = is_free(folder, SWEEP_FILE, about, spec.pictures, force=force)
     left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
-    check_all([cell.spec for cell in left], pictures)
-    with taken(folder, SWEEP_FILE, about, fresh=fresh):
-        diverged = _make_left(cells, left, folder, hashes, stop, listener)
+    check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
+    with taken(folder, SWEEP_FILE, about, fresh=fresh, before=before) as ownership:
+        diverged = _make_left(cells, left, ownership, hashes, stop, listener)
     done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
     if done:
         _save_overview(done, variations, folder)
@@ -127,15 +130,16 @@ def run_sweep(
 
 
 def _make_left(
-    cells: Sequence[Cell], left: Sequence[Cell], folder: Path, hashes: Hashes, stop: Stop, listener: Listener
+    cells: Sequence[Cell], left: Sequence[Cell], ownership: Ownership, hashes: Hashes, stop: Stop, listener: Listener
 ) -> list[DivergedError]:
     """Make the runs that are left, and return the errors of those that diverge. Raises any other ImpastoError."""
-    diverged: list[DivergedError] = []
+    folder, diverged = ownership.folder, list[DivergedError]()
     for number, cell in enumerate(cells, start=1):
         if cell not in left:
             continue
         try:
             go_on_unless(stop)
+            ownership.require()
             listener(MemberBegun(number, len(cells), cell.name, cell.words))
             make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
         except DivergedError as error:

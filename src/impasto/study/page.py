@@ -8,7 +8,7 @@ from typing import Any
 
 from impasto.errors import ImageError, RunFolderError
 from impasto.folders.records import PictureRecord, RunRecord
-from impasto.networks.catalogue import NORMALISED, entry
+from impasto.networks.catalogue import NORMALISED, entry, outline
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Figure, Row, Table, text_table
 from impasto.pages.curves import Curves, profile_curves, total_curves
 from impasto.pages.rendering import render, save_page
@@ -104,15 +104,25 @@ def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, li
 
 
 def _network(profile: Profile) -> dict[str, Any]:
-    """Profiles of the five layers that the study reads, profiles of all others, and a table of both."""
+    """What the network looks at, profiles of the layers that are shown first and of all others, and a table of both."""
     curves = {layer: _profile(layer, profile) for layer in profile.layers}
-    first = [layer for layer in curves if layer in entry(NORMALISED).showcase]
+    shown = [layer for layer in curves if layer in entry(NORMALISED).showcase]
     return {
-        "shown": [*(curves[layer] for layer in first), _overview(profile)],
-        "others": [curve for layer, curve in curves.items() if layer not in first],
+        "name": NORMALISED,
+        "count": len(curves),
+        "first": _sight(shown[0]),
+        "last": _sight(shown[-1]),
+        "shown": [*(curves[layer] for layer in shown), _overview(profile)],
+        "others": [curve for layer, curve in curves.items() if layer not in shown],
         "difference": number(profile.difference),
         "table": _activations(profile),
     }
+
+
+def _sight(layer: str) -> dict[str, str | int]:
+    """A layer and the side of the square, in pixels, that one of its filters sees at once."""
+    network = outline(NORMALISED)
+    return {"layer": layer, "field": network.stride(layer) + 2 * network.reach_px(layer)}
 
 
 def _profile(layer: str, profile: Profile) -> Curves:
@@ -132,7 +142,7 @@ def _overview(profile: Profile) -> Curves:
         "before": [mean(each.before) for each in layers],
         "after": [mean(each.after) for each in layers],
     }
-    return profile_curves("All thirteen convolutions", series, x="convolution")
+    return profile_curves(f"All {len(layers)} convolutions", series, x="convolution")
 
 
 def _activations(profile: Profile) -> Table:

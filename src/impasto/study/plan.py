@@ -24,7 +24,7 @@ class StudySettings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     "Seed of the noise; the same seed gives the same pictures."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    "Precision of the convolutions; auto is bfloat16 if the hardware has it and layers beyond block 2 are read."
+    "Precision of the convolutions; auto is bfloat16 if the hardware has it and deep layers are read."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -5,6 +5,7 @@ command continues after the last one, however the last one ended.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from pydantic import ValidationError
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
 from impasto.files import sha256, write_bytes
-from impasto.folders.places import folder_name
+from impasto.folders.owners import Ownership
+from impasto.folders.places import folder_name, trace
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make_run
+from impasto.series.members import check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
@@ -43,16 +45,19 @@ def run_study(
     stopped raises its ImpastoError; the same call continues the study. `stop` and `listener` are as for `run`.
     """
     folder = out or default_folder(study)
+    networks = networks_for(member.spec for member in study.members)
     pictures = {path: load_picture(path) for path in (study.content, study.style)}
     about = _about(study)
+    before = trace(folder, STUDY_FILE)
     fresh = is_free(folder, STUDY_FILE, about, list(pictures), force=force)
     hashes = {path: sha256(path) for path in pictures}
     records = {} if fresh else _finished(study, folder, hashes)
-    check_all([member.spec for member in study.members if member.name not in records], pictures)
+    missing = [member.name not in records for member in study.members]
+    check_all(compress(networks, missing), pictures)
     try:
-        with taken(folder, STUDY_FILE, about, fresh=fresh):
+        with taken(folder, STUDY_FILE, about, fresh=fresh, before=before) as ownership:
             profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
-            _make_members(study, folder, records, profile, hashes, stop, listener)
+            _make_members(study, ownership, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command continues in {folder}") from None
     listener(SeriesDone(folder, folder / STUDY_PAGE))
@@ -67,20 +72,21 @@ def default_folder(study: Study) -> Path:
 
 def _make_members(
     study: Study,
-    folder: Path,
+    ownership: Ownership,
     records: dict[str, RunRecord],
     profile: Profile,
     hashes: Mapping[Path, str],
     stop: Stop,
     listener: Listener,
 ) -> None:
-    count = len(study.members)
+    folder, count = ownership.folder, len(study.members)
     for number, member in enumerate(study.members, start=1):
         if member.name in records:
             continue
         go_on_unless(stop)
         listener(MemberBegun(number, count, member.name, member.words))
         make_run(member.spec, folder / member.name, hashes, stop=stop, listener=listener)
+        ownership.require()
         records[member.name] = read_run(folder / member.name)
         _write_page(study, folder, records, profile, listener)
     write_study_page(study, folder, records, profile)

@@ -1,7 +1,7 @@
 """A recipe for each task: init, objective, schedule and optimiser, composed for `synthesise`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -9,7 +9,6 @@ from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, size_of, size_with_long_side
 from impasto.networks.catalogue import outline
-from impasto.networks.network import Network
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
@@ -42,14 +41,15 @@ def invert(photo: Image, settings: InvertSettings | None = None) -> Composition:
     Source: Mahendran & Vedaldi 2015 (arXiv:1412.0035), equation 5. Departs: L-BFGS bounded to the range of colours.
     """
     settings = settings or InvertSettings()
-    settings = _for_dither(settings.layer, settings)
+    refinements = _refinements(settings.layer, settings)
+    settings = refinements.fitted(settings)
     objective = (
         _content_at(settings.layer, photo, settings)
         + _smoothness(settings.smoothness, settings.smoothness_exponent)
         + prior("contrast", settings.contrast, alpha_norm, reach_px=0)
     )
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
-    return _refined(composition, settings.layer, photo, settings)
+    return refinements.added(composition, settings.layer, photo, settings)
 
 
 def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None = None) -> Composition:
@@ -58,10 +58,11 @@ def reconstruct(photo: Image, layer: str, settings: ReconstructSettings | None =
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equation 1.
     """
     settings = settings or ReconstructSettings()
-    settings = _for_dither(layer, settings)
+    refinements = _refinements(layer, settings)
+    settings = refinements.fitted(settings)
     objective = _content_at(layer, photo, settings)
     composition = _compose(objective, settings, {"content": photo}, _canvas(photo, settings))
-    return _refined(composition, layer, photo, settings)
+    return refinements.added(composition, layer, photo, settings)
 
 
 def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSettings | None = None) -> Composition:
@@ -161,36 +162,36 @@ def _compose(
 LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
 
 
-def _refining(layer: str, settings: InvertSettings | ReconstructSettings) -> Network | None:
-    """The outline of the settings' network if it has the layer, else None: the picture itself is never refined."""
+@dataclass(frozen=True)
+class _Refinements:
+    """What helps a layer and is asked for: a leap before the first step, a dither after the last."""
+
+    leaps: bool = False
+    dithers: bool = False
+
+    def fitted(self, settings: LayerSettings) -> LayerSettings:
+        """The settings, with pixels as parameters if the result is dithered, since pixels reach the lowest error."""
+        return settings.model_copy(update={"parameterisation": "pixels"}) if self.dithers else settings
+
+    def added(
+        self, composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
+    ) -> Composition:
+        """The composition with the refinements as its opening and its closing."""
+        leap = Leap(layer, photo, settings.leap, settings.seed) if self.leaps else None
+        dither = Dither(layer, settings.dither, settings.seed) if self.dithers else None
+        return replace(composition, opening=leap, closing=dither)
+
+
+def _refinements(layer: str, settings: InvertSettings | ReconstructSettings) -> _Refinements:
+    """The refinements of a layer: a dither if the layer sees the rounding to 8 bits, a leap if it is nearly linear.
+
+    The picture itself is never refined.
+    """
     network = outline(settings.network)
-    return network if layer.strip().lower() in {*network.layers, *network.aliases} else None
-
-
-def _dithers(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Whether dithering is asked for and the layer is so shallow that it sees the rounding to 8 bits."""
-    network = _refining(layer, settings)
-    return settings.dither > 0 and network is not None and network.is_shallow(layer)
-
-
-def _leaps(layer: str, settings: InvertSettings | ReconstructSettings) -> bool:
-    """Whether a leap is asked for and the layer is deep enough to gain from it, yet close enough to linear."""
-    network = _refining(layer, settings)
-    return settings.leap > 0 and settings.init == "noise" and network is not None and network.is_middle(layer)
-
-
-def _for_dither(layer: str, settings: LayerSettings) -> LayerSettings:
-    """The settings, with pixels as parameters if the result is dithered, since pixels reach the lowest error."""
-    return settings.model_copy(update={"parameterisation": "pixels"}) if _dithers(layer, settings) else settings
-
-
-def _refined(
-    composition: Composition, layer: str, photo: Image, settings: InvertSettings | ReconstructSettings
-) -> Composition:
-    """The composition with a leap before its first step and a dither after its last, each if it helps the layer."""
-    leap = Leap(layer, photo, settings.leap, settings.seed) if _leaps(layer, settings) else None
-    dither = Dither(layer, settings.dither, settings.seed) if _dithers(layer, settings) else None
-    return replace(composition, opening=leap, closing=dither)
+    if not network.has(layer):
+        return _Refinements()
+    leaps = settings.leap > 0 and settings.init == "noise" and network.is_middle(layer)
+    return _Refinements(leaps, settings.dither > 0 and network.is_shallow(layer))
 
 
 def _init(settings: Settings, pictures: dict[str, Image]) -> Init:

@@ -1,7 +1,7 @@
 """Statistics and differences of large pictures, read in one pass, tile by tile."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.objectives.representations import activations
 from impasto.tiles.passes import Key, Statistics, owned
-from impasto.tiles.tiler import add_statistics, fraction
+from impasto.tiles.tiler import add_statistics, fraction, half, ignore_halving
 from impasto.tiles.windows import Tile, cut
 
 
@@ -42,16 +42,39 @@ def read_once(
     *,
     reference: Image | None = None,
     compared: Collection[Key] = (),
+    halved: Callable[[Size], None] = ignore_halving,
 ) -> tuple[Statistics, dict[Key, Difference]]:
     """A picture's statistics at `keys`, and its differences at `compared` from a reference of the same size.
 
     Each picture is read in one pass, in tiles that own at most `core` (height, width), by default whole. `keys` must be
-    of `MeanOverPositions`, `compared` of `Pointwise`.
+    of `MeanOverPositions`, `compared` of `Pointwise`. If an accelerator runs out of memory, the picture is read again
+    in tiles of half the size, and `halved` is called with their core.
     """
     size, layers = size_of(image), {layer for layer, _ in [*keys, *compared]}
     network.require_size(size, layers)
+    while True:
+        tiles = cut(size, core or size, network, layers) if layers else ()
+        try:
+            return _read(network, image, keys, tiles, reference, compared)
+        except torch.OutOfMemoryError:
+            core = half(core or size)
+            if cut(size, core, network, layers) == tiles:
+                raise
+        halved(core)
+
+
+def _read(
+    network: Network,
+    image: Image,
+    keys: Collection[Key],
+    tiles: Iterable[Tile],
+    reference: Image | None,
+    compared: Collection[Key],
+) -> tuple[Statistics, dict[Key, Difference]]:
+    size = size_of(image)
     statistics, differences = Statistics(), {key: Difference(0.0, 0.0, 0) for key in compared}
-    for tile in cut(size, core or size, network, layers) if layers else ():
+    for tile in tiles:
+        layers = {layer for layer, _ in [*keys, *compared]}
         targets = {} if reference is None else _kept(network, reference, tile, compared)
         for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
             owned_fraction = fraction(network, size, tile, layer)

@@ -123,12 +123,16 @@ class LocalTiler:
             try:
                 return evaluate()
             except torch.OutOfMemoryError:
-                smaller = (max(1, self.core[0] // 2), max(1, self.core[1] // 2))
-                self.core, core = smaller, self.core
+                self.core, core = half(self.core), self.core
                 if self.tiles == before:
                     self.core = core
                     raise
-            self.halved(smaller)
+            self.halved(self.core)
+
+
+def half(core: Size) -> Size:
+    """The size of tiles when memory was short for tiles of this size."""
+    return max(1, core[0] // 2), max(1, core[1] // 2)
 
 
 def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:

@@ -1,0 +1,88 @@
+"""Who works in a folder: a process, of a machine, since when; and whether that process is still running."""
+
+import json
+import os
+import platform
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CLOCK_SECONDS = 2.0  # a clock may be adjusted by this much while a process runs
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The owner of a folder: host, process id, since when (local time), and the count of its heartbeats.
+
+    `machine` is the space in which process ids are unique. `started` (seconds) tells a process from a later one with
+    the same id.
+    """
+
+    host: str
+    process: int
+    since: str
+    machine: str
+    started: float
+    name: str
+    beat: int = 0
+
+    def words(self) -> str:
+        """Host, process, since when."""
+        return f"process {self.process} on {self.host}, since {self.since}"
+
+
+def this_process() -> Owner:
+    """The running process as an owner, with a new name."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    started = psutil.Process().create_time()
+    return Owner(platform.node(), os.getpid(), since, machine_id(), started, uuid.uuid4().hex)
+
+
+def machine_id() -> str:
+    """The space in which a process id is unique: this machine, since its boot, and the container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+        space = Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        boot, space = str(int(psutil.boot_time())), ""
+    return f"{platform.node()}/{boot}/{space}".replace(" ", "-")
+
+
+def is_running(process: int) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether the owner's process, of this machine, is running."""
+    return is_running(owner.process) and is_known(owner)
+
+
+def is_known(owner: Owner) -> bool:
+    """Whether the running process is the owner, and not a later process with the same id."""
+    try:
+        return abs(psutil.Process(owner.process).create_time() - owner.started) < CLOCK_SECONDS
+    except psutil.Error:
+        return False
+
+
+def read_text(file: Path) -> str | None:
+    """The text of an owner's file; None if there is no file."""
+    try:
+        return file.read_text("utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def parse_owner(text: str | None) -> Owner | None:
+    """The owner whom a text names; None if the text is not yet, or not any more, an owner's."""
+    try:
+        return Owner(**json.loads(text or ""))
+    except (ValueError, TypeError):
+        return None
