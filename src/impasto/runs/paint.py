@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -16,14 +16,14 @@ from impasto.errors import (
     OutOfMemoryError,
     OutputError,
 )
-from impasto.events import Listener, MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.folders.specfiles import with_changes
-from impasto.images.image import Image, Picture, Size, size_of
+from impasto.images.image import Image, Picture, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
@@ -160,15 +160,6 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
 
-def _halved(listener: Listener) -> Callable[[Size], None]:
-    """What reports that tiles are made smaller because memory is short."""
-
-    def tell(core: Size) -> None:
-        listener(TilesHalved(core))
-
-    return tell
-
-
 @dataclass(frozen=True, eq=False)
 class _Loop:
     """The loop of one part of a run, with all that receives its iterates."""
@@ -291,7 +282,7 @@ def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunErro
 
     checkpoint = past.take()
     after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
-    bind = planned(plan, between_tiles, _halved(loop.painting.watching.listener))
+    bind = planned(plan, between_tiles, lambda core: loop.painting.watching.listener(TilesHalved(core)))
     turn = partial(loop.painting.course.turn, loop.number)
     iterates = synthesise(composition, plan.network, after, bind, progress.image, turn)
     del checkpoint, after  # both are large, and the loop has taken the state
