@@ -23,7 +23,7 @@ from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
 from impasto.folders.results import Curves, Outcome, Summary, save_overview, save_result, save_summary
 from impasto.folders.specfiles import with_changes
-from impasto.images.image import Image, Picture, size_of
+from impasto.images.image import Image, Picture, Size, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
@@ -66,6 +66,10 @@ class Painting:
         self.ownership.require()
         self.toml = with_changes(self.toml, spec)
         write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
+
+    def halved(self, core: Size) -> None:
+        """Report that tiles are made smaller because memory is short."""
+        self.watching.listener(TilesHalved(core))
 
     @property
     def folder(self) -> Path:
@@ -155,7 +159,7 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
     else:
         with sentence_for_memory(prepared.spec.settings.size):
             precise = replace(plan, network=prepared.precise)
-            measured = measure(part, outcome.image, painting.content, precise, _halved(painting.watching.listener))
+            measured = measure(part, outcome.image, painting.content, precise, painting.halved)
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
@@ -282,7 +286,7 @@ def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunErro
 
     checkpoint = past.take()
     after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
-    bind = planned(plan, between_tiles, lambda core: loop.painting.watching.listener(TilesHalved(core)))
+    bind = planned(plan, between_tiles, loop.painting.halved)
     turn = partial(loop.painting.course.turn, loop.number)
     iterates = synthesise(composition, plan.network, after, bind, progress.image, turn)
     del checkpoint, after  # both are large, and the loop has taken the state
