@@ -41,9 +41,11 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "study": ("images", "networks", "tasks", "folders", "pages", "runs", "series"),
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
     "sequels": ("finishing", "images", "tasks", "folders", "runs", "series"),
+    "jobs": ("images", "synthesis", "tasks", "folders", "runs"),
+    "studio": ("images", "tasks", "folders", "pages", "jobs"),
     "cli": (
         *("finishing", "images", "weights", "modules", "networks", "tasks", "folders", "pages", "cluster", "runs"),
-        *("series", "study", "batch", "sequels"),
+        *("series", "study", "batch", "sequels", "studio"),
     ),
 }
 FILES = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("__"))

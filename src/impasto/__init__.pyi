@@ -150,6 +150,9 @@ from .runs.start import (
 from .runs.start import (
     run as run,
 )
+from .runs.stopping import (
+    Steering as Steering,
+)
 from .runs.tracking import (
     Tracking as Tracking,
 )

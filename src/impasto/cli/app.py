@@ -18,6 +18,7 @@ from impasto.cli.networks import networks, normalise
 from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import restart, resume, show, start, sweep
 from impasto.cli.streams import print_err, print_out
+from impasto.cli.studio import studio
 from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
 from impasto.extras import own_version
@@ -149,6 +150,7 @@ def run(
 app.command(resume, group=LOOK)
 app.command(sweep, group=MANY)
 app.command(show, group=LOOK)
+app.command(studio, group=LOOK)
 app.command(study, group=MANY)
 app.command(explore, group=MAKE, group_parameters=OPTIONS)
 app.command(enlarge, group=FINISH)

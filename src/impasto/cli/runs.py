@@ -81,7 +81,9 @@ def spec_of(
     known = {} if network is None else {"network": network}
     values |= explicit_settings(preset(task, output.preset, **known)) | explicit_settings(asked)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
-    return RunSpec(task=task, pictures=tuple(pictures), settings=make_settings(task, **values), preset=name)
+    changes = () if given is None else given.changes
+    settings = make_settings(task, **values)
+    return RunSpec(task=task, pictures=tuple(pictures), settings=settings, preset=name, changes=changes)
 
 
 def resume(

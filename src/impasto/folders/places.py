@@ -12,19 +12,20 @@ from impasto.folders.owners import OWNER, Ownership, owned
 from impasto.folders.specfiles import palette_of
 from impasto.tasks.spec import RunSpec
 
+RUNS = Path("runs")  # where runs are made if no folder is named
 BEFORE = ".impasto-before"  # subfolder that keeps the earlier content until the new run has something to show
 Trace = tuple[int, int] | None
 JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of composed emoji
 SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems put lost+found into each new volume
 
 
-def default_folder(task: str, pictures: Sequence[Path]) -> Path:
+def default_folder(task: str, pictures: Sequence[Path], runs: Path = RUNS) -> Path:
     """runs/TASK-PICTURE…, with a number if that exists: never an existing folder."""
     name = folder_name(task, pictures)
-    folder, number = Path("runs") / name, 1
+    folder, number = runs / name, 1
     while os.path.lexists(folder):
         number += 1
-        folder = Path("runs") / f"{name}-{number}"
+        folder = runs / f"{name}-{number}"
     return folder
 
 
@@ -88,10 +89,10 @@ def make_folder(folder: Path, spec: RunSpec, *, force: bool) -> Path:
     return folder
 
 
-def new_default(spec: RunSpec) -> Path:
+def new_default(spec: RunSpec, runs: Path = RUNS) -> Path:
     """Make and return `default_folder`; of two processes that ask at once, one has the next. Raises OutputError."""
     while True:
-        folder = default_folder(spec.task, spec.pictures)
+        folder = default_folder(spec.task, spec.pictures, runs)
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -24,7 +24,7 @@ from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
 from impasto.tasks.values import Colours, explain
 
-KEYS = ("task", "pictures", "preset", "settings", "provenance")
+KEYS = ("task", "pictures", "preset", "settings", "changes", "provenance")
 FILES = ("weights", "means", "init", "colours", "network")  # settings that may name a file
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -85,6 +85,8 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
         if key in read and not isinstance(read[key], kind):
             words = {str: "a text", list: "a list of files", dict: "a table"}[kind]
             raise SpecError(f"{where}: {key} must be {words}")
+    if not isinstance(read.get("changes", []), list):
+        raise SpecError(f"{where}: changes must be tables, each under [[changes]]")
     if wrong := [each for each in read.get("pictures", ()) if not isinstance(each, str)]:
         raise SpecError(f"{where}: pictures has {wrong[0]!r}; each picture is the name of a file, in quotes")
     if "task" not in read:
@@ -94,7 +96,13 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
     name = read.get("preset", "default")
     try:
         settings = preset(read["task"], name, **read.get("settings", {}))
-        spec = RunSpec(task=read["task"], pictures=tuple(read.get("pictures", ())), settings=settings, preset=name)
+        spec = RunSpec(
+            task=read["task"],
+            pictures=tuple(read.get("pictures", ())),
+            settings=settings,
+            preset=name,
+            changes=read.get("changes", ()),
+        )
     except ValidationError as error:
         raise SpecError(f"{where}: {explain(error, RunSpec)}") from None
     except SpecError as error:
@@ -108,22 +116,33 @@ def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
     for path in files:
         if not is_text(str(path)):
             raise SpecError(f"the name of {as_text(path)} contains bytes that are not text; rename the file")
-    plain = {
+    plain: dict[str, Any] = {
         "task": spec.task,
         "pictures": [str(picture) for picture in spec.pictures],
         "preset": spec.preset,
         "settings": spec.settings.model_dump(mode="json", exclude_none=True),
     }
+    if spec.changes:
+        plain["changes"] = [change.model_dump(mode="json") for change in spec.changes]
     return tomli_w.dumps({**plain, **(more or {})})
 
 
+def with_changes(toml: str, spec: RunSpec) -> str:
+    """The text of a spec, with the changes of `spec` in place of its own."""
+    changes = [change.model_dump(mode="json") for change in spec.changes]
+    return tomli_w.dumps({**tomllib.loads(toml), "changes": changes})
+
+
 def fingerprint(toml: str) -> str:
-    """SHA-256 of a spec's content without its provenance; the layout of the text does not matter.
+    """SHA-256 of a spec's content without its provenance and changes; the layout of the text does not matter.
+
+    Changes are left out because a run writes them while it goes on, each before the step that it concerns.
 
     Files with a known hash are represented by it, so their paths can be corrected after the files have been moved.
     """
     content = tomllib.loads(toml)
     known = content.pop("provenance", {})
+    content.pop("changes", None)
     if len(known.get("pictures_sha256", ())) == len(content.get("pictures", ())):
         content["pictures"] = known.get("pictures_sha256", [])
     settings = content.get("settings", {})

@@ -1,18 +1,24 @@
-"""A part of a run within its memory: how pictures are read at each size, and how many steps L-BFGS remembers."""
+"""A part of a run within its memory, also after its settings were changed: how pictures are read at each size."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from impasto.cluster.crew import Crew
 from impasto.cluster.plan import CrewHelper
-from impasto.images.image import Size
+from impasto.errors import ImpastoError
+from impasto.events import Listener, Notice
+from impasto.images.image import Image, Picture, Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
+from impasto.runs.checks import check
+from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
+from impasto.tasks.changes import Change, in_force
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
+from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import Limits, MemoryPlan
 
 KEPT = 3  # vectors of the picture's size for a photo that is laid over: the photo, its opacity, the picture of both
@@ -40,9 +46,68 @@ def within(part: Part, plan: MemoryPlan) -> Part:
 def planned(
     plan: MemoryPlan, between_tiles: Callable[[], None], halved: Callable[[Size], None]
 ) -> Callable[[Objective, Network, Size], Criterion]:
-    """The function with which `synthesise` binds its objective as the plan has it, whole or in tiles."""
+    """The function with which `synthesise` binds objectives within the plan's limits, whole or in tiles."""
 
     def bind(objective: Objective, network: Network, size: Size) -> Criterion:
         return replace(plan, objective=objective).bind(size, between_tiles, halved)
 
     return bind
+
+
+@dataclass(eq=False)
+class Course:
+    """The parts of a run as they are after the changes so far: the spec's own, and those asked for while it goes on.
+
+    `save` keeps a spec with one more change before that change takes effect.
+    """
+
+    spec: RunSpec
+    pictures: list[Picture]
+    parts: list[Part]
+    plans: list[MemoryPlan]
+    steering: Steering
+    save: Callable[[RunSpec], None]
+    listener: Listener
+
+    def enter(self, number: int, step: int) -> None:
+        """Go to part `number`, of which `step` steps are done."""
+        if self.spec.changes:
+            self._take(number, self._fitted(number, self._changed(number, step)))
+
+    def turn(self, number: int, step: int) -> Objective | None:
+        """The objective from this step of a part on, if it changes there; asked before each step."""
+        if asked := self.steering.take():
+            self._add(number, Change(part=self.parts[number].name, step=step, settings=asked))
+        here = (self.parts[number].name, step)
+        if not any((change.part, change.step) == here for change in self.spec.changes):
+            return None
+        self._take(number, self._fitted(number, self._changed(number, step)))
+        return self.parts[number].composition.objective
+
+    def _add(self, number: int, change: Change) -> None:
+        """Keep a change, unless the part cannot be made with it: the listener is told why."""
+        spec = self.spec.model_copy(update={"changes": (*self.spec.changes, change)})
+        settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
+        try:
+            part, plan = self._fitted(number, settings)
+            check(part, plan, spec.model_copy(update={"settings": settings}), self.pictures)
+        except ImpastoError as error:
+            self.listener(Notice(f"the change is not made: {error}"))
+            return
+        self.save(spec)
+        self.spec = spec
+        words = ", ".join(f"{name} is {value} now" for name, value in change.settings.items())
+        self.listener(Notice(f"from step {change.step + 1} on, {words}"))
+
+    def _changed(self, number: int, step: int) -> Settings:
+        return in_force(self.spec.task, self.spec.settings, self.spec.changes, self.parts[number].name, step)
+
+    def _fitted(self, number: int, settings: Settings) -> tuple[Part, MemoryPlan]:
+        """The part made with other settings, and its plan within the same limits."""
+        images: Sequence[Image] = [picture.image for picture in self.pictures]
+        part = compose(self.spec.model_copy(update={"settings": settings}), images)[number]
+        plan = replace(self.plans[number], objective=part.composition.objective)
+        return within(part, plan), plan
+
+    def _take(self, number: int, fitted: tuple[Part, MemoryPlan]) -> None:
+        self.parts[number], self.plans[number] = fitted

@@ -2,9 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from impasto.errors import (
@@ -15,36 +16,60 @@ from impasto.errors import (
     OutOfMemoryError,
     OutputError,
 )
-from impasto.events import Listener, MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
-from impasto.folders.names import FOLDER, RESULT, place_of
+from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
 from impasto.folders.results import Curves, Outcome, Summary, form_of, save_overview, save_result, save_summary
+from impasto.folders.specfiles import with_changes
 from impasto.images.image import Image, Picture, Size, quantise, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
-from impasto.runs.fitting import planned
+from impasto.runs.fitting import Course, planned
 from impasto.runs.measures import measure, unmeasured
 from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
+from impasto.runs.stopping import Steering
 from impasto.runs.watching import Watching, begun, checkpoints, recordings, watched
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, State, synthesise
 from impasto.tasks.parts import Part
+from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
 from impasto.tiles.budget import MemoryPlan
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Painting:
-    """A run whose folder exists: its prepared parts, the ownership of its folder, settings, and how it is watched."""
+    """A run whose folder exists: its parts, the ownership of its folder, settings, how it is watched and steered.
+
+    `toml` is the text of run.toml, which is written anew if settings change while the run goes on.
+    """
 
     prepared: Prepared
     ownership: Ownership
     toml: str
     watching: Watching
+    steering: Steering
+
+    @cached_property
+    def course(self) -> Course:
+        """The parts as they are after the changes so far."""
+        prepared, listener = self.prepared, self.watching.listener
+        parts, plans = list(prepared.parts), list(prepared.plans)
+        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._save_changes, listener)
+
+    def _save_changes(self, spec: RunSpec) -> None:
+        self.ownership.require()
+        self.toml = with_changes(self.toml, spec)
+        write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
+
+    def halved(self, core: Size) -> None:
+        """Report that tiles are made smaller because memory is short."""
+        self.watching.listener(TilesHalved(core))
 
     @property
     def folder(self) -> Path:
@@ -99,11 +124,12 @@ def _save_overview(painting: Painting, summaries: dict[str, Summary], curves: di
 
 def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> tuple[Summary, ImpastoError | None]:
     """Paint one part, from its first picture or the past's checkpoint: its summary, and the error if it ended early."""
-    part, place, watching = painting.prepared.parts[number], painting.place(number), painting.watching
+    painting.course.enter(number, 0 if past.checkpoint is None else past.checkpoint.step)
+    part, place, watching = painting.course.parts[number], painting.place(number), painting.watching
     place.mkdir(exist_ok=True)
     spec, toml = painting.prepared.spec, painting.toml
     about = watched(part, painting.folder, place, spec, toml, watching.listener, past.checkpoint)
-    _announce(painting.prepared, number, about.step, watching)
+    _announce(painting, number, about.step)
     # Made before the recorders of lines, so that the checkpoints' clock is never behind theirs.
     keeper = checkpoints(painting.folder, toml, number, watching.checkpoint_seconds, past.checkpoint)
     first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
@@ -117,35 +143,25 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
     return summary, outcome.failure
 
 
-def _announce(prepared: Prepared, number: int, step: int, watching: Watching) -> None:
-    part = prepared.parts[number]
-    if words := prepared.plans[number].words(part.composition.schedule[-1].size):
-        watching.listener(MemoryPlanned(words))
-    watching.listener(PartBegun(prepared.spec.task, part.name, part.composition.steps, step))
+def _announce(painting: Painting, number: int, step: int) -> None:
+    part, listener = painting.course.parts[number], painting.watching.listener
+    if words := painting.course.plans[number].words(part.composition.schedule[-1].size):
+        listener(MemoryPlanned(words))
+    listener(PartBegun(painting.prepared.spec.task, part.name, part.composition.steps, step))
 
 
 def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
     """A part's summary: how it ended, its cost, and its picture's losses and metrics."""
     prepared = painting.prepared
-    part, plan = prepared.parts[number], prepared.plans[number]
+    part, plan = painting.course.parts[number], painting.course.plans[number]
     if isinstance(outcome.failure, InterruptedRunError) and plan.core(size_of(outcome.image)) is not None:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
-            precise = replace(plan, network=prepared.precise)
-            saved = quantise(outcome.image, prepared.spec.settings.depth)
-            measured = measure(part, saved, painting.content, precise, _halved(painting.watching.listener))
+            saved, precise = quantise(outcome.image, prepared.spec.settings.depth), replace(plan, network=prepared.precise)
+            measured = measure(part, saved, painting.content, precise, painting.halved)
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
-
-
-def _halved(listener: Listener) -> Callable[[Size], None]:
-    """What reports that tiles are made smaller because memory is short."""
-
-    def tell(core: Size) -> None:
-        listener(TilesHalved(core))
-
-    return tell
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,13 +175,11 @@ class _Loop:
 
     @property
     def part(self) -> Part:
-        """The part."""
-        return self.painting.prepared.parts[self.number]
+        return self.painting.course.parts[self.number]
 
     @property
     def plan(self) -> MemoryPlan:
-        """The part's plan of memory."""
-        return self.painting.prepared.plans[self.number]
+        return self.painting.course.plans[self.number]
 
     @property
     def frames(self) -> list[Frames]:
@@ -273,8 +287,9 @@ def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunErro
 
     checkpoint = past.take()
     after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
-    bind = planned(plan, between_tiles, _halved(loop.painting.watching.listener))
-    iterates = synthesise(composition, plan.network, after, bind, progress.image)
+    bind = planned(plan, between_tiles, loop.painting.halved)
+    turn = partial(loop.painting.course.turn, loop.number)
+    iterates = synthesise(composition, plan.network, after, bind, progress.image, turn)
     del checkpoint, after  # both are large, and the loop has taken the state
     for iterate in iterates:
         progress.reach(iterate)

@@ -22,7 +22,7 @@ from impasto.runs.paint import Painting, paint
 from impasto.runs.prepare import Prepared, prepare, require_video
 from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, require_same
-from impasto.runs.stopping import Stop, go_on_unless, question
+from impasto.runs.stopping import Steering, Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
 
@@ -34,6 +34,7 @@ def run(
     force: bool = False,
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
+    steering: Steering | None = None,
     listener: Listener = silent,
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -46,6 +47,7 @@ def run(
     `recorders` receive every step and the measures (see `Recorder`; `Tracking` is one); `listener` receives all
     messages as events (see `impasto.events`). `stop` is an object with `is_set()`, such as `threading.Event`, or a
     function: once it returns true the run ends after the current step, or after the current tile of a large picture.
+    `steering` changes settings while the run goes on, see `Steering`.
     `mp4` adds a video to the animations.
     A checkpoint for `resume` is saved every `checkpoint_seconds` (0 for never) and when the run is stopped.
     `memory_share` is the fraction of the allowed memory to use, for another try after memory ran out; a run never uses
@@ -74,7 +76,7 @@ def run(
         ):
             write_bytes(ownership.folder / SETTINGS_FILE, toml.encode())
             _show_regions(prepared, ownership.folder, listener)
-            paint(Painting(prepared, ownership, toml, watching), NOTHING)
+            paint(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), NOTHING)
     return ownership.folder
 
 
@@ -84,6 +86,7 @@ def resume(
     pictures: Sequence[Path] = (),
     recorders: Sequence[Recorder] = (),
     stop: Stop = None,
+    steering: Steering | None = None,
     listener: Listener = silent,
     mp4: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -125,7 +128,7 @@ def resume(
             toml = with_paths(found.toml, spec) if pictures else found.toml
             if less < 1.0:
                 toml = with_memory(toml, prepared.plans[0].limits.memory, memory_share)
-            _go_on(Painting(prepared, ownership, toml, watching), past, cluster)
+            _go_on(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), past, cluster)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Asking a run to stop: with an object such as an event, or with Ctrl-C, SIGTERM and SIGHUP if a program wishes."""
+"""Asking something of a run while it goes on: to stop, by an object, Ctrl-C or a signal; to change its settings."""
 
 import signal
 import threading
@@ -9,6 +9,9 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, StopAsked
+from impasto.tasks.changes import changed, in_force
+from impasto.tasks.settings import Settings
+from impasto.tasks.spec import RunSpec
 
 HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
@@ -46,6 +49,36 @@ def go_on_unless(stop: Stop) -> None:
     """Raise InterruptedRunError if a stop has been asked for already."""
     if question(stop)():
         raise InterruptedRunError("stopped before the first step")
+
+
+class Steering:
+    """Settings to change while a run goes on, asked for from any thread; made from the run's spec.
+
+    Each change holds from the next step on, and is kept in run.toml with the number of that step.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._task = spec.task
+        self._settings = in_force(spec.task, spec.settings, spec.changes)
+        self._asked: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings with all that was asked for."""
+        return self._settings
+
+    def change(self, **values: Any) -> None:
+        """Ask for other settings. Raises SpecError if a value is not allowed, or cannot be changed during a run."""
+        with self._lock:
+            self._settings = changed(self._task, self._settings, values)
+            self._asked |= values
+
+    def take(self) -> dict[str, Any]:
+        """The settings asked for since the last call; the run calls this between steps."""
+        with self._lock:
+            asked, self._asked = self._asked, {}
+        return asked
 
 
 @contextmanager

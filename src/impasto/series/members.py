@@ -113,7 +113,7 @@ def make_run(
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
     """Whether another run has the task, the settings and the pictures of the spec."""
     pictures = provenance.get("pictures_sha256") == [hashes.get(path) for path in spec.pictures]
-    return pictures and (other.task, other.settings) == (spec.task, spec.settings)
+    return pictures and (other.task, other.settings, other.changes) == (spec.task, spec.settings, spec.changes)
 
 
 def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:

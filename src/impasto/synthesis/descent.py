@@ -65,15 +65,23 @@ class SpentError(Exception):
     """No evaluation is left."""
 
 
+def _never(step: int) -> bool:
+    return False
+
+
 def starting(image: Image, composition: Composition) -> Descent:
     """The state of a stage before its first step."""
     parameters = composition.parameterisation.project(composition.parameterisation.encode(image))
     return Descent(0, 0, parameters, parameters, converged=False, memory={})
 
 
-def descend(after: Descent, evaluate: Evaluate, stage: Stage, composition: Composition) -> Iterator[Descended]:
+def descend(
+    after: Descent, evaluate: Evaluate, stage: Stage, composition: Composition, renewed: Callable[[int], bool] = _never
+) -> Iterator[Descended]:
     """The steps of one stage, starting from `after`; ends early if the stage converges or no evaluation is left.
 
+    Before each step `renewed` is called with the stage's steps so far. If it has given `evaluate` another criterion and
+    returns true, the optimiser begins anew: what it remembers is of another objective.
     Raises DivergedError with the last good picture if a loss or the gradient is not finite.
     """
     optimiser = composition.optimiser(stage)
@@ -84,7 +92,11 @@ def descend(after: Descent, evaluate: Evaluate, stage: Stage, composition: Compo
     def state() -> Descent:
         return replace(after, memory=optimiser.state())
 
-    while after.step < stage.steps and not after.converged:
+    while after.step < stage.steps:
+        if renewed(after.step):
+            optimiser = composition.optimiser(stage)
+        elif after.converged:
+            return
         try:
             update = optimiser.step(after.parameters, evaluate, composition.parameterisation.project)
         except SpentError:

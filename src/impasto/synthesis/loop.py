@@ -16,6 +16,7 @@ from impasto.synthesis.descent import Descended, Descent, Evaluate, descend, sta
 from impasto.synthesis.schedules import Stage
 
 Bind = Callable[[Objective, Network, Size], Criterion]
+Turn = Callable[[int], Objective | None]  # from the number of steps so far to another objective; None keeps the present
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,10 @@ class State:
         """The picture after the step."""
         size = composition.schedule[self.stage - 1].size
         return composition.parameterisation.decode(self.descent.parameters, size).detach()
+
+
+def straight_on(step: int) -> None:
+    """The turn that is none: the objective stays."""
 
 
 def _no_state() -> State:
@@ -72,18 +77,22 @@ def synthesise(
     after: State | None = None,
     bind: Bind = Objective.bind,
     first: Image | None = None,
+    turn: Turn = straight_on,
 ) -> Iterator[Iterate]:
     """Yield an iterate after each step, through all stages; close the generator to stop.
 
     `after` is the state of an earlier iterate to continue from. `bind` makes the criterion for each size, which reads
     pictures whole or in tiles. `first` is the first picture if it is known already; otherwise the composition makes it.
+    `turn` is asked before each step, with the number of steps so far over all stages, whether another objective holds
+    from now on. To continue from a state, give a composition with the objective that held then, and a `turn` that
+    answers as before.
 
     The same composition, machine and number of threads give the same pictures, bit for bit, also if the loop continues
     from a state.
     Raises DivergedError with the last good picture if a loss is no longer finite, ImageError if a picture is too small
     for a layer, LayerError for an unknown layer.
     """
-    return _calmly(_iterates(composition, network, bind, _Progress(composition, after, first)))
+    return _calmly(_iterates(composition, network, bind, _Progress(composition, after, first), turn))
 
 
 def _calmly(iterates: Generator[Iterate, None, None]) -> Iterator[Iterate]:
@@ -100,21 +109,31 @@ def _calmly(iterates: Generator[Iterate, None, None]) -> Iterator[Iterate]:
 
 
 def _iterates(
-    composition: Composition, network: Network, bind: Bind, progress: "_Progress"
+    composition: Composition, network: Network, bind: Bind, progress: "_Progress", turn: Turn
 ) -> Generator[Iterate, None, None]:
     progress.begin(network)
     budget, opening, closing = budget_of(composition), composition.opening, composition.closing
     if opening is not None and progress.resumed is None and budget.allows_opening(opening):
         progress.open(opening, network)
+    objective = composition.objective
     for stage in progress.stages_left():
-        criterion = bind(progress.objective(stage), network, stage.size)
-        evaluate = progress.evaluate(criterion, stage, budget.steps)
-        yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition))
+        seen = progress.seeing(objective, stage, begins=True)
+        evaluate = progress.evaluate(bind(seen, network, stage.size), stage, budget.steps)
+
+        def renewed(step: int, stage: Stage = stage, evaluate: Evaluate = evaluate) -> bool:
+            nonlocal objective
+            if (other := turn(progress.steps + step)) is None:
+                return False
+            objective = other
+            evaluate.criterion = bind(progress.seeing(other, stage, begins=False), network, stage.size)
+            return True
+
+        yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition, renewed))
         progress.end_stage(evaluate)
         if progress.evaluations >= budget.steps:
             break
     if closing is not None and budget.allows_closing(progress.evaluations):
-        yield progress.close(closing, network, criterion)
+        yield progress.close(closing, network, evaluate.criterion)
 
 
 @dataclass(eq=False)
@@ -158,14 +177,17 @@ class _Progress:
             self.stage = number
             yield self.composition.schedule[number - 1]
 
-    def objective(self, stage: Stage) -> Objective:
-        """The objective of a stage: from the second stage on, the picture with which a stage begins may matter."""
-        objective = self.composition.objective
+    def seeing(self, objective: Objective, stage: Stage, *, begins: bool) -> Objective:
+        """The objective in a stage that `begins` or goes on: from the second stage on, its first picture may matter.
+
+        If an objective to which that picture matters is taken up later in the stage, the picture is the one then.
+        """
+        if begins and self.resumed is None:
+            self.begun = None
         if self.stage == 1 or not objective.neighbours:
             return objective
-        if self.resumed is None:
+        if self.begun is None:
             self.begun = resize(self.image, stage.size)
-        assert self.begun is not None
         return objective.seeing(self.begun.to(self.image.device))
 
     def evaluate(self, criterion: Criterion, stage: Stage, most: float) -> Evaluate:

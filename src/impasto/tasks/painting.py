@@ -1,27 +1,28 @@
 """The recipe of `transfer`: a photo painted in the style of other pictures, everywhere or by regions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from impasto.errors import SpecError
+from impasto.errors import ImageError, SpecError
+from impasto.finishing.chroma import PutBack
+from impasto.finishing.matching import grey, is_grey, lightness_matched, matched
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, cropped
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.weightmaps import WeightMap
-from impasto.synthesis.composition import Composition
+from impasto.synthesis.composition import Composition, Finish
 from impasto.synthesis.keeping import Keeping
 from impasto.synthesis.schedules import split
-from impasto.tasks.colours import recoloured
 from impasto.tasks.divisions import Area, Division, divide
 from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised, smoothness, statistics_of
 from impasto.tasks.settings import (
     TransferSettings,
 )
-from impasto.tasks.values import StyleWeights
+from impasto.tasks.values import Colours, StyleWeights
 
 STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 
@@ -140,3 +141,41 @@ def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Si
         raise SpecError("likeness is a weight for the first picture, but init is noise; give a picture as init")
     first = pictures[settings.init] if settings.init in pictures else load_image(settings.init)
     return content(cropped(first, canvas), {STROKES_LAYER: settings.likeness}, name="likeness")
+
+
+class Recoloured(NamedTuple):
+    """The photo as it is painted from, what is done to each painting before, and to each picture that is painted."""
+
+    photo: Image
+    painting: Callable[[Image], Image]
+    finish: Finish | None = None
+
+
+def recoloured(photo: Image, colours: Colours) -> Recoloured:
+    """The photo and what is done for a choice of colours. Raises ImageError for a palette without colours."""
+    if colours.palette is not None:
+        palette = _palette(colours)
+        return Recoloured(photo, lambda painting: matched(painting, palette))
+    match str(colours):
+        case "photo":
+            return Recoloured(photo, lambda painting: matched(painting, photo))
+        case "luminance":
+            return Recoloured(grey(photo), lambda painting: lightness_matched(painting, photo), PutBack(photo))
+        case "photo-late":
+            return Recoloured(photo, _as_it_is, PutBack(photo))
+        case _:
+            return Recoloured(photo, _as_it_is)
+
+
+def _as_it_is(painting: Image) -> Image:
+    return painting
+
+
+def _palette(colours: Colours) -> Image:
+    try:
+        palette = load_image(str(colours.palette))
+    except ImageError as error:
+        raise ImageError(f"the palette cannot be used: {error}") from None
+    if is_grey(palette):
+        raise ImageError(f"the palette {colours.palette} has no colours, only greys; give a picture with colours")
+    return palette

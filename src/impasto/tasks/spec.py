@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from impasto.errors import nearest
 from impasto.files import as_text, is_text
+from impasto.tasks.changes import Change, in_force
 from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS
 
@@ -20,6 +21,7 @@ class RunSpec(BaseModel):
     """A whole run: task, picture files (content before styles), settings. Processes exchange runs only as specs.
 
     `preset` is only the name of the preset that the settings started from; the settings are complete without it.
+    `changes` are the settings that were changed while the run went on, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +30,7 @@ class RunSpec(BaseModel):
     pictures: tuple[Path, ...]
     settings: Settings
     preset: str = "default"
+    changes: tuple[Change, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -47,7 +50,11 @@ class RunSpec(BaseModel):
             count = f"{task.least} to {task.most}" if task.least < task.most else str(task.least)
             raise ValueError(f"{self.task} takes {count} picture{'s' if task.most > 1 else ''}, not {given}")
         self.settings.require_pictures(given)
-        settings = self.settings
+        settings, names = self.settings, part_names(self)
+        for change in self.changes:
+            if change.part not in names:
+                raise ValueError(f"a change names the part {change.part!r}; {nearest(change.part, names)}")
+        in_force(self.task, self.settings, self.changes).require_pictures(given)
         for path in (*self.pictures, settings.init, settings.weights, settings.means, *settings.files):
             if path is not None and not is_text(str(path)):
                 raise ValueError(f"the name of {as_text(Path(path))} contains bytes that are not text; rename the file")

@@ -1,0 +1,94 @@
+"""What the page shows of a run, as HTML: the picture, how far it is, and its losses as curves. All text is escaped."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from impasto.jobs.queue import Job
+from impasto.pages.words import duration, number, size_words
+
+POINTS = 200  # of a curve: more are not seen
+WIDTH, HEIGHT = 640, 180
+WORDS = {
+    "waiting": "waiting for its turn",
+    "running": "painting",
+    "paused": "paused",
+    "done": "done",
+    "stopped": "stopped; the picture so far is kept",
+    "failed": "ended early",
+}
+
+
+def as_data(jpeg: bytes) -> str:
+    """A JPEG file as an address within the page."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def canvas(source: str | None, alt: str) -> str:
+    """The picture, or an empty sheet."""
+    if source is None:
+        return '<div class="sheet empty"><p>Your picture appears here.</p></div>'
+    return f'<div class="sheet"><img src="{escape(source)}" alt="{escape(alt)}"></div>'
+
+
+def slider(before: str, after: str, label: str) -> str:
+    """Two pictures of one size, one over the other, and a slider that says how much is seen of each."""
+    move = "this.parentNode.style.setProperty('--at', this.value + '%')"
+    return (
+        f'<figure class="slider"><img src="{before}" alt="Before"><img class="over" src="{after}" alt="After">'
+        f'<input type="range" min="0" max="100" value="50" aria-label="{escape(label)}" oninput="{move}">'
+        f"<figcaption>{escape(label)}</figcaption></figure>"
+    )
+
+
+def status(job: Job) -> str:
+    """How far a job is: a bar, and words."""
+    step, words = job.step, [f"{job.title} {WORDS[job.state]}".strip().capitalize()]
+    if job.wish is not None:
+        words = [f"{words[0]}, {'pausing' if job.wish == 'paused' else 'stopping'} after this step"]
+    share = 0.0
+    if step is not None:
+        share = step.step / step.steps
+        words.append(f"step {step.step} of {step.steps}")
+        words.append(size_words(step.size))
+        if job.state == "running":
+            words.append(f"about {duration(step.seconds / step.step * (step.steps - step.step))} left")
+        words.append(f"loss {number(step.total)}")
+    share = 1.0 if job.state == "done" else share
+    kind = " failed" if job.state == "failed" else ""
+    sentence = f'<p class="sentence{kind}">{escape(job.sentence)}</p>' if job.sentence and job.state != "done" else ""
+    return (
+        f'<div class="status"><div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{round(100 * share)}"><div style="width:{100 * share:.1f}%"></div></div>'
+        f"<p>{escape(' · '.join(words))}</p>{sentence}</div>"
+    )
+
+
+def curves(losses: Sequence[Mapping[str, float]]) -> str:
+    """The weighted loss of each group of terms (content, style …) at each step, on a scale of powers of ten."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for at in sorted({round(k * (len(losses) - 1) / POINTS) for k in range(POINTS + 1)}) if len(losses) > 1 else []:
+        sums: dict[str, float] = {}
+        for name, value in losses[at].items():
+            sums[name.partition("/")[0]] = sums.get(name.partition("/")[0], 0.0) + value
+        for name, value in sums.items():
+            if value > 0 and math.isfinite(value):
+                lines.setdefault(name, []).append((at, math.log10(value)))
+    values = [value for line in lines.values() for _, value in line]
+    if not values:
+        return ""
+    low, high = min(values), max(max(values), min(values) + 0.1)
+    drawn, legend = [], []
+    for index, (name, line) in enumerate(lines.items()):
+        points = " ".join(
+            f"{WIDTH * at / (len(losses) - 1):.1f},{8 + (HEIGHT - 16) * (high - value) / (high - low):.1f}"
+            for at, value in line
+        )
+        drawn.append(f'<polyline class="s{index % 8}" points="{points}"/>')
+        legend.append(f'<li class="s{index % 8}">{escape(name)} <b>{number(10 ** line[-1][1])}</b></li>')
+    words = ", ".join(f"{name} {number(10 ** line[-1][1])}" for name, line in lines.items())
+    return (
+        f'<div class="curves"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="Losses, now {escape(words)}">{"".join(drawn)}</svg><ul>{"".join(legend)}</ul></div>'
+    )

@@ -1,0 +1,143 @@
+"""The right side of the page Paint: the picture as it is painted, what can be asked of it, and the jobs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from impasto.errors import ImpastoError
+from impasto.folders.names import RESULT
+from impasto.jobs.queue import Job
+from impasto.studio.answers import QUIET, sentences, side_by_side
+from impasto.studio.desk import Desk
+from impasto.studio.drawing import as_data, canvas, curves, status
+from impasto.studio.fields import Setting, component, shown
+from impasto.tasks.changes import CHANGEABLE, changeable
+from impasto.tasks.table import TASKS
+
+LOOK_SECONDS = 0.4
+
+
+def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State) -> None:
+    """Build the side inside the present column; `first` is the task chosen at first, `job` the job that is shown."""
+    seen = gr.State("")
+    unfinished = desk.unfinished()
+    with gr.Row(visible=bool(unfinished), elem_classes="banner") as banner:
+        left = gr.Dropdown(unfinished, value=next(iter(unfinished), None), label="Runs that were not finished", scale=3)
+        again = gr.Button("Resume", scale=1)
+    picture = gr.HTML(canvas(None, ""), elem_id="canvas")
+    compare = gr.HTML(visible=False, elem_id="compare")
+    words = gr.HTML("", elem_id="status")
+    with gr.Row(elem_classes="controls"):
+        pause = gr.Button("Pause", interactive=False, min_width=90, elem_id="pause")
+        go_on = gr.Button("Go on", interactive=False, min_width=90, elem_id="go-on")
+        stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="stop")
+    drawn = gr.HTML("", elem_id="curves")
+    with gr.Accordion("Change while it paints", open=False, elem_id="steer"):
+        gr.Markdown("What you change here holds from the next step on, and is kept with the run.")
+        steered = {
+            name: component(settings[name], first, elem_id=f"steer-{name}") for name in CHANGEABLE if name in settings
+        }
+        apply = gr.Button("Apply", min_width=90, elem_id="apply")
+    jobs = gr.Dropdown([], label="Jobs", info="One run at a time is painted; the others wait.", elem_id="jobs")
+
+    def follow(number: int | None, before: str) -> list[Any]:
+        now = _shown(desk, number)
+        if now is None:
+            return [gr.skip()] * 11
+        every = [(f"{each.number} · {each.folder.name} · {each.state}", each.number) for each in desk.jobs.all()]
+        mark = f"{now.number} {now.state} {now.wish} {now.step and now.step.step} {now.sentence} {every}"
+        mark += f" {now.preview and now.preview.step}"
+        if mark == before:
+            return [gr.skip()] * 11
+        busy = now.state == "running" and now.wish is None
+        ended_now = now.ended and not before.startswith(f"{now.number} {now.state}")
+        after = _compared(now) if ended_now else None
+        return [
+            mark,
+            gr.skip() if now.number == number else now.number,
+            gr.update(value=_canvas(now), visible=after is None) if ended_now or not now.ended else gr.skip(),
+            gr.update(value=after, visible=after is not None) if ended_now or not now.ended else gr.skip(),
+            status(now),
+            gr.skip() if now.ended else curves([step.losses for step in desk.jobs.steps(now.number)]),
+            gr.update(interactive=busy),
+            gr.update(interactive=now.state == "paused"),
+            gr.update(interactive=busy or now.state in ("waiting", "paused")),
+            gr.update(choices=every, value=now.number),
+            gr.update(interactive=not now.ended),
+        ]
+
+    gr.Timer(LOOK_SECONDS).tick(
+        follow,
+        [job, seen],
+        [seen, job, picture, compare, words, drawn, pause, go_on, stop, jobs, apply],
+        queue=False,
+        **QUIET,
+    )
+    for button, act in ((pause, desk.jobs.pause), (go_on, desk.jobs.go_on), (stop, desk.jobs.stop)):
+        button.click(_asked(act), job, None, **QUIET)
+    jobs.input(lambda number: number, jobs, job, **QUIET)
+
+    @job.change(inputs=job, outputs=list(steered.values()), queue=False, **QUIET)
+    def show_settings(number: int | None) -> list[Any]:
+        if number is None:
+            return [gr.skip()] * len(steered)
+        now = desk.jobs.job(number)
+        possible, values = changeable(now.spec.task), dict(now.settings)
+        return [gr.update(visible=name in possible, value=shown(values.get(name))) for name in steered]
+
+    @apply.click(inputs=[job, *steered.values()], outputs=None, **QUIET)
+    def steer(number: int | None, *values: Any) -> None:
+        with sentences():
+            if number is None:
+                return
+            now = desk.jobs.job(number)
+            possible, before = changeable(now.spec.task), {name: shown(value) for name, value in now.settings}
+            given = zip(steered, values, strict=True)
+            asked = {name: value for name, value in given if name in possible and value != before[name]}
+            if asked:
+                desk.jobs.change(number, **asked)
+
+    @again.click(inputs=left, outputs=[job, left, banner], **QUIET)
+    def take_up(name: str | None) -> tuple[Any, Any, Any]:
+        with sentences():
+            number = desk.resume(name or "").number
+        rest = desk.unfinished()
+        return number, gr.update(choices=rest, value=next(iter(rest), None)), gr.update(visible=bool(rest))
+
+
+def _shown(desk: Desk, number: int | None) -> Job | None:
+    """The job that a page shows: the one chosen, else the one that is painted, else the newest."""
+    every = desk.jobs.all()
+    chosen_one = next((each for each in every if each.number == number), None)
+    painted = next((each for each in every if each.state == "running"), None)
+    return chosen_one or painted or (every[-1] if every else None)
+
+
+def _canvas(job: Job) -> str:
+    words = f"{job.spec.task} of {', '.join(path.stem for path in job.spec.pictures)}"
+    if job.preview is not None:
+        return canvas(as_data(job.preview.jpeg), words)
+    file = job.folder / RESULT
+    if file.is_file():
+        return canvas(f"files/{job.folder.name}/{RESULT}?{file.stat().st_mtime_ns}", words)
+    return canvas(None, "")
+
+
+def _compared(job: Job) -> str | None:
+    """A slider between the content and the result of a job that has both, and one result."""
+    if not TASKS[job.spec.task].has_content or len(TASKS[job.spec.task].part_names(job.settings)) > 1:
+        return None
+    try:
+        return side_by_side(job.spec.pictures[0], job.folder / RESULT, "Before and after")
+    except ImpastoError:
+        return None
+
+
+def _asked(act: Any) -> Any:
+    def ask(number: int | None) -> None:
+        with sentences():
+            if number is not None:
+                act(number)
+
+    return ask

@@ -1,0 +1,71 @@
+"""The studio's pages as one Gradio application, and how they look: paper, ink and one accent, in light and dark."""
+
+from collections.abc import Mapping, Sequence
+
+import gradio as gr
+
+from impasto.files import bundled
+from impasto.studio.desk import Desk
+from impasto.studio.gallery import runs_page
+from impasto.studio.painting import paint_page
+from impasto.studio.programs import programs
+
+HOUR = 3600
+CSS = bundled("studio/studio.css").read_text("utf-8")
+ACCENT = gr.themes.Color(
+    c50="#fbf3ee",
+    c100="#f5e2d7",
+    c200="#eac5b0",
+    c300="#dda384",
+    c400="#c97a52",
+    c500="#ad5a31",
+    c600="#9a4a24",
+    c700="#7d3b1c",
+    c800="#622f18",
+    c900="#4b2514",
+    c950="#2d150a",
+)
+# Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
+# are seen. Without the label, the words are read.
+HEAD = """<script>
+new MutationObserver(() => document.querySelectorAll(".upload-container[aria-label], .thumbnail-item[aria-label]")
+  .forEach(each => each.removeAttribute("aria-label"))).observe(document, {childList: true, subtree: true});
+</script>"""
+
+
+def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
+    """All pages; `groups` are the headings of the settings."""
+    blocks = gr.Blocks(title="impasto studio", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True)
+    with blocks:
+        gr.HTML("<header><h1>impasto</h1><p>Paint a picture, and watch.</p></header>", elem_id="head")
+        with gr.Tabs() as tabs:
+            with gr.Tab("Paint", id="paint"):
+                paint = paint_page(desk, groups)
+            with gr.Tab("Runs", id="runs") as runs:
+                runs_page(desk, paint, tabs, runs)
+        programs(desk)
+    return blocks
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plain theme with the system's own fonts: nothing is fetched."""
+    return gr.themes.Base(
+        primary_hue=ACCENT,
+        neutral_hue=gr.themes.colors.stone,
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        radius_size=gr.themes.sizes.radius_sm,
+    ).set(
+        body_background_fill="#fbfaf7",
+        body_background_fill_dark="#171614",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+    )
