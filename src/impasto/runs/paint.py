@@ -158,8 +158,8 @@ def _summary(painting: Painting, number: int, outcome: Outcome) -> Summary:
         measured = unmeasured(part)  # measuring takes as long as a step or two
     else:
         with sentence_for_memory(prepared.spec.settings.size):
-            saved, precise = quantise(outcome.image, prepared.spec.settings.depth), replace(plan, network=prepared.precise)
-            measured = measure(part, saved, painting.content, precise, painting.halved)
+            precise, depth = replace(plan, network=prepared.precise), prepared.spec.settings.depth
+            measured = measure(part, quantise(outcome.image, depth), painting.content, precise, painting.halved)
     peak, size = peak_memory_mb(plan.network.device), part.composition.schedule[-1].size
     return {**outcome.as_summary(), "peak_memory_mb": peak, **plan.as_summary(size), **measured}
 
