@@ -16,10 +16,9 @@ from impasto.cli.finish import blend, enlarge, explore, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
 from impasto.cli.networks import networks, normalise
 from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
-from impasto.cli.runs import restart, resume, show, start, sweep
+from impasto.cli.runs import restart, resume, show, start, study, sweep
 from impasto.cli.streams import print_err, print_out
 from impasto.cli.studio import studio
-from impasto.cli.study import study
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
 from impasto.extras import own_version
 from impasto.files import is_text

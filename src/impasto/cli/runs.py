@@ -21,6 +21,7 @@ from impasto.cli.streams import print_out, visible
 from impasto.errors import OutputError, SpecError
 from impasto.files import new_file, write_bytes
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
+from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
@@ -229,3 +230,46 @@ def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
     content = spec_toml(relative_to(file.parent, spec)).encode()
     with nullcontext() if force else new_file(file):
         write_bytes(file, content)
+
+
+def study(
+    content: Path,
+    style: Path,
+    /,
+    *,
+    settings: Annotated[StudySettings, Parameter(name="*")] = StudySettings(),
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """The whole story of two pictures in one page: what layers keep of CONTENT, what style is, and both together.
+
+    The same command continues a study that was stopped or killed; finished parts are not repeated.
+
+    Parameters
+    ----------
+    content
+        Picture file that gives the content.
+    style
+        Picture file that gives the style.
+    settings
+        Settings of the study.
+    out
+        Folder for the study, by default runs/study-CONTENT-STYLE (with --quick study-quick-CONTENT-STYLE).
+    force
+        Make all parts again, and replace the study that the folder holds.
+    quiet
+        Print only errors and the page's name.
+    json
+        Print a line of JSON for each part and step, and one with the page at the end.
+
+    """
+    from impasto.study.page import STUDY_PAGE
+    from impasto.study.run import run_study
+
+    listener = choose_listener(json, quiet, series_view())
+    with stoppable(listener) as stop:
+        folder = run_study(plan_study(content, style, settings), out, force=force, stop=stop, listener=listener)
+    if not json:
+        print_out(folder / STUDY_PAGE)

@@ -26,6 +26,7 @@ UPRIGHT = {
 }
 # First brands of HEIF files with HEVC pictures, as telephones write them. Source: ISO/IEC 23008-12, annex B.
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
+SHORT = 3  # the type of a number of 16 bits in EXIF
 Done = TypeVar("Done")
 _HOST = threading.RLock()  # held while settings of the whole process are changed
 
@@ -118,5 +119,23 @@ def upright(file: PillowImage.Image) -> PillowImage.Image:
         raise
     except Exception:  # on damaged entries Pillow raises struct.error, SyntaxError, KeyError, ValueError …
         orientation = None
+    if orientation is None:  # Pillow 12 leaves out all entries behind a damaged one
+        orientation = _orientation(file.info.get("exif") or b"")
     method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return file if method is None else file.transpose(method)
+
+
+def _orientation(exif: bytes) -> int | None:
+    """The orientation among the entries of the first directory. Source: TIFF 6.0, section 2."""
+    content = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(content[:2])
+    try:
+        (start,) = struct.unpack_from(f"{order}I", content, 4)
+        (count,) = struct.unpack_from(f"{order}H", content, start)
+        for number in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", content, start + 2 + 12 * number)
+            if (tag, kind) == (ExifTags.Base.Orientation, SHORT):
+                return int(value)
+    except struct.error:  # the bytes end before
+        return None
+    return None
