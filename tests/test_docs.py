@@ -110,6 +110,9 @@ def test_commands_work(
     if words[0] == "study":  # the command as it stands, with fewer and smaller parts
         monkeypatch.setattr("impasto.study.plan.QUICK", TINIEST)
         monkeypatch.setattr("impasto.study.plan.FULL", TINIEST)
+    if "vgg19.safetensors" in words and words[0] != "networks":
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["networks", "convert", "vgg19-dcbb9e9d.pth", "vgg19.safetensors"])
     if words[0] in ("report", "resume", "run", "show", "export", "blend"):
         for folder in (word.removesuffix("/result.png") for word in words if word.startswith("runs/")):
             with pytest.raises(SystemExit, match=r"^0$"):

@@ -399,7 +399,7 @@ def test_only_the_command_line_prints() -> None:
         if inside.parts[0] == "cli" or inside == Path("batch/worker.py"):  # which writes its process's log
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            prints = isinstance(node, ast.Name) and node.id in ("print", "input")
+            prints = isinstance(node, ast.Name) and node.id in ("print", "input") and isinstance(node.ctx, ast.Load)
             streams = isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr", "stdin")
             rich = isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rich"
             if prints or streams or rich:

@@ -66,7 +66,7 @@ def test_a_working_directory_that_is_gone(desk: Path) -> None:
 def test_a_terminal_without_width(desk: Path, columns: str) -> None:
     ended = shell(f"{IMPASTO} networks --help", desk, COLUMNS=columns)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "List the networks and their layers." in ended.stdout
+    assert "List the networks and their layers; " in ended.stdout
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -116,8 +116,9 @@ def as_a_user(desk: Path, *words: str) -> Ended:
                 folder.chmod(0o777)
     run = [*prefix, sys.executable, "-m", "impasto", *words]
     home = {"HOME": str(desk), "PYTHONDONTWRITEBYTECODE": "1"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}  # root's files
     ended = subprocess.run(
-        run, cwd=desk, env={**os.environ, **home}, capture_output=True, text=True, timeout=300, check=False
+        run, cwd=desk, env={**others, **home}, capture_output=True, text=True, timeout=300, check=False
     )
     if "Permission denied" in ended.stderr and "impasto: " not in ended.stderr:
         pytest.skip("another user may not read this Python")

@@ -338,7 +338,7 @@ def test_damaged_folders(made_desk: Path, words: str) -> None:
 
 
 def test_a_page_that_cannot_be_written_costs_nothing_else(made_desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path) -> None:
+    def fail(*given: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
     monkeypatch.setattr(impasto.pages.run_page, "read_run", fail)

@@ -145,7 +145,7 @@ def test_a_change_that_cannot_be_made_is_reported_and_the_run_goes_on(spec: RunS
         ({"size": 99}, "size cannot be changed while a run goes on"),
         ({"stile_weight": 1}, "did you mean 'style_weight'?"),
         ({"style_weight": -1}, "style_weight is -1"),
-        ({"style_weight": 0, "content_weight": 0}, "both 0"),
+        ({"style_weight": 0, "content_weight": 0}, "all 0"),
     ],
 )
 def test_changes_that_are_not_allowed(values: dict[str, Any], words: str) -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,14 @@ WORDS = (  # some hundreds of tiles, so that a step takes long enough to be hit
     *("--precision", "float32", "--quiet"),
 )
 EVER, NEVER = "0.000001", "0"  # seconds between checkpoints
+
+
+@pytest.fixture(autouse=True)
+def hang_ups_are_heard() -> Iterator[None]:
+    """Tests that were started by `nohup` ignore SIGHUP, and so would their programs."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")

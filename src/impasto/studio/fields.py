@@ -93,6 +93,8 @@ def component(setting: Setting, task: str, **more: Any) -> gr.components.Compone
 
 def shown(value: Any) -> Any:
     """A setting's value as its component shows it: numbers and words; no value is an empty text or no number."""
+    if isinstance(value, tuple):
+        return "; ".join(map(str, value))
     return str(value) if isinstance(value, (Path, str)) else value
 
 
