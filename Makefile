@@ -29,10 +29,10 @@ types: $(SET_UP) ## check the types of the package, strictly
 	$(BIN)/mypy
 
 tests: browser $(SET_UP) ## the test suite, with coverage
-	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2 --dist loadfile --cov=impasto --cov-report=term:skip-covered
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --cov=impasto --cov-report=term:skip-covered
 
 quick: $(SET_UP) ## the tests that take less than a second each: some of every folder in under a minute, without a browser
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 browser:
 	@command -v $(CHROMIUM) >/dev/null || { echo "make test opens pages in a browser: install Chromium (Debian: apt install chromium) or give its path, make $(MAKECMDGOALS) CHROMIUM=/path/to/chromium"; exit 1; }

@@ -41,7 +41,7 @@ def jobs(here: Path) -> Iterator[Jobs]:
     queue.close()
 
 
-def until(jobs: Jobs, number: int, true: Callable[[Job], bool], seconds: float = 60) -> Job:
+def until(jobs: Jobs, number: int, true: Callable[[Job], bool], seconds: float = 300) -> Job:
     end = time.monotonic() + seconds
     while not true(jobs.job(number)):
         assert time.monotonic() < end, f"never came: {jobs.job(number)}"

@@ -18,7 +18,7 @@ from studio_program import Studio, studio
 pytestmark = pytest.mark.slow
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
-SECONDS = 60_000
+SECONDS = 300_000
 OWN = "Method not implemented."  # Gradio says so of its own client at each upload
 
 
