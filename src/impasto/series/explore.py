@@ -12,18 +12,16 @@ from typing import Any
 
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener, SeriesDone, silent
-from impasto.files import sha256
 from impasto.folders.names import RESULT
-from impasto.folders.places import folder_name, trace
+from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
-from impasto.images.files import load_image, load_picture, save_image, to_pillow
+from impasto.images.files import load_image, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.stopping import Stop
-from impasto.series.members import check_all, finished, networks_for
-from impasto.series.places import is_free, taken
-from impasto.series.sweep import COMPARISON, Cell, make_left
+from impasto.series.members import Hashes
+from impasto.series.sweep import COMPARISON, Cell, Series, paint_cells
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -98,23 +96,14 @@ def explore(
     """
     cells = candidates(pictures, choices or Choices(), settings)
     folder = out or Path("runs") / folder_name("explore", pictures)
-    networks = networks_for(cell.spec for cell in cells)
-    read = {path: load_picture(path) for path in pictures}
-    hashes = {path: sha256(path) for path in pictures}
     varied = [{"preset": cell.spec.preset, **dict(cell.values)} for cell in cells]
-    known = {"provenance": {"pictures_sha256": list(hashes.values()), "candidates": varied}}
-    about = spec_toml(cells[0].spec, known)
-    before = trace(folder, SHEET_FILE)
-    fresh = is_free(folder, SHEET_FILE, about, pictures, force=force)
-    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
-    check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], read)
-    with taken(folder, SHEET_FILE, about, fresh=fresh, before=before) as ownership:
-        diverged = make_left(cells, left, ownership, hashes, stop, listener)
-        done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
-        if done:
-            _save_sheet(cells, done, folder)
-    if diverged:
-        raise diverged[0]
+
+    def about(hashes: Hashes) -> str:
+        known = {"provenance": {"pictures_sha256": list(hashes.values()), "candidates": varied}}
+        return spec_toml(cells[0].spec, known)
+
+    series = Series(folder, SHEET_FILE, about, lambda done: _save_sheet(cells, done, folder))
+    paint_cells(cells, series, force=force, stop=stop, listener=listener)
     listener(SeriesDone(folder, folder / COMPARISON, folder / SHEET))
     return folder
 

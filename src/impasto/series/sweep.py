@@ -1,7 +1,7 @@
 """A sweep: a run for each combination of settings, a grid of the pictures, and a page that compares the runs."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -110,26 +110,52 @@ def run_sweep(
     """
     cells = make_cells(spec, variations)
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
-    networks = networks_for(cell.spec for cell in cells)
-    pictures = {path: load_picture(path) for path in spec.pictures}
-    hashes = {path: sha256(path) for path in spec.pictures}
-    about = spec_toml(spec, {"provenance": {"pictures_sha256": list(hashes.values())}})
-    before = trace(folder, SWEEP_FILE)
-    fresh = is_free(folder, SWEEP_FILE, about, spec.pictures, force=force)
-    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
-    check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
-    with taken(folder, SWEEP_FILE, about, fresh=fresh, before=before) as ownership:
-        diverged = make_left(cells, left, ownership, hashes, stop, listener)
-    done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
-    if done:
-        _save_overview(done, variations, folder)
-    if diverged:
-        raise diverged[0]
+
+    def about(hashes: Hashes) -> str:
+        return spec_toml(spec, {"provenance": {"pictures_sha256": list(hashes.values())}})
+
+    series = Series(folder, SWEEP_FILE, about, lambda done: _save_overview(done, variations, folder))
+    paint_cells(cells, series, force=force, stop=stop, listener=listener)
     listener(SeriesDone(folder, folder / COMPARISON, folder / GRID))
     return folder
 
 
-def make_left(
+@dataclass(frozen=True)
+class Series:
+    """Where the runs of cells go: the folder, its file, the file's text by the pictures' hashes, and what shows them.
+
+    `show` is called with the cells that are done, if there are any.
+    """
+
+    folder: Path
+    file: str
+    about: Callable[[Hashes], str]
+    show: Callable[[Sequence[Cell]], None]
+
+
+def paint_cells(cells: Sequence[Cell], series: Series, *, force: bool, stop: Stop, listener: Listener) -> None:
+    """Make the runs of cells of the same pictures that are missing, and show all that are done.
+
+    If a run diverges, the others are made and its error is raised at the end.
+    """
+    folder, file, paths = series.folder, series.file, cells[0].spec.pictures
+    networks = networks_for(cell.spec for cell in cells)
+    pictures = {path: load_picture(path) for path in paths}
+    hashes = {path: sha256(path) for path in paths}
+    about, before = series.about(hashes), trace(folder, file)
+    fresh = is_free(folder, file, about, paths, force=force)
+    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
+    check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
+    with taken(folder, file, about, fresh=fresh, before=before) as ownership:
+        diverged = _make_left(cells, left, ownership, hashes, stop, listener)
+        done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
+        if done:
+            series.show(done)
+    if diverged:
+        raise diverged[0]
+
+
+def _make_left(
     cells: Sequence[Cell], left: Sequence[Cell], ownership: Ownership, hashes: Hashes, stop: Stop, listener: Listener
 ) -> list[DivergedError]:
     """Make the cells that are left; return the errors of those that diverge. Raises any other ImpastoError."""
