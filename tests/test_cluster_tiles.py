@@ -48,6 +48,17 @@ SIZE, CORE = (50, 70), (16, 32)
 REGION = torch.zeros(1, 1, 5, 8).index_fill_(3, torch.tensor([1, 2, 3]), 1.0)
 
 
+def end(worker: Worker, get: Callable[[Worker, Any], Any]) -> None:
+    """Kill a worker, and ask until the death is known: Ray kills later than it returns. Raises LostError."""
+    import ray
+
+    ray.kill(worker.actor)
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
+        get(worker, worker.actor.node.remote())
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="class")
 def heard() -> list[Event]:
     return []
@@ -159,8 +170,6 @@ class TestWithACrew:
     @pytest.mark.slow
     def test_a_worker_lost_at_any_moment(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
         """While targets are read, in each pass, between them: nothing is missed, and nothing counted twice."""
-        import ray
-
         network = network_in("float64")
         objective, image = everything(torch.float64), random_image(*SIZE, 4)
         truth = bind_tiled(objective, network, SIZE, CORE).losses_and_gradient(image)
@@ -170,7 +179,7 @@ class TestWithACrew:
             nonlocal calls
             calls += 1
             if calls == kill_at:
-                ray.kill(worker.actor)
+                end(worker, get)
             return get(worker, reference)
 
         monkeypatch.setattr(crew, "get", losing)
@@ -205,14 +214,11 @@ class TestWithACrew:
         self, crew: Crew, heard: list[Event], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It ends a run that begins, and is left out of one that is under way."""
-        import ray
-
         crew.muster(60.0)
         gone = crew.workers[0]
-        ray.kill(gone.actor)
         monkeypatch.setitem(crew._identity, "the weights", "0" * 64)
         with pytest.raises(LostError):
-            crew.get(gone, gone.actor.node.remote())
+            end(gone, crew.get)
         crew.muster(60.0)
         assert gone not in crew.workers
         assert any("a worker is left out: " in event.words for event in heard)
@@ -225,13 +231,10 @@ class TestWithACrew:
 
     @pytest.mark.slow
     def test_workers_that_are_lost_again_and_again(self, crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-        import ray
-
         get = crew.get
 
         def losing(worker: Worker, reference: Any) -> Any:
-            ray.kill(worker.actor)
-            return get(worker, reference)
+            end(worker, get)
 
         objective = style(random_image(64, 64, 1, torch.float32), ["relu1_1"])
         criterion = bound(crew, objective, network_in("float32"))
