@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
@@ -135,6 +135,7 @@ def test_the_bar_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> Non
 # Frames --------------------------------------------------------------------------------------------------------------
 
 
+@example(3, 10**12)
 @given(st.integers(1, 600), st.integers(2, 80))
 def test_as_many_frames_as_asked_for(steps: int, count: int) -> None:
     wanted = sorted(frame_steps(steps, count))

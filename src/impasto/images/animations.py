@@ -114,5 +114,5 @@ def frame_steps(steps: int, count: int) -> set[int]:
 
     The last step is always kept, and is the only one if `count` is 1; every step is kept if `count` exceeds `steps`.
     """
-    last = max(1, count - 1)
+    last = max(1, min(count - 1, steps))
     return {min(steps, max(index, round(steps * (index / last) ** 2))) for index in range(1, last + 1)}

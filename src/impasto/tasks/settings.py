@@ -95,7 +95,7 @@ class Settings(BaseModel):
     "Memory limit, 4GB or 500MB for instance; auto is nearly all that is free. Pictures that need more are tiled."
     tile: Annotated[int, Field(ge=1)] | None = None
     "Side in pixels of the tiles in which pictures are read; by default as memory requires, none if pictures fit whole."
-    frames: Annotated[int, Field(ge=0)] = 40
+    frames: Annotated[int, Field(ge=0, le=100_000)] = 40
     "Number of intermediate pictures kept for the animation, first and last included; 0 for none."
     depth: Annotated[Literal[8, 16], BeforeValidator(_as_number)] = 8
     "Bits a colour of the result."
