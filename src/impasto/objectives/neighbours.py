@@ -4,7 +4,7 @@ Statistics say which features a painting has, and must put all of them somewhere
 sky is painted as the painting's sky. Prices see to it that no part of the style is used too often.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,18 +12,21 @@ import torch
 from torch import Tensor
 
 from impasto.images.image import Image, Size, resize, size_of
+from impasto.networks.layers import Layer
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm
-from impasto.objectives.distances import CosineError, distance_to
+from impasto.objectives.distances import cosine_error, distance_to
 from impasto.objectives.moments import wide
-from impasto.objectives.representations import Pointwise, activations
+from impasto.objectives.representations import Pointwise, Representation, activations, directions_from
 from impasto.objectives.similarity import Lattice
+from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_by
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
+STYLE_RATE = 0.1  # of the price that all features of a style share
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 WIDE = 4  # bytes of a number in float32
 FIDELITY = 0.75  # of the photo in the picture that asks; the rest is the result so far
@@ -59,10 +62,22 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The target at a layer, and the error of a picture from it."""
+    """The target at a layer, and what is compared with it by `cosine_error`: the directions from the style's mean."""
 
     target: Chosen
-    distance: CosineError
+    represent: Representation
+
+
+class Sample(NamedTuple):
+    """Features of some positions (positions, channels), and how much each position counts (positions,)."""
+
+    rows: Tensor
+    counts: Tensor
+
+    @property
+    def fractions(self) -> Tensor:
+        """How much each position counts, all together 1."""
+        return self.counts / float(self.counts.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +89,9 @@ class Neighbours:
     (`seeing`) ¾ of the photo and ¼ of the picture so far. Targets are fixed while a stage lasts. `styles` are pictures
     with the fractions of the result that they should take up; `framing` gives their sizes.
 
+    `where` weights the positions of the picture: a region takes its targets, and pays its prices, by itself. Of the
+    styles only the region `reference_where`, stretched over each of them, is used.
+
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
     are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples.
@@ -84,6 +102,8 @@ class Neighbours:
     styles: tuple[tuple[Image, float], ...]
     layers: Mapping[str, float]
     framing: Callable[[Size, Size], Size]
+    where: WeightMap | None = None
+    reference_where: WeightMap | None = None
     current: Image | None = None
     represent: Pointwise = activations
 
@@ -105,9 +125,15 @@ class Neighbours:
         return banks + cosines
 
     def require(self, network: Network, size: Size) -> None:
-        """Raise ImageError if a framed style is too small for a layer, LayerError for an unknown one."""
+        """Raise ImageError if a framed style or a region is too small for a layer, LayerError for an unknown one."""
         for style, _ in self.styles:
-            network.require_size(self.framing(size_of(style), size), self.layers)
+            framed = self.framing(size_of(style), size)
+            network.require_size(framed, self.layers)
+            for layer in map(network.layer, self.layers):
+                if self.where is not None:
+                    self.where.require(size, layer, self.name)
+                if self.reference_where is not None:
+                    self.reference_where.require(framed, layer, f"{self.name}'s picture")
 
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name of its loss."""
@@ -120,42 +146,59 @@ class Neighbours:
         def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
             return (Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers))
 
-        choices = self.choose(network, size, pieces)
         return [
-            BoundTerm(f"{self.name}/{layer}", canonical, self.layers[layer], self.represent, loss)
-            for layer, choice in choices.items()
-            for canonical in [network.canonical(layer)]
-            for loss in [distance_to(choice.distance, self.represent(choice.target.maps()))]
+            BoundTerm(f"{self.name}/{layer}", network.canonical(layer), self.layers[layer], represent, loss)
+            for layer, choice in self.choose(network, size, pieces).items()
+            for target, represent in [(choice.target, choice.represent)]
+            for loss in [distance_to(cosine_error, represent(target.maps()))]
         ]
 
     @torch.no_grad()
     def choose(self, network: Network, size: Size, pieces: Read) -> dict[str, Choice]:
         """The target at each layer for a canvas of that size; `pieces` reads pictures, whole or in tiles."""
-        strides = {network.canonical(layer): network.stride(layer) for layer in self.layers}
-        asking = self._asking(size).to(network.device)
-        sampled = _on_lattice(pieces, asking, strides, SAMPLE)
-        styles = [_on_lattice(pieces, style.to(network.device), strides, self._most) for style in self.framed(size)]
-        fractions = [fraction for _, fraction in self.styles]
-        banks = {layer: Bank.of([style[layer] for style in styles], fractions, sampled[layer]) for layer in strides}
-        rows = {
-            layer: asking.new_empty((1, 1, *_positions(size, strides[layer])), dtype=torch.int32) for layer in banks
+        layers = {network.canonical(layer): network.layer(layer) for layer in self.layers}
+        asking, where = self._asking(size).to(network.device), self.where
+        weights = (
+            {} if where is None else {name: where.at(size, layer, network.device) for name, layer in layers.items()}
+        )
+        taken = {name: _taken(size, layer, weights.get(name), SAMPLE) for name, layer in layers.items()}
+        banks = self._banks(network, size, pieces, _samples(pieces, asking, taken))
+        rows: dict[str, Tensor] = {}
+        for name, top, left, maps in pieces(asking, layers):
+            if name not in rows:
+                rows[name] = asking.new_zeros((1, 1, *_positions(size, layers[name])), dtype=torch.int32)
+            window = slice(top, top + maps.shape[2]), slice(left, left + maps.shape[3])
+            part = weights[name].cut(*window).levels if name in weights else None
+            rows[name][0, 0][window] = banks[name].matched(maps, part)
+        found = {
+            name: Choice(Chosen(bank.features, rows[name]), self._compared(bank, weights.get(name)))
+            for name, bank in banks.items()
         }
-        for piece in pieces(asking, strides):
-            height, width = size_of(piece.maps)
-            found = banks[piece.layer].nearest(piece.maps[0].flatten(1).T).reshape(height, width)
-            rows[piece.layer][0, 0, piece.top : piece.top + height, piece.left : piece.left + width] = found
-        found_at = {layer: Choice(Chosen(bank.features, rows[layer]), bank.distance) for layer, bank in banks.items()}
-        return {layer: found_at[network.canonical(layer)] for layer in self.layers}
+        return {layer: found[network.canonical(layer)] for layer in self.layers}
+
+    def _banks(self, network: Network, size: Size, pieces: Read, asking: Mapping[str, Sample]) -> dict[str, "Bank"]:
+        """The bank of each layer of which there is a sample of the asking picture."""
+        most, styles = BANK // len(self.styles), list[dict[str, Sample]]()
+        for style in self.framed(size):
+            framed, taken = size_of(style), dict[str, _Taken]()
+            for layer in map(network.layer, asking):
+                of = self.reference_where
+                weights = None if of is None else _core(of.inside(framed, layer, network.device))
+                taken[layer.name] = _taken(framed, layer, weights, most)
+            styles.append(_samples(pieces, style.to(network.device), taken))
+        fractions = [fraction for _, fraction in self.styles]
+        return {name: Bank.of([style[name] for style in styles], fractions, sample) for name, sample in asking.items()}
+
+    def _compared(self, bank: "Bank", weights: PositionWeights | None) -> Representation:
+        """What is compared with the target: directions from the styles' mean, weighted by position if asked."""
+        directions = directions_from(bank.mean.cpu())
+        return directions if weights is None else weighted_by(directions, weights, self.name)
 
     def _asking(self, size: Size) -> Image:
         photo = resize(self.photo, size)
         if self.current is None:
             return photo
         return FIDELITY * photo.to(self.current) + (1 - FIDELITY) * resize(self.current, size)
-
-    @property
-    def _most(self) -> int:
-        return BANK // len(self.styles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,40 +208,52 @@ class Bank:
     features: Tensor
     directions: Tensor  # of the features, centred by their mean, each of length 1
     prices: Tensor
+    mean: Tensor  # of the styles
     centre: Tensor  # of the picture that asks
-    distance: CosineError
 
     @classmethod
-    def of(cls, styles: list[Tensor], fractions: list[float], sampled: Tensor) -> "Bank":
-        """The bank of some styles' features, with prices found from features sampled of the picture that asks."""
-        features = torch.cat(styles)
-        mean, centre = wide(features).mean(0), wide(sampled).mean(0)
+    def of(cls, styles: Sequence[Sample], fractions: Sequence[float], asking: Sample) -> "Bank":
+        """The bank of some styles' features, with prices found from a sample of the picture that asks.
+
+        Each style is to be used as often as its fraction says, and its features in proportion to their counts.
+        """
+        features = torch.cat([style.rows for style in styles])
+        shares = torch.cat([part * style.fractions for style, part in zip(styles, fractions, strict=True)])
+        mean, centre = shares @ wide(features) / shares.sum(), asking.fractions @ wide(asking.rows)
         directions = _directions(features, mean)
-        each = [mean.new_full((len(style),), part / len(style)) for style, part in zip(styles, fractions, strict=True)]
-        shares = torch.cat(each)
-        prices = _prices(_directions(sampled, centre), directions, shares)
-        return cls(features, directions, prices, centre, CosineError(mean.cpu()))
+        numbers = torch.cat([torch.full((len(style.rows),), number) for number, style in enumerate(styles)])
+        prices = _prices(_directions(asking.rows, centre), asking.counts, directions, shares, numbers.to(shares.device))
+        return cls(features, directions, prices, mean, centre)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """The row of the bank for each of these features of the asking picture (positions, channels)."""
-        return torch.cat(
-            [
-                torch.addmm(self.prices, _directions(chunk, self.centre), self.directions.T).argmax(1)
-                for chunk in torch.split(rows, CHUNK)
-            ]
-        )
+        return torch.addmm(self.prices, _directions(rows, self.centre), self.directions.T).argmax(1)
+
+    def matched(self, maps: FeatureMap, levels: Tensor | None) -> Tensor:
+        """The rows of the bank (height, width) for a part of a feature map; 0 at positions whose level is 0."""
+        height, width = size_of(maps)
+        features = maps[0].flatten(1).T
+        numbers = torch.arange(len(features)) if levels is None else levels.flatten().nonzero()[:, 0]
+        found = features.new_zeros(len(features), dtype=torch.int32)
+        for some in torch.split(numbers.to(maps.device), CHUNK):
+            found[some] = self.nearest(features[some]).to(found)
+        return found.reshape(height, width)
 
 
-def _prices(asking: Tensor, directions: Tensor, shares: Tensor) -> Tensor:
+def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, styles: Tensor) -> Tensor:
     """A price for each direction, added to its cosine, so that each is chosen about as often as its share says.
 
-    The price of a direction that is chosen too often falls, that of one chosen too seldom rises, by less each round.
+    `counts` says how much each asking direction counts, `styles` has the number of the style of each direction. The
+    price of a direction that is chosen too often falls, that of one chosen too seldom rises, and so do the prices of
+    all directions of a style, by less each round.
     """
     cosines, prices = asking @ directions.T, torch.zeros_like(shares)
+    wanted = torch.bincount(styles, shares)
     for number in range(ROUNDS):
         chosen = (cosines + prices).argmax(1)
-        used = torch.bincount(chosen, minlength=len(directions)).to(prices) / len(asking)
-        prices += (1 - number / ROUNDS) * (shares - used)
+        used = torch.bincount(chosen, counts, minlength=len(directions)) / counts.sum()
+        apart = wanted - torch.bincount(styles, used)
+        prices += (1 - number / ROUNDS) * (shares - used + STYLE_RATE * apart[styles])
     return prices
 
 
@@ -206,17 +261,48 @@ def _directions(rows: Tensor, centre: Tensor) -> Tensor:
     return torch.nn.functional.normalize(wide(rows) - centre, dim=1)
 
 
-def _positions(size: Size, stride: int) -> Size:
-    return size[0] // stride, size[1] // stride
+def _positions(size: Size, layer: Layer) -> Size:
+    return size[0] // layer.stride, size[1] // layer.stride
 
 
-def _on_lattice(pieces: Read, image: Image, strides: Mapping[str, int], most: int) -> dict[str, Tensor]:
-    """The features (positions, channels) of each layer at positions of an even lattice, at most `most` of them."""
-    grids: dict[str, Tensor] = {}
-    for layer, top, left, maps in pieces(image, strides):
-        lattice = Lattice.over(_positions(size_of(image), strides[layer]), most)
-        if layer not in grids:
-            grids[layer] = maps.new_empty((*lattice.shape, maps.shape[1]))
-        here = lattice.of(maps[0], top, left).permute(1, 2, 0)
-        grids[layer][lattice.part(top, left, *size_of(maps))] = here
-    return {layer: grid.flatten(0, 1) for layer, grid in grids.items()}
+class _Taken(NamedTuple):
+    """The positions that a sample takes of a map of that size: their numbers, row by row, and how much each counts."""
+
+    size: Size
+    numbers: Tensor
+    counts: Tensor
+
+
+def _taken(size: Size, layer: Layer, weights: PositionWeights | None, most: int) -> _Taken:
+    """At most `most` positions of a layer in a picture of that size: an even lattice, or evenly among those that count.
+
+    In a region every n-th position that counts is taken, so that no region, however thin, is missed.
+    """
+    shape = _positions(size, layer)
+    numbers = torch.arange(shape[0] * shape[1])
+    if weights is None:
+        lattice = Lattice.over(shape, most).of(numbers.reshape(shape)).flatten()
+        return _Taken(shape, lattice, torch.ones(len(lattice)))
+    levels = weights.levels.flatten()
+    counting = numbers[levels > 0]
+    few = counting[:: -(-len(counting) // most)]
+    return _Taken(shape, few, levels[few].float())
+
+
+def _core(weights: PositionWeights) -> PositionWeights:
+    """The weights of the positions that have at least half of the largest weight: those that see little else."""
+    levels = weights.levels
+    return replace(weights, levels=levels * (2 * levels.int() >= int(levels.max())))
+
+
+def _samples(pieces: Read, image: Image, taken: Mapping[str, _Taken]) -> dict[str, Sample]:
+    """The features of a picture at the positions taken of each layer."""
+    rows: dict[str, Tensor] = {}
+    for layer, top, left, maps in pieces(image, taken):
+        (_, across), numbers, _ = taken[layer]
+        y, x = (each.to(maps.device) for each in (numbers // across - top, numbers % across - left))
+        here = (y >= 0) & (y < maps.shape[2]) & (x >= 0) & (x < maps.shape[3])
+        if layer not in rows:
+            rows[layer] = maps.new_empty((len(numbers), maps.shape[1]))
+        rows[layer][here] = maps[0].permute(1, 2, 0)[y[here], x[here]]
+    return {layer: Sample(found, taken[layer].counts.to(wide(found[:0]))) for layer, found in rows.items()}

@@ -239,12 +239,14 @@ class MemoryPlan:
             total += network.channels(layer) * network.precision.itemsize / network.stride(layer) ** 2
         for match in self._weighted:
             total += sum(WEIGHT / network.stride(layer) ** 2 for layer in match.layers)
-        chosen = [layer for term in self.objective.neighbours for layer in term.layers]
-        return total + sum(ROW / network.stride(layer) ** 2 for layer in chosen)
+        for term in self.objective.neighbours:
+            each = ROW if term.where is None else ROW + WEIGHT
+            total += sum(each / network.stride(layer) ** 2 for layer in term.layers)
+        return total
 
     def matching_bytes(self, size: Size) -> float:
         """Bytes at the peak of matching neighbours, which is bounded whatever the size."""
-        return max((term.matching_bytes(self.network, size) for term in self.objective.neighbours), default=0.0)
+        return sum((term.matching_bytes(self.network, size) for term in self.objective.neighbours), 0.0)
 
     @property
     def layers(self) -> list[str]:
