@@ -273,6 +273,9 @@ from .objectives.objective import (
     seamless as seamless,
 )
 from .objectives.similarity import (
+    autocorrelation as autocorrelation,
+)
+from .objectives.similarity import (
     sampled as sampled,
 )
 from .objectives.similarity import (

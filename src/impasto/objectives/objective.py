@@ -15,6 +15,7 @@ from impasto.objectives.distances import Distance, normalised_squared_error
 from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.representations import (
     Function,
+    MeanOverPairs,
     MeanOverPositions,
     Representation,
     activations,
@@ -79,7 +80,8 @@ class Objective:
             term.require(network, size)
         if not self.weights():
             raise SpecError("the objective has no term; give at least one a weight above 0")
-        placed = [match.name for match in self.matches() if not isinstance(match.represent, MeanOverPositions)]
+        anywhere = MeanOverPositions, MeanOverPairs
+        placed = [match.name for match in self.matches() if not isinstance(match.represent, anywhere)]
         placed += [term.name for term in self.neighbours]
         if self.around_px and placed:
             raise SpecError(f"{placed[0]} is compared place by place, which a seamless picture cannot be; leave it out")

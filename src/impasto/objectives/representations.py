@@ -82,6 +82,11 @@ class WholeMap(Representation):
     """A function of the whole map, such as a maximum or a spectrum, which cannot be computed in tiles."""
 
 
+@dataclass(frozen=True)
+class MeanOverPairs(WholeMap):
+    """A mean over pairs of positions, wherever in the map they are: needs the whole map, but no arrangement of it."""
+
+
 def represented(function: Function) -> Representation:
     """The function as a representation; a plain function becomes a `WholeMap`."""
     return function if isinstance(function, Representation) else WholeMap(function)

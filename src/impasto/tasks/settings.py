@@ -183,8 +183,8 @@ class AmalgamateSettings(Settings):
 class _StatisticsSettings(Settings):
     """Further settings of tasks whose target is a picture's statistics."""
 
-    statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
-    "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
+    statistics: Literal["wasserstein", "pattern", "sliced", "gram", "moments"] = "wasserstein"
+    "Means and covariances; these and the periods of a pattern, such as bricks; sliced distributions; Gram; or moments."
 
 
 class TextureSettings(_StatisticsSettings):
@@ -217,6 +217,8 @@ class TransferSettings(_StatisticsSettings):
     "Long side of the result in pixels."
     steps: Annotated[int, Field(ge=1)] = 50
     "Updates at full size; each smaller size takes twice as many as the next larger one."
+    statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
+    "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
     network: str = "vgg16"
