@@ -14,7 +14,7 @@ from impasto.images.image import Size
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, neighbours, prior, seamless, style
 from impasto.objectives.priors import total_variation
-from impasto.objectives.similarity import autocorrelation
+from impasto.objectives.representations import autocorrelation
 from impasto.tasks.recipes import texture
 from impasto.tasks.settings import TextureSettings
 from impasto.tasks.spec import RunSpec

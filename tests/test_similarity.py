@@ -14,7 +14,8 @@ from impasto.errors import SpecError
 from impasto.images.image import Image
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, style
-from impasto.objectives.similarity import Lattice, Sampling, autocorrelation, sampled, self_similarity
+from impasto.objectives.representations import autocorrelation
+from impasto.objectives.similarity import Lattice, Sampling, sampled, self_similarity
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.painting import transfer
 from impasto.tasks.recipes import texture

@@ -112,6 +112,9 @@ from .objectives.representations import (
     activations as activations,
 )
 from .objectives.representations import (
+    autocorrelation as autocorrelation,
+)
+from .objectives.representations import (
     channel_moments as channel_moments,
 )
 from .objectives.representations import (
@@ -271,9 +274,6 @@ from .objectives.objective import (
 )
 from .objectives.objective import (
     seamless as seamless,
-)
-from .objectives.similarity import (
-    autocorrelation as autocorrelation,
 )
 from .objectives.similarity import (
     sampled as sampled,

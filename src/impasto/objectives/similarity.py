@@ -1,7 +1,4 @@
-"""Self-similarity: which places of a picture are alike, whatever they look like; it keeps a layout or a pattern.
-
-Places are compared with each other where they are (`sampled`), or by how far apart they are (`autocorrelation`).
-"""
+"""Self-similarity: which places of a picture are alike, whatever they look like; it keeps a layout."""
 
 import math
 from collections.abc import Callable
@@ -14,8 +11,7 @@ from torch.nn import functional
 from impasto.images.image import Size, size_of
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.distances import Scalar
-from impasto.objectives.moments import wide
-from impasto.objectives.representations import MeanOverPairs, Representation
+from impasto.objectives.representations import Representation
 
 MOST = 512  # positions; the distances between all pairs take time in proportion to its square
 
@@ -105,52 +101,6 @@ def _pull_back_sampled(features: FeatureMap, slope: Tensor, onto: FeatureMap | N
 
 sampled = Sampled(_sampled, _pull_back_sampled)
 """The features at the positions of an even lattice, for `self_similarity`."""
-
-
-@dataclass(frozen=True)
-class Shifts:
-    """How alike a map and the map shifted by so many positions are, for each shift of at most `reach` positions.
-
-    (channels, 2 · reach + 1, reach + 1): the mean over the positions that both share of the product of a channel's
-    values less its mean, for shifts of −reach … reach rows and 0 … reach columns. The others are the same mirrored.
-    Without a reach, half the map's smaller side.
-    """
-
-    reach: int | None = None
-
-    def __call__(self, features: FeatureMap) -> Tensor:
-        """The products at each shift, found by Fourier transforms of the map with zeros around it."""
-        values = wide(features)[0]
-        values = values - values.mean((1, 2), keepdim=True)
-        reach = min(size_of(features)) // 2 if self.reach is None else self.reach
-        shared = _products(torch.ones_like(values[:1]), reach).round().clamp_min(1)
-        return _products(values, reach) / shared
-
-
-def _products(values: Tensor, reach: int) -> Tensor:
-    """The sum of each channel times the channel shifted, which is a spectrum's inverse transform (Wiener–Khinchin)."""
-    around = values.shape[1] + reach, values.shape[2] + reach
-    spectrum = torch.fft.rfft2(values, s=around)
-    found = torch.fft.irfft2(spectrum.abs().square(), s=around)[:, :, : reach + 1]
-    return torch.cat([found[:, around[0] - reach :], found[:, : reach + 1]], 1)
-
-
-@dataclass(frozen=True)
-class Autocorrelation(MeanOverPairs):
-    """How alike places are that lie so far apart: periods of a pattern. Compared up to the reference's reach."""
-
-    def fitted(self, found: Tensor) -> "Autocorrelation":
-        """The autocorrelation at the shifts that the reference has."""
-        return Autocorrelation(Shifts(found.shape[-1] - 1))
-
-
-autocorrelation = Autocorrelation(Shifts())
-"""How alike a picture or a feature map is to itself, shifted: regular patterns such as bricks and weaves.
-
-(channels, rows, columns), see `Shifts`. Source: Sendik & Cohen-Or 2017 (Deep correlations for texture synthesis).
-Departs: at the picture itself, whose autocorrelation is its spectrum (Liu, Gousseau & Xia 2016,
-arXiv:1605.01141), and without the weights of shifts.
-"""
 
 
 @dataclass(frozen=True)

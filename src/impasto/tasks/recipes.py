@@ -13,8 +13,13 @@ from impasto.networks.layers import IMAGE
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, seamless, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
-from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
-from impasto.objectives.similarity import autocorrelation
+from impasto.objectives.representations import (
+    Representation,
+    autocorrelation,
+    channel_moments,
+    gram_matrix,
+    mean_and_gram,
+)
 from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.composition import Composition
