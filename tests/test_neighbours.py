@@ -1,6 +1,7 @@
 """Neighbours: what is matched, how prices spread it, in tiles and after a stop, and what bad input gets."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from impasto.networks.passes import read
 from impasto.objectives.distances import CosineError
 from impasto.objectives.neighbours import Bank, Piece, Read
 from impasto.objectives.objective import Objective, content, neighbours, style
+from impasto.objectives.similarity import Lattice, Links
 from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
 from impasto.synthesis.composition import Composition
@@ -164,6 +166,63 @@ def test_matching_takes_bounded_memory(tiny: Network) -> None:
     small, large = (term.matching_bytes(tiny, (side, side)) for side in (32, 4096))
     assert small < 2e7 < 2e8 < large < 4e8
     assert term.matching_bytes(tiny, (8192, 8192)) == large
+
+
+# Agreement with neighbours --------------------------------------------------------------------------------------------
+
+
+def test_links_are_the_positions_beside() -> None:
+    lattices = [Lattice((7, 9), 2), Lattice((3, 4), 1), Lattice((8, 8), 3)]
+    links, places = Links.of(lattices), list[tuple[int, int, int]]()
+    for number, lattice in enumerate(lattices):
+        height, width = lattice.size
+        places += [(number, y, x) for y in range(0, height, lattice.step) for x in range(0, width, lattice.step)]
+    assert links.step == 3
+    for side, (down, across) in enumerate([(-1, 0), (1, 0), (0, -1), (0, 1)]):
+        for row, (number, y, x) in enumerate(places):
+            beside = (number, y + 3 * down, x + 3 * across)
+            assert int(links.rows[side, row]) == (places.index(beside) if beside in places else -1)
+
+
+def test_choices_come_to_agree_without_losing_more_than_agreement_is_worth() -> None:
+    generator = torch.Generator().manual_seed(1)
+    style, asking = (torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    bank = replace(Bank.of([style], [1.0], asking), links=Links.of([Lattice((5, 6), 1)]))
+    directions = functional.normalize(asking - asking.mean(0), dim=1)
+    chosen = bank.nearest(asking).reshape(6, 5)
+
+    def worth(chosen: Tensor) -> float:
+        rows, pairs = chosen.flatten(), 0
+        own = float((directions * bank.directions[rows]).sum() + bank.prices[rows].sum())
+        for y in range(6):
+            for x in range(5):
+                at = divmod(int(chosen[y, x]), 6)
+                pairs += x < 4 and at[1] < 5 and int(chosen[y, x + 1]) == 6 * at[0] + at[1] + 1
+                pairs += y < 5 and at[0] < 4 and int(chosen[y + 1, x]) == 6 * (at[0] + 1) + at[1]
+        return own + 0.1 * pairs
+
+    worths = [worth(chosen)]
+    for number in range(4):
+        before = chosen.clone()
+        bank.agree(chosen, Piece("", 0, 0, asking.T.reshape(1, 6, 6, 5)), number % 2)
+        changed = (chosen != before).nonzero()
+        assert all((int(y) + int(x)) % 2 == number % 2 for y, x in changed)
+        worths.append(worth(chosen))
+    assert worths == sorted(worths)
+    assert worths[1] > worths[0]
+
+
+def test_agreement_finds_a_copy_under_noise(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    painting = random_image(*SIZE, 2)
+    noisy = neighbours(painting + 0.4 * random_image(*SIZE, 3), [painting], ["relu1_1"])
+
+    def found() -> float:
+        rows = rows_of(noisy, tiny)["relu1_1"].flatten()
+        return float((rows == torch.arange(len(rows))).double().mean())
+
+    with_agreement = found()
+    monkeypatch.setattr(impasto.objectives.neighbours, "PASSES", 0)
+    assert with_agreement > 1.3 * found() > 0
 
 
 # In tiles ------------------------------------------------------------------------------------------------------------

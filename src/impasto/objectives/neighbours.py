@@ -1,11 +1,13 @@
 """Nearest neighbours: at each position the feature of the style that is most like the photo's there.
 
 Statistics say which features a painting has, and must put all of them somewhere; neighbours say what belongs where: a
-sky is painted as the painting's sky. Prices see to it that no part of the style is used too often.
+sky is painted as the painting's sky. Prices see to it that no part of the style is used too often, and places beside
+each other rather take features that are beside each other in the style: whole strokes, not single dots.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -19,11 +21,13 @@ from impasto.objectives.criterion import BoundTerm
 from impasto.objectives.distances import CosineError, distance_to
 from impasto.objectives.moments import wide
 from impasto.objectives.representations import Pointwise, activations
-from impasto.objectives.similarity import Lattice
+from impasto.objectives.similarity import Lattice, Links
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
+AGREEMENT = 0.1  # of cosine, for each of the four neighbours that a choice continues; docs/decisions/0044
+PASSES = 8  # over every second position, in which choices come to agree
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 WIDE = 4  # bytes of a number in float32
 FIDELITY = 0.75  # of the photo in the picture that asks; the rest is the result so far
@@ -71,12 +75,16 @@ class Neighbours:
 
     m is the mean of the styles' features, t the feature whose cosine with the asking picture's feature, plus a price,
     is the largest; both are centred by the mean of their picture. The asking picture is the photo, in later stages
-    (`seeing`) ¾ of the photo and ¼ of the picture so far. Targets are fixed while a stage lasts. `styles` are pictures
-    with the fractions of the result that they should take up; `framing` gives their sizes.
+    (`seeing`) ¾ of the photo and ¼ of the picture so far. Then each position may take, in place of its own choice, the
+    feature that continues a neighbour's: each neighbour with which a choice agrees counts as much as 0.1 of cosine.
+    Targets are fixed while a stage lasts. `styles` are pictures with the fractions of the result that they should take
+    up; `framing` gives their sizes.
 
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
     are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples.
+    Choices that continue their neighbours': Ashikhmin 2001 (Synthesizing Natural Textures), with a score in place of a
+    fixed order.
     """
 
     name: str
@@ -117,8 +125,12 @@ class Neighbours:
         """Match at this size, reading pictures whole."""
         self.require(network, size)
 
+        @cache  # the picture that asks is looked at several times
+        def whole(image: Image, layers: tuple[str, ...]) -> list[Piece]:
+            return [Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers)]
+
         def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
-            return (Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers))
+            return iter(whole(image, tuple(layers)))
 
         choices = self.choose(network, size, pieces)
         return [
@@ -133,10 +145,7 @@ class Neighbours:
         """The target at each layer for a canvas of that size; `pieces` reads pictures, whole or in tiles."""
         strides = {network.canonical(layer): network.stride(layer) for layer in self.layers}
         asking = self._asking(size).to(network.device)
-        sampled = _on_lattice(pieces, asking, strides, SAMPLE)
-        styles = [_on_lattice(pieces, style.to(network.device), strides, self._most) for style in self.framed(size)]
-        fractions = [fraction for _, fraction in self.styles]
-        banks = {layer: Bank.of([style[layer] for style in styles], fractions, sampled[layer]) for layer in strides}
+        banks = self._banks(strides, pieces, self.framed(size), asking)
         rows = {
             layer: asking.new_empty((1, 1, *_positions(size, strides[layer])), dtype=torch.int32) for layer in banks
         }
@@ -144,8 +153,23 @@ class Neighbours:
             height, width = size_of(piece.maps)
             found = banks[piece.layer].nearest(piece.maps[0].flatten(1).T).reshape(height, width)
             rows[piece.layer][0, 0, piece.top : piece.top + height, piece.left : piece.left + width] = found
+        for number in range(PASSES):
+            for piece in pieces(asking, strides):
+                banks[piece.layer].agree(rows[piece.layer][0, 0], piece, number % 2)
         found_at = {layer: Choice(Chosen(bank.features, rows[layer]), bank.distance) for layer, bank in banks.items()}
         return {layer: found_at[network.canonical(layer)] for layer in self.layers}
+
+    def _banks(self, strides: Mapping[str, int], pieces: Read, styles: list[Image], asking: Image) -> dict[str, "Bank"]:
+        """The bank of each layer: the styles' features, as they are matched to the picture that asks."""
+        sampled = _on_lattice(pieces, asking, strides, SAMPLE)
+        features = [_on_lattice(pieces, style.to(asking.device), strides, self._most) for style in styles]
+        fractions = [fraction for _, fraction in self.styles]
+        banks = {}
+        for layer, stride in strides.items():
+            lattices = [Lattice.over(_positions(size_of(style), stride), self._most) for style in styles]
+            bank = Bank.of([each[layer] for each in features], fractions, sampled[layer])
+            banks[layer] = replace(bank, links=Links.of(lattices).to(asking.device))
+        return banks
 
     def _asking(self, size: Size) -> Image:
         photo = resize(self.photo, size)
@@ -167,6 +191,7 @@ class Bank:
     prices: Tensor
     centre: Tensor  # of the picture that asks
     distance: CosineError
+    links: Links | None = None
 
     @classmethod
     def of(cls, styles: list[Tensor], fractions: list[float], sampled: Tensor) -> "Bank":
@@ -187,6 +212,28 @@ class Bank:
                 for chunk in torch.split(rows, CHUNK)
             ]
         )
+
+    def agree(self, chosen: Tensor, piece: Piece, parity: int) -> None:
+        """Let half of the piece's positions, a chessboard's, take rows that continue their neighbours', in `chosen`.
+
+        `chosen` (height, width) is of the whole map. The other half stays, so the order of pieces does not matter.
+        """
+        assert self.links is not None
+        height, width = size_of(piece.maps)
+        down, across = torch.arange(height) + piece.top, torch.arange(width) + piece.left
+        y, x = ((down[:, None] // self.links.step + across // self.links.step) % 2 == parity).nonzero().T
+        for there, aside in zip(y.to(chosen.device).split(CHUNK), x.to(chosen.device).split(CHUNK), strict=True):
+            asked = _directions(piece.maps[0][:, there, aside].T, self.centre)
+            place = there + piece.top, aside + piece.left
+            chosen[place] = self._best(asked, chosen[place].long(), self.links.wishes(chosen, *place)).to(chosen)
+
+    def _best(self, asked: Tensor, own: Tensor, wishes: Tensor) -> Tensor:
+        """Of each position's own row and its neighbours' wishes the row with the best cosine, price and agreement."""
+        options = torch.cat([own[None], wishes])
+        agreement = (options[:, None] == wishes).sum(1)
+        cosines = torch.stack([(self.directions[each] * asked).sum(1) + self.prices[each] for each in options])
+        scores = (cosines + AGREEMENT * agreement).masked_fill(options < 0, -torch.inf)
+        return options.gather(0, scores.argmax(0)[None])[0]
 
 
 def _prices(asking: Tensor, directions: Tensor, shares: Tensor) -> Tensor:

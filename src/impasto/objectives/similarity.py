@@ -1,8 +1,8 @@
-"""Self-similarity: which places of a picture are alike, whatever they look like; it keeps a layout."""
+"""Places of a picture on a lattice: which are alike, whatever they look like, and which are beside each other."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from impasto.networks.steps import FeatureMap
 from impasto.objectives.distances import Scalar
 from impasto.objectives.representations import Representation
 
+SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # above, below, left, right
+OPPOSITE = [1, 0, 3, 2]  # the number of the side opposite to each
 MOST = 512  # positions; the distances between all pairs take time in proportion to its square
 
 
@@ -45,6 +47,62 @@ class Lattice:
     def of(self, maps: Tensor, top: int = 0, left: int = 0) -> Tensor:
         """A view of the lattice's positions in a part of the map (…, height, width) that begins at `top` and `left`."""
         return maps[..., -top % self.step :: self.step, -left % self.step :: self.step]
+
+
+def beside(lattice: Lattice, distance: int) -> Tensor:
+    """For each position of a lattice the number of the one beside it: (4, positions), on each of `SIDES`.
+
+    Positions of the lattice are numbered row by row; −1 where none is at that distance, in rows and columns of the map.
+    """
+    (rows, columns), steps = lattice.shape, distance // lattice.step
+    numbers = torch.arange(rows * columns).reshape(rows, columns)
+    if distance % lattice.step:
+        return torch.full((4, rows * columns), -1)
+    around = functional.pad(numbers, (steps, steps, steps, steps), value=-1)
+    starts = [(steps + down * steps, steps + across * steps) for down, across in SIDES]
+    return torch.stack([around[y : y + rows, x : x + columns].flatten() for y, x in starts])
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Which row of a bank is beside which: `rows` (4, positions), on each of `SIDES` at a distance of `step`, or −1.
+
+    A bank is a list of features; each row is the feature at one position of a picture.
+    """
+
+    step: int
+    rows: Tensor
+
+    @classmethod
+    def of(cls, lattices: Sequence[Lattice]) -> "Links":
+        """The links of a bank whose rows are the positions of these lattices, one after the other.
+
+        A bank of few positions has them at larger distances, so they continue neighbours at that distance.
+        """
+        step, before, rows = max(lattice.step for lattice in lattices), 0, list[Tensor]()
+        for lattice in lattices:
+            found = beside(lattice, step)
+            rows.append(torch.where(found >= 0, found + before, -1))
+            before += found.shape[1]
+        return cls(step, torch.cat(rows, 1))
+
+    def to(self, device: torch.device) -> "Links":
+        """The same on a device."""
+        return replace(self, rows=self.rows.to(device))
+
+    def wishes(self, chosen: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """The row (4, positions) that would continue each neighbour's choice at these positions, or −1.
+
+        `chosen` (height, width) has the row of the bank that each position has chosen.
+        """
+        height, width = chosen.shape
+        wished = []
+        for (down, across), continuing in zip(SIDES, self.rows[OPPOSITE], strict=True):
+            there, aside = y + down * self.step, x + across * self.step
+            inside = (there >= 0) & (there < height) & (aside >= 0) & (aside < width)
+            choice = chosen[there.clamp(0, height - 1), aside.clamp(0, width - 1)].long()
+            wished.append(torch.where(inside, continuing[choice], -1))
+        return torch.stack(wished)
 
 
 @dataclass(frozen=True)
