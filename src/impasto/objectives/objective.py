@@ -144,18 +144,23 @@ def neighbours(
     fractions: Sequence[float] | None = None,
     scale: float = 1.0,
     name: str = "neighbours",
+    where: WeightMap | None = None,
+    reference_where: WeightMap | None = None,
 ) -> Objective:
     """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
 
     See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
-    take up; equal by default. Raises SpecError if there is no painting, or not one fraction for each.
+    take up; equal by default. `where` weights the positions of the picture, which are matched where their weight is not
+    0; of each painting only the region `reference_where` is used. Raises SpecError if there is no painting, or not one
+    fraction for each.
     """
     fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
     if not paintings or len(fractions) != len(paintings):
         raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
     styles = tuple(zip(paintings, fractions, strict=True))
     framing = partial(_with_area_of, scale=scale)
-    return Objective((Neighbours(name, photo, styles, weighted(layers), framing),))
+    term = Neighbours(name, photo, styles, weighted(layers), framing, where, reference_where)
+    return Objective((term,))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.moments import first_two, gram, mean_above_gram, pull_back_gram, pull_back_mean_above_gram, wide
 
 Function = Callable[[Tensor], Tensor]
 WayBack = Callable[[FeatureMap, Tensor, FeatureMap | None], FeatureMap]
+LEAST_LENGTH = 1e-12  # of a feature that has a direction
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,36 @@ def _added(found: Tensor, features: Tensor, onto: Tensor | None) -> Tensor:
 
 def _pull_back_activations(features: Tensor, slope: Tensor, onto: Tensor | None) -> Tensor:
     return _added(slope, features, onto)
+
+
+@dataclass(frozen=True, eq=False)
+class _Directions:
+    """From a feature map to its directions from a centre, and the way back."""
+
+    centre: Tensor  # (channels,)
+
+    def __call__(self, features: FeatureMap) -> Tensor:
+        return functional.normalize(self._apart(features), dim=1, eps=LEAST_LENGTH)
+
+    def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
+        apart = self._apart(features)
+        length = torch.linalg.vector_norm(apart, dim=1, keepdim=True).clamp_min_(LEAST_LENGTH)
+        direction = apart.div_(length)
+        along = (direction * slope).sum(1, keepdim=True)
+        return _added(torch.addcmul(slope, direction, along, value=-1).div_(length), features, onto)
+
+    def _apart(self, features: FeatureMap) -> Tensor:
+        maps = wide(features)
+        return maps - self.centre.to(maps)[:, None, None]
+
+
+def directions_from(centre: Tensor) -> Pointwise:
+    """The direction of the feature at each position from `centre` (channels,): (1, channels, height, width).
+
+    Each is a vector of length 1, so half the squared difference of two directions is 1 − their cosine.
+    """
+    directions = _Directions(centre)
+    return Pointwise(directions, directions.pull_back)
 
 
 activations = Pointwise(wide, _pull_back_activations)

@@ -99,11 +99,12 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     """The formula of `transfer`."""
     style, strokes = _style(settings.statistics, "painting"), "Φ<sub>relu3_1</sub>"
     style = f"Σ over paintings of {style}" if len(pictures) > 2 else style
+    everywhere = "Σ over regions of area · strength · " if settings.region else ""
     terms = {
         CONTENT: settings.content_weight,
         f"layout · {ALIKE}": settings.layout,
-        f"Σ over regions of area · strength · {style}" if settings.region else style: settings.style_weight,
-        f"neighbours · {NEAREST}": settings.style_weight * settings.neighbours * (not settings.region),
+        f"{everywhere}{style}": settings.style_weight,
+        f"{everywhere}neighbours · {NEAREST}": settings.style_weight * settings.neighbours,
         f"likeness · D({strokes}(x), {strokes}(first picture))": settings.likeness,
         "smoothness · TV(x)": settings.smoothness,
     }

@@ -236,7 +236,7 @@ class TransferSettings(_StatisticsSettings):
     style_weight: Weight = 1.0
     "Weight of all styles together."
     neighbours: Weight = 0.0
-    "Weight, relative to the style's, of painting each part of the photo with the most similar part; not with regions."
+    "Weight, relative to the style's, of painting each part of the photo with the most similar part of the style."
     neighbour_layers: Layers = Layers("relu3_1,relu4_1")
     "Layers at which parts of photo and style are compared, each with an optional =weight."
     rematches: Annotated[int, Field(ge=0, le=20)] = 1

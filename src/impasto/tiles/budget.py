@@ -239,12 +239,15 @@ class MemoryPlan:
             total += network.channels(layer) * network.precision.itemsize / network.stride(layer) ** 2
         for match in self._weighted:
             total += sum(WEIGHT / network.stride(layer) ** 2 for layer in match.layers)
-        chosen = [layer for term in self.objective.neighbours for layer in term.layers]
-        return total + sum(ROW / network.stride(layer) ** 2 for layer in chosen)
+        for term in self.objective.neighbours:
+            total += sum(
+                (ROW + WEIGHT * (term.where is not None)) / network.stride(layer) ** 2 for layer in term.layers
+            )
+        return total
 
     def matching_bytes(self, size: Size) -> float:
         """Bytes at the peak of matching neighbours, which is bounded whatever the size."""
-        return max((term.matching_bytes(self.network, size) for term in self.objective.neighbours), default=0.0)
+        return sum((term.matching_bytes(self.network, size) for term in self.objective.neighbours), 0.0)
 
     @property
     def layers(self) -> list[str]:
@@ -276,8 +279,7 @@ class MemoryPlan:
         return side
 
     def _in_tiles(self, size: Size) -> bool:
-        theirs = None if self.helper is None else self.helper.core(self, size)
-        return theirs is not None or self.core(size) is not None
+        return (self.helper is not None and self.helper.core(self, size) is not None) or self.core(size) is not None
 
     def _fixed(self, size: Size, history: int) -> float:
         """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""
