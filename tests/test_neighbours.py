@@ -18,9 +18,10 @@ from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.objectives.distances import cosine_error
-from impasto.objectives.neighbours import Bank, Piece, Read, Sample
+from impasto.objectives.neighbours import Bank
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.representations import directions_from
+from impasto.objectives.similarity import Links, Piece, Places, Read, Sample
 from impasto.objectives.weightmaps import WeightMap
 from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
@@ -95,7 +96,9 @@ def test_the_nearest_by_centred_cosine_and_price() -> None:
     asking = torch.rand(50, 6, generator=generator, dtype=torch.float64)
     counts = torch.rand(30, generator=generator, dtype=torch.float64)
     samples = [Sample(styles[0], counts), Sample(styles[1], torch.ones(30, dtype=torch.float64))]
-    bank = Bank.of(samples, [0.3, 0.7], Sample(asking, torch.ones(50, dtype=torch.float64)))
+    bank = Bank.of(
+        samples, [0.3, 0.7], Sample(asking, torch.ones(50, dtype=torch.float64)), Links(1, torch.full((4, 60), -1))
+    )
     prices, features = bank.prices.numpy(), np.concatenate([each.numpy() for each in styles])
     mean = 0.3 * np.average(styles[0].numpy(), 0, counts.numpy()) + 0.7 * styles[1].numpy().mean(0)
     expected = []
@@ -180,6 +183,65 @@ def test_matching_takes_bounded_memory(tiny: Network) -> None:
     assert term.matching_bytes(tiny, (8192, 8192)) == large
 
 
+# Agreement with neighbours --------------------------------------------------------------------------------------------
+
+
+def test_links_are_the_positions_beside() -> None:
+    pictures = [((7, 9), 20), ((3, 4), 12), ((8, 8), 9)]  # with every 2nd, every and every 3rd position
+    links = Links.of([Places.of(size, None, most) for size, most in pictures])
+    places = list[tuple[int, int, int]]()
+    for number, (((height, width), _), step) in enumerate(zip(pictures, (2, 1, 3), strict=True)):
+        places += [(number, y, x) for y in range(0, height, step) for x in range(0, width, step)]
+    assert links.step == 3
+    for side, (down, across) in enumerate([(-1, 0), (1, 0), (0, -1), (0, 1)]):
+        for row, (number, y, x) in enumerate(places):
+            beside = (number, y + 3 * down, x + 3 * across)
+            assert int(links.rows[side, row]) == (places.index(beside) if beside in places else -1)
+
+
+def test_choices_come_to_agree_without_losing_more_than_agreement_is_worth() -> None:
+    generator = torch.Generator().manual_seed(1)
+    style, asking = (torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    counts = torch.ones(30, dtype=torch.float64)
+    links = Links.of([Places.of((5, 6), None, 30)])
+    bank = Bank.of([Sample(style, counts)], [1.0], Sample(asking, counts), links)
+    directions = functional.normalize(asking - asking.mean(0), dim=1)
+    chosen = bank.nearest(asking).reshape(6, 5)
+
+    def worth(chosen: Tensor) -> float:
+        rows, pairs = chosen.flatten(), 0
+        own = float((directions * bank.directions[rows]).sum() + bank.prices[rows].sum())
+        for y in range(6):
+            for x in range(5):
+                at = divmod(int(chosen[y, x]), 6)
+                pairs += x < 4 and at[1] < 5 and int(chosen[y, x + 1]) == 6 * at[0] + at[1] + 1
+                pairs += y < 5 and at[0] < 4 and int(chosen[y + 1, x]) == 6 * (at[0] + 1) + at[1]
+        return own + 0.1 * pairs
+
+    worths = [worth(chosen)]
+    for number in range(4):
+        before = chosen.clone()
+        bank.agree(chosen, Piece("", 0, 0, asking.T.reshape(1, 6, 6, 5)), number % 2)
+        changed = (chosen != before).nonzero()
+        assert all((int(y) + int(x)) % 2 == number % 2 for y, x in changed)
+        worths.append(worth(chosen))
+    assert worths == sorted(worths)
+    assert worths[1] > worths[0]
+
+
+def test_agreement_finds_a_copy_under_noise(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    painting = random_image(*SIZE, 2)
+    noisy = neighbours(painting + 0.4 * random_image(*SIZE, 3), [painting], ["relu1_1"])
+
+    def found() -> float:
+        rows = rows_of(noisy, tiny)["relu1_1"].flatten()
+        return float((rows == torch.arange(len(rows))).double().mean())
+
+    with_agreement = found()
+    monkeypatch.setattr(impasto.objectives.neighbours, "PASSES", 0)
+    assert with_agreement > 1.3 * found() > 0
+
+
 # Regions --------------------------------------------------------------------------------------------------------------
 
 
@@ -214,8 +276,9 @@ def slow_rows(asked: Array, weights: Array, banks: Sequence[Array], shares: Sequ
     return np.where(rows[:, None] < 0, 0, features[rows]), mean
 
 
-def test_a_region_takes_after_its_own_styles(tiny: Network) -> None:
+def test_a_region_takes_after_its_own_styles(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a slow reference: two styles, each with a region, and a region of the picture with a soft edge."""
+    monkeypatch.setattr(impasto.objectives.neighbours, "PASSES", 0)
     size, layer = (16, 20), "relu2_1"
     photo, paintings, image = (
         random_image(*size, 1),
@@ -269,10 +332,10 @@ def test_no_region_is_missed_by_a_sample(tiny: Network, most: int) -> None:
         lines = torch.zeros(1, 1, 48, 48)
         lines[..., 1::distance, :] = 1
         weights = WeightMap(lines).at((48, 48), layer, tiny.device)
-        taken = impasto.objectives.neighbours._taken((48, 48), layer, weights, most)
+        taken = Places.of((48 // layer.stride, 48 // layer.stride), weights.levels, most)
         counting = int((lines > 0).sum())
-        assert min(most, counting) / 2 < len(taken.numbers) <= min(most, counting)
-        assert lines.flatten()[taken.numbers].eq(1).all()
+        assert min(most, counting) / 2 < len(taken.y) <= min(most, counting)
+        assert lines[0, 0][taken.y, taken.x].eq(1).all()
 
 
 def test_a_region_too_small_for_a_layer_is_refused(tiny: Network) -> None:

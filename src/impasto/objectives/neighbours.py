@@ -1,12 +1,13 @@
 """Nearest neighbours: at each position the feature of the style that is most like the photo's there.
 
 Statistics say which features a painting has, and must put all of them somewhere; neighbours say what belongs where: a
-sky is painted as the painting's sky. Prices see to it that no part of the style is used too often.
+sky is painted as the painting's sky. Prices see to it that no part of the style is used too often, and places beside
+each other rather take features that are beside each other in the style: whole strokes, not single dots.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,28 +21,18 @@ from impasto.objectives.criterion import BoundTerm
 from impasto.objectives.distances import cosine_error, distance_to
 from impasto.objectives.moments import wide
 from impasto.objectives.representations import Pointwise, Representation, activations, directions_from
-from impasto.objectives.similarity import Lattice
+from impasto.objectives.similarity import Links, Piece, Places, Read, Sample, samples
 from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_by
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
+AGREEMENT = 0.1  # of cosine, for each of the four neighbours that a choice continues; docs/decisions/0044
+PASSES = 8  # over every second position, in which choices come to agree
 STYLE_RATE = 0.1  # of the price that all features of a style share
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 WIDE = 4  # bytes of a number in float32
 FIDELITY = 0.75  # of the photo in the picture that asks; the rest is the result so far
-
-
-class Piece(NamedTuple):
-    """A part of a feature map: the layer, the position of its first row and column, and the features."""
-
-    layer: str
-    top: int
-    left: int
-    maps: FeatureMap
-
-
-Read = Callable[[Image, Collection[str]], Iterator[Piece]]  # a picture's feature maps, whole or in pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,26 +59,16 @@ class Choice:
     represent: Representation
 
 
-class Sample(NamedTuple):
-    """Features of some positions (positions, channels), and how much each position counts (positions,)."""
-
-    rows: Tensor
-    counts: Tensor
-
-    @property
-    def fractions(self) -> Tensor:
-        """How much each position counts, all together 1."""
-        return self.counts / float(self.counts.sum())
-
-
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """Σ over layers of weight · mean over positions of 1 − cos(f − m, t − m), f the picture's features.
 
     m is the mean of the styles' features, t the feature whose cosine with the asking picture's feature, plus a price,
     is the largest; both are centred by the mean of their picture. The asking picture is the photo, in later stages
-    (`seeing`) ¾ of the photo and ¼ of the picture so far. Targets are fixed while a stage lasts. `styles` are pictures
-    with the fractions of the result that they should take up; `framing` gives their sizes.
+    (`seeing`) ¾ of the photo and ¼ of the picture so far. Then each position may take, in place of its own choice, the
+    feature that continues a neighbour's: each neighbour with which a choice agrees counts as much as 0.1 of cosine.
+    Targets are fixed while a stage lasts. `styles` are pictures with the fractions of the result that they should take
+    up; `framing` gives their sizes.
 
     `where` weights the positions of the picture: a region takes its targets, and pays its prices, by itself. Of the
     styles only the region `reference_where`, stretched over each of them, is used.
@@ -95,6 +76,8 @@ class Neighbours:
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
     are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples.
+    Choices that continue their neighbours': Ashikhmin 2001 (Synthesizing Natural Textures), with a score in place of a
+    fixed order.
     """
 
     name: str
@@ -143,8 +126,12 @@ class Neighbours:
         """Match at this size, reading pictures whole."""
         self.require(network, size)
 
+        @cache  # the picture that asks is looked at several times
+        def whole(image: Image, layers: tuple[str, ...]) -> list[Piece]:
+            return [Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers)]
+
         def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
-            return (Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers))
+            return iter(whole(image, tuple(layers)))
 
         return [
             BoundTerm(f"{self.name}/{layer}", network.canonical(layer), self.layers[layer], represent, loss)
@@ -161,15 +148,19 @@ class Neighbours:
         weights = (
             {} if where is None else {name: where.at(size, layer, network.device) for name, layer in layers.items()}
         )
-        taken = {name: _taken(size, layer, weights.get(name), SAMPLE) for name, layer in layers.items()}
-        banks = self._banks(network, size, pieces, _samples(pieces, asking, taken))
+        shapes = {name: _positions(layer, size) for name, layer in layers.items()}
+        levels = {name: each.levels for name, each in weights.items()}
+        taken = {name: Places.of(shape, levels.get(name), SAMPLE) for name, shape in shapes.items()}
+        banks = self._banks(network, size, pieces, samples(pieces, asking, taken))
         rows: dict[str, Tensor] = {}
         for name, top, left, maps in pieces(asking, layers):
             if name not in rows:
-                rows[name] = asking.new_zeros((1, 1, *_positions(size, layers[name])), dtype=torch.int32)
+                rows[name] = asking.new_zeros((1, 1, *shapes[name]), dtype=torch.int32)
             window = slice(top, top + maps.shape[2]), slice(left, left + maps.shape[3])
-            part = weights[name].cut(*window).levels if name in weights else None
-            rows[name][0, 0][window] = banks[name].matched(maps, part)
+            rows[name][0, 0][window] = banks[name].matched(maps, levels[name][window] if levels else None)
+        for number in range(PASSES):
+            for piece in pieces(asking, layers):
+                banks[piece.layer].agree(rows[piece.layer][0, 0], piece, number % 2, levels.get(piece.layer))
         found = {
             name: Choice(Chosen(bank.features, rows[name]), self._compared(bank, weights.get(name)))
             for name, bank in banks.items()
@@ -179,15 +170,20 @@ class Neighbours:
     def _banks(self, network: Network, size: Size, pieces: Read, asking: Mapping[str, Sample]) -> dict[str, "Bank"]:
         """The bank of each layer of which there is a sample of the asking picture."""
         most, styles = BANK // len(self.styles), list[dict[str, Sample]]()
+        places: dict[str, list[Places]] = {name: [] for name in asking}
         for style in self.framed(size):
-            framed, taken = size_of(style), dict[str, _Taken]()
+            framed = size_of(style)
             for layer in map(network.layer, asking):
                 of = self.reference_where
-                weights = None if of is None else _core(of.inside(framed, layer, network.device))
-                taken[layer.name] = _taken(framed, layer, weights, most)
-            styles.append(_samples(pieces, style.to(network.device), taken))
+                levels = None if of is None else _core(of.inside(framed, layer, network.device).levels)
+                places[layer.name].append(Places.of(_positions(layer, framed), levels, most))
+            taken = {name: each[-1] for name, each in places.items()}
+            styles.append(samples(pieces, style.to(network.device), taken))
         fractions = [fraction for _, fraction in self.styles]
-        return {name: Bank.of([style[name] for style in styles], fractions, sample) for name, sample in asking.items()}
+        return {
+            name: Bank.of([style[name] for style in styles], fractions, sample, Links.of(places[name]))
+            for name, sample in asking.items()
+        }
 
     def _compared(self, bank: "Bank", weights: PositionWeights | None) -> Representation:
         """What is compared with the target: directions from the styles' mean, weighted by position if asked."""
@@ -210,9 +206,10 @@ class Bank:
     prices: Tensor
     mean: Tensor  # of the styles
     centre: Tensor  # of the picture that asks
+    links: Links
 
     @classmethod
-    def of(cls, styles: Sequence[Sample], fractions: Sequence[float], asking: Sample) -> "Bank":
+    def of(cls, styles: Sequence[Sample], fractions: Sequence[float], asking: Sample, links: Links) -> "Bank":
         """The bank of some styles' features, with prices found from a sample of the picture that asks.
 
         Each style is to be used as often as its fraction says, and its features in proportion to their counts.
@@ -223,7 +220,7 @@ class Bank:
         directions = _directions(features, mean)
         numbers = torch.cat([torch.full((len(style.rows),), number) for number, style in enumerate(styles)])
         prices = _prices(_directions(asking.rows, centre), asking.counts, directions, shares, numbers.to(shares.device))
-        return cls(features, directions, prices, mean, centre)
+        return cls(features, directions, prices, mean, centre, links.to(features.device))
 
     def nearest(self, rows: Tensor) -> Tensor:
         """The row of the bank for each of these features of the asking picture (positions, channels)."""
@@ -238,6 +235,31 @@ class Bank:
         for some in torch.split(numbers.to(maps.device), CHUNK):
             found[some] = self.nearest(features[some]).to(found)
         return found.reshape(height, width)
+
+    def agree(self, chosen: Tensor, piece: Piece, parity: int, levels: Tensor | None = None) -> None:
+        """Let half of the piece's positions, a chessboard's, take rows that continue their neighbours', in `chosen`.
+
+        `chosen` and `levels` (height, width) are of the whole map; positions whose level is 0 do not take part. The
+        other half stays, so the order of pieces does not matter.
+        """
+        (height, width), device = size_of(piece.maps), chosen.device
+        down, across = (torch.arange(n, device=device) + at for n, at in ((height, piece.top), (width, piece.left)))
+        taking_part = (down[:, None] // self.links.step + across // self.links.step) % 2 == parity
+        if levels is not None:
+            taking_part &= levels[piece.top : piece.top + height, piece.left : piece.left + width].to(device) > 0
+        for y, x in (places.T for places in torch.split(taking_part.nonzero(), CHUNK)):
+            asked, place = _directions(piece.maps[0][:, y, x].T, self.centre), (y + piece.top, x + piece.left)
+            chosen[place] = self._best(asked, chosen[place].long(), self.links.wishes(chosen, *place, levels)).to(
+                chosen
+            )
+
+    def _best(self, asked: Tensor, own: Tensor, wishes: Tensor) -> Tensor:
+        """Of each position's own row and its neighbours' wishes the row with the best cosine, price and agreement."""
+        options = torch.cat([own[None], wishes])
+        agreement = (options[:, None] == wishes).sum(1)
+        cosines = torch.stack([(self.directions[each] * asked).sum(1) + self.prices[each] for each in options])
+        scores = (cosines + AGREEMENT * agreement).masked_fill(options < 0, -torch.inf)
+        return options.gather(0, scores.argmax(0)[None])[0]
 
 
 def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, styles: Tensor) -> Tensor:
@@ -261,48 +283,11 @@ def _directions(rows: Tensor, centre: Tensor) -> Tensor:
     return torch.nn.functional.normalize(wide(rows) - centre, dim=1)
 
 
-def _positions(size: Size, layer: Layer) -> Size:
+def _positions(layer: Layer, size: Size) -> Size:
+    """The size of a layer's map of a picture of that size."""
     return size[0] // layer.stride, size[1] // layer.stride
 
 
-class _Taken(NamedTuple):
-    """The positions that a sample takes of a map of that size: their numbers, row by row, and how much each counts."""
-
-    size: Size
-    numbers: Tensor
-    counts: Tensor
-
-
-def _taken(size: Size, layer: Layer, weights: PositionWeights | None, most: int) -> _Taken:
-    """At most `most` positions of a layer in a picture of that size: an even lattice, or evenly among those that count.
-
-    In a region every n-th position that counts is taken, so that no region, however thin, is missed.
-    """
-    shape = _positions(size, layer)
-    numbers = torch.arange(shape[0] * shape[1])
-    if weights is None:
-        lattice = Lattice.over(shape, most).of(numbers.reshape(shape)).flatten()
-        return _Taken(shape, lattice, torch.ones(len(lattice)))
-    levels = weights.levels.flatten()
-    counting = numbers[levels > 0]
-    few = counting[:: -(-len(counting) // most)]
-    return _Taken(shape, few, levels[few].float())
-
-
-def _core(weights: PositionWeights) -> PositionWeights:
-    """The weights of the positions that have at least half of the largest weight: those that see little else."""
-    levels = weights.levels
-    return replace(weights, levels=levels * (2 * levels.int() >= int(levels.max())))
-
-
-def _samples(pieces: Read, image: Image, taken: Mapping[str, _Taken]) -> dict[str, Sample]:
-    """The features of a picture at the positions taken of each layer."""
-    rows: dict[str, Tensor] = {}
-    for layer, top, left, maps in pieces(image, taken):
-        (_, across), numbers, _ = taken[layer]
-        y, x = (each.to(maps.device) for each in (numbers // across - top, numbers % across - left))
-        here = (y >= 0) & (y < maps.shape[2]) & (x >= 0) & (x < maps.shape[3])
-        if layer not in rows:
-            rows[layer] = maps.new_empty((len(numbers), maps.shape[1]))
-        rows[layer][here] = maps[0].permute(1, 2, 0)[y[here], x[here]]
-    return {layer: Sample(found, taken[layer].counts.to(wide(found[:0]))) for layer, found in rows.items()}
+def _core(levels: Tensor) -> Tensor:
+    """The levels of the positions that have at least half of the largest level: those that see little else."""
+    return levels * (2 * levels.int() >= int(levels.max()))
