@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 
 from command import StopAfter, call, pixels, save_pictures
 from impasto.errors import InterruptedRunError
 from impasto.folders.records import read_run
 from impasto.runs.start import run
-from impasto.tasks.settings import InvertSettings
+from impasto.tasks.settings import InvertSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
 
 pytestmark = pytest.mark.slow  # each makes two runs
@@ -69,3 +71,29 @@ def test_paths_stay_as_they_are_written_if_nothing_was_moved(moved: tuple[Path, 
     (half / "run.toml").write_text(written, "utf-8")
     assert call("resume", half, "-q", "--pictures", there).code == 0
     assert (half / "run.toml").read_text("utf-8") == written
+
+
+def test_masks_and_paintings_of_regions(tmp_path: Path) -> None:
+    """They go on under their new names, which run.toml then has, so the page shows them and the run is repeated."""
+    here, there = tmp_path / "desk", tmp_path / "archive"
+    here.mkdir()
+    there.mkdir()
+    save_pictures(here)
+    for name, box in (("sky", (0, 0, 63, 23)), ("side", (0, 0, 31, 47))):
+        mask = PillowImage.new("L", (64, 48))
+        ImageDraw.Draw(mask).rectangle(box, fill=255)
+        mask.save(here / f"{name}.png")
+    region = f"{here / 'sky.png'}={here / 'painting.png'},strength=2,from={here / 'side.png'}"
+    settings = TransferSettings(size=24, smallest=24, steps=4, frames=0, threads=1, region=(region,))
+    spec = RunSpec(task="transfer", pictures=(here / "photo.png", here / "painting.png"), settings=settings)
+    whole, stop = run(spec, here / "whole"), StopAfter(2)
+    with pytest.raises(InterruptedRunError):
+        run(spec, here / "half", recorders=[stop], stop=stop)
+    for number, name in enumerate(("photo", "painting", "sky", "side")):
+        (here / f"{name}.png").rename(there / f"IMG_{number}.png")
+    ended = call("resume", here / "half", "-q", "--pictures", there)
+    assert (ended.code, ended.err) == (0, "")
+    assert (pixels(here / "half" / "result.png") == pixels(whole / "result.png")).all()
+    now = read_run(here / "half").spec.settings.files
+    assert now == (there / "IMG_2.png", there / "IMG_1.png", there / "IMG_3.png")
+    assert call("run", here / "half" / "run.toml", "-o", here / "again", "-q").code == 0

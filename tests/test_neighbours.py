@@ -1,7 +1,8 @@
 """Neighbours: what is matched, how prices spread it, in tiles and after a stop, and what bad input gets."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_check
 from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
 from impasto.networks.network import Network
 from impasto.networks.passes import read
-from impasto.objectives.distances import CosineError
-from impasto.objectives.neighbours import Bank, Piece, Read
+from impasto.objectives.distances import cosine_error
+from impasto.objectives.neighbours import Bank
 from impasto.objectives.objective import Objective, content, neighbours, style
+from impasto.objectives.representations import directions_from
+from impasto.objectives.similarity import Links, Piece, Places, Read, Sample
+from impasto.objectives.weightmaps import WeightMap
 from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
 from impasto.synthesis.composition import Composition
@@ -33,6 +37,7 @@ from impasto.tiles.budget import Limits
 from impasto.tiles.criterion import bind_tiled
 from test_tiles import narrow, require_equal
 
+Array = np.ndarray[Any, np.dtype[Any]]
 SIZE = (40, 52)
 PHOTO, PAINTING = random_image(*SIZE, 1), random_image(60, 44, 2)
 LAYERS = {"relu1_2": 0.5, "relu2_1": 2.0}
@@ -58,21 +63,28 @@ def test_the_cosine_error_is_that_of_its_formula() -> None:
     centre = torch.tensor([0.4, 0.5, 0.6], dtype=torch.float64)
     f, t = (each[0].numpy() - centre.numpy()[:, None, None] for each in (found, target))
     cosines = (f * t).sum(0) / np.sqrt((f**2).sum(0) * (t**2).sum(0))
-    assert float(CosineError(centre)(found, target)) == pytest.approx(float(np.mean(1 - cosines)), rel=1e-12)
-    assert float(CosineError(centre)(target, target)) == pytest.approx(0, abs=1e-12)
+    directions = directions_from(centre)
+    error = cosine_error(directions(found), directions(target))
+    assert float(error) == pytest.approx(float(np.mean(1 - cosines)), rel=1e-12)
+    assert float(cosine_error(directions(target), directions(target))) == 0
 
 
 def test_the_cosine_error_is_the_sum_of_its_parts() -> None:
-    found, target = random_image(6, 7, 1), random_image(6, 7, 2)
-    error = CosineError(torch.zeros(3, dtype=torch.float64))
-    scale = error.scale(target)
-    parts = [error.scaled(found[:, :, rows], target[:, :, rows], scale) for rows in (slice(0, 2), slice(2, 6))]
-    assert float(sum(parts)) == pytest.approx(float(error(found, target)), rel=1e-12)
+    found, target = (directions_from(torch.zeros(3))(random_image(6, 7, seed)) for seed in (1, 2))
+    scale = cosine_error.scale(target)
+    parts = [cosine_error.scaled(found[:, :, rows], target[:, :, rows], scale) for rows in (slice(0, 2), slice(2, 6))]
+    assert float(sum(parts)) == pytest.approx(float(cosine_error(found, target)), rel=1e-12)
 
 
-def test_the_cosine_errors_gradient_is_that_of_differences() -> None:
-    error, target = CosineError(torch.full((3,), 0.3, dtype=torch.float64)), random_image(2, 3, 2)
-    assert torch.autograd.gradcheck(lambda found: error(found, target), random_image(2, 3, 1).requires_grad_())
+def test_the_gradient_of_directions_is_that_of_differences() -> None:
+    directions, features = directions_from(torch.full((3,), 0.3, dtype=torch.float64)), random_image(2, 3, 1)
+    assert torch.autograd.gradcheck(directions, features.requires_grad_())
+    slope = random_image(2, 3, 4)
+    (truth,) = torch.autograd.grad(directions(features), features, slope)
+    found = directions.pull_back(features.detach(), slope, None)
+    torch.testing.assert_close(found, truth)
+    onto = random_image(2, 3, 5)
+    torch.testing.assert_close(directions.pull_back(features.detach(), slope, onto.clone()), truth + onto)
 
 
 # What is matched -----------------------------------------------------------------------------------------------------
@@ -82,11 +94,16 @@ def test_the_nearest_by_centred_cosine_and_price() -> None:
     generator = torch.Generator().manual_seed(3)
     styles = [torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2)]
     asking = torch.rand(50, 6, generator=generator, dtype=torch.float64)
-    bank = Bank.of(styles, [0.3, 0.7], asking)
+    counts = torch.rand(30, generator=generator, dtype=torch.float64)
+    samples = [Sample(styles[0], counts), Sample(styles[1], torch.ones(30, dtype=torch.float64))]
+    bank = Bank.of(
+        samples, [0.3, 0.7], Sample(asking, torch.ones(50, dtype=torch.float64)), Links(1, torch.full((4, 60), -1))
+    )
     prices, features = bank.prices.numpy(), np.concatenate([each.numpy() for each in styles])
+    mean = 0.3 * np.average(styles[0].numpy(), 0, counts.numpy()) + 0.7 * styles[1].numpy().mean(0)
     expected = []
     for row in asking.numpy() - asking.numpy().mean(0):
-        cosines = [row @ f / np.linalg.norm(row) / np.linalg.norm(f) for f in features - features.mean(0)]
+        cosines = [row @ f / np.linalg.norm(row) / np.linalg.norm(f) for f in features - mean]
         expected.append(int(np.argmax(np.array(cosines) + prices)))
     assert bank.nearest(asking).tolist() == expected
     assert np.abs(prices).max() > 0
@@ -130,14 +147,14 @@ def test_prices_spread_the_choice(tiny: Network, monkeypatch: pytest.MonkeyPatch
     assert priced[1] > 1.2 * free[1]
 
 
-@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.85, 0.15)])
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.85, 0.15), (0.15, 0.85)])
 def test_each_painting_takes_up_its_fraction(tiny: Network, fractions: tuple[float, float]) -> None:
     paintings = [PAINTING, random_image(30, 70, 9)]
     objective = neighbours(PHOTO, paintings, ["relu2_1"], fractions=fractions)
     rows = rows_of(objective, tiny)["relu2_1"]
     (term,) = objective.neighbours
     first = tiny(term.framed(SIZE)[0], ["relu2_1"])["relu2_1"][0, 0].numel()
-    assert float((rows < first).double().mean()) == pytest.approx(fractions[0], abs=0.1)
+    assert float((rows < first).double().mean()) == pytest.approx(fractions[0], abs=0.03)
 
 
 def test_a_bank_is_bounded(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,18 +183,189 @@ def test_matching_takes_bounded_memory(tiny: Network) -> None:
     assert term.matching_bytes(tiny, (8192, 8192)) == large
 
 
+# Agreement with neighbours --------------------------------------------------------------------------------------------
+
+
+def test_links_are_the_positions_beside() -> None:
+    pictures = [((7, 9), 20), ((3, 4), 12), ((8, 8), 9)]  # with every 2nd, every and every 3rd position
+    links = Links.of([Places.of(size, None, most) for size, most in pictures])
+    places = list[tuple[int, int, int]]()
+    for number, (((height, width), _), step) in enumerate(zip(pictures, (2, 1, 3), strict=True)):
+        places += [(number, y, x) for y in range(0, height, step) for x in range(0, width, step)]
+    assert links.step == 3
+    for side, (down, across) in enumerate([(-1, 0), (1, 0), (0, -1), (0, 1)]):
+        for row, (number, y, x) in enumerate(places):
+            beside = (number, y + 3 * down, x + 3 * across)
+            assert int(links.rows[side, row]) == (places.index(beside) if beside in places else -1)
+
+
+def test_choices_come_to_agree_without_losing_more_than_agreement_is_worth() -> None:
+    generator = torch.Generator().manual_seed(1)
+    style, asking = (torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    counts = torch.ones(30, dtype=torch.float64)
+    links = Links.of([Places.of((5, 6), None, 30)])
+    bank = Bank.of([Sample(style, counts)], [1.0], Sample(asking, counts), links)
+    directions = functional.normalize(asking - asking.mean(0), dim=1)
+    chosen = bank.nearest(asking).reshape(6, 5)
+
+    def worth(chosen: Tensor) -> float:
+        rows, pairs = chosen.flatten(), 0
+        own = float((directions * bank.directions[rows]).sum() + bank.prices[rows].sum())
+        for y in range(6):
+            for x in range(5):
+                at = divmod(int(chosen[y, x]), 6)
+                pairs += x < 4 and at[1] < 5 and int(chosen[y, x + 1]) == 6 * at[0] + at[1] + 1
+                pairs += y < 5 and at[0] < 4 and int(chosen[y + 1, x]) == 6 * (at[0] + 1) + at[1]
+        return own + 0.1 * pairs
+
+    worths = [worth(chosen)]
+    for number in range(4):
+        before = chosen.clone()
+        bank.agree(chosen, Piece("", 0, 0, asking.T.reshape(1, 6, 6, 5)), number % 2)
+        changed = (chosen != before).nonzero()
+        assert all((int(y) + int(x)) % 2 == number % 2 for y, x in changed)
+        worths.append(worth(chosen))
+    assert worths == sorted(worths)
+    assert worths[1] > worths[0]
+
+
+def test_agreement_finds_a_copy_under_noise(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    painting = random_image(*SIZE, 2)
+    noisy = neighbours(painting + 0.4 * random_image(*SIZE, 3), [painting], ["relu1_1"])
+
+    def found() -> float:
+        rows = rows_of(noisy, tiny)["relu1_1"].flatten()
+        return float((rows == torch.arange(len(rows))).double().mean())
+
+    with_agreement = found()
+    monkeypatch.setattr(impasto.objectives.neighbours, "PASSES", 0)
+    assert with_agreement > 1.3 * found() > 0
+
+
+# Regions --------------------------------------------------------------------------------------------------------------
+
+
+def soft_edge(height: int, width: int) -> Tensor:
+    """A region: inside at the left, outside at the right, and an edge between them. (1, 1, height, width)."""
+    return (1.5 - 3 * torch.linspace(0, 1, width, dtype=torch.float64)).clamp(0, 1).expand(1, 1, height, width)
+
+
+def slow_rows(asked: Array, weights: Array, banks: Sequence[Array], shares: Sequence[Array]) -> tuple[Array, Array]:
+    """The target at each asking position whose weight is not 0, and the styles' mean, by loops and in float64.
+
+    `asked` is (positions, channels), each of `banks` too; `shares` says how often each feature is to be used.
+    """
+    features, share = np.concatenate(banks), np.concatenate(shares)
+    of = np.repeat(np.arange(len(banks)), [len(bank) for bank in banks])
+    mean, inside = share @ features, np.flatnonzero(weights)
+    centre = weights @ asked / weights.sum()
+
+    def cosine(row: Array, feature: Array) -> float:
+        return float((row - centre) @ (feature - mean) / np.linalg.norm(row - centre) / np.linalg.norm(feature - mean))
+
+    cosines = np.array([[cosine(asked[number], feature) for feature in features] for number in inside])
+    prices = np.zeros(len(features))
+    for turn in range(60):
+        used = np.zeros(len(features))
+        for number, chosen in zip(inside, (cosines + prices).argmax(1), strict=True):
+            used[chosen] += weights[number] / weights.sum()
+        by_style = [(share - used)[of == style].sum() for style in range(len(banks))]
+        prices += (1 - turn / 60) * (share - used + 0.1 * np.array(by_style)[of])
+    rows = np.full(len(asked), -1)
+    rows[inside] = (cosines + prices).argmax(1)
+    return np.where(rows[:, None] < 0, 0, features[rows]), mean
+
+
+def test_a_region_takes_after_its_own_styles(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a slow reference: two styles, each with a region, and a region of the picture with a soft edge."""
+    monkeypatch.setattr(impasto.objectives.neighbours, "PASSES", 0)
+    size, layer = (16, 20), "relu2_1"
+    photo, paintings, image = (
+        random_image(*size, 1),
+        [random_image(16, 20, 2), random_image(20, 16, 3)],
+        random_image(*size, 4),
+    )
+    where, inside, fractions = WeightMap(soft_edge(*size)), WeightMap(soft_edge(30, 30)), (0.3, 0.7)
+    weights = where.at(size, tiny.layer(layer), tiny.device).numbers(photo).flatten().numpy()
+    banks, shares = [], []
+    for painting, fraction in zip(paintings, fractions, strict=True):
+        levels = inside.inside(size_of(painting), tiny.layer(layer), tiny.device).levels.flatten().double().numpy()
+        own = np.flatnonzero(levels >= levels.max() / 2)
+        banks.append(tiny(painting, [layer])[layer][0].flatten(1).T.numpy()[own])
+        shares.append(fraction * levels[own] / levels[own].sum())
+        assert 0 < len(own) < len(levels)
+    asked, found = (tiny(each, [layer])[layer][0].flatten(1).T.numpy() for each in (photo, image))
+    target, mean = slow_rows(asked, weights, banks, shares)
+    expected = 0.0
+    for weight, f, t in zip(weights, found - mean, target - mean, strict=True):
+        expected += weight * (1 - f @ t / np.linalg.norm(f) / np.linalg.norm(t)) / weights.sum()
+    objective = neighbours(photo, paintings, {layer: 2.0}, fractions=fractions, where=where, reference_where=inside)
+    losses, gradient = objective.bind(tiny, size).losses_and_gradient(image)
+    assert losses == pytest.approx({f"neighbours/{layer}": 2 * expected}, rel=1e-9)
+    assert 0 < (weights > 0).sum() < len(weights)
+    assert gradient[..., :10].abs().max() > 0
+    assert gradient[..., 17:].abs().max() == 0  # beyond the region and what its positions see
+
+
+def test_a_gradient_in_a_region_is_that_of_differences(tiny: Network) -> None:
+    criterion = neighbours(PHOTO, [PAINTING], LAYERS, where=WeightMap(soft_edge(*SIZE))).bind(tiny, SIZE)
+    image, towards = random_image(*SIZE, 5), torch.randn(1, 3, *SIZE, dtype=torch.float64)
+    above, below = (sum(criterion.losses(image + step * towards).values()) for step in (1e-6, -1e-6))
+    slope = float((criterion.losses_and_gradient(image)[1] * towards).sum())
+    assert slope == pytest.approx((above - below) / 2e-6, rel=1e-5)
+
+
+def test_a_region_of_everything_is_none(tiny: Network) -> None:
+    """The weights are the same everywhere, whatever they are; so few positions that no sample is taken."""
+    size, image = (24, 32), random_image(24, 32, 5)
+    photo, painting, ones = random_image(*size, 1), random_image(30, 24, 2), WeightMap(torch.full((1, 1, 3, 3), 0.4))
+    plain = neighbours(photo, [painting], LAYERS).bind(tiny, size).losses(image)
+    weighted = neighbours(photo, [painting], LAYERS, where=ones, reference_where=ones).bind(tiny, size).losses(image)
+    assert weighted == pytest.approx(plain, rel=1e-9)
+
+
+@pytest.mark.parametrize("most", [7, 40, 10_000])
+def test_no_region_is_missed_by_a_sample(tiny: Network, most: int) -> None:
+    """Thin lines too, whatever their distance."""
+    layer = tiny.layer("relu1_1")
+    for distance in (2, 3, 8):
+        lines = torch.zeros(1, 1, 48, 48)
+        lines[..., 1::distance, :] = 1
+        weights = WeightMap(lines).at((48, 48), layer, tiny.device)
+        taken = Places.of((48 // layer.stride, 48 // layer.stride), weights.levels, most)
+        counting = int((lines > 0).sum())
+        assert min(most, counting) / 2 < len(taken.y) <= min(most, counting)
+        assert lines[0, 0][taken.y, taken.x].eq(1).all()
+
+
+def test_a_region_too_small_for_a_layer_is_refused(tiny: Network) -> None:
+    small = torch.zeros(1, 1, *SIZE)
+    small[..., 3, 3] = 1
+    with pytest.raises(ImageError, match="the region of neighbours covers about 1 px, less than one position of pool1"):
+        neighbours(PHOTO, [PAINTING], ["pool1"], where=WeightMap(small)).bind(tiny, SIZE)
+    with pytest.raises(ImageError, match="the region of neighbours's picture covers about 1 px"):
+        neighbours(PHOTO, [PAINTING], ["pool1"], reference_where=WeightMap(small)).bind(tiny, SIZE)
+
+
 # In tiles ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((50, 33), (24, 16))])
 @pytest.mark.parametrize("most", [1000, 150])
+@pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.slow
-def test_tiles_are_the_whole(size: Size, core: Size, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_the_whole(size: Size, core: Size, most: int, regions: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.objectives.neighbours, "BANK", most)
     monkeypatch.setattr(impasto.objectives.neighbours, "SAMPLE", 300)
     network, image = narrow(padding="replicate"), random_image(*size, 4)
     paintings = [random_image(90, 61, 2), random_image(40, 100, 3)]
-    objective = neighbours(random_image(*size, 1), paintings, {"relu3_1": 1.0, "relu4_1": 0.5, "image": 0.2})
+    layers, places = {"relu3_1": 1.0, "relu4_1": 0.5, "image": 0.2}, dict[str, WeightMap]()
+    if regions:
+        places = {"where": WeightMap(soft_edge(*size)), "reference_where": WeightMap(soft_edge(50, 50))}
+    objective = neighbours(random_image(*size, 1), paintings, layers, **places)
+    if regions:
+        rest = WeightMap(1 - soft_edge(*size))
+        objective += neighbours(random_image(*size, 1), paintings[:1], layers, where=rest, name="neighbours in rest")
     objective = (objective + style(paintings[0], ["relu1_1"]) + content(image + 0.1, ["relu3_1"])).seeing(image)
     tiled = bind_tiled(objective, network, size, core)
     assert len(tiled.tiles) > 1

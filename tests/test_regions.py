@@ -17,7 +17,7 @@ from impasto.errors import ImageError, InterruptedRunError, SpecError
 from impasto.events import Notice
 from impasto.folders.specfiles import fingerprint, read_spec
 from impasto.images.files import load_image
-from impasto.images.image import resize
+from impasto.images.image import resize, size_of
 from impasto.images.masks import load_mask
 from impasto.objectives.terms import Match
 from impasto.runs.start import resume, run
@@ -248,6 +248,42 @@ def test_weights_are_area_times_strength(desk: Path) -> None:
     assert torch.equal(found["style in sky"].reference, load_image("other.png"))
 
 
+def test_each_region_is_matched_to_its_own_paintings(desk: Path) -> None:
+    """The weights of neighbours are the style's, times `neighbours`; places, paintings and strokes are the style's."""
+    paint(Path("half.png"), (64, 48), ((0, 0, 31, 47), 255))
+    regions = ("sky.png=other.png,strength=3,from=half.png", "hut.png,strokes=2", "half.png=photo")
+    settings = TransferSettings(region=regions, size=64, neighbours=0.5, style_weights="3,1", content_weight=0)
+    paintings = [load_image("painting.png"), load_image("other.png")]
+    objective = transfer(load_image("photo.png"), paintings, settings).objective
+    found, styles = (
+        {each.name: each for each in objective.neighbours},
+        {each.name: each for each in objective.matches()},
+    )
+    assert list(found) == ["neighbours", "neighbours in sky", "neighbours in hut"]
+    for name in ("", " in sky", " in hut"):
+        term = found[f"neighbours{name}"]
+        alike = [
+            style
+            for key, style in styles.items()
+            if key.startswith("style")
+            and key.removeprefix("style 1").removeprefix("style 2").removeprefix("style") == name
+        ]
+        assert sum(term.weights().values()) == pytest.approx(0.5 * sum(sum(each.layers.values()) for each in alike))
+        assert [size_of(framed) for framed in term.framed((48, 64))] == [each.framed_size((48, 64)) for each in alike]
+        assert [picture.equal(each.reference) for (picture, _), each in zip(term.styles, alike, strict=True)] == [
+            True
+        ] * len(alike)
+        for place in ("where", "reference_where"):
+            ours, theirs = getattr(term, place), getattr(alike[0], place)
+            assert (ours is None and theirs is None) or torch.equal(ours.weights, theirs.weights)
+    assert [fraction for _, fraction in found["neighbours in hut"].styles] == [0.75, 0.25]
+    assert [fraction for _, fraction in found["neighbours in sky"].styles] == [1]
+    assert len(found["neighbours"].styles) == 2
+    none = settings.model_copy(update={"region": (Region("sky.png=other.png,strength=0"),)})
+    terms = transfer(load_image("photo.png"), paintings, none).objective.neighbours
+    assert [each.name for each in terms] == ["neighbours"]
+
+
 def test_several_styles_share_each_region(desk: Path) -> None:
     found = matches("sky.png,strength=2,strokes=1", "hut.png=other.png", count=2, style_weights="3,1")
     assert [*found] == [
@@ -369,6 +405,7 @@ def test_tiles_paint_the_same_regions(desk: Path, statistics: str, parameterisat
     paint(Path("side.png"), (60, 48), ((0, 0, 30, 47), 255))
     paint(Path("hill.png"), (64, 48), ((0, 24, 20, 47), 255))
     more = (*SETTINGS, "--steps", "2", "--statistics", statistics, "--parameterisation", parameterisation)
+    more = (*more, "--neighbours", "0.3")
     for name, tiles in (("whole", ()), ("tiled", ("--tile", "16"))):
         ended = call("transfer", "photo.png", "painting.png", *words, *more, *tiles, "-o", name)
         assert ended.code == 0, ended.err
@@ -377,16 +414,18 @@ def test_tiles_paint_the_same_regions(desk: Path, statistics: str, parameterisat
     assert np.abs(pixels(Path("tiled/result.png")) - pixels(Path("whole/result.png"))).mean() < 0.5
 
 
-def spec(*regions: str) -> RunSpec:
-    settings = TransferSettings(**SMALL, region=regions)  # type: ignore[arg-type]
+def spec(*regions: str, **more: object) -> RunSpec:
+    settings = TransferSettings(**SMALL, **more, region=regions)  # type: ignore[arg-type]
     return RunSpec(task="transfer", pictures=(Path("photo.png"), Path("painting.png")), settings=settings)
 
 
 @pytest.mark.slow
-def test_a_run_with_regions_resumes_bit_for_bit(desk: Path) -> None:
-    asked = spec("sky.png=other.png,detail=2", "hut.png=photo")
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+@pytest.mark.parametrize("neighbours", [0.0, 0.3])
+def test_a_run_with_regions_resumes_bit_for_bit(desk: Path, neighbours: float, stopped: int) -> None:
+    asked = spec("sky.png=other.png,detail=2", "hut.png=photo", neighbours=neighbours)
     whole = run(asked, Path("whole"))
-    stop = StopAfter(2)
+    stop = StopAfter(stopped)
     with pytest.raises(InterruptedRunError):
         run(asked, Path("halved"), stop=stop, recorders=[stop])
     (desk / "moved").mkdir()

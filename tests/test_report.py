@@ -483,6 +483,18 @@ def test_the_page_explains_what_was_matched(made_desk: Path, task: str, statisti
     assert [each for each in ("Wasserstein", "Gram matri", "moments of") if each in explained] == [word]
 
 
+@pytest.mark.slow
+def test_the_page_explains_a_pattern(made_desk: Path) -> None:
+    words = ("--statistics", "pattern", "--size", 48, "--smallest", 48, "--steps", 2, "--frames", 0, "--quiet")
+    assert call("texture", "photo.png", *words, "-o", "explained").code == 0
+    page = unescape((made_desk / "explained" / "report.html").read_text("utf-8"))
+    explained = page[page.index('<p class="lead"') : page.index("</header>")]
+    assert "and the same periods as the original" in explained
+    assert "D(A(x), A(original))" in explained
+    assert "A: how alike the picture is to itself, shifted" in explained
+    assert call("transfer", "photo.png", "painting.png", "--statistics", "pattern").code == 2  # a photo has no periods
+
+
 @pytest.mark.filterwarnings("error")
 def test_pictures_beyond_pillows_own_limit(made_desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would warn from 89 megapixels on, and refuse from 179 on."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from command import call, pixels, save_pictures
@@ -13,6 +14,7 @@ from impasto.images.image import Size
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, neighbours, prior, seamless, style
 from impasto.objectives.priors import total_variation
+from impasto.objectives.representations import autocorrelation
 from impasto.tasks.recipes import texture
 from impasto.tasks.settings import TextureSettings
 from impasto.tasks.spec import RunSpec
@@ -101,6 +103,15 @@ def test_what_has_a_place_is_refused(tiny: Network) -> None:
     for placed in (content(PAINTING, ["relu1_1"]), neighbours(PAINTING, [PAINTING], ["relu1_1"])):
         with pytest.raises(SpecError, match="which a seamless picture cannot be"):
             seamless(statistics + placed).bind(tiny, (16, 16))
+
+
+def test_a_seamless_pattern(tiny: Network) -> None:
+    """An autocorrelation has no place, so a picture is read with its surroundings for it too."""
+    image = random_image(16, 16, 4)
+    patterned = seamless(style(PAINTING, ["image"], represent=autocorrelation, name="pattern"), 8)
+    shifted = torch.roll(image, (5, 3), (2, 3))
+    found, moved = (patterned.bind(tiny, (16, 16)).losses(each)["pattern/image"] for each in (image, shifted))
+    assert moved == pytest.approx(found, rel=0.05)
 
 
 # Any shape -----------------------------------------------------------------------------------------------------------

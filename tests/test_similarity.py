@@ -1,5 +1,7 @@
 """The layout: self-similarity against loops, what it sees and does not see, and tiles."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,16 @@ from hypothesis import strategies as st
 
 import impasto.objectives.similarity
 from conftest import random_image
+from impasto.errors import SpecError
+from impasto.images.image import Image
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, style
+from impasto.objectives.representations import autocorrelation
 from impasto.objectives.similarity import Lattice, Sampling, sampled, self_similarity
+from impasto.synthesis.loop import synthesise
 from impasto.tasks.painting import transfer
-from impasto.tasks.settings import TransferSettings
+from impasto.tasks.recipes import texture
+from impasto.tasks.settings import TextureSettings, TransferSettings
 from impasto.tiles.criterion import bind_tiled
 from test_tiles import narrow, require_equal
 
@@ -122,3 +129,70 @@ def test_the_recipe_takes_it() -> None:
     )
     plain = transfer(photo, [painting], TransferSettings(size=64, layout=0.0))
     assert not [name for name in plain.objective.weights() if name.startswith("layout")]
+
+
+# Autocorrelation -----------------------------------------------------------------------------------------------------
+
+
+def test_the_autocorrelation_is_that_of_its_definition() -> None:
+    maps = random_image(7, 10, 1)
+    found = autocorrelation(maps)
+    assert found.shape == (3, 7, 4)
+    values = (maps - maps.mean((2, 3), keepdim=True))[0].numpy()
+    for channel in range(3):
+        for down in range(-3, 4):
+            for across in range(4):
+                products = [
+                    values[channel, y, x] * values[channel, y + down, x + across]
+                    for y in range(7)
+                    for x in range(10)
+                    if 0 <= y + down < 7 and x + across < 10
+                ]
+                expected = sum(products) / len(products)
+                assert float(found[channel, down + 3, across]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_autocorrelations_gradient_is_that_of_differences() -> None:
+    assert torch.autograd.gradcheck(autocorrelation, random_image(5, 6, 1).requires_grad_())
+
+
+def test_pictures_of_other_sizes_are_compared_at_the_references_shifts(tiny: Network) -> None:
+    """The same stripes in other frames are alike; stripes of another period, and across, are not."""
+
+    def stripes(height: int, width: int, period: int) -> Image:
+        wave = (torch.arange(width, dtype=torch.float64) * 2 * math.pi / period).sin()
+        return (0.5 + 0.4 * wave).expand(1, 3, height, width).contiguous()
+
+    def loss(image: Image) -> float:
+        objective = style(stripes(40, 40, 8), ["image"], represent=autocorrelation)
+        return objective.bind(tiny, (40, 40)).losses(image)["style/image"]
+
+    assert autocorrelation.fitted(autocorrelation(stripes(40, 48, 8)))(stripes(16, 80, 8)).shape == (3, 41, 21)
+    assert loss(torch.roll(stripes(40, 40, 8), 3, 3)) < 0.02
+    assert loss(stripes(40, 64, 8)) < 0.02
+    assert loss(stripes(40, 40, 11)) > 0.3
+    assert loss(stripes(40, 40, 8).transpose(2, 3)) > 0.3
+
+
+def test_a_pattern_is_not_taken_in_tiles(tiny: Network) -> None:
+    objective = style(random_image(32, 32, 1), ["image"], represent=autocorrelation, name="pattern")
+    with pytest.raises(SpecError, match="pattern: this representation needs the whole feature map"):
+        bind_tiled(objective, tiny, (32, 32), (16, 16))
+
+
+@pytest.mark.slow
+def test_bricks_stay_in_their_rows(plain: Network) -> None:
+    """The measure is another than the loss: how much darker rows at multiples of the height are, in the result."""
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    mortar = (y % 16 < 4) | ((x + 16 * (y // 16 % 2)) % 32 < 4)
+    wall = torch.where(mortar, torch.tensor(0.8), torch.tensor(0.3)).expand(1, 3, 96, 96).contiguous()
+
+    def striped(statistics: str) -> float:
+        layers = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0}
+        settings = TextureSettings(size=96, smallest=96, steps=25, statistics=statistics)
+        *_, last = synthesise(texture(wall, layers, settings), plain)
+        spectrum = torch.fft.rfft(last.image.mean((0, 1, 3)) - last.image.mean()).abs().square()
+        return float(spectrum[6::6].sum() / spectrum.sum())
+
+    assert striped("pattern") > 0.8
+    assert striped("wasserstein") < 0.7

@@ -112,6 +112,9 @@ from .objectives.representations import (
     activations as activations,
 )
 from .objectives.representations import (
+    autocorrelation as autocorrelation,
+)
+from .objectives.representations import (
     channel_moments as channel_moments,
 )
 from .objectives.representations import (

@@ -25,7 +25,7 @@ from impasto.tasks.table import TASKS
 from impasto.tasks.values import Colours, explain
 
 KEYS = ("task", "pictures", "preset", "settings", "changes", "provenance")
-FILES = ("weights", "means", "init", "colours", "network")  # settings that may name a file
+FILES = ("weights", "means", "init", "colours", "network", "region")  # settings that may name files
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -199,7 +199,7 @@ def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[
 def with_paths(toml: str, spec: RunSpec) -> str:
     """The text of a spec with the paths of another spec, the same files elsewhere; the same text if none has moved."""
     content, settings = tomllib.loads(toml), spec.settings.model_dump(mode="json", exclude_none=True)
-    moved = {key: settings[key] for key in FILES if key in settings}
+    moved = {key: settings[key] for key in FILES if key in content.get("settings", {}) and key in settings}
     pictures = [str(picture) for picture in spec.pictures]
     new = {**content, "pictures": pictures, "settings": {**content.get("settings", {}), **moved}}
     return toml if new == content else tomli_w.dumps(new)

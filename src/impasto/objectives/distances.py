@@ -33,47 +33,14 @@ class SquaredError:
         return torch.div(error, scale if scale > 0 else 1)
 
 
-@dataclass(frozen=True, eq=False)
-class CosineError:
-    """Mean over positions of 1 − cos(found − centre, target − centre): 0 for equal directions, 2 for opposite ones.
-
-    `centre` (channels,) is fixed. The error sees directions alone, so a second term should see how large features are.
-    Can be computed tile by tile as `SquaredError`; the scale is the number of positions.
-    """
-
-    centre: Tensor
-
-    def __call__(self, found: Tensor, target: Tensor) -> Scalar:
-        """The error of the whole."""
-        return self.to(target)(found)
-
-    def to(self, target: Tensor) -> Callable[[Tensor], Scalar]:
-        """The error from a fixed target, whose directions are computed once."""
-        wanted, scale = self._directions(target), self.scale(target)
-        return lambda found: self._sum(found, wanted) / scale
-
-    def scale(self, target: Tensor) -> Scalar:
-        """The target's number of positions."""
-        return torch.tensor(float(target.shape[-2] * target.shape[-1]), device=target.device)
-
-    def scaled(self, found: Tensor, target: Tensor, scale: Tensor) -> Scalar:
-        """The contribution of these positions to an error whose whole target has `scale`."""
-        return self._sum(found, self._directions(target)) / scale
-
-    def _sum(self, found: Tensor, wanted: Tensor) -> Scalar:
-        total: Scalar = (1 - (self._directions(found) * wanted).sum(1)).sum()
-        return total
-
-    def _directions(self, maps: Tensor) -> Tensor:
-        return functional.normalize(maps - self.centre.to(maps)[:, None, None], dim=1)
-
-
-Summed = SquaredError | CosineError  # distances of maps that are sums over positions
-
-
 def count(target: Tensor) -> Scalar:
     """The target's number of elements."""
     return target.new_tensor(float(target.numel()))
+
+
+def twice_the_positions(target: Tensor) -> Scalar:
+    """Twice the number of the target's positions."""
+    return torch.tensor(2.0 * target.shape[-2] * target.shape[-1], device=target.device)
 
 
 def energy(target: Tensor) -> Scalar:
@@ -84,6 +51,11 @@ def energy(target: Tensor) -> Scalar:
 
 mean_squared_error = SquaredError(count)
 """Average of the squared differences."""
+cosine_error = SquaredError(twice_the_positions)
+"""Mean over positions of 1 − cosine, for maps of directions (see `directions_from`): half their squared difference.
+
+0 for equal directions, 2 for opposite ones; the lengths of features are not seen.
+"""
 normalised_squared_error = SquaredError(energy)
 """‖a − b‖² / ‖b‖²: the error as a fraction of the target's energy, comparable between layers and pictures.
 

@@ -1,44 +1,38 @@
 """Nearest neighbours: at each position the feature of the style that is most like the photo's there.
 
 Statistics say which features a painting has, and must put all of them somewhere; neighbours say what belongs where: a
-sky is painted as the painting's sky. Prices see to it that no part of the style is used too often.
+sky is painted as the painting's sky. Prices see to it that no part of the style is used too often, and places beside
+each other rather take features that are beside each other in the style: whole strokes, not single dots.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from impasto.images.image import Image, Size, resize, size_of
+from impasto.networks.layers import Layer
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm
-from impasto.objectives.distances import CosineError, distance_to
+from impasto.objectives.distances import cosine_error, distance_to
 from impasto.objectives.moments import wide
-from impasto.objectives.representations import Pointwise, activations
-from impasto.objectives.similarity import Lattice
+from impasto.objectives.representations import Pointwise, Representation, activations, directions_from
+from impasto.objectives.similarity import Links, Piece, Places, Read, Sample, samples
+from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_by
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
+AGREEMENT = 0.1  # of cosine, for each of the four neighbours that a choice continues; docs/decisions/0044
+PASSES = 8  # over every second position, in which choices come to agree
+STYLE_RATE = 0.1  # of the price that all features of a style share
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 WIDE = 4  # bytes of a number in float32
 FIDELITY = 0.75  # of the photo in the picture that asks; the rest is the result so far
-
-
-class Piece(NamedTuple):
-    """A part of a feature map: the layer, the position of its first row and column, and the features."""
-
-    layer: str
-    top: int
-    left: int
-    maps: FeatureMap
-
-
-Read = Callable[[Image, Collection[str]], Iterator[Piece]]  # a picture's feature maps, whole or in pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +53,10 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The target at a layer, and the error of a picture from it."""
+    """The target at a layer, and what is compared with it by `cosine_error`: the directions from the style's mean."""
 
     target: Chosen
-    distance: CosineError
+    represent: Representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +65,19 @@ class Neighbours:
 
     m is the mean of the styles' features, t the feature whose cosine with the asking picture's feature, plus a price,
     is the largest; both are centred by the mean of their picture. The asking picture is the photo, in later stages
-    (`seeing`) ¾ of the photo and ¼ of the picture so far. Targets are fixed while a stage lasts. `styles` are pictures
-    with the fractions of the result that they should take up; `framing` gives their sizes.
+    (`seeing`) ¾ of the photo and ¼ of the picture so far. Then each position may take, in place of its own choice, the
+    feature that continues a neighbour's: each neighbour with which a choice agrees counts as much as 0.1 of cosine.
+    Targets are fixed while a stage lasts. `styles` are pictures with the fractions of the result that they should take
+    up; `framing` gives their sizes.
+
+    `where` weights the positions of the picture: a region takes its targets, and pays its prices, by itself. Of the
+    styles only the region `reference_where`, stretched over each of them, is used.
 
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
     are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples.
+    Choices that continue their neighbours': Ashikhmin 2001 (Synthesizing Natural Textures), with a score in place of a
+    fixed order.
     """
 
     name: str
@@ -84,6 +85,8 @@ class Neighbours:
     styles: tuple[tuple[Image, float], ...]
     layers: Mapping[str, float]
     framing: Callable[[Size, Size], Size]
+    where: WeightMap | None = None
+    reference_where: WeightMap | None = None
     current: Image | None = None
     represent: Pointwise = activations
 
@@ -105,9 +108,15 @@ class Neighbours:
         return banks + cosines
 
     def require(self, network: Network, size: Size) -> None:
-        """Raise ImageError if a framed style is too small for a layer, LayerError for an unknown one."""
+        """Raise ImageError if a framed style or a region is too small for a layer, LayerError for an unknown one."""
         for style, _ in self.styles:
-            network.require_size(self.framing(size_of(style), size), self.layers)
+            framed = self.framing(size_of(style), size)
+            network.require_size(framed, self.layers)
+            for layer in map(network.layer, self.layers):
+                if self.where is not None:
+                    self.where.require(size, layer, self.name)
+                if self.reference_where is not None:
+                    self.reference_where.require(framed, layer, f"{self.name}'s picture")
 
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name of its loss."""
@@ -117,45 +126,75 @@ class Neighbours:
         """Match at this size, reading pictures whole."""
         self.require(network, size)
 
-        def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
-            return (Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers))
+        @cache  # the picture that asks is looked at several times
+        def whole(image: Image, layers: tuple[str, ...]) -> list[Piece]:
+            return [Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers)]
 
-        choices = self.choose(network, size, pieces)
+        def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
+            return iter(whole(image, tuple(layers)))
+
         return [
-            BoundTerm(f"{self.name}/{layer}", canonical, self.layers[layer], self.represent, loss)
-            for layer, choice in choices.items()
-            for canonical in [network.canonical(layer)]
-            for loss in [distance_to(choice.distance, self.represent(choice.target.maps()))]
+            BoundTerm(f"{self.name}/{layer}", network.canonical(layer), self.layers[layer], represent, loss)
+            for layer, choice in self.choose(network, size, pieces).items()
+            for target, represent in [(choice.target, choice.represent)]
+            for loss in [distance_to(cosine_error, represent(target.maps()))]
         ]
 
     @torch.no_grad()
     def choose(self, network: Network, size: Size, pieces: Read) -> dict[str, Choice]:
         """The target at each layer for a canvas of that size; `pieces` reads pictures, whole or in tiles."""
-        strides = {network.canonical(layer): network.stride(layer) for layer in self.layers}
-        asking = self._asking(size).to(network.device)
-        sampled = _on_lattice(pieces, asking, strides, SAMPLE)
-        styles = [_on_lattice(pieces, style.to(network.device), strides, self._most) for style in self.framed(size)]
-        fractions = [fraction for _, fraction in self.styles]
-        banks = {layer: Bank.of([style[layer] for style in styles], fractions, sampled[layer]) for layer in strides}
-        rows = {
-            layer: asking.new_empty((1, 1, *_positions(size, strides[layer])), dtype=torch.int32) for layer in banks
+        layers = {network.canonical(layer): network.layer(layer) for layer in self.layers}
+        asking, where = self._asking(size).to(network.device), self.where
+        weights = (
+            {} if where is None else {name: where.at(size, layer, network.device) for name, layer in layers.items()}
+        )
+        shapes = {name: _positions(layer, size) for name, layer in layers.items()}
+        levels = {name: each.levels for name, each in weights.items()}
+        taken = {name: Places.of(shape, levels.get(name), SAMPLE) for name, shape in shapes.items()}
+        banks = self._banks(network, size, pieces, samples(pieces, asking, taken))
+        rows: dict[str, Tensor] = {}
+        for name, top, left, maps in pieces(asking, layers):
+            if name not in rows:
+                rows[name] = asking.new_zeros((1, 1, *shapes[name]), dtype=torch.int32)
+            window = slice(top, top + maps.shape[2]), slice(left, left + maps.shape[3])
+            rows[name][0, 0][window] = banks[name].matched(maps, levels[name][window] if levels else None)
+        for number in range(PASSES):
+            for piece in pieces(asking, layers):
+                banks[piece.layer].agree(rows[piece.layer][0, 0], piece, number % 2, levels.get(piece.layer))
+        found = {
+            name: Choice(Chosen(bank.features, rows[name]), self._compared(bank, weights.get(name)))
+            for name, bank in banks.items()
         }
-        for piece in pieces(asking, strides):
-            height, width = size_of(piece.maps)
-            found = banks[piece.layer].nearest(piece.maps[0].flatten(1).T).reshape(height, width)
-            rows[piece.layer][0, 0, piece.top : piece.top + height, piece.left : piece.left + width] = found
-        found_at = {layer: Choice(Chosen(bank.features, rows[layer]), bank.distance) for layer, bank in banks.items()}
-        return {layer: found_at[network.canonical(layer)] for layer in self.layers}
+        return {layer: found[network.canonical(layer)] for layer in self.layers}
+
+    def _banks(self, network: Network, size: Size, pieces: Read, asking: Mapping[str, Sample]) -> dict[str, "Bank"]:
+        """The bank of each layer of which there is a sample of the asking picture."""
+        most, styles = BANK // len(self.styles), list[dict[str, Sample]]()
+        places: dict[str, list[Places]] = {name: [] for name in asking}
+        for style in self.framed(size):
+            framed = size_of(style)
+            for layer in map(network.layer, asking):
+                of = self.reference_where
+                levels = None if of is None else _core(of.inside(framed, layer, network.device).levels)
+                places[layer.name].append(Places.of(_positions(layer, framed), levels, most))
+            taken = {name: each[-1] for name, each in places.items()}
+            styles.append(samples(pieces, style.to(network.device), taken))
+        fractions = [fraction for _, fraction in self.styles]
+        return {
+            name: Bank.of([style[name] for style in styles], fractions, sample, Links.of(places[name]))
+            for name, sample in asking.items()
+        }
+
+    def _compared(self, bank: "Bank", weights: PositionWeights | None) -> Representation:
+        """What is compared with the target: directions from the styles' mean, weighted by position if asked."""
+        directions = directions_from(bank.mean.cpu())
+        return directions if weights is None else weighted_by(directions, weights, self.name)
 
     def _asking(self, size: Size) -> Image:
         photo = resize(self.photo, size)
         if self.current is None:
             return photo
         return FIDELITY * photo.to(self.current) + (1 - FIDELITY) * resize(self.current, size)
-
-    @property
-    def _most(self) -> int:
-        return BANK // len(self.styles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,40 +204,78 @@ class Bank:
     features: Tensor
     directions: Tensor  # of the features, centred by their mean, each of length 1
     prices: Tensor
+    mean: Tensor  # of the styles
     centre: Tensor  # of the picture that asks
-    distance: CosineError
+    links: Links
 
     @classmethod
-    def of(cls, styles: list[Tensor], fractions: list[float], sampled: Tensor) -> "Bank":
-        """The bank of some styles' features, with prices found from features sampled of the picture that asks."""
-        features = torch.cat(styles)
-        mean, centre = wide(features).mean(0), wide(sampled).mean(0)
+    def of(cls, styles: Sequence[Sample], fractions: Sequence[float], asking: Sample, links: Links) -> "Bank":
+        """The bank of some styles' features, with prices found from a sample of the picture that asks.
+
+        Each style is to be used as often as its fraction says, and its features in proportion to their counts.
+        """
+        features = torch.cat([style.rows for style in styles])
+        shares = torch.cat([part * style.fractions for style, part in zip(styles, fractions, strict=True)])
+        mean, centre = shares @ wide(features) / shares.sum(), asking.fractions @ wide(asking.rows)
         directions = _directions(features, mean)
-        each = [mean.new_full((len(style),), part / len(style)) for style, part in zip(styles, fractions, strict=True)]
-        shares = torch.cat(each)
-        prices = _prices(_directions(sampled, centre), directions, shares)
-        return cls(features, directions, prices, centre, CosineError(mean.cpu()))
+        numbers = torch.cat([torch.full((len(style.rows),), number) for number, style in enumerate(styles)])
+        prices = _prices(_directions(asking.rows, centre), asking.counts, directions, shares, numbers.to(shares.device))
+        return cls(features, directions, prices, mean, centre, links.to(features.device))
 
     def nearest(self, rows: Tensor) -> Tensor:
         """The row of the bank for each of these features of the asking picture (positions, channels)."""
-        return torch.cat(
-            [
-                torch.addmm(self.prices, _directions(chunk, self.centre), self.directions.T).argmax(1)
-                for chunk in torch.split(rows, CHUNK)
-            ]
-        )
+        return torch.addmm(self.prices, _directions(rows, self.centre), self.directions.T).argmax(1)
+
+    def matched(self, maps: FeatureMap, levels: Tensor | None) -> Tensor:
+        """The rows of the bank (height, width) for a part of a feature map; 0 at positions whose level is 0."""
+        height, width = size_of(maps)
+        features = maps[0].flatten(1).T
+        numbers = torch.arange(len(features)) if levels is None else levels.flatten().nonzero()[:, 0]
+        found = features.new_zeros(len(features), dtype=torch.int32)
+        for some in torch.split(numbers.to(maps.device), CHUNK):
+            found[some] = self.nearest(features[some]).to(found)
+        return found.reshape(height, width)
+
+    def agree(self, chosen: Tensor, piece: Piece, parity: int, levels: Tensor | None = None) -> None:
+        """Let half of the piece's positions, a chessboard's, take rows that continue their neighbours', in `chosen`.
+
+        `chosen` and `levels` (height, width) are of the whole map; positions whose level is 0 do not take part. The
+        other half stays, so the order of pieces does not matter.
+        """
+        (height, width), device = size_of(piece.maps), chosen.device
+        down, across = (torch.arange(n, device=device) + at for n, at in ((height, piece.top), (width, piece.left)))
+        taking_part = (down[:, None] // self.links.step + across // self.links.step) % 2 == parity
+        if levels is not None:
+            taking_part &= levels[piece.top : piece.top + height, piece.left : piece.left + width].to(device) > 0
+        for y, x in (places.T for places in torch.split(taking_part.nonzero(), CHUNK)):
+            asked, place = _directions(piece.maps[0][:, y, x].T, self.centre), (y + piece.top, x + piece.left)
+            chosen[place] = self._best(asked, chosen[place].long(), self.links.wishes(chosen, *place, levels)).to(
+                chosen
+            )
+
+    def _best(self, asked: Tensor, own: Tensor, wishes: Tensor) -> Tensor:
+        """Of each position's own row and its neighbours' wishes the row with the best cosine, price and agreement."""
+        options = torch.cat([own[None], wishes])
+        agreement = (options[:, None] == wishes).sum(1)
+        cosines = torch.stack([(self.directions[each] * asked).sum(1) + self.prices[each] for each in options])
+        scores = (cosines + AGREEMENT * agreement).masked_fill(options < 0, -torch.inf)
+        return options.gather(0, scores.argmax(0)[None])[0]
 
 
-def _prices(asking: Tensor, directions: Tensor, shares: Tensor) -> Tensor:
+def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, styles: Tensor) -> Tensor:
     """A price for each direction, added to its cosine, so that each is chosen about as often as its share says.
 
-    The price of a direction that is chosen too often falls, that of one chosen too seldom rises, by less each round.
+    `counts` says how much each asking direction counts, `styles` has the number of the style of each direction. The
+    price of a direction that is chosen too often falls, that of one chosen too seldom rises, and so do the prices of
+    all directions of a style, by less each round.
     """
     cosines, prices = asking @ directions.T, torch.zeros_like(shares)
+    wanted = torch.bincount(styles, shares)
     for number in range(ROUNDS):
         chosen = (cosines + prices).argmax(1)
-        used = torch.bincount(chosen, minlength=len(directions)).to(prices) / len(asking)
-        prices += (1 - number / ROUNDS) * (shares - used)
+        used = torch.bincount(chosen, counts, minlength=len(directions)) / counts.sum()
+        apart = wanted - torch.bincount(styles, used)
+        prices += (1 - number / ROUNDS) * (shares - used + STYLE_RATE * apart[styles])
     return prices
 
 
@@ -206,17 +283,11 @@ def _directions(rows: Tensor, centre: Tensor) -> Tensor:
     return torch.nn.functional.normalize(wide(rows) - centre, dim=1)
 
 
-def _positions(size: Size, stride: int) -> Size:
-    return size[0] // stride, size[1] // stride
+def _positions(layer: Layer, size: Size) -> Size:
+    """The size of a layer's map of a picture of that size."""
+    return size[0] // layer.stride, size[1] // layer.stride
 
 
-def _on_lattice(pieces: Read, image: Image, strides: Mapping[str, int], most: int) -> dict[str, Tensor]:
-    """The features (positions, channels) of each layer at positions of an even lattice, at most `most` of them."""
-    grids: dict[str, Tensor] = {}
-    for layer, top, left, maps in pieces(image, strides):
-        lattice = Lattice.over(_positions(size_of(image), strides[layer]), most)
-        if layer not in grids:
-            grids[layer] = maps.new_empty((*lattice.shape, maps.shape[1]))
-        here = lattice.of(maps[0], top, left).permute(1, 2, 0)
-        grids[layer][lattice.part(top, left, *size_of(maps))] = here
-    return {layer: grid.flatten(0, 1) for layer, grid in grids.items()}
+def _core(levels: Tensor) -> Tensor:
+    """The levels of the positions that have at least half of the largest level: those that see little else."""
+    return levels * (2 * levels.int() >= int(levels.max()))

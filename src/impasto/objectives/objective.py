@@ -15,6 +15,7 @@ from impasto.objectives.distances import Distance, normalised_squared_error
 from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.representations import (
     Function,
+    MeanOverPairs,
     MeanOverPositions,
     Representation,
     activations,
@@ -79,7 +80,8 @@ class Objective:
             term.require(network, size)
         if not self.weights():
             raise SpecError("the objective has no term; give at least one a weight above 0")
-        placed = [match.name for match in self.matches() if not isinstance(match.represent, MeanOverPositions)]
+        anywhere = MeanOverPositions, MeanOverPairs
+        placed = [match.name for match in self.matches() if not isinstance(match.represent, anywhere)]
         placed += [term.name for term in self.neighbours]
         if self.around_px and placed:
             raise SpecError(f"{placed[0]} is compared place by place, which a seamless picture cannot be; leave it out")
@@ -144,18 +146,23 @@ def neighbours(
     fractions: Sequence[float] | None = None,
     scale: float = 1.0,
     name: str = "neighbours",
+    where: WeightMap | None = None,
+    reference_where: WeightMap | None = None,
 ) -> Objective:
     """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
 
     See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
-    take up; equal by default. Raises SpecError if there is no painting, or not one fraction for each.
+    take up; equal by default. `where` weights the positions of the picture, which are matched where their weight is not
+    0; of each painting only the region `reference_where` is used. Raises SpecError if there is no painting, or not one
+    fraction for each.
     """
     fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
     if not paintings or len(fractions) != len(paintings):
         raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
     styles = tuple(zip(paintings, fractions, strict=True))
     framing = partial(_with_area_of, scale=scale)
-    return Objective((Neighbours(name, photo, styles, weighted(layers), framing),))
+    term = Neighbours(name, photo, styles, weighted(layers), framing, where, reference_where)
+    return Objective((term,))
 
 
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from impasto.images.image import size_of
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.moments import first_two, gram, mean_above_gram, pull_back_gram, pull_back_mean_above_gram, wide
 
 Function = Callable[[Tensor], Tensor]
 WayBack = Callable[[FeatureMap, Tensor, FeatureMap | None], FeatureMap]
+LEAST_LENGTH = 1e-12  # of a feature that has a direction
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ class WholeMap(Representation):
     """A function of the whole map, such as a maximum or a spectrum, which cannot be computed in tiles."""
 
 
+@dataclass(frozen=True)
+class MeanOverPairs(WholeMap):
+    """A mean over pairs of positions, wherever in the map they are: needs the whole map, but no arrangement of it."""
+
+
 def represented(function: Function) -> Representation:
     """The function as a representation; a plain function becomes a `WholeMap`."""
     return function if isinstance(function, Representation) else WholeMap(function)
@@ -93,6 +101,36 @@ def _added(found: Tensor, features: Tensor, onto: Tensor | None) -> Tensor:
 
 def _pull_back_activations(features: Tensor, slope: Tensor, onto: Tensor | None) -> Tensor:
     return _added(slope, features, onto)
+
+
+@dataclass(frozen=True, eq=False)
+class _Directions:
+    """From a feature map to its directions from a centre, and the way back."""
+
+    centre: Tensor  # (channels,)
+
+    def __call__(self, features: FeatureMap) -> Tensor:
+        return functional.normalize(self._apart(features), dim=1, eps=LEAST_LENGTH)
+
+    def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
+        apart = self._apart(features)
+        length = torch.linalg.vector_norm(apart, dim=1, keepdim=True).clamp_min_(LEAST_LENGTH)
+        direction = apart.div_(length)
+        along = (direction * slope).sum(1, keepdim=True)
+        return _added(torch.addcmul(slope, direction, along, value=-1).div_(length), features, onto)
+
+    def _apart(self, features: FeatureMap) -> Tensor:
+        maps = wide(features)
+        return maps - self.centre.to(maps)[:, None, None]
+
+
+def directions_from(centre: Tensor) -> Pointwise:
+    """The direction of the feature at each position from `centre` (channels,): (1, channels, height, width).
+
+    Each is a vector of length 1, so half the squared difference of two directions is 1 − their cosine.
+    """
+    directions = _Directions(centre)
+    return Pointwise(directions, directions.pull_back)
 
 
 activations = Pointwise(wide, _pull_back_activations)
@@ -120,4 +158,50 @@ channel_moments = MeanOverPositions(first_two)
 
 Source: Li, Wang, Liu & Hou 2017 (arXiv:1701.01036), section 4.2.
 Departs: second moments replace standard deviations, which are no means over positions.
+"""
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """How alike a map and the map shifted by so many positions are, for each shift of at most `reach` positions.
+
+    (channels, 2 · reach + 1, reach + 1): the mean over the positions that both share of the product of a channel's
+    values less its mean, for shifts of −reach … reach rows and 0 … reach columns. The others are the same mirrored.
+    Without a reach, half the map's smaller side.
+    """
+
+    reach: int | None = None
+
+    def __call__(self, features: FeatureMap) -> Tensor:
+        """The products at each shift, found by Fourier transforms of the map with zeros around it."""
+        values = wide(features)[0]
+        values = values - values.mean((1, 2), keepdim=True)
+        reach = min(size_of(features)) // 2 if self.reach is None else self.reach
+        shared = _products(torch.ones_like(values[:1]), reach).round().clamp_min(1)
+        return _products(values, reach) / shared
+
+
+def _products(values: Tensor, reach: int) -> Tensor:
+    """The sum of each channel times the channel shifted, which is a spectrum's inverse transform (Wiener–Khinchin)."""
+    around = values.shape[1] + reach, values.shape[2] + reach
+    spectrum = torch.fft.rfft2(values, s=around)
+    found = torch.fft.irfft2(spectrum.abs().square(), s=around)[:, :, : reach + 1]
+    return torch.cat([found[:, around[0] - reach :], found[:, : reach + 1]], 1)
+
+
+@dataclass(frozen=True)
+class Autocorrelation(MeanOverPairs):
+    """How alike places are that lie so far apart: periods of a pattern. Compared up to the reference's reach."""
+
+    def fitted(self, found: Tensor) -> "Autocorrelation":
+        """The autocorrelation at the shifts that the reference has."""
+        return Autocorrelation(Shifts(found.shape[-1] - 1))
+
+
+autocorrelation = Autocorrelation(Shifts())
+"""How alike a picture or a feature map is to itself, shifted: regular patterns such as bricks and weaves.
+
+(channels, rows, columns), see `Shifts`. Source: Sendik & Cohen-Or 2017 (Deep correlations for texture synthesis).
+Departs: at the picture itself, whose autocorrelation is its spectrum (Liu, Gousseau & Xia 2016,
+arXiv:1605.01141), and without the weights of shifts.
 """

@@ -7,20 +7,26 @@ from impasto.tasks.settings import InvertSettings, Settings, TextureSettings, Tr
 
 MATCHED = {
     "wasserstein": "means and covariances of features (how strongly each filter answers, and which of them together",
+    "pattern": "means and covariances of features (how strongly each filter answers, and which of them together",
     "sliced": "distributions of features (how often each strength occurs, along many directions",
     "gram": "Gram matrices (which filters fire together",
     "moments": "moments of features (how strongly each filter answers on average, and how unevenly",
 }
 SYMBOLS = {
     "wasserstein": ("W", "N"),
+    "pattern": ("W", "N"),
     "sliced": ("W", "H"),
     "gram": ("D", "G"),
     "moments": ("D", "M"),
 }  # distance, statistics compared
+NORMAL = (
+    "N: the normal distribution with the features' mean and covariance over all positions. W: the squared "
+    "Wasserstein-2 distance, how far features must be moved to turn one distribution into the other, relative to the "
+    "energy of the second."
+)
 STATISTICS = {
-    "wasserstein": "N: the normal distribution with the features' mean and covariance over all positions. W: the "
-    "squared Wasserstein-2 distance, how far features must be moved to turn one distribution into the other, relative "
-    "to the energy of the second.",
+    "wasserstein": NORMAL,
+    "pattern": f"{NORMAL} A: how alike the picture is to itself, shifted, for shifts of up to half its side.",
     "sliced": "H: histograms of the features over all positions, along directions. W: the mean over directions of the "
     "squared Wasserstein-2 distance, relative to the second's variance.",
     "gram": "G = mean of Φ<sub>i</sub> · Φ<sub>j</sub> over all positions: the Gram matrix.",
@@ -82,10 +88,11 @@ def amalgamated(settings: Settings, _: Sequence[str]) -> Formula:
 
 def textured(settings: TextureSettings, _: Sequence[str]) -> Formula:
     """The formula of `texture`."""
+    repeated = " and the same periods" if settings.statistics == "pattern" else ""
     return Formula(
-        f"From white noise, a picture with the same {MATCHED[settings.statistics]}) as the original. Positions are not "
-        "kept.",
-        _style(settings.statistics, "original"),
+        f"From white noise, a picture with the same {MATCHED[settings.statistics]}){repeated} as the original. "
+        "Positions are not kept.",
+        _style(settings.statistics, "original") + (" + D(A(x), A(original))" if repeated else ""),
         (
             "l: the layers, v their weights.",
             ACTIVATIONS,
@@ -99,11 +106,12 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
     """The formula of `transfer`."""
     style, strokes = _style(settings.statistics, "painting"), "Φ<sub>relu3_1</sub>"
     style = f"Σ over paintings of {style}" if len(pictures) > 2 else style
+    everywhere = "Σ over regions of area · strength · " if settings.region else ""
     terms = {
         CONTENT: settings.content_weight,
         f"layout · {ALIKE}": settings.layout,
-        f"Σ over regions of area · strength · {style}" if settings.region else style: settings.style_weight,
-        f"neighbours · {NEAREST}": settings.style_weight * settings.neighbours * (not settings.region),
+        f"{everywhere}{style}": settings.style_weight,
+        f"{everywhere}neighbours · {NEAREST}": settings.style_weight * settings.neighbours,
         f"likeness · D({strokes}(x), {strokes}(first picture))": settings.likeness,
         "smoothness · TV(x)": settings.smoothness,
     }

@@ -50,7 +50,7 @@ def transfer(
         objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
     for area in division.painted:
         own = None if area.painting is None else recolour(area.painting)
-        objective += _style_of(replace(area, painting=own), paintings, settings)
+        objective += _painted(replace(area, painting=own), photo, paintings, settings)
     objective += smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
     objective += _likeness(settings, pictures, canvas_of(photo, settings))
@@ -71,9 +71,16 @@ def _layout(photo: Image, settings: TransferSettings) -> Objective:
     return content(photo, layers, represent=sampled, distance=self_similarity, name="layout")
 
 
-def _neighbours(photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+def _neighbours(
+    photo: Image,
+    paintings: Sequence[Image],
+    settings: TransferSettings,
+    weight: float = 1.0,
+    name: str = "neighbours",
+    **more: Any,
+) -> Objective:
     """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
-    weight = settings.style_weight * settings.neighbours
+    weight *= settings.style_weight * settings.neighbours
     if not weight:
         return Objective(())
     layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
@@ -84,7 +91,8 @@ def _neighbours(photo: Image, paintings: Sequence[Image], settings: TransferSett
         [paintings[number] for number in used],
         layers,
         fractions=[fractions[number] for number in used],
-        scale=settings.style_scale,
+        name=name,
+        **{"scale": settings.style_scale, **more},
     )
 
 
@@ -114,23 +122,19 @@ def _styles(
     return objective
 
 
-def _style_of(area: Area, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+def _painted(area: Area, photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
     """The terms of one area, whose weights are those of the whole picture times the area's mean share and strength.
 
     So a picture divided into areas of one style is painted nearly as if it were whole, and no area, however small, is
-    painted more strongly than another.
+    painted more strongly than another. Neighbours are found for the area's positions among its own paintings.
     """
     if area.painting is not None:
         paintings, settings = [area.painting], settings.model_copy(update={"style_weights": StyleWeights("")})
-    return _styles(
-        paintings,
-        settings,
-        float(area.share.mean()) * area.strength,
-        f"style in {area.name}" if area.name else "style",
-        scale=settings.style_scale if area.strokes is None else area.strokes,
-        where=area.where,
-        reference_where=area.source,
-    )
+    weight, named = float(area.share.mean()) * area.strength, f" in {area.name}" if area.name else ""
+    scale = settings.style_scale if area.strokes is None else area.strokes
+    places = {"where": area.where, "reference_where": area.source, "scale": scale}
+    nearest = _neighbours(photo, paintings, settings, weight, f"neighbours{named}", **places)
+    return _styles(paintings, settings, weight, f"style{named}", **places) + nearest
 
 
 def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Size) -> Objective:

@@ -9,10 +9,17 @@ from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
 from impasto.images.image import Image, Size, size_of, size_with_long_side
 from impasto.networks.catalogue import NETWORKS, outline
+from impasto.networks.layers import IMAGE
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective, content, prior, seamless, style
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
-from impasto.objectives.representations import Representation, channel_moments, gram_matrix, mean_and_gram
+from impasto.objectives.representations import (
+    Representation,
+    autocorrelation,
+    channel_moments,
+    gram_matrix,
+    mean_and_gram,
+)
 from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.synthesis.composition import Composition
@@ -33,6 +40,7 @@ from impasto.tasks.settings import (
 )
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
+PATTERN_WEIGHT = 1.0  # of the autocorrelation; bricks and weaves in docs/decisions/0046-patterns-by-autocorrelation.md
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
 
 
@@ -88,6 +96,10 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     represent, distance = statistics_of(settings)
     weights = normalised(layers)
     objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
+    if settings.statistics == "pattern":
+        objective += style(
+            *(painting, {IMAGE: PATTERN_WEIGHT}), scale=settings.style_scale, represent=autocorrelation, name="pattern"
+        )
     objective += smoothness(settings.smoothness)
     if settings.seamless:
         objective = seamless(objective)
@@ -109,7 +121,7 @@ def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
 
 def statistics_of(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
     """The representation of the style that the settings name, and its distance."""
-    if settings.statistics == "wasserstein":
+    if settings.statistics in ("wasserstein", "pattern"):
         return mean_and_gram, wasserstein_distance
     if settings.statistics == "sliced":
         return sliced, sliced_wasserstein

@@ -183,8 +183,8 @@ class AmalgamateSettings(Settings):
 class _StatisticsSettings(Settings):
     """Further settings of tasks whose target is a picture's statistics."""
 
-    statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
-    "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
+    statistics: Literal["wasserstein", "pattern", "sliced", "gram", "moments"] = "wasserstein"
+    "Means and covariances; these and the periods of a pattern, such as bricks; sliced distributions; Gram; or moments."
 
 
 class TextureSettings(_StatisticsSettings):
@@ -217,6 +217,8 @@ class TransferSettings(_StatisticsSettings):
     "Long side of the result in pixels."
     steps: Annotated[int, Field(ge=1)] = 50
     "Updates at full size; each smaller size takes twice as many as the next larger one."
+    statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
+    "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
     init: str = "content"
     "First picture: content, style, noise, or a picture file."
     network: str = "vgg16"
@@ -236,7 +238,7 @@ class TransferSettings(_StatisticsSettings):
     style_weight: Weight = 1.0
     "Weight of all styles together."
     neighbours: Weight = 0.0
-    "Weight, relative to the style's, of painting each part of the photo with the most similar part; not with regions."
+    "Weight, relative to the style's, of painting each part of the photo with the most similar part of the style."
     neighbour_layers: Layers = Layers("relu3_1,relu4_1")
     "Layers at which parts of photo and style are compared, each with an optional =weight."
     rematches: Annotated[int, Field(ge=0, le=20)] = 1

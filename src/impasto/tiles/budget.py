@@ -239,12 +239,12 @@ class MemoryPlan:
             total += network.channels(layer) * network.precision.itemsize / network.stride(layer) ** 2
         for match in self._weighted:
             total += sum(WEIGHT / network.stride(layer) ** 2 for layer in match.layers)
-        chosen = [layer for term in self.objective.neighbours for layer in term.layers]
-        return total + sum(ROW / network.stride(layer) ** 2 for layer in chosen)
+        placed = [(layer, term.where is not None) for term in self.objective.neighbours for layer in term.layers]
+        return total + sum((ROW + WEIGHT * weighted) / network.stride(layer) ** 2 for layer, weighted in placed)
 
     def matching_bytes(self, size: Size) -> float:
         """Bytes at the peak of matching neighbours, which is bounded whatever the size."""
-        return max((term.matching_bytes(self.network, size) for term in self.objective.neighbours), default=0.0)
+        return sum((term.matching_bytes(self.network, size) for term in self.objective.neighbours), 0.0)
 
     @property
     def layers(self) -> list[str]:
@@ -254,8 +254,8 @@ class MemoryPlan:
     @property
     def bytes_per_pixel(self) -> float:
         """Bytes per pixel of a tile for one pass forward and back."""
-        weighted = [layer for match in self._weighted for layer in match.layers]
-        return self.network.bytes_per_pixel(self.layers, [*self.objective.layers(Pointwise, WholeMap), *weighted])
+        held = self.objective.layers(Pointwise, WholeMap) + [layer for each in self._weighted for layer in each.layers]
+        return self.network.bytes_per_pixel(self.layers, held)
 
     @property
     def _weighted(self) -> list[Match]:
@@ -276,8 +276,7 @@ class MemoryPlan:
         return side
 
     def _in_tiles(self, size: Size) -> bool:
-        theirs = None if self.helper is None else self.helper.core(self, size)
-        return theirs is not None or self.core(size) is not None
+        return (self.helper is not None and self.helper.core(self, size) is not None) or self.core(size) is not None
 
     def _fixed(self, size: Size, history: int) -> float:
         """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""

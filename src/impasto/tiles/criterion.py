@@ -15,11 +15,11 @@ from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Losses, WrappedCriterion, read_out, values_and_slope
-from impasto.objectives.distances import SquaredError, distance_to
-from impasto.objectives.neighbours import Neighbours, Piece, Read
+from impasto.objectives.distances import SquaredError, cosine_error, distance_to
+from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import MeanOverPositions, Pointwise
-from impasto.objectives.similarity import Sampled
+from impasto.objectives.similarity import Piece, Read, Sampled
 from impasto.objectives.terms import Match, Prior
 from impasto.tiles.passes import Key, MapTerm, Statistics, owned
 from impasto.tiles.tiler import Aim, MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler
@@ -165,7 +165,7 @@ def _map_terms(match: Match, network: Network, size: Size) -> Iterator[tuple[str
 def _chosen_terms(term: Neighbours, network: Network, size: Size, pieces: Read) -> Iterator[tuple[str, MapTerm, Aim]]:
     """Each layer's term by the name of its loss, and the features that are chosen from the styles'."""
     for layer, choice in term.choose(network, size, pieces).items():
-        bound = MapTerm(network.canonical(layer), term.represent, term.layers[layer], choice.distance)
+        bound = MapTerm(network.canonical(layer), choice.represent, term.layers[layer], cosine_error)
         yield f"{term.name}/{layer}", bound, choice.target
 
 

@@ -14,7 +14,7 @@ from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.networks.passes import backward, forward, read
 from impasto.networks.steps import FeatureMap
-from impasto.objectives.distances import Summed
+from impasto.objectives.distances import SquaredError
 from impasto.objectives.representations import Representation
 from impasto.tiles.windows import Window
 
@@ -28,7 +28,7 @@ class MapTerm(NamedTuple):
     layer: str  # by its canonical name
     represent: Representation  # a `Pointwise`
     weight: float
-    distance: Summed
+    distance: SquaredError
 
     def own(self, core: Window, stride: int) -> "MapTerm":
         """The term for the positions that a tile owns."""

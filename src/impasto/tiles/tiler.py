@@ -57,9 +57,9 @@ class Target(NamedTuple):
 
     def error(self, tile: Tile, stride: int) -> TileError:
         """The tile's contribution to the term."""
-        if isinstance(self.maps, Chosen):
-            return TileError(self.term, self.maps.maps(tile.core.of(self.maps.rows, stride)), self.scale)
-        return TileError(self.term.own(tile.core, stride), tile.core.of(self.maps, stride), self.scale)
+        maps = self.maps
+        target = maps.maps(tile.core.of(maps.rows, stride)) if isinstance(maps, Chosen) else tile.core.of(maps, stride)
+        return TileError(self.term.own(tile.core, stride), target, self.scale)
 
 
 @dataclass(eq=False)
