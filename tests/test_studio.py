@@ -21,15 +21,15 @@ from PIL import Image
 from command import read_lines, save_pictures
 from impasto import read_run
 from impasto.cli.groups import GROUPS
+from impasto.desk.desk import Desk
+from impasto.desk.drawing import curves, slider, status
+from impasto.desk.places import picture_taken, require_inside, run_folder, served
 from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.jobs.queue import Job, Jobs
 from impasto.studio.app import Address
-from impasto.studio.desk import Desk
-from impasto.studio.drawing import curves, slider, status
 from impasto.studio.fields import chosen, component, helps, settings_of_all_tasks, values_for
 from impasto.studio.guard import Guard, Message, Receive, Send
 from impasto.studio.painting import grouped
-from impasto.studio.places import picture_taken, require_inside, run_folder, served
 from impasto.tasks.presets import presets
 from impasto.tasks.table import TASKS
 from studio_program import Studio, studio

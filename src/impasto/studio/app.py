@@ -98,9 +98,9 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
     from fastapi import FastAPI, Response
     from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
-    from impasto.studio.desk import Desk
+    from impasto.desk.desk import Desk
+    from impasto.desk.places import run_folder, served, zipped
     from impasto.studio.pages import CSS, HEAD, pages, theme
-    from impasto.studio.places import run_folder, served, zipped
 
     desk = Desk(runs, jobs, Path(os.environ["GRADIO_TEMP_DIR"]))
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

@@ -5,12 +5,12 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import Desk
+from impasto.desk.drawing import as_data, canvas, curves, status
 from impasto.errors import ImpastoError
 from impasto.folders.names import RESULT
 from impasto.jobs.queue import Job
 from impasto.studio.answers import QUIET, sentences, side_by_side
-from impasto.studio.desk import Desk
-from impasto.studio.drawing import as_data, canvas, curves, status
 from impasto.studio.fields import Setting, component, shown
 from impasto.tasks.changes import CHANGEABLE, changeable
 from impasto.tasks.table import TASKS

@@ -7,15 +7,15 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import RESUMABLE, Card, Desk, sentence
+from impasto.desk.drawing import curves
+from impasto.desk.places import thumbnail
 from impasto.errors import ImpastoError
 from impasto.folders.names import ANIMATION, PAGE, RESULT, SETTINGS_FILE
 from impasto.folders.records import RunRecord
 from impasto.pages.words import duration
 from impasto.studio.answers import QUIET, sentences, side_by_side
-from impasto.studio.desk import RESUMABLE, Card, Desk, sentence
-from impasto.studio.drawing import curves
 from impasto.studio.painting import PaintPage
-from impasto.studio.places import thumbnail
 from impasto.tasks.table import TASKS, part_title
 
 THUMB_PX = 320

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import gradio as gr
 
+from impasto.desk.desk import Desk
 from impasto.files import bundled
-from impasto.studio.desk import Desk
 from impasto.studio.gallery import runs_page
 from impasto.studio.painting import paint_page
 from impasto.studio.programs import programs

@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import Desk, sentence
+from impasto.desk.drawing import as_data
+from impasto.desk.places import as_jpeg, thumbnail
 from impasto.errors import ImpastoError
 from impasto.files import bundled
 from impasto.studio.answers import QUIET, sentences
-from impasto.studio.desk import Desk, sentence
-from impasto.studio.drawing import as_data
 from impasto.studio.easel import easel
 from impasto.studio.fields import Setting, chosen, component, settings_of_all_tasks, shown, values_for
-from impasto.studio.places import as_jpeg, thumbnail
 from impasto.tasks.presets import DEFAULT, presets
 from impasto.tasks.table import TASKS
 

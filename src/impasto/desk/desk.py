@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from impasto.desk.places import delete_run, picture_taken, require_inside, run_folder
 from impasto.errors import ImpastoError, RunFolderError, SpecError
 from impasto.files import sha256
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE
 from impasto.folders.records import UNFINISHED, RunRecord, read_run
 from impasto.folders.specfiles import read_spec
 from impasto.jobs.queue import Job, Jobs
-from impasto.studio.places import delete_run, picture_taken, require_inside, run_folder
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import INITS
 from impasto.tasks.spec import RunSpec
