@@ -8,7 +8,7 @@ import gradio as gr
 from impasto.desk.desk import Desk
 from impasto.desk.drawing import as_data, canvas, curves, status
 from impasto.errors import ImpastoError
-from impasto.folders.names import RESULT
+from impasto.folders.names import RESULT, SHEET
 from impasto.jobs.queue import Job
 from impasto.studio.answers import QUIET, sentences, side_by_side
 from impasto.studio.fields import Setting, component, shown
@@ -118,9 +118,9 @@ def _canvas(job: Job) -> str:
     words = f"{job.spec.task} of {', '.join(path.stem for path in job.spec.pictures)}"
     if job.preview is not None:
         return canvas(as_data(job.preview.jpeg), words)
-    file = job.folder / RESULT
-    if file.is_file():
-        return canvas(f"files/{job.folder.name}/{RESULT}?{file.stat().st_mtime_ns}", words)
+    for name in (RESULT, SHEET):
+        if (file := job.folder / name).is_file():
+            return canvas(f"files/{job.folder.name}/{name}?{file.stat().st_mtime_ns}", words)
     return canvas(None, "")
 
 

@@ -29,6 +29,8 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     slider = gr.HTML(visible=False, elem_id="run-compare")
     with gr.Row(visible=False, elem_classes="controls") as controls:
         repeat = gr.Button("Repeat with changes", min_width=120, elem_id="repeat")
+        large = gr.Number(1024, label="Size", precision=0, minimum=32, maximum=8192, min_width=90, elem_id="large-size")
+        enlarge = gr.Button("Enlarge", min_width=90, elem_id="enlarge")
         resume = gr.Button("Resume", min_width=90, elem_id="resume")
         delete = gr.Button("Delete …", min_width=90, elem_id="delete")
         really = gr.Button("Delete for good", variant="stop", visible=False, min_width=90, elem_id="really")
@@ -77,6 +79,11 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     def resume_here(chosen: str) -> tuple[int, Any]:
         with sentences():
             return desk.resume(chosen).number, gr.update(selected="paint")
+
+    @enlarge.click(inputs=[name, large], outputs=[paint.job, tabs], **QUIET)
+    def paint_large(chosen: str, size: int) -> tuple[int, Any]:
+        with sentences():
+            return desk.enlarge(desk.record(chosen).folder, int(size)).number, gr.update(selected="paint")
 
     @repeat.click(
         inputs=name,
@@ -130,7 +137,6 @@ def heading(record: RunRecord) -> str:
         "Picture (PNG)": RESULT,
         "Animation (GIF)": ANIMATION,
         "Animation (WebP)": "progress.webp",
-        "Video (MP4)": "progress.mp4",
         "Report": PAGE,
         "Settings": SETTINGS_FILE,
     }
@@ -138,6 +144,13 @@ def heading(record: RunRecord) -> str:
         f'<a href="files/{escape(record.name)}/{file}" {"" if file == PAGE else "download"} target="_blank">{words}</a>'
         for words, file in files.items()
         if (record.folder / file).is_file()
+    ]
+    finished = record.parts[0].result is not None and len(record.planned) == 1
+    asked = {"16 bits (TIFF)": ("tiff", finished), "Video (MP4)": ("video", bool(record.parts[0].frames))}
+    links += [
+        f'<a href="{kind}/{escape(record.name)}" download>{words}</a>'
+        for words, (kind, possible) in asked.items()
+        if possible
     ]
     links.append(f'<a href="zip/{escape(record.name)}" download>Whole folder (ZIP)</a>')
     return (
