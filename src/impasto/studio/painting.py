@@ -54,19 +54,20 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
             found = _choices(desk, settings, groups, job)
             paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
         with gr.Column(scale=7, min_width=320, elem_classes="easel"):
-            easel(desk, settings, FIRST, job)
+            panel = easel(desk, settings, FIRST, job)
     names = list(found.fields)
     _take_over(desk, found)
 
     @paint.click(
         inputs=[found.task, found.photo, found.paintings, found.preset, *found.fields.values()],
-        outputs=[job],
+        outputs=[job, *panel.outputs],
         **QUIET,
     )
-    def begin(task: str, photo: Any, paintings: Any, preset: str, *values: Any) -> int:
+    def begin(task: str, photo: Any, paintings: Any, preset: str, *values: Any) -> list[Any]:
         with sentences():
             files = chosen_files(task, photo, paintings)
-            return desk.begin(task, files, preset, chosen(task, preset, names, values)).number
+            begun = desk.begin(task, files, preset, chosen(task, preset, names, values))
+        return [begun.number, *panel.taken_over(begun)]
 
     return found
 

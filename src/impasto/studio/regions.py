@@ -15,7 +15,7 @@ from impasto.studio.answers import QUIET, sentences
 from impasto.studio.painting import PaintPage, chosen_files, paths_of
 
 EDITOR_PX = 640
-REST, PHOTO = "as the rest, but as strongly as I say", "left as it is"
+REST, PHOTO = "painted as the rest", "left as it is"
 HINT = (
     "Paint over the photo: each colour is a region. Say what each region is, and press *Use these regions*; then paint "
     "on the page *Paint*. The eraser, undo and layers are the editor's."
@@ -29,18 +29,22 @@ def regions_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> No
     with gr.Row(elem_classes="desk"):
         with gr.Column(scale=7, min_width=320):
             editor = _editor("The photo", "mask-photo")
-            softness = gr.Slider(0, 5, value=1, step=0.25, label="Softness of the edges", info="Per cent of the width.")
+            with gr.Row(elem_classes="controls"):
+                use = gr.Button("Use these regions", variant="primary", min_width=150, elem_id="use-regions")
+                none = gr.Button("Use no regions", min_width=150, elem_id="no-regions")
         with gr.Column(scale=5, min_width=320):
-            more = gr.File(label="Paintings for regions alone", file_types=["image"], file_count="multiple", height=110)
-            kinds = {
-                name: gr.Dropdown([PHOTO, REST], value=PHOTO, label=f"{name.capitalize()} is", elem_id=f"kind-{name}")
-                for name in BRUSHES
-            }
-            strengths = {
-                name: gr.Slider(0, 3, value=1, step=0.1, label=f"Strength of the style in {name}") for name in BRUSHES
-            }
-            use = gr.Button("Use these regions", variant="primary", elem_id="use-regions")
-            none = gr.Button("Use no regions", elem_id="no-regions")
+            kinds, strengths = {}, {}
+            for name in BRUSHES:
+                with gr.Row(elem_classes=["region", name]):
+                    label = f"{name.capitalize()} is"
+                    kinds[name] = gr.Dropdown(
+                        [PHOTO, REST], value=PHOTO, label=label, min_width=180, scale=3, elem_id=f"kind-{name}"
+                    )
+                    strengths[name] = gr.Slider(0, 3, value=1, step=0.1, label="Strength", min_width=120, scale=2)
+            softness = gr.Slider(
+                0, 5, value=1, step=0.25, label="Softness of the edges", info="Per cent of the width.", elem_id="soft"
+            )
+            more = gr.File(label="Paintings for regions alone", file_types=["image"], file_count="multiple", height=150)
     with gr.Accordion("Take a region's style from a part of its painting", open=False, elem_id="from-part"):
         gr.Markdown("Paint over the painting with a region's colour: the region takes its style from there alone.")
         of = gr.Dropdown([], label="Painting", elem_id="part-of")
