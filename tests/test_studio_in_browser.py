@@ -83,7 +83,8 @@ def choose(page: Page, here: Path, steps: int, size: int = 64) -> None:
 
 
 def says(page: Page, words: str) -> None:
-    expect(page.locator("#status")).to_contain_text(re.compile(words), timeout=SECONDS)
+    expect(page.locator("#status")).to_contain_text(re.compile(f"{words}|ended early"), timeout=SECONDS)
+    expect(page.locator("#status")).to_contain_text(re.compile(words))
 
 
 def newest(runs: Path) -> Path:

@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from impasto.desk.desk import Desk
 from impasto.desk.masks import BRUSHES, painted, saved
-from impasto.desk.places import thumbnail
+from impasto.desk.places import enlarged, thumbnail
 from impasto.errors import SpecError
 from impasto.studio.answers import QUIET, sentences
 from impasto.studio.painting import PaintPage, chosen_files, paths_of
@@ -122,7 +122,7 @@ def _editor(label: str, name: str) -> gr.ImageEditor:
 def _sheet(path: str) -> dict[str, Any]:
     """A picture in the editor, with nothing painted over it."""
     with sentences():
-        picture = thumbnail(Path(path), EDITOR_PX)
+        picture = enlarged(thumbnail(Path(path), EDITOR_PX), EDITOR_PX)
     return {"background": picture, "layers": [], "composite": None}
 
 
