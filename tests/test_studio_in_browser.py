@@ -53,7 +53,7 @@ def watch(page: Page, url: str) -> list[str]:
     wrong: list[str] = []
     allowed = (url, "data:", "blob:")
     page.on("request", lambda request: None if request.url.startswith(allowed) else wrong.append(request.url))
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     return wrong
 
@@ -199,7 +199,7 @@ def test_a_mask_is_painted_and_seen(page: Page, running: Studio, here: Path) -> 
     page.mouse.up()
     page.wait_for_timeout(500)
     page.click("#use-regions")
-    expect(page.locator("#note")).to_contain_text("red is left as it is")
+    expect(page.locator("#note")).to_contain_text("red is left as it is", timeout=SECONDS)
     page.click("#paint")
     says(page, "Transfer done")
     folder = newest(running.runs)
