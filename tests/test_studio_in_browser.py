@@ -247,13 +247,13 @@ def test_layers_are_slid_through(page: Page, running: Studio, here: Path) -> Non
     page.get_by_role("tab", name="Understand").click()
     page.click("#look-inside")
     expect(page.locator("#layers .strip li").first).to_be_visible(timeout=SECONDS)
-    expect(page.locator("#layers figure:visible")).to_have_count(1)
+    expect(page.locator("#layers figure:visible")).to_have_count(2)  # the original, and the layer's
     expect(page.locator("#layers .strip li")).to_have_count(5, timeout=SECONDS)
     expect(page.locator("#layers figcaption:visible")).to_contain_text("conv1_1")
     page.locator("#layers input[type=range]").focus()
     page.keyboard.press("End")
     expect(page.locator("#layers figcaption:visible")).to_contain_text("conv5_1")
-    assert page.locator("#layers figure:visible img").evaluate("each => each.naturalWidth") == 160
+    assert page.locator("#layers figure:visible img").last.evaluate("each => each.naturalWidth") == 160
 
 
 def test_an_error_is_one_sentence(page: Page, here: Path) -> None:

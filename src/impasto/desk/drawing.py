@@ -42,15 +42,22 @@ def slider(before: str, after: str, label: str) -> str:
     )
 
 
-def layers_shown(runs: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+def layers_shown(
+    runs: Sequence[tuple[str, Sequence[tuple[str, str]]]], originals: Sequence[tuple[str, str]] = ()
+) -> str:
     """A slider through the layers of one run, or of several side by side, and all layers in small.
 
     Each run has its name, and for each layer a title and the address of a picture. At first the first layer is shown.
+    The `originals`, each with its name, stand beside them all the time.
     """
     count = max((len(pictures) for _, pictures in runs), default=0)
     if count == 0:
         return '<p class="hint">The first layer is being painted.</p>'
-    columns = "".join(_column(name, pictures) for name, pictures in runs)
+    columns = "".join(
+        f'<section><h3>{escape(name)}</h3><figure><img src="{escape(source)}" alt="{escape(name)}"></figure></section>'
+        for name, source in originals
+    )
+    columns += "".join(_column(name, pictures) for name, pictures in runs)
     show = (
         "const all = this.closest('.layers'); all.querySelectorAll('[data-layer]').forEach("
         "each => {each.hidden = each.dataset.layer !== this.value})"

@@ -48,24 +48,35 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     def choose(every: list[str], event: gr.SelectData) -> str:
         return every[event.index]
 
-    parts = [about, slider, controls, resume, beside, details, delete, really, keep]
+    parts = [about, slider, controls, resume, beside, details, delete, really, keep, large, enlarge]
 
     @name.change(inputs=[name, names], outputs=parts, **QUIET)
     def show(chosen: str | None, every: list[str]) -> list[Any]:
         if chosen is None:
             hint = '<p class="hint">Choose a run to see it here.</p>'
-            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 3]
+            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 5]
         asking = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
+        hidden = [gr.update(visible=False)] * 2
         choices = gr.update(choices=[each for each in every if each != chosen], value=None, visible=True)
         try:
             record = desk.record(chosen)
         except ImpastoError as error:
             words = f'<h2>{escape(chosen)}</h2><p class="sentence failed">{escape(sentence(error))}</p>'
             possible = gr.update(visible=chosen in desk.unfinished())
-            return [words, gr.update(visible=False), gr.update(visible=True), possible, choices, "", *asking]
+            return [words, gr.update(visible=False), gr.update(visible=True), possible, choices, "", *asking, *hidden]
         free = desk.jobs.of(record.folder) is None
         possible = gr.update(visible=record.status in RESUMABLE and free)
-        return [heading(record), compared(record), gr.update(visible=True), possible, choices, detail(record), *asking]
+        larger = [gr.update(visible=record.spec.task == "transfer" and record.status == "done")] * 2
+        return [
+            heading(record),
+            compared(record),
+            gr.update(visible=True),
+            possible,
+            choices,
+            detail(record),
+            *asking,
+            *larger,
+        ]
 
     @beside.input(inputs=[name, beside], outputs=slider, **QUIET)
     def compare(chosen: str, with_: str | None) -> Any:
@@ -146,7 +157,7 @@ def heading(record: RunRecord) -> str:
         if (record.folder / file).is_file()
     ]
     finished = record.parts[0].result is not None and len(record.planned) == 1
-    asked = {"16 bits (TIFF)": ("tiff", finished), "Video (MP4)": ("video", bool(record.parts[0].frames))}
+    asked = {"16 bits (TIFF)": ("tiff", finished), "Video (MP4)": ("video", finished and bool(record.parts[0].frames))}
     links += [
         f'<a href="{kind}/{escape(record.name)}" download>{words}</a>'
         for words, (kind, possible) in asked.items()

@@ -31,7 +31,8 @@ ACCENT = gr.themes.Color(
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
 # are seen. Without the label, the words are read.
 HEAD = """<script>
-new MutationObserver(() => document.querySelectorAll(".upload-container[aria-label], .thumbnail-item[aria-label]")
+const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
+new MutationObserver(() => document.querySelectorAll(misnamed.map(each => `${each}[aria-label]`).join())
   .forEach(each => each.removeAttribute("aria-label"))).observe(document, {childList: true, subtree: true});
 </script>"""
 

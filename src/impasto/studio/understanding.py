@@ -1,13 +1,13 @@
 """The page Understand: what each layer of a network keeps of a picture, seen by sliding through the layers."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from impasto.desk.desk import Desk
 from impasto.desk.drawing import layers_shown, status
+from impasto.desk.places import UPLOADS
 from impasto.errors import ImpastoError
 from impasto.studio.answers import QUIET, sentences
 from impasto.studio.painting import PaintPage, chosen_files
@@ -65,7 +65,7 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         job = next((job for job in reversed(desk.jobs.all()) if job.folder.name == name), None)
         told = "" if job is None else status(job)
         here = f"{runs} {[[title for title, _ in pictures] for _, pictures in columns]}"
-        drawn = layers_shown(columns) if not before.startswith(here) else gr.skip()
+        drawn = layers_shown(columns, _originals(desk, name)) if not before.startswith(here) else gr.skip()
         return [f"{here} {told}", told if f"{here} {told}" != before else gr.skip(), drawn]
 
     gr.Timer(LOOK_SECONDS).tick(follow, [shown, beside, seen], [seen, words, stage], queue=False, **QUIET)
@@ -76,15 +76,22 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         return gr.update(choices=every, value=now or next(iter(every), None)), gr.update(choices=every)
 
 
+def _originals(desk: Desk, name: str) -> list[tuple[str, str]]:
+    """The pictures of a run that lie among the uploads, each with its address."""
+    try:
+        paths = [picture.path for picture in desk.record(name).pictures if picture.path is not None]
+    except ImpastoError:
+        return []
+    uploads = (desk.runs / UPLOADS).resolve()
+    inside = [path.resolve() for path in paths if path.resolve().is_relative_to(uploads)]
+    return [(path.stem, f"files/{UPLOADS}/{path.relative_to(uploads).as_posix()}") for path in inside]
+
+
 def _pictures(desk: Desk, name: str) -> Sequence[tuple[str, str]]:
     """The layers of a run that are done, each with the address of its picture."""
     try:
         record = desk.record(name)
     except ImpastoError:
         return []
-    found = []
-    for part in record.parts:
-        if part.result is not None:
-            there = part.result.relative_to(record.folder)
-            found.append((part_title(part.name) or record.name, f"files/{name}/{Path(there).as_posix()}"))
-    return found
+    done = [(part.name, part.result.relative_to(record.folder)) for part in record.parts if part.result is not None]
+    return [(part_title(part) or name, f"files/{name}/{there.as_posix()}") for part, there in done]
