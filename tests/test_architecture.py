@@ -41,8 +41,9 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "study": ("images", "networks", "tasks", "folders", "pages", "runs", "series"),
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
     "sequels": ("finishing", "images", "tasks", "folders", "runs", "series"),
-    "jobs": ("images", "synthesis", "tasks", "folders", "runs"),
-    "studio": ("images", "tasks", "folders", "pages", "jobs"),
+    "jobs": ("images", "synthesis", "tasks", "folders", "runs", "series"),
+    "desk": ("images", "tasks", "folders", "pages", "sequels", "jobs"),
+    "studio": ("tasks", "folders", "pages", "jobs", "desk"),
     "cli": (
         *("finishing", "images", "weights", "modules", "networks", "tasks", "folders", "pages", "cluster", "runs"),
         *("series", "study", "batch", "sequels", "studio"),

@@ -17,7 +17,8 @@ from impasto.finishing.likeness import ssim
 from impasto.images.files import load_image, save_image
 from impasto.images.gathering import pictures_below
 from impasto.images.image import resize
-from impasto.sequels.enlarging import enlarge, folder_of, larger
+from impasto.sequels.enlarging import enlarge, folder_of
+from impasto.sequels.larger import larger
 from impasto.series.explore import Choices, candidates
 from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.painting import transfer
@@ -231,7 +232,7 @@ def test_the_spec_of_an_enlargement() -> None:
             size=64, style_weight=4, style_scale=1.5, evaluations=9, print=PrintSize("1x1cm@100")
         ),
     )
-    small = torch.rand(1, 3, 48, 64)
+    small = (48, 64)
     found = larger(spec, Path("small/result.png"), small, 500, {"depth": 16}).settings
     assert isinstance(found, TransferSettings)
     assert (found.size, found.smallest, found.init, found.depth) == (500, 96, "small/result.png", 16)

@@ -13,8 +13,10 @@ from PIL import Image
 
 from command import save_pictures
 from impasto import RunSpec, preset, read_run, run
-from impasto.errors import SpecError
+from impasto.errors import OutputError, SpecError
 from impasto.folders.specfiles import read_spec
+from impasto.jobs.keeping import QUEUE, Kept, all_kept, keep
+from impasto.jobs.orders import OneRun, Sheet
 from impasto.jobs.process import how_it_died
 from impasto.jobs.queue import Job, Jobs
 
@@ -168,6 +170,65 @@ def test_a_queue_that_is_closed_leaves_a_checkpoint(here: Path) -> None:
     assert until(other, again.number, ended).state == "done"
     other.close()
     assert pixels(job.folder) == pixels(here / "whole")
+
+
+def test_jobs_that_wait_are_found_again(here: Path) -> None:
+    """The run that was being painted is paused, those that waited are painted, and changes asked for hold."""
+    queue = Jobs(here / "left")
+    painted, waiting = queue.add(spec_of(here, steps=300)), queue.add(spec_of(here, steps=2))
+    paused = queue.add(spec_of(here, steps=3))
+    queue.pause(paused.number)
+    queue.change(paused.number, style_weight=7.0)
+    until(queue, painted.number, at_step(1))
+    with pytest.raises(OutputError, match="has a queue already"):
+        Jobs(here / "left")
+    queue.close()
+    other = Jobs(here / "left")
+    assert [other.job(each.number).folder for each in (painted, waiting, paused)] == [
+        each.folder for each in (painted, waiting, paused)
+    ]
+    assert other.job(painted.number).state == "paused"
+    assert until(other, waiting.number, ended).state == "done"
+    assert other.job(painted.number).state == "paused"
+    other.go_on(paused.number)
+    assert until(other, paused.number, ended).state == "done"
+    assert read_spec(paused.folder).spec.changes[0].settings == {"style_weight": 7.0}
+    other.go_on(painted.number)
+    until(other, painted.number, lambda job: job.state == "running")
+    other.stop(painted.number)
+    until(other, painted.number, ended)
+    other.close()
+    assert list((here / "left/.impasto-queue").glob("*.json")) == []
+
+
+def test_a_sheet_is_a_job(jobs: Jobs, here: Path) -> None:
+    """Candidates come one after the other; a sheet that was stopped goes on, and is what `impasto explore` makes."""
+    base = spec_of(here, steps=4)
+    order = Sheet(base, ("size", "steps", "frames", "threads"), strengths=(0.5, 2.0), strokes=(1.0, 1.5))
+    job = jobs.add(order)
+    until(jobs, job.number, lambda job: job.member is not None and job.member.number == 2)
+    with pytest.raises(SpecError, match="cannot be changed while it is painted"):
+        jobs.change(job.number, style_weight=3.0)
+    jobs.pause(job.number)
+    until(jobs, job.number, lambda job: job.state == "paused")
+    jobs.go_on(job.number)
+    assert until(jobs, job.number, ended).state == "done"
+    assert sorted(path.parent.name for path in job.folder.glob("*/result.png")) == ["01", "02", "03", "04"]
+    weights = [read_spec(job.folder / name).spec.settings.style_weight for name in ("01", "03")]
+    assert weights == [0.5, 2.0]
+    assert (job.folder / "sheet.png").is_file()
+
+
+def test_jobs_in_files_that_are_damaged_are_left_out(here: Path) -> None:
+    queue = here / "damaged" / QUEUE
+    queue.mkdir(parents=True)
+    for number, order in enumerate([OneRun(spec_of(here)), Sheet(spec_of(here), ("size",))], start=1):
+        keep(queue, Kept(number, here / "damaged/x", order, "paused", {"style_weight": 2.0}))
+    (queue / "000003.json").write_text("{")
+    (queue / "000004.json").write_text((queue / "000001.json").read_text().replace('"run"', '"walk"'))
+    found = all_kept(queue)
+    assert [each.order for each in found] == [OneRun(spec_of(here)), Sheet(spec_of(here), ("size",))]
+    assert found[0].asked == {"style_weight": 2.0}
 
 
 def test_the_worker_ends_if_its_program_is_killed(here: Path, tmp_path: Path) -> None:

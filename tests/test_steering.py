@@ -68,6 +68,9 @@ def test_a_change_is_seen_at_the_next_step(spec: RunSpec, tmp_path: Path) -> Non
     )
     record = read_run(folder)
     assert record.spec.changes == (Change(step=5, settings={"style_weight": 7.0}),)
+    page = (folder / "report.html").read_text("utf-8")
+    assert '<tr><th scope="row">step 6</th><td>style_weight</td><td>7.0</td></tr>' in page
+    assert "Changed while it was painted" not in (tmp_path / "plain/report.html").read_text("utf-8")
     assert record.parts[0].summary is not None
     assert sum(w for n, w in record.parts[0].summary.weights.items() if n.startswith("style")) == pytest.approx(7)
 

@@ -21,15 +21,15 @@ from PIL import Image
 from command import read_lines, save_pictures
 from impasto import read_run
 from impasto.cli.groups import GROUPS
+from impasto.desk.desk import Desk
+from impasto.desk.drawing import curves, slider, status
+from impasto.desk.places import inside, picture_taken, run_folder, served
 from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.jobs.queue import Job, Jobs
 from impasto.studio.app import Address
-from impasto.studio.desk import Desk
-from impasto.studio.drawing import curves, slider, status
 from impasto.studio.fields import chosen, component, helps, settings_of_all_tasks, values_for
 from impasto.studio.guard import Guard, Message, Receive, Send
 from impasto.studio.painting import grouped
-from impasto.studio.places import picture_taken, require_inside, run_folder, served
 from impasto.tasks.presets import presets
 from impasto.tasks.table import TASKS
 from studio_program import Studio, studio
@@ -110,6 +110,10 @@ def test_a_program_pauses_changes_and_goes_on(client: Client, running: Studio, h
         ({"weights": "/etc/passwd"}, "must be a file inside"),
         ({"means": "../secret.toml"}, "must be a file inside"),
         ({"init": "/etc/passwd"}, "must be a file inside"),
+        ({"region": "/etc/mask.png=photo"}, "must be a file inside"),
+        ({"region": "uploads/../../mask.png=/etc/painting.png"}, "must be a file inside"),
+        ({"colours": "palette=/etc/palette.png"}, "must be a file inside"),
+        ({"network": "/etc/module.py:make"}, "must be a file inside"),
     ],
 )
 def test_settings_are_checked_and_keep_inside(client: Client, here: Path, settings: dict[str, Any], words: str) -> None:
@@ -331,9 +335,9 @@ def test_links_out_of_the_folder_of_runs_are_not_followed(tmp_path: Path) -> Non
     for path in ("a.png", ".c.png", "d.svg", "../bad/a.png", "none.png"):
         assert served(runs, "good", path) is None
     assert served(runs, "bad", "a.png") is None
-    require_inside("good/b.png", runs, "init")
+    assert inside(Path("good/b.png"), runs) == runs / "good/b.png"
     with pytest.raises(SpecError, match="must be a file inside"):
-        require_inside("../outside/a.png", runs, "init")
+        inside(Path("../outside/a.png"), runs)
 
 
 def test_text_on_the_page_is_escaped(here: Path) -> None:

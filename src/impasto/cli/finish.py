@@ -66,6 +66,7 @@ def explore(
         What the candidates differ in, and where they go.
 
     """
+    from impasto.folders.names import SHEET
     from impasto.series import explore as sheets
 
     listener = choose_listener(sheet.json, sheet.quiet, series_view())
@@ -76,7 +77,7 @@ def explore(
             [photo, style, *styles], choices, settings, sheet.out, force=sheet.force, stop=stop, listener=listener
         )
     if not sheet.json:
-        print_out(folder / sheets.SHEET)
+        print_out(folder / SHEET)
 
 
 @dataclass(frozen=True)

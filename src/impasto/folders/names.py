@@ -12,6 +12,7 @@ PAGE = "report.html"
 SETTINGS_FILE = "run.toml"
 REGIONS = "regions"
 ANIMATION = "progress.gif"
+SHEET_FILE, SHEET = "sheet.toml", "sheet.png"  # of a folder with several candidates
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 MOST_BYTES = 200  # of a folder's name: file systems take 255, and files beside the folder have longer names
 

@@ -21,7 +21,10 @@ SYSTEM = ("lost+found", BEFORE)  # entries that are not results; file systems pu
 
 def default_folder(task: str, pictures: Sequence[Path], runs: Path = RUNS) -> Path:
     """runs/TASK-PICTURE…, with a number if that exists: never an existing folder."""
-    name = folder_name(task, pictures)
+    return _unused(folder_name(task, pictures), runs)
+
+
+def _unused(name: str, runs: Path) -> Path:
     folder, number = runs / name, 1
     while os.path.lexists(folder):
         number += 1
@@ -91,8 +94,13 @@ def make_folder(folder: Path, spec: RunSpec, *, force: bool) -> Path:
 
 def new_default(spec: RunSpec, runs: Path = RUNS) -> Path:
     """Make and return `default_folder`; of two processes that ask at once, one has the next. Raises OutputError."""
+    return new_folder(folder_name(spec.task, spec.pictures), runs)
+
+
+def new_folder(name: str, runs: Path = RUNS) -> Path:
+    """Make and return runs/NAME, with a number if that exists. Raises OutputError."""
     while True:
-        folder = default_folder(spec.task, spec.pictures, runs)
+        folder = _unused(name, runs)
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -165,7 +165,7 @@ def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
     def moved(path: Path) -> Path:
         return path if path.is_absolute() else Path(os.path.relpath(path, folder))
 
-    return _with_files(spec, moved)
+    return with_files(spec, moved)
 
 
 def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[str]]:
@@ -193,7 +193,7 @@ def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[
             changed.append(f"{there[0]} has changed since that run")
         return there[0]
 
-    return _with_files(found.spec, find), changed
+    return with_files(found.spec, find), changed
 
 
 def with_paths(toml: str, spec: RunSpec) -> str:
@@ -230,7 +230,7 @@ def _models(spec: RunSpec) -> list[Path]:
     return [path for path in (settings.weights, settings.means, file_of(settings.network)) if path is not None]
 
 
-def _with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
+def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     """The spec with a function applied to the path of each of its files."""
     settings = spec.settings.with_files(change)
     changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}

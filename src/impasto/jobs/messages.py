@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from impasto.events import Event
-from impasto.tasks.spec import RunSpec
+from impasto.jobs.orders import Order
 
 Ending = Literal["done", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """Make the run that a spec describes in a folder; without a spec, resume the folder's run.
+    """Make an order in a folder, or go on with what the folder has of it.
 
     `serial` numbers the works of one queue. `values` are settings to change before the next step.
     """
 
     serial: int
     folder: Path
-    spec: RunSpec | None
+    order: Order
+    resumes: bool
     values: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from impasto.errors import ImpastoError, InterruptedRunError, SpecError
 from impasto.events import Event
 from impasto.jobs.messages import ChangeSettings, Close, Ready, Request, Stop, Work, WorkEnded
+from impasto.jobs.orders import Ways
 
 if TYPE_CHECKING:
     from impasto.runs.stopping import Steering
@@ -114,10 +115,9 @@ class _Worker:
     def _make(self, work: Work) -> None:
         from impasto.folders.specfiles import read_spec
         from impasto.jobs.previews import Previews
-        from impasto.runs.start import resume, run
         from impasto.runs.stopping import Steering
 
-        steering = Steering(read_spec(work.folder).spec if work.spec is None else work.spec)
+        steering = Steering(read_spec(work.folder).spec if work.resumes else work.order.spec)
         with self._lock:
             early = [request.values for request in self._early if request.serial == work.serial]
             self._early, self._steering = [], (work.serial, steering)
@@ -127,8 +127,4 @@ class _Worker:
         def stop() -> bool:
             return self._lost or self._stopped >= work.serial
 
-        previews = [Previews(self._send)]
-        if work.spec is None:
-            resume(work.folder, recorders=previews, stop=stop, steering=steering, listener=self._send)
-        else:
-            run(work.spec, work.folder, recorders=previews, stop=stop, steering=steering, listener=self._send)
+        work.order.make(work.folder, Ways(self._send, [Previews(self._send)], stop, steering), resumes=work.resumes)

@@ -13,7 +13,7 @@ from impasto.folders.names import PAGE
 from impasto.folders.records import PictureRecord, RunRecord, read_run
 from impasto.images.opening import open_picture
 from impasto.networks.catalogue import NETWORKS
-from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table
+from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table, text_table
 from impasto.pages.rendering import render, save_page
 from impasto.pages.sections import (
     badges,
@@ -63,6 +63,7 @@ def run_page(record: RunRecord) -> str:
             inputs=input_figures(record.pictures, inputs, most_px),
             result=None if several else result_figure(record.parts[0], LARGE_PX),
             regions=region_figures(record),
+            changes=changes_table(record),
             missing=[each for each in record.pictures if each.path not in inputs],
             sliders=sliders(record, inputs, most_px),
             scrubber=scrubber([record], MEDIUM_PX if several else 384),
@@ -75,6 +76,18 @@ def run_page(record: RunRecord) -> str:
         )
     except ImageError as error:
         raise RunFolderError(f"{record.folder} is damaged: {error}") from None
+
+
+def changes_table(record: RunRecord) -> Table | None:
+    """What was changed while the run was made, and from which step on; None if nothing was."""
+    if not record.spec.changes:
+        return None
+    rows = [
+        (f"{change.part} step {change.step + 1}".strip(), name, listed(value))
+        for change in record.spec.changes
+        for name, value in change.settings.items()
+    ]
+    return text_table(("from", "setting", "value"), rows)
 
 
 def title(record: RunRecord) -> str:

@@ -4,29 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import OutputError, RunFolderError, SpecError
+from impasto.errors import OutputError, RunFolderError
 from impasto.events import Compared, Listener, silent
 from impasto.files import save_json, sha256
 from impasto.finishing.likeness import ssim
-from impasto.folders.names import RESULT
-from impasto.folders.records import read_run
-from impasto.folders.specfiles import SpecFile, located, read_spec
+from impasto.folders.names import RESULT, SHEET_FILE
+from impasto.folders.specfiles import read_spec
 from impasto.images.files import load_image
-from impasto.images.image import Image, cropped, size_of
+from impasto.images.image import cropped, size_of
 from impasto.runs.start import run
 from impasto.runs.stopping import Stop
-from impasto.series.explore import SHEET_FILE, candidate
+from impasto.sequels.larger import larger_run
+from impasto.series.explore import candidate
 from impasto.series.members import folder_state, make_run
-from impasto.tasks.settings import TransferSettings
-from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import make_settings
 from impasto.tasks.values import PrintSize
 
 LIKENESS_FILE = "likeness.json"
-LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
 ALIKE = 0.8  # structural similarity from which an enlargement counts as the same picture
-NEXT = 1.5  # the first stage is at least this much larger than the small picture: a smaller one would repaint it
-STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
 
 
 def enlarge(
@@ -50,10 +44,7 @@ def enlarge(
     such candidate; SpecError if `size` is not larger than the picture; OutputError if `out` holds something else.
     """
     folder = folder_of(source)
-    _require_done(folder)
-    found = read_spec(folder)
-    small = load_image(folder / RESULT)
-    spec = larger(_unchanged(folder, found), folder / RESULT, small, size, changes or {})
+    spec = larger_run(folder, size, changes or {})
     out = out or Path("runs") / f"enlarge-{_name(folder)}-{spec.settings.size}"
     hashes = {path: sha256(path) for path in spec.pictures}
     state = folder_state(spec, out, hashes)
@@ -65,7 +56,7 @@ def enlarge(
         raise OutputError(f"{out} holds something else; name another folder with --out, or replace it with --force")
     else:
         make_run(spec, out, hashes, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
-    large = load_image(out / RESULT)
+    small, large = load_image(folder / RESULT), load_image(out / RESULT)
     likeness = ssim(large, cropped(small, size_of(large)))
     save_json({"of": str(folder), "ssim": round(likeness, 4)}, out / LIKENESS_FILE)
     compared = Compared(out, likeness, ALIKE)
@@ -82,36 +73,6 @@ def folder_of(source: str | Path) -> Path:
     if (folder / SHEET_FILE).is_file():
         raise RunFolderError(f"{source} is a sheet of several candidates; name one of them, {source}#1 for instance")
     return folder
-
-
-def larger(spec: RunSpec, picture: Path, small: Image, size: int | PrintSize, changes: Mapping[str, Any]) -> RunSpec:
-    """The spec of the same run at a larger size, beginning with its picture. Raises RunFolderError, SpecError."""
-    own, (height, width) = spec.settings, size_of(small)
-    if not isinstance(own, TransferSettings):
-        raise RunFolderError(f"{picture.parent} is of the task {spec.task}; only a transfer can be enlarged")
-    wanted = max(size.size) if isinstance(size, PrintSize) else size
-    if wanted <= max(height, width):
-        raise SpecError(f"size is {wanted}; the picture has {width} × {height} px already, choose a larger size")
-    kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
-    likeness = LIKENESS * max(own.style_weight, own.content_weight)
-    grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
-    grown["smallest"] = round(NEXT * max(height, width))
-    if isinstance(size, PrintSize):
-        grown["print"] = size
-    return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})
-
-
-def _require_done(folder: Path) -> None:
-    record = read_run(folder)
-    if record.status != "done" or record.parts[0].result is None:
-        raise RunFolderError(f"{folder} is not done; continue with: impasto resume {folder}")
-
-
-def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
-    spec, changed = located(found)
-    if changed:
-        raise RunFolderError(f"{folder} cannot be enlarged: {changed[0]}")
-    return spec
 
 
 def _begins_with(folder: Path) -> str | None:

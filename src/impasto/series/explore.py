@@ -12,7 +12,7 @@ from typing import Any
 
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener, SeriesDone, silent
-from impasto.folders.names import RESULT
+from impasto.folders.names import RESULT, SHEET, SHEET_FILE
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
@@ -26,7 +26,6 @@ from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
 
-SHEET_FILE, SHEET = "sheet.toml", "sheet.png"
 MOST = 16
 SMALL_PX = 256
 

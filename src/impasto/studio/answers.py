@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import sentence
+from impasto.desk.drawing import as_data, slider
+from impasto.desk.places import as_jpeg, enlarged, thumbnail
 from impasto.errors import ImpastoError
-from impasto.studio.desk import sentence
-from impasto.studio.drawing import as_data, slider
-from impasto.studio.places import as_jpeg, enlarged, thumbnail
 
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SIDE_PX = 1024  # of the pictures that are compared

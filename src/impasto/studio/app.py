@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import OutputError, SpecError
+from impasto.errors import ImpastoError, OutputError, RunFolderError, SpecError
 from impasto.extras import import_extra
+from impasto.folders.records import RunRecord
 from impasto.jobs.queue import Jobs
 from impasto.studio.guard import LOOPBACK, App, Guard
 
@@ -59,7 +60,11 @@ def studio(
         listening = _listen(address)
         port = listening.getsockname()[1]
         hosts = tuple(f"{name}:{port}" for name in LOOPBACK) if address.is_private else None
-        jobs = Jobs(runs)
+        try:
+            jobs = Jobs(runs)
+        except OutputError:
+            listening.close()
+            raise
         try:
             guarded = Guard(_application(runs, jobs, groups, most_bytes), hosts, address.password, most_bytes)
             shown = address.host if address.host not in ("0.0.0.0", "::") else socket.gethostname()
@@ -98,9 +103,10 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
     from fastapi import FastAPI, Response
     from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
-    from impasto.studio.desk import Desk
+    from impasto.desk.desk import Desk
+    from impasto.desk.making import tiff, video
+    from impasto.desk.places import run_folder, served, zipped
     from impasto.studio.pages import CSS, HEAD, pages, theme
-    from impasto.studio.places import run_folder, served, zipped
 
     desk = Desk(runs, jobs, Path(os.environ["GRADIO_TEMP_DIR"]))
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -118,8 +124,6 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
 
     @application.get("/zip/{name}")
     def archive(name: str) -> Response:
-        from impasto.errors import RunFolderError
-
         try:
             folder = run_folder(runs, name)
         except RunFolderError as error:
@@ -132,6 +136,21 @@ def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], mo
 
         headers = {"content-disposition": f'attachment; filename="{folder.name}.zip"'}
         return StreamingResponse(content(), media_type="application/zip", headers=headers)
+
+    def on_request(make: Callable[[RunRecord], Path]) -> Callable[[str], Response]:
+        def answer(name: str) -> Response:
+            try:
+                made = make(desk.record(name))
+            except RunFolderError as error:
+                return PlainTextResponse(str(error), 404)
+            except ImpastoError as error:
+                return PlainTextResponse(str(error), 500)
+            return FileResponse(made, filename=f"{name}{made.suffix}")
+
+        return answer
+
+    application.add_api_route("/tiff/{name}", on_request(tiff))
+    application.add_api_route("/video/{name}", on_request(video))
 
     found = pages(desk, groups)
     _refuse_what_was_not_uploaded(found)

@@ -1,16 +1,17 @@
 """The right side of the page Paint: the picture as it is painted, what can be asked of it, and the jobs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import Desk
+from impasto.desk.drawing import as_data, canvas, curves, status
 from impasto.errors import ImpastoError
-from impasto.folders.names import RESULT
+from impasto.folders.names import RESULT, SHEET
 from impasto.jobs.queue import Job
 from impasto.studio.answers import QUIET, sentences, side_by_side
-from impasto.studio.desk import Desk
-from impasto.studio.drawing import as_data, canvas, curves, status
 from impasto.studio.fields import Setting, component, shown
 from impasto.tasks.changes import CHANGEABLE, changeable
 from impasto.tasks.table import TASKS
@@ -18,8 +19,32 @@ from impasto.tasks.table import TASKS
 LOOK_SECONDS = 0.4
 
 
-def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State) -> None:
-    """Build the side inside the present column; `first` is the task chosen at first, `job` the job that is shown."""
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The components that change a run while it paints, and the number of the job whose settings they show."""
+
+    fields: Mapping[str, gr.components.Component]
+    of: gr.State
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `taken_over` fills."""
+        return [self.of, *self.fields.values()]
+
+    def taken_over(self, job: Job) -> list[Any]:
+        """The settings of a job, to be shown."""
+        possible, values = changeable(job.spec.task), dict(job.settings)
+        return [
+            job.number,
+            *(gr.update(visible=name in possible, value=shown(values.get(name))) for name in self.fields),
+        ]
+
+
+def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State) -> Panel:
+    """Build the side inside the present column; `first` is the task chosen at first, `job` the job that is shown.
+
+    Whoever shows another job fills the panel in the same answer, so that nothing typed there later is overwritten.
+    """
     seen = gr.State("")
     unfinished = desk.unfinished()
     with gr.Row(visible=bool(unfinished), elem_classes="banner") as banner:
@@ -38,6 +63,7 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         steered = {
             name: component(settings[name], first, elem_id=f"steer-{name}") for name in CHANGEABLE if name in settings
         }
+        panel = Panel(steered, gr.State(None))
         apply = gr.Button("Apply", min_width=90, elem_id="apply")
     jobs = gr.Dropdown([], label="Jobs", info="One run at a time is painted; the others wait.", elem_id="jobs")
 
@@ -59,7 +85,11 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
             gr.update(value=_canvas(now), visible=after is None) if ended_now or not now.ended else gr.skip(),
             gr.update(value=after, visible=after is not None) if ended_now or not now.ended else gr.skip(),
             status(now),
-            gr.skip() if now.ended else curves([step.losses for step in desk.jobs.steps(now.number)]),
+            ""
+            if now.member is not None
+            else gr.skip()
+            if now.ended
+            else curves([step.losses for step in desk.jobs.steps(now.number)]),
             gr.update(interactive=busy),
             gr.update(interactive=now.state == "paused"),
             gr.update(interactive=busy or now.state in ("waiting", "paused")),
@@ -78,13 +108,11 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         button.click(_asked(act), job, None, **QUIET)
     jobs.input(lambda number: number, jobs, job, **QUIET)
 
-    @job.change(inputs=job, outputs=list(steered.values()), queue=False, **QUIET)
-    def show_settings(number: int | None) -> list[Any]:
-        if number is None:
-            return [gr.skip()] * len(steered)
-        now = desk.jobs.job(number)
-        possible, values = changeable(now.spec.task), dict(now.settings)
-        return [gr.update(visible=name in possible, value=shown(values.get(name))) for name in steered]
+    @job.change(inputs=[job, panel.of], outputs=panel.outputs, queue=False, **QUIET)
+    def show_settings(number: int | None, filled: int | None) -> list[Any]:
+        if number is None or number == filled:
+            return [gr.skip()] * len(panel.outputs)
+        return panel.taken_over(desk.jobs.job(number))
 
     @apply.click(inputs=[job, *steered.values()], outputs=None, **QUIET)
     def steer(number: int | None, *values: Any) -> None:
@@ -105,6 +133,8 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         rest = desk.unfinished()
         return number, gr.update(choices=rest, value=next(iter(rest), None)), gr.update(visible=bool(rest))
 
+    return panel
+
 
 def _shown(desk: Desk, number: int | None) -> Job | None:
     """The job that a page shows: the one chosen, else the one that is painted, else the newest."""
@@ -114,13 +144,20 @@ def _shown(desk: Desk, number: int | None) -> Job | None:
     return chosen_one or painted or (every[-1] if every else None)
 
 
+def _curves(desk: Desk, job: Job) -> Any:
+    """The losses of a run; of a sheet none, since each candidate has its own; an ended run's stay as they are."""
+    if job.member is not None:
+        return ""
+    return gr.skip() if job.ended else curves([step.losses for step in desk.jobs.steps(job.number)])
+
+
 def _canvas(job: Job) -> str:
     words = f"{job.spec.task} of {', '.join(path.stem for path in job.spec.pictures)}"
     if job.preview is not None:
         return canvas(as_data(job.preview.jpeg), words)
-    file = job.folder / RESULT
-    if file.is_file():
-        return canvas(f"files/{job.folder.name}/{RESULT}?{file.stat().st_mtime_ns}", words)
+    for name in (RESULT, SHEET):
+        if (file := job.folder / name).is_file():
+            return canvas(f"files/{job.folder.name}/{name}?{file.stat().st_mtime_ns}", words)
     return canvas(None, "")
 
 

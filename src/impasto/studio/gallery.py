@@ -7,15 +7,15 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import RESUMABLE, Card, Desk, sentence
+from impasto.desk.drawing import curves
+from impasto.desk.places import thumbnail
 from impasto.errors import ImpastoError
 from impasto.folders.names import ANIMATION, PAGE, RESULT, SETTINGS_FILE
 from impasto.folders.records import RunRecord
 from impasto.pages.words import duration
 from impasto.studio.answers import QUIET, sentences, side_by_side
-from impasto.studio.desk import RESUMABLE, Card, Desk, sentence
-from impasto.studio.drawing import curves
 from impasto.studio.painting import PaintPage
-from impasto.studio.places import thumbnail
 from impasto.tasks.table import TASKS, part_title
 
 THUMB_PX = 320
@@ -29,6 +29,8 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     slider = gr.HTML(visible=False, elem_id="run-compare")
     with gr.Row(visible=False, elem_classes="controls") as controls:
         repeat = gr.Button("Repeat with changes", min_width=120, elem_id="repeat")
+        large = gr.Number(1024, label="Size", precision=0, minimum=32, maximum=8192, min_width=90, elem_id="large-size")
+        enlarge = gr.Button("Enlarge", min_width=90, elem_id="enlarge")
         resume = gr.Button("Resume", min_width=90, elem_id="resume")
         delete = gr.Button("Delete …", min_width=90, elem_id="delete")
         really = gr.Button("Delete for good", variant="stop", visible=False, min_width=90, elem_id="really")
@@ -46,24 +48,35 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     def choose(every: list[str], event: gr.SelectData) -> str:
         return every[event.index]
 
-    parts = [about, slider, controls, resume, beside, details, delete, really, keep]
+    parts = [about, slider, controls, resume, beside, details, delete, really, keep, large, enlarge]
 
     @name.change(inputs=[name, names], outputs=parts, **QUIET)
     def show(chosen: str | None, every: list[str]) -> list[Any]:
         if chosen is None:
             hint = '<p class="hint">Choose a run to see it here.</p>'
-            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 3]
+            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 5]
         asking = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
+        hidden = [gr.update(visible=False)] * 2
         choices = gr.update(choices=[each for each in every if each != chosen], value=None, visible=True)
         try:
             record = desk.record(chosen)
         except ImpastoError as error:
             words = f'<h2>{escape(chosen)}</h2><p class="sentence failed">{escape(sentence(error))}</p>'
             possible = gr.update(visible=chosen in desk.unfinished())
-            return [words, gr.update(visible=False), gr.update(visible=True), possible, choices, "", *asking]
+            return [words, gr.update(visible=False), gr.update(visible=True), possible, choices, "", *asking, *hidden]
         free = desk.jobs.of(record.folder) is None
         possible = gr.update(visible=record.status in RESUMABLE and free)
-        return [heading(record), compared(record), gr.update(visible=True), possible, choices, detail(record), *asking]
+        larger = [gr.update(visible=record.spec.task == "transfer" and record.status == "done")] * 2
+        return [
+            heading(record),
+            compared(record),
+            gr.update(visible=True),
+            possible,
+            choices,
+            detail(record),
+            *asking,
+            *larger,
+        ]
 
     @beside.input(inputs=[name, beside], outputs=slider, **QUIET)
     def compare(chosen: str, with_: str | None) -> Any:
@@ -77,6 +90,11 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     def resume_here(chosen: str) -> tuple[int, Any]:
         with sentences():
             return desk.resume(chosen).number, gr.update(selected="paint")
+
+    @enlarge.click(inputs=[name, large], outputs=[paint.job, tabs], **QUIET)
+    def paint_large(chosen: str, size: int) -> tuple[int, Any]:
+        with sentences():
+            return desk.enlarge(desk.record(chosen).folder, int(size)).number, gr.update(selected="paint")
 
     @repeat.click(
         inputs=name,
@@ -130,7 +148,6 @@ def heading(record: RunRecord) -> str:
         "Picture (PNG)": RESULT,
         "Animation (GIF)": ANIMATION,
         "Animation (WebP)": "progress.webp",
-        "Video (MP4)": "progress.mp4",
         "Report": PAGE,
         "Settings": SETTINGS_FILE,
     }
@@ -138,6 +155,13 @@ def heading(record: RunRecord) -> str:
         f'<a href="files/{escape(record.name)}/{file}" {"" if file == PAGE else "download"} target="_blank">{words}</a>'
         for words, file in files.items()
         if (record.folder / file).is_file()
+    ]
+    finished = record.parts[0].result is not None and len(record.planned) == 1
+    asked = {"16 bits (TIFF)": ("tiff", finished), "Video (MP4)": ("video", finished and bool(record.parts[0].frames))}
+    links += [
+        f'<a href="{kind}/{escape(record.name)}" download>{words}</a>'
+        for words, (kind, possible) in asked.items()
+        if possible
     ]
     links.append(f'<a href="zip/{escape(record.name)}" download>Whole folder (ZIP)</a>')
     return (

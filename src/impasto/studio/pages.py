@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import gradio as gr
 
+from impasto.desk.desk import Desk
 from impasto.files import bundled
-from impasto.studio.desk import Desk
+from impasto.studio.exploring import explore_page
 from impasto.studio.gallery import runs_page
 from impasto.studio.painting import paint_page
 from impasto.studio.programs import programs
+from impasto.studio.regions import regions_page
+from impasto.studio.understanding import understand_page
 
 HOUR = 3600
 CSS = bundled("studio/studio.css").read_text("utf-8")
@@ -28,7 +31,8 @@ ACCENT = gr.themes.Color(
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
 # are seen. Without the label, the words are read.
 HEAD = """<script>
-new MutationObserver(() => document.querySelectorAll(".upload-container[aria-label], .thumbnail-item[aria-label]")
+const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
+new MutationObserver(() => document.querySelectorAll(misnamed.map(each => `${each}[aria-label]`).join())
   .forEach(each => each.removeAttribute("aria-label"))).observe(document, {childList: true, subtree: true});
 </script>"""
 
@@ -41,6 +45,12 @@ def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):
                 paint = paint_page(desk, groups)
+            with gr.Tab("Explore", id="explore") as explore:
+                explore_page(desk, paint, tabs, explore)
+            with gr.Tab("Regions", id="regions") as regions:
+                regions_page(desk, paint, tabs, regions)
+            with gr.Tab("Understand", id="understand") as understand:
+                understand_page(desk, paint, understand)
             with gr.Tab("Runs", id="runs") as runs:
                 runs_page(desk, paint, tabs, runs)
         programs(desk)

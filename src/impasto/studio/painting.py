@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import Desk, sentence
+from impasto.desk.drawing import as_data
+from impasto.desk.places import as_jpeg, thumbnail
 from impasto.errors import ImpastoError
 from impasto.files import bundled
 from impasto.studio.answers import QUIET, sentences
-from impasto.studio.desk import Desk, sentence
-from impasto.studio.drawing import as_data
 from impasto.studio.easel import easel
 from impasto.studio.fields import Setting, chosen, component, settings_of_all_tasks, shown, values_for
-from impasto.studio.places import as_jpeg, thumbnail
 from impasto.tasks.presets import DEFAULT, presets
 from impasto.tasks.table import TASKS
 
@@ -41,6 +41,7 @@ class PaintPage:
     preset: gr.Dropdown
     fields: dict[str, gr.components.Component]
     job: gr.State
+    note: gr.Markdown  # which regions will be painted
     repeated: gr.State  # the name of a run whose pictures and settings the page takes over
 
 
@@ -53,19 +54,20 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
             found = _choices(desk, settings, groups, job)
             paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
         with gr.Column(scale=7, min_width=320, elem_classes="easel"):
-            easel(desk, settings, FIRST, job)
+            panel = easel(desk, settings, FIRST, job)
     names = list(found.fields)
     _take_over(desk, found)
 
     @paint.click(
         inputs=[found.task, found.photo, found.paintings, found.preset, *found.fields.values()],
-        outputs=[job],
+        outputs=[job, *panel.outputs],
         **QUIET,
     )
-    def begin(task: str, photo: Any, paintings: Any, preset: str, *values: Any) -> int:
+    def begin(task: str, photo: Any, paintings: Any, preset: str, *values: Any) -> list[Any]:
         with sentences():
-            files = _files(task, photo, paintings)
-            return desk.begin(task, files, preset, chosen(task, preset, names, values)).number
+            files = chosen_files(task, photo, paintings)
+            begun = desk.begin(task, files, preset, chosen(task, preset, names, values))
+        return [begun.number, *panel.taken_over(begun)]
 
     return found
 
@@ -88,7 +90,8 @@ def _choices(
         for title, names in grouped(settings, groups).items():
             gr.Markdown(f"#### {title}")
             fields |= {name: component(settings[name], FIRST) for name in names if name not in main}
-    page = PaintPage(task, photo, paintings, preset, fields, job, gr.State(None))
+    note = gr.Markdown("", elem_id="note")
+    page = PaintPage(task, photo, paintings, preset, fields, job, note, gr.State(None))
     _follow_choices(desk, page, (photos, styles), (photo_shown, paintings_shown))
     return page
 
@@ -149,7 +152,7 @@ def _follow_choices(
 
         @component_.change(inputs=component_, outputs=[component_, preview], **QUIET)
         def preview(files: Any) -> tuple[Any, Any]:
-            if not (paths := _paths(files)):
+            if not (paths := paths_of(files)):
                 return gr.skip(), ""
             try:
                 pictures = [(Path(path).name, as_data(as_jpeg(thumbnail(Path(path), 320)))) for path in paths]
@@ -169,7 +172,7 @@ def _follow_choices(
 
 def _take_over(desk: Desk, page: PaintPage) -> None:
     """If a run is to be repeated, choose its task, pictures and settings on the page."""
-    shows = [page.task, page.photo, page.paintings, page.preset, *page.fields.values()]
+    shows = [page.task, page.photo, page.paintings, page.preset, page.note, *page.fields.values()]
 
     @page.repeated.change(inputs=page.repeated, outputs=shows, **QUIET)
     def take(name: str | None) -> list[Any]:
@@ -177,7 +180,8 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
             return [gr.skip()] * len(shows)
         with sentences():
             record = desk.record(name)
-        task, values = record.spec.task, {key: shown(value) for key, value in record.spec.settings}
+        spec = desk.from_here(record)
+        task, values = spec.task, {key: shown(value) for key, value in spec.settings}
         pictures: list[str | None] = [
             None if each.path is None else desk.handed_out(each.path) for each in record.pictures
         ]
@@ -185,16 +189,19 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         fields = [gr.update(visible=key in values, value=values.get(key)) for key in page.fields]
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]
         preset = gr.update(choices=_presets(task), value=record.spec.preset)
-        return [gr.update(value=task), *chosen_, preset, *fields]
+        note = f"Regions: as in {name}." if values.get("region") else ""
+        return [gr.update(value=task), *chosen_, preset, note, *fields]
 
 
-def _files(task: str, photo: Any, paintings: Any) -> list[Path]:
+def chosen_files(task: str, photo: Any, paintings: Any) -> list[Path]:
+    """The files of a task's pictures, from the values of the two components."""
     roles = [role.name for role in TASKS[task].roles]
-    photos = [Path(path) for path in _paths(photo)] if "content" in roles else []
-    return photos + ([Path(path) for path in _paths(paintings)] if "style" in roles else [])
+    photos = [Path(path) for path in paths_of(photo)] if "content" in roles else []
+    return photos + ([Path(path) for path in paths_of(paintings)] if "style" in roles else [])
 
 
-def _paths(files: Any) -> list[str]:
+def paths_of(files: Any) -> list[str]:
+    """The paths in the value of a component for one file or several."""
     return [] if files is None else [str(file) for file in (files if isinstance(files, list) else [files])]
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from impasto.desk.desk import Desk
 from impasto.errors import SpecError
 from impasto.folders.names import RESULT
 from impasto.jobs.queue import Job
 from impasto.studio.answers import sentences
-from impasto.studio.desk import Desk
 
 
 def programs(desk: Desk) -> None:

@@ -1,24 +1,36 @@
 """What the studio does, without a page: begin runs, find them again, change and delete them. Gradio is not imported."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from impasto.desk.places import delete_run, inside, picture_taken, run_folder
 from impasto.errors import ImpastoError, RunFolderError, SpecError
 from impasto.files import sha256
-from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE
+from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, SHEET_FILE
 from impasto.folders.records import UNFINISHED, RunRecord, read_run
-from impasto.folders.specfiles import read_spec
+from impasto.folders.specfiles import parse_spec, read_spec, with_files
+from impasto.jobs.orders import OneRun, Sheet
 from impasto.jobs.queue import Job, Jobs
-from impasto.studio.places import delete_run, picture_taken, require_inside, run_folder
-from impasto.tasks.presets import preset
-from impasto.tasks.settings import INITS
+from impasto.sequels.larger import larger_run
+from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
 
 RESUMABLE = (UNFINISHED, "interrupted", "out of memory")
+LAYERED = ("reconstruct", "texture", "amalgamate")  # tasks that can make a picture for each layer
+SMALL = {"size": 192, "steps": 15, "frames": 0}  # of candidates: nine are painted in well under a minute on two cores
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "strength and strokes": {"strengths": (0.3, 1.0, 3.0), "strokes": (0.6, 1.0, 1.6)},
+    "preset and strength": {
+        "presets": (DEFAULT, "neighbours", "gatys2016"),
+        "strengths": (0.3, 1.0, 3.0),
+        "strokes": (1.0,),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,15 @@ class Card:
     name: str
     status: str
     picture: Path | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A painted candidate of a sheet: its number, what it differs in, and its folder."""
+
+    number: int
+    words: str
+    folder: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,21 +64,37 @@ class Desk:
         if task not in TASKS:
             make_settings(task)  # raises the sentence for an unknown task
         self._require_pictures(task, len(files))
-        for file in files:  # a program may name any file; only what was uploaded is taken
-            if not file.resolve().is_relative_to(self.inbox.resolve()):
-                raise SpecError(f"{file} was not uploaded; send the picture itself, not its name")
-        taken = tuple(picture_taken(file, self.runs) for file in files)
-        return self.repeat(RunSpec(task=task, pictures=taken, settings=self.settings(task, preset_name, values)))
-
-    def settings(self, task: str, preset_name: str, values: Mapping[str, Any]) -> Any:
-        """The settings of a task: a preset's, and values in their place. Files must lie inside the folder of runs."""
         settings = make_settings(task, **{**preset(task, preset_name).model_dump(exclude_unset=True), **values})
-        changes: dict[str, Any] = {}
-        for name, value in settings:
-            if isinstance(value, Path) or (name == "init" and value not in INITS):
-                require_inside(value, self.runs, name)
-                changes[name] = self.runs / value if isinstance(value, Path) else str(self.runs / value)
-        return settings.model_copy(update=changes) if changes else settings
+        return self.jobs.add(self._spec(task, files, settings))
+
+    def explore(self, files: Sequence[Path], differ: str) -> Job:
+        """Begin a sheet of nine small candidates that differ as WAYS says. Raises an ImpastoError in one sentence."""
+        self._require_pictures("transfer", len(files))
+        if differ not in WAYS:
+            raise SpecError(f"candidates do not differ in {differ!r}; choose from {', '.join(WAYS)}")
+        spec = self._spec("transfer", files, make_settings("transfer", **SMALL))
+        return self.jobs.add(Sheet(spec, tuple(SMALL), **WAYS[differ]))
+
+    def enlarge(self, folder: Path, size: int) -> Job:
+        """Begin to paint the picture in the folder of a run large, starting from it. Raises an ImpastoError."""
+        usual = {name: make_settings("transfer").model_dump()[name] for name in ("frames",)}
+        return self.jobs.add(OneRun(larger_run(folder, size, usual), "enlarge"))
+
+    def taken(self, file: Path) -> Path:
+        """A copy of an uploaded picture among the uploads. Raises an ImpastoError."""
+        if not file.resolve().is_relative_to(self.inbox.resolve()):  # a program may name any file
+            raise SpecError(f"{file} was not uploaded; send the picture itself, not its name")
+        return picture_taken(file, self.runs)
+
+    def from_here(self, record: RunRecord) -> RunSpec:
+        """The spec of a run with its files as the studio's settings name them: relative to the folder of runs."""
+        return with_files(record.spec, lambda path: Path(os.path.relpath(record.folder / path, self.runs)))
+
+    def _spec(self, task: str, files: Sequence[Path], settings: Any) -> RunSpec:
+        """The spec of a run of uploaded pictures. Files that settings name must lie inside the folder of runs."""
+        pictures = tuple(self.taken(file).relative_to(self.runs) for file in files)
+        spec = RunSpec(task=task, pictures=pictures, settings=settings)
+        return with_files(spec, lambda path: inside(path, self.runs))
 
     def handed_out(self, file: Path) -> str:
         """A copy of a file in the inbox, from where the server may hand it out, and take it back."""
@@ -66,10 +103,6 @@ class Desk:
         if not there.is_file():
             shutil.copyfile(file, there)
         return str(there)
-
-    def repeat(self, spec: RunSpec) -> Job:
-        """Begin a run of pictures that are there already."""
-        return self.jobs.add(spec)
 
     def resume(self, name: str) -> Job:
         """Continue a run that has ended early. Raises RunFolderError."""
@@ -91,6 +124,29 @@ class Desk:
         found = [folder for folder in self._folders() if (folder / SETTINGS_FILE).is_file()]
         found.sort(key=lambda folder: (folder / SETTINGS_FILE).stat().st_mtime, reverse=True)
         return [self._card(folder) for folder in found]
+
+    def sheets(self) -> list[str]:
+        """The names of all sheets in the folder of runs, the newest first."""
+        found = [folder for folder in self._folders() if (folder / SHEET_FILE).is_file()]
+        found.sort(key=lambda folder: (folder / SHEET_FILE).stat().st_mtime, reverse=True)
+        return [folder.name for folder in found]
+
+    def candidates(self, name: str) -> list[Candidate]:
+        """The candidates of a sheet that are painted. Raises RunFolderError if there is no such sheet."""
+        folder = run_folder(self.runs, name, SHEET_FILE)
+        _, known = parse_spec((folder / SHEET_FILE).read_text("utf-8"), str(folder / SHEET_FILE))
+        found = []
+        for number, varied in enumerate(known.get("candidates", ()), start=1):
+            own = folder / f"{number:02}"
+            words = ", ".join(f"{key} {value}" for key, value in varied.items() if (key, value) != ("preset", DEFAULT))
+            if (own / RESULT).is_file():
+                found.append(Candidate(number, words, own))
+        return found
+
+    def layered(self) -> list[str]:
+        """The names of runs with a picture for each layer, the newest first."""
+        begun = tuple(f"{task}-" for task in LAYERED)
+        return [card.name for card in self.cards() if card.name.startswith(begun)]
 
     def unfinished(self) -> list[str]:
         """The names of runs that ended early, can be resumed, and are no jobs."""

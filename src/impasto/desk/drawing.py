@@ -42,13 +42,56 @@ def slider(before: str, after: str, label: str) -> str:
     )
 
 
+def layers_shown(
+    runs: Sequence[tuple[str, Sequence[tuple[str, str]]]], originals: Sequence[tuple[str, str]] = ()
+) -> str:
+    """A slider through the layers of one run, or of several side by side, and all layers in small.
+
+    Each run has its name, and for each layer a title and the address of a picture. At first the first layer is shown.
+    The `originals`, each with its name, stand beside them all the time.
+    """
+    count = max((len(pictures) for _, pictures in runs), default=0)
+    if count == 0:
+        return '<p class="hint">The first layer is being painted.</p>'
+    columns = "".join(
+        f'<section><h3>{escape(name)}</h3><figure><img src="{escape(source)}" alt="{escape(name)}"></figure></section>'
+        for name, source in originals
+    )
+    columns += "".join(_column(name, pictures) for name, pictures in runs)
+    show = (
+        "const all = this.closest('.layers'); all.querySelectorAll('[data-layer]').forEach("
+        "each => {each.hidden = each.dataset.layer !== this.value})"
+    )
+    return (
+        f'<div class="layers"><input type="range" min="0" max="{count - 1}" value="0" '
+        f'aria-label="Layer, from the first to the deepest" oninput="{show}"><div class="columns">{columns}</div></div>'
+    )
+
+
+def _column(name: str, pictures: Sequence[tuple[str, str]]) -> str:
+    large = "".join(
+        f'<figure data-layer="{index}"{"" if index == 0 else " hidden"}><img src="{escape(source)}" '
+        f'alt="{escape(title)} of {escape(name)}"><figcaption>{escape(title)}</figcaption></figure>'
+        for index, (title, source) in enumerate(pictures)
+    )
+    small = "".join(
+        f'<li><img src="{escape(source)}" alt="" loading="lazy"><span>{escape(title)}</span></li>'
+        for title, source in pictures
+    )
+    return f'<section><h3>{escape(name)}</h3>{large}<ul class="strip">{small}</ul></section>'
+
+
 def status(job: Job) -> str:
     """How far a job is: a bar, and words."""
     step, words = job.step, [f"{job.title} {WORDS[job.state]}".strip().capitalize()]
     if job.wish is not None:
         words = [f"{words[0]}, {'pausing' if job.wish == 'paused' else 'stopping'} after this step"]
     share = 0.0
-    if step is not None:
+    if (member := job.member) is not None:
+        part = step.step / step.steps if step is not None else 0.0
+        share = (member.number - 1 + part) / member.count
+        words = [WORDS[job.state].capitalize(), f"{member.number} of {member.count}", member.about]
+    elif step is not None:
         share = step.step / step.steps
         words.append(f"step {step.step} of {step.steps}")
         words.append(size_words(step.size))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -15,7 +16,7 @@ from PIL import Image as PillowImage
 
 from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
 from impasto.files import write_bytes
-from impasto.folders.names import FOLDER, SETTINGS_FILE, plain_name
+from impasto.folders.names import FOLDER, SETTINGS_FILE, SHEET_FILE, plain_name
 from impasto.folders.owners import OWNER
 from impasto.images.opening import open_picture
 
@@ -53,9 +54,13 @@ def picture_taken(file: Path, runs: Path) -> Path:
     if width * height > MOST_PIXELS:
         most = MOST_PIXELS // 10**6
         raise ImageError(f"{name} has {width} × {height} pixels; at most {most} megapixels are taken, so scale it down")
-    content = file.read_bytes()
-    stem = plain_name(file.stem, 80) or "picture"
-    there = runs / UPLOADS / hashlib.sha256(content).hexdigest()[:12] / f"{stem}{FORMATS[kind]}"
+    stem = re.sub("[,=]+", "-", plain_name(file.stem, 80)) or "picture"  # both have a meaning in a region's text
+    return kept_upload(file.read_bytes(), f"{stem}{FORMATS[kind]}", runs)
+
+
+def kept_upload(content: bytes, name: str, runs: Path) -> Path:
+    """A file in the uploads of a folder of runs, in a folder named by its content. Raises OutputError."""
+    there = runs / UPLOADS / hashlib.sha256(content).hexdigest()[:12] / name
     if not there.is_file():
         try:
             there.parent.mkdir(parents=True, exist_ok=True)
@@ -95,11 +100,12 @@ def as_jpeg(picture: PillowImage.Image) -> bytes:
     return buffer.getvalue()
 
 
-def run_folder(runs: Path, name: str) -> Path:
-    """The folder of a run by its name. Raises RunFolderError if the name is not that of a run in the folder of runs."""
+def run_folder(runs: Path, name: str, file: str = SETTINGS_FILE) -> Path:
+    """The folder of a run by its name; of a sheet, if `file` is SHEET_FILE. Raises RunFolderError if there is none."""
     folder = runs / name
-    if Path(name).name != name or name.startswith(".") or not (folder / SETTINGS_FILE).is_file():
-        raise RunFolderError(f"there is no run {name!r} in {runs}")
+    if Path(name).name != name or name.startswith(".") or not (folder / file).is_file():
+        kind = "run" if file == SETTINGS_FILE else "sheet"
+        raise RunFolderError(f"there is no {kind} {name!r} in {runs}")
     if folder.is_symlink() or folder.resolve().parent != runs.resolve():
         raise RunFolderError(f"{name!r} lies outside {runs}")
     return folder
@@ -115,13 +121,15 @@ def served(runs: Path, name: str, path: str) -> tuple[Path, str] | None:
     kind = SERVED.get(file.suffix.lower())
     if kind is None or hidden or not file.is_relative_to(place) or not file.is_file():
         return None
-    return (file, kind) if name == UPLOADS or (place / SETTINGS_FILE).is_file() else None
+    known = name == UPLOADS or any((place / each).is_file() for each in (SETTINGS_FILE, SHEET_FILE))
+    return (file, kind) if known else None
 
 
-def require_inside(value: str | Path, runs: Path, setting: str) -> None:
-    """Raise SpecError if a setting names a file outside the folder of runs."""
+def inside(value: Path, runs: Path) -> Path:
+    """The path of a file that a setting names, relative to the folder of runs. Raises SpecError if it lies outside."""
     if not (runs / value).resolve().is_relative_to(runs.resolve()):
-        raise SpecError(f"{setting} is {str(value)!r}; in the studio, it must be a file inside {runs}")
+        raise SpecError(f"{value} is refused: in the studio, a file that a setting names must be a file inside {runs}")
+    return Path(os.path.normpath(runs / value))
 
 
 @contextmanager

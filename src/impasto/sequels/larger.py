@@ -1,0 +1,59 @@
+"""The spec of a painting painted again, large; no picture is decoded, and PyTorch is not loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from impasto.errors import RunFolderError, SpecError
+from impasto.folders.names import RESULT
+from impasto.folders.records import read_run
+from impasto.folders.specfiles import SpecFile, located, read_spec
+from impasto.images.opening import open_picture
+from impasto.tasks.settings import TransferSettings
+from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import make_settings
+from impasto.tasks.values import PrintSize
+
+LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
+NEXT = 1.5  # the first stage is at least this much larger than the small picture: a smaller one would repaint it
+STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
+
+
+def larger_run(folder: Path, size: int | PrintSize, changes: Mapping[str, Any]) -> RunSpec:
+    """The spec of a run's picture painted large. Raises RunFolderError, SpecError."""
+    _require_done(folder)
+    with open_picture(folder / RESULT) as small:
+        width, height = small.size
+    return larger(_unchanged(folder, read_spec(folder)), folder / RESULT, (height, width), size, changes)
+
+
+def larger(
+    spec: RunSpec, picture: Path, small: tuple[int, int], size: int | PrintSize, changes: Mapping[str, Any]
+) -> RunSpec:
+    """The spec of the same run at a larger size, beginning with its picture. Raises RunFolderError, SpecError."""
+    own, (height, width) = spec.settings, small
+    if not isinstance(own, TransferSettings):
+        raise RunFolderError(f"{picture.parent} is of the task {spec.task}; only a transfer can be enlarged")
+    wanted = max(size.size) if isinstance(size, PrintSize) else size
+    if wanted <= max(height, width):
+        raise SpecError(f"size is {wanted}; the picture has {width} × {height} px already, choose a larger size")
+    kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
+    likeness = LIKENESS * max(own.style_weight, own.content_weight)
+    grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
+    grown["smallest"] = round(NEXT * max(height, width))
+    if isinstance(size, PrintSize):
+        grown["print"] = size
+    return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})
+
+
+def _require_done(folder: Path) -> None:
+    record = read_run(folder)
+    if record.status != "done" or record.parts[0].result is None:
+        raise RunFolderError(f"{folder} is not done; continue with: impasto resume {folder}")
+
+
+def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
+    spec, changed = located(found)
+    if changed:
+        raise RunFolderError(f"{folder} cannot be enlarged: {changed[0]}")
+    return spec

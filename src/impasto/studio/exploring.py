@@ -1,0 +1,84 @@
+"""The page Explore: nine small candidates side by side as they come; the one that is clicked is painted large."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from impasto.desk.desk import WAYS, Desk
+from impasto.desk.drawing import status
+from impasto.desk.places import run_folder, thumbnail
+from impasto.folders.names import SHEET_FILE
+from impasto.jobs.queue import Job
+from impasto.studio.answers import QUIET, sentences
+from impasto.studio.painting import PaintPage, chosen_files
+
+LOOK_SECONDS = 0.5
+SMALL_PX = 320
+HINT = (
+    "Nine small paintings of the photo in the style of the paintings that are chosen on the page *Paint*. "
+    "Click one: it is painted large, starting from the small one."
+)
+
+
+def explore_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    """Build the page inside the present Blocks."""
+    sheet, seen, numbers = gr.State(None), gr.State(""), gr.State([])
+    gr.Markdown(HINT)
+    with gr.Row(elem_classes="controls"):
+        differ = gr.Dropdown(list(WAYS), value=next(iter(WAYS)), label="They differ in", min_width=220)
+        size = gr.Slider(256, 2048, value=768, step=64, label="Size of the large one", min_width=220, elem_id="large")
+        sheets = gr.Dropdown([], label="Sheets", info="Those made before, also on the command line.", elem_id="sheets")
+    with gr.Row(elem_classes="controls"):
+        nine = gr.Button("Nine ways", variant="primary", min_width=120, elem_id="nine")
+        stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="stop-nine")
+    words = gr.HTML("", elem_id="nine-status")
+    gallery = gr.Gallery(
+        label="Nine ways", columns=3, height="auto", allow_preview=False, elem_id="candidates", buttons=[]
+    )
+
+    def job_of(name: str | None) -> Job | None:
+        return next((job for job in reversed(desk.jobs.all()) if job.folder.name == name), None)
+
+    @nine.click(inputs=[paint.photo, paint.paintings, differ], outputs=[sheet, sheets], **QUIET)
+    def begin(photo: Any, paintings: Any, ways: str) -> tuple[str, Any]:
+        with sentences():
+            name = desk.explore(chosen_files("transfer", photo, paintings), ways).folder.name
+        return name, gr.update(choices=[name, *desk.sheets()], value=name)
+
+    def follow(name: str | None, before: str) -> list[Any]:
+        job = job_of(name)
+        if name is None:
+            return [gr.skip()] * 5
+        with sentences():
+            begun = (desk.runs / name / SHEET_FILE).is_file()
+            found = desk.candidates(name) if begun else []
+        told = "" if job is None else status(job)
+        mark = f"{name} {len(found)} {told}"
+        if mark == before:
+            return [gr.skip()] * 5
+        pictures: Any = gr.skip()
+        if not before.startswith(f"{name} {len(found)} "):
+            shown = [(thumbnail(each.folder / "result.png", SMALL_PX), each.words) for each in found]
+            pictures = gr.update(value=shown)
+        possible = job is not None and job.state == "running" and job.wish is None
+        return [mark, pictures, [each.number for each in found], told, gr.update(interactive=possible)]
+
+    gr.Timer(LOOK_SECONDS).tick(follow, [sheet, seen], [seen, gallery, numbers, words, stop], queue=False, **QUIET)
+    tab.select(lambda: gr.update(choices=desk.sheets()), None, sheets, **QUIET)
+    sheets.input(lambda name: name, sheets, sheet, **QUIET)
+
+    @stop.click(inputs=sheet, outputs=None, **QUIET)
+    def end(name: str | None) -> None:
+        with sentences():
+            if (job := job_of(name)) is not None:
+                desk.jobs.stop(job.number)
+
+    @gallery.select(inputs=[sheet, numbers, size], outputs=[paint.job, tabs], **QUIET)
+    def enlarge(name: str, every: Sequence[int], large: int, event: gr.SelectData) -> tuple[int, Any]:
+        with sentences():
+            folder = run_folder(desk.runs, name, SHEET_FILE) / f"{every[event.index]:02}"
+            begun = desk.enlarge(folder, int(large))
+            if (job := job_of(name)) is not None and not job.ended:
+                desk.jobs.pause(job.number)  # the large one is painted now, not after the rest of the nine
+        return begun.number, gr.update(selected="paint")

@@ -1,0 +1,103 @@
+"""What the studio does without a page: masks from what was painted, files that settings name, files made when asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from impasto.desk.desk import Desk
+from impasto.desk.drawing import layers_shown
+from impasto.desk.making import video
+from impasto.desk.masks import BRUSHES, painted, saved
+from impasto.errors import RunFolderError, SpecError
+from impasto.images.masks import load_mask
+from impasto.jobs.queue import Jobs
+from impasto.tasks.table import make_settings
+
+SIZE = (120, 80)
+
+
+def layer(name: str, box: tuple[int, int, int, int], opacity: int = 255) -> Image.Image:
+    drawn = Image.new("RGBA", SIZE)
+    ImageDraw.Draw(drawn).rectangle(box, fill=(*bytes.fromhex(BRUSHES[name][1:]), opacity))
+    return drawn
+
+
+def test_each_colour_is_a_mask() -> None:
+    """What lies above hides what lies below; hard edges are exact."""
+    masks = painted([layer("red", (10, 10, 59, 59)), layer("blue", (40, 10, 99, 59))], softness=0.0)
+    assert set(masks) == {"red", "blue"}
+    red, blue = (np.asarray(masks[name]) for name in ("red", "blue"))
+    expected = np.zeros(SIZE[::-1], dtype=np.uint8)
+    expected[10:60, 10:40] = 255
+    assert (red == expected).all()
+    expected[:] = 0
+    expected[10:60, 40:100] = 255
+    assert (blue == expected).all()
+
+
+def test_soft_edges_keep_the_middle_and_the_area() -> None:
+    hard = np.asarray(painted([layer("green", (30, 20, 89, 59))], 0.0)["green"]).astype(float)
+    soft = np.asarray(painted([layer("green", (30, 20, 89, 59))], 0.03)["green"]).astype(float)
+    assert soft[40, 60] == 255
+    assert 0 < soft[40, 28] < 128 < soft[40, 32] < 255
+    assert soft.sum() == pytest.approx(hard.sum(), rel=0.01)
+
+
+def test_a_slip_of_the_hand_is_no_region() -> None:
+    assert painted([layer("yellow", (0, 0, 1, 1))], 0.0) == {}
+    assert painted([layer("yellow", (0, 0, 50, 50), opacity=0)], 0.0) == {}
+    assert painted([], 0.0) == {}
+
+
+def test_a_saved_mask_is_one_that_runs_read(tmp_path: Path) -> None:
+    mask = painted([layer("red", (10, 10, 59, 59))], 0.01)["red"]
+    file = saved(mask, "red", tmp_path)
+    assert file == saved(mask, "red", tmp_path)
+    read = load_mask(file)[0, 0].numpy()
+    assert np.abs(read - np.asarray(mask) / 255).max() < 1 / 255
+
+
+def test_names_of_layers_are_escaped() -> None:
+    html = layers_shown([("<b>", [("<i>", 'x"y'), ("two", "z")]), ("other", [("one", "w")])])
+    assert "<b>" not in html
+    assert "<i>" not in html
+    assert html.count(" hidden>") == 1
+    assert 'max="1"' in html
+    assert "being painted" in layers_shown([("run", [])])
+
+
+@pytest.mark.slow
+def test_only_uploads_are_taken_and_ways_are_known(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    jobs = Jobs(tmp_path / "runs")
+    desk = Desk(tmp_path / "runs", jobs, inbox)
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "outside.png")
+    with pytest.raises(SpecError, match="was not uploaded"):
+        desk.taken(tmp_path / "outside.png")
+    with pytest.raises(SpecError, match="do not differ in 'luck'"):
+        desk.explore([tmp_path / "a.png", tmp_path / "b.png"], "luck")
+    with pytest.raises(SpecError, match="needs a photo and a painting"):
+        desk.explore([], "strength and strokes")
+    with pytest.raises(RunFolderError, match="no sheet 'none'"):
+        desk.candidates("none")
+    assert desk.sheets() == desk.layered() == []
+    Image.new("RGB", (40, 40), "red").save(inbox / "a,b=c.png")
+    assert desk.taken(inbox / "a,b=c.png").name == "a-b-c.png"  # commas and = have a meaning in regions
+    jobs.close()
+
+
+def test_a_video_needs_frames(tmp_path: Path) -> None:
+    from impasto import RunSpec, read_run, run
+
+    Image.effect_noise((48, 40), 60).convert("RGB").save(tmp_path / "photo.png")
+    for name, frames in (("with", 3), ("without", 0)):
+        settings = make_settings("invert", layer="conv1_1", size=32, steps=4, frames=frames, threads=1)
+        run(RunSpec(task="invert", pictures=(tmp_path / "photo.png",), settings=settings), tmp_path / name)
+    made = video(read_run(tmp_path / "with"))
+    assert made.read_bytes()[4:8] == b"ftyp"
+    assert video(read_run(tmp_path / "with")) == made
+    with pytest.raises(RunFolderError, match="has kept no frames"):
+        video(read_run(tmp_path / "without"))
