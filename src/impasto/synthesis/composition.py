@@ -13,6 +13,8 @@ from impasto.synthesis.parameterisations import Parameterisation, Pixels
 from impasto.synthesis.schedules import Schedule
 
 Finish = Callable[[Image], Image]
+Look = Callable[[Image], Image]  # how a picture is seen: of the same size, and differentiable
+Views = Callable[[int], Look]  # from the number of an evaluation, over all stages, to a look: the same each time
 
 
 @runtime_checkable
@@ -36,6 +38,7 @@ class Composition:
     `closing` counts as one more step at the end. Its picture is kept if it has a smaller loss than the picture rounded
     to 8 bits; otherwise the rounded picture is kept.
     `finish` makes the picture that is shown of each picture that is optimised; it does not change the descent.
+    `views` are how the picture is seen in each evaluation; None: as it is.
     """
 
     init: Init
@@ -47,6 +50,7 @@ class Composition:
     opening: Move | None = None
     closing: Move | None = None
     finish: Finish | None = None
+    views: Views | None = None
 
     @property
     def steps(self) -> int:
