@@ -18,7 +18,7 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.places import new_default
 from impasto.jobs.messages import ChangeSettings, Preview, Stop, Work, WorkEnded
 from impasto.jobs.process import WorkerProcess
-from impasto.tasks.changes import changed, in_force
+from impasto.tasks.spec import changed, in_force
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 

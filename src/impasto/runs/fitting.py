@@ -15,7 +15,7 @@ from impasto.runs.checks import check
 from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
-from impasto.tasks.changes import Change, in_force
+from impasto.tasks.spec import Change, in_force
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec, compose

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, StopAsked
-from impasto.tasks.changes import changed, in_force
+from impasto.tasks.spec import changed, in_force
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 

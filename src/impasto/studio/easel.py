@@ -12,7 +12,7 @@ from impasto.studio.answers import QUIET, sentences, side_by_side
 from impasto.studio.desk import Desk
 from impasto.studio.drawing import as_data, canvas, curves, status
 from impasto.studio.fields import Setting, component, shown
-from impasto.tasks.changes import CHANGEABLE, changeable
+from impasto.tasks.spec import CHANGEABLE, changeable
 from impasto.tasks.table import TASKS
 
 LOOK_SECONDS = 0.4

@@ -201,7 +201,7 @@ class _Progress:
         if self.stage == 1 or not objective.neighbours:
             return objective
         if self.begun is None:
-            self.begun = resize(self.image, stage.size)
+            self.begun = self._enlarged(stage.size)
         return objective.seeing(self.begun.to(self.image.device))
 
     def evaluate(self, criterion: Viewed, stage: Stage, most: float) -> Evaluate:
@@ -217,7 +217,7 @@ class _Progress:
         """Hand over the state from which the stage begins or continues; it is large, so it is not kept here."""
         after, self.resumed = self.resumed, None
         self.step_of_stage = 0 if after is None else after.step
-        return starting(resize(self.image, stage.size), self.composition) if after is None else after
+        return starting(self._enlarged(stage.size), self.composition) if after is None else after
 
     def step(self, descended: Descended) -> Iterate:
         """The iterate of a step."""
@@ -237,6 +237,9 @@ class _Progress:
         self.image, losses = closed(move, network, criterion, self.image)
         self.step_of_stage = 1
         return self._iterate(len(self.composition.schedule), cost(move), losses)
+
+    def _enlarged(self, size: Size) -> Image:
+        return self.composition.enlarged(self.image, size)
 
     def _iterate(self, stage: int, evaluations: int, losses: Losses) -> Iterate:
         step, count = self.steps + self.step_of_stage, self.evaluations + evaluations

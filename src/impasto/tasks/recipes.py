@@ -21,7 +21,7 @@ from impasto.synthesis.inits import Init, covering, from_image, noise
 from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
-from impasto.synthesis.parameterisations import Fourier, Pixels
+from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
 from impasto.synthesis.schedules import octaves, single
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -31,6 +31,8 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
+from impasto.units.natural import Natural, Phases
+from impasto.units.spectrum import photographic
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
 RANGE_WEIGHT = 10.0  # keeps an unbounded parameterisation's picture in [0, 1] with no visible effect
@@ -132,10 +134,18 @@ def compose_with(
         init=_init(settings, pictures),
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
-        parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
+        parameterisation=_parameterisation(settings),
         optimiser=make_optimiser(settings),
         evaluations=settings.evaluations,
     )
+
+
+def _parameterisation(settings: Settings) -> Parameterisation:
+    if settings.parameterisation == "fourier":
+        return Fourier(settings.fourier_exponent)
+    if settings.parameterisation == "pixels":
+        return Pixels()
+    return Natural(photographic()) if settings.parameterisation == "natural" else Phases(photographic())
 
 
 LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)

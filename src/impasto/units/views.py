@@ -4,7 +4,6 @@ A pattern that a unit answers to only in one exact place does not survive the vi
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from impasto.images.image import Image
+from impasto.synthesis.composition import Look
 
-Look = Callable[[Image], Image]
 
 
 @dataclass(frozen=True)
-class Views:
+class Seen:
     """What the network sees in place of the picture: view `number` is drawn from the seed and the number alone.
 
     `shift_px` is the largest shift each way, `turn` the largest angle in degrees; the picture is enlarged by a factor
@@ -61,7 +60,7 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Shifts:
+class Shifted:
     """Views that only shift the picture, as if it were repeated beyond its edges: nothing is resampled or lost."""
 
     seed: int = 0
