@@ -39,7 +39,7 @@ def main() -> None:
 
     spectrum = measured(photographs())
     about = {
-        "what": "amplitude of photographs by frequency (vertical, horizontal), mean and mixing of their colours' logits",
+        "what": "amplitude of photographs by vertical and horizontal frequency; mean and mixing of the logits",
         "pictures": str(count),
         "pictures_sha256": digest.hexdigest(),
         "made_by": "benchmarks/measure_spectrum.py",

@@ -30,6 +30,7 @@ from impasto.tasks.divisions import Division, views
 from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS, part_title
 
+MOST_IN_THREES, WIDE = 12, 6  # pictures of an overview in three columns, and the columns of larger ones
 REGION_PX = 384  # long side of the pictures that show regions
 
 
@@ -117,7 +118,8 @@ def save_overview(
     inputs = [resize(picture.image, size_with_long_side(picture.size, side)) for picture in pictures]
     labels = [*TASKS[task].roles_of(len(pictures)), *(caption(part, summaries[part]) for part in summaries)]
     cells = [(label, to_pillow(image)) for label, image in zip(labels, [*inputs, *results.values()], strict=True)]
-    sheet = contact_sheet(cells, columns=min(len(cells), 3), title=f"{task}, layer by layer")
+    columns = min(len(cells), 3) if len(cells) <= MOST_IN_THREES else WIDE
+    sheet = contact_sheet(cells, columns=columns, title=f"{task}, {TASKS[task].each} by {TASKS[task].each}")
     save_image(from_pillow(sheet), folder / RESULT, settings=toml)
     save_curves(curves, folder / CURVES, title=task)
     save_json(_merged(task, summaries), folder / SUMMARY)
@@ -145,6 +147,8 @@ def caption(part: str, summary: Summary) -> str:
     measured = [f"e {error:.4f} at {layer}" for layer, error in errors if error is not None][:1]
     if metrics.get("psnr") is not None:
         measured.append(f"PSNR {metrics['psnr']:.1f} dB")
+    if metrics.get("response") is not None:
+        measured.append(f"response {metrics['response']:.1f}")
     measured.append(f"{summary['seconds']:.0f} s")
     return f"{part_title(part)}\n{', '.join(measured)}"
 

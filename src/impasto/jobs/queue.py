@@ -18,9 +18,8 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.places import new_default
 from impasto.jobs.messages import ChangeSettings, Preview, Stop, Work, WorkEnded
 from impasto.jobs.process import WorkerProcess
-from impasto.tasks.spec import changed, in_force
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, changed, in_force
 
 State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
 KEPT = 50  # jobs that have ended and are still listed

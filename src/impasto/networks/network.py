@@ -152,7 +152,9 @@ class Network:
         facts = {name: self.facts(name) for name in self.layers}
         found = [name for name, each in facts.items() if each.vector and "softmax" not in each.kind.lower()]
         if not found:
-            raise LayerError(f"{self.name} has no classes: its last layer, {[*self.layers][-1]}, gives a map; use --layer")
+            raise LayerError(
+                f"{self.name} has no classes: its last layer, {[*self.layers][-1]}, gives a map; use --channel"
+            )
         return found[-1]
 
     def has(self, layer: str) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from impasto.errors import SpecError
-from impasto.images.image import Image, Size, size_with_area
+from impasto.images.image import Image, Size, resize, size_with_area
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, normalised_squared_error
@@ -55,7 +55,7 @@ class Objective:
         return [term for term in self.terms if isinstance(term, Towards)]
 
     def through(self, look: Callable[[Image], Image], size: Size) -> "Objective":
-        """The objective for a picture of that size that is seen through `look`: what is compared in place is seen so too."""
+        """The objective for a picture that is seen through `look`: references compared in place are seen so too."""
         return replace(self, terms=tuple(_through(term, look, size) for term in self.terms))
 
     def seeing(self, image: Image) -> "Objective":
@@ -71,7 +71,7 @@ class Objective:
     def layers(self, *kinds: type[Representation]) -> list[str]:
         """The layers that the terms read: all terms, or those whose representation is of one of the kinds."""
         terms: list[Match | Neighbours | Towards] = [*self.matches(*kinds)]
-        others = [*self.neighbours, *self.towards]
+        others: list[Neighbours | Towards] = [*self.neighbours, *self.towards]
         terms += [term for term in others if isinstance(term.represent, kinds or Representation)]
         return [layer for term in terms for layer in term.layers]
 
@@ -168,9 +168,7 @@ def neighbours(
     return Objective((Neighbours(name, photo, styles, weighted(layers), framing),))
 
 
-def towards(
-    layers: Mapping[str, float] | Iterable[str], response: Response, *, name: str = "response"
-) -> Objective:
+def towards(layers: Mapping[str, float] | Iterable[str], response: Response, *, name: str = "response") -> Objective:
     """The response, such as a channel's mean activation, should be as large as possible at `layers`."""
     return Objective((Towards(name, weighted(layers), response),))
 

@@ -155,7 +155,9 @@ class Towards:
         self.require(network, size)
         read = {layer: self.response.read_at(network, network.canonical(layer)) for layer in self.layers}
         return [
-            BoundTerm(f"{self.name}/{layer}", read[layer], weight, self.response.at(network, read[layer], size), negated)
+            BoundTerm(
+                f"{self.name}/{layer}", read[layer], weight, self.response.at(network, read[layer], size), negated
+            )
             for layer, weight in self.layers.items()
         ]
 

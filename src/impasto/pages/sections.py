@@ -34,7 +34,7 @@ from impasto.tasks.table import TASKS, part_title
 MOST_FRAMES = 40  # of a page, divided among its films
 COLUMNS = 6
 Inputs = Mapping[Path, PillowImage.Image]
-MEASURES = ("status", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
+MEASURES = ("status", "response", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -197,11 +197,12 @@ def _measures(part: PartRecord) -> dict[str, str]:
     if part.summary is None:
         last = part.lines[-1]
         words = [number(last.total), str(last.step), str(last.evaluations), duration(last.seconds)]
-        return dict(zip(MEASURES, [part.status, "–", "–", *words, "–"], strict=True))
+        return dict(zip(MEASURES, [part.status, "–", "–", "–", *words, "–"], strict=True))
     summary = part.summary
     errors = summary.metrics.feature_error.items()
     words = [
         summary.status,
+        number(summary.metrics.response),
         ", ".join(f"{number(error)} at {layer}" for layer, error in errors) or "–",
         _decibels(summary.metrics.psnr),
         number(_total(summary.losses)),
@@ -223,7 +224,7 @@ def badges(part: PartRecord) -> list[tuple[str, str]]:
 def measured(part: PartRecord) -> str:
     """The measures of a part in one line."""
     measures = _measures(part)
-    known = [f"{key} {measures[key]}" for key in ("e", "PSNR", "loss") if measures[key] != "–"]
+    known = [f"{key} {measures[key]}" for key in ("response", "e", "PSNR", "loss") if measures[key] != "–"]
     line = ", ".join([*known, measures["time"]])
     return re.sub(r"(?<=\d) (?=(dB|s|min|h)\b)", NO_BREAK, line)  # on a narrow screen no unit stands alone
 

@@ -15,7 +15,6 @@ from impasto.synthesis.optimisers import Evaluation, Memory, Update
 from impasto.synthesis.parameterisations import Parameterisation, Parameters
 from impasto.synthesis.schedules import Stage
 
-
 Viewed = Callable[[Look], Criterion]  # the criterion for a picture that is seen so
 
 

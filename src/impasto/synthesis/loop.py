@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from impasto.images.image import Image, Size, quantise, resize
+from impasto.images.image import Image, Size, quantise
 from impasto.machine import isolated
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion, Losses

@@ -26,7 +26,9 @@ class Units(Checked):
         for entry in text.split(","):
             first, dash, last = (word.strip() for word in entry.partition("-"))
             ends = [first, last] if dash else [first, first]
-            if not all(end.isascii() and end.isdecimal() and len(end) < 8 for end in ends) or int(ends[1]) < int(ends[0]):
+            if not all(end.isascii() and end.isdecimal() and len(end) < 8 for end in ends) or int(ends[1]) < int(
+                ends[0]
+            ):
                 raise SpecError(f"{text!r} names no units; write numbers from 0 upwards: 12, 12,40 or 0-8")
             if int(ends[1]) - int(ends[0]) + len(found) >= MOST_UNITS:
                 raise SpecError(f"{text!r} names more than {MOST_UNITS} units; name fewer")

@@ -55,7 +55,8 @@ class Phases:
     def encode(self, image: Image) -> Parameters:
         """The phases of the transform, in turns of 4 radians."""
         waves = torch.fft.rfft2(self.spectrum.plain(image), norm="ortho")
-        return waves.angle().flatten() / TURN
+        flat: Tensor = waves.angle().flatten() / TURN
+        return flat
 
     def decode(self, parameters: Parameters, size: Size) -> Image:
         """Transform back."""

@@ -1,5 +1,6 @@
 """What can be made large in a layer: the answer of a channel, of a neuron, along a direction, or of the whole layer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ from impasto.objectives.moments import wide
 from impasto.objectives.representations import MeanOverPositions, Representation, WholeMap
 from impasto.units.answers import energy, usual, variation
 
+Places = Callable[[Tensor], Tensor]  # from a map (1, channels, height, width) to responses (1, height, width)
 LEAST_COSINE = 0.1  # a direction's answer keeps a gradient where the map points elsewhere; Lucid's value
 REFERENCE_PX = 224  # long side at which a photo's direction is read
 
@@ -49,10 +51,13 @@ class Channel:
         """The response in units of the layer's variation."""
         return self._in(variation(network, layer))
 
+    def places(self, network: Network, layer: str) -> Places:
+        """The response of each position."""
+        return partial(_of_channel, index=self.index, unit=variation(network, layer))
+
     def _in(self, unit: float) -> Representation:
-        if self.middle:
-            return WholeMap(partial(_in_the_middle, index=self.index, unit=unit))
-        return MeanOverPositions(partial(_mean_of, index=self.index, unit=unit))
+        places = partial(_of_channel, index=self.index, unit=unit)
+        return WholeMap(partial(_middle, places=places)) if self.middle else MeanOverPositions(_Mean(places))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +75,18 @@ class Direction:
     @property
     def represent(self) -> Representation:
         """The response's kind."""
-        return MeanOverPositions(partial(_along, direction=torch.ones(1), unit=1.0))
+        return MeanOverPositions(_Mean(partial(_along, direction=torch.ones(1), unit=1.0)))
 
     def require(self, network: Network, layer: str) -> None:
-        """Raise SpecError if the direction has not one number for each channel; ImageError if its photo is too small."""
+        """Raise SpecError unless there is one number for each channel; ImageError if the photo is too small."""
         if self.towards.ndim == 4:
             network.require_size(self._photo_size, [layer])
             return
         count = network.channels(layer)
         if len(self.towards) != count:
-            raise SpecError(f"{self.name} has {len(self.towards)} numbers, but {layer} has {count} channels; give one each")
+            raise SpecError(
+                f"{self.name} has {len(self.towards)} numbers, but {layer} has {count} channels; give one each"
+            )
 
     def read_at(self, network: Network, layer: str) -> str:
         """The layer before a rectifier."""
@@ -87,10 +94,13 @@ class Direction:
 
     def at(self, network: Network, layer: str, size: Size) -> Representation:
         """The response in units of the layer's variation."""
+        return MeanOverPositions(_Mean(self.places(network, layer)))
+
+    def places(self, network: Network, layer: str) -> Places:
+        """The response of each position."""
         direction = self.towards if self.towards.ndim == 1 else self._of_photo(network, layer)
         unit = direction.to(network.device, torch.float32)
-        unit = unit / unit.norm().clamp_min(1e-30)
-        return MeanOverPositions(partial(_along, direction=unit, unit=variation(network, layer)))
+        return partial(_along, direction=unit / unit.norm().clamp_min(1e-30), unit=variation(network, layer))
 
     @property
     def _photo_size(self) -> Size:
@@ -143,7 +153,8 @@ class Exaggeration:
         dot, own, theirs = (found * target).sum(1), found.norm(dim=1), target.norm(dim=1)
         cosine = dot / (own * theirs).clamp_min(1e-12)
         energy_ = theirs.square().mean()
-        return -(dot * cosine.clamp_min(LEAST_COSINE) ** self.power).mean() / energy_.clamp_min(1e-30)
+        loss: Tensor = -(dot * cosine.clamp_min(LEAST_COSINE) ** self.power).mean() / energy_.clamp_min(1e-30)
+        return loss
 
 
 def unrectified(network: Network, layer: str) -> str:
@@ -154,27 +165,45 @@ def unrectified(network: Network, layer: str) -> str:
     return layer
 
 
-def response_of(network: Network, image: Image, layer: str, response: Channel | Direction | Everything) -> float:
-    """The response of the layer itself to a picture, in the response's units."""
-    own, size = network.canonical(layer), size_of(image)
-    with torch.no_grad():
-        features = network(image.to(network.device), [own])[own]
-        return float(response.at(network, own, size)(features).sum())
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A response in a layer, as a part of a run shows it."""
+
+    layer: str
+    response: Channel | Direction
+
+    def key(self, network: Network, size: Size) -> tuple[str, Representation]:
+        """The layer by its canonical name, and the response in its map, in units of the layer's variation."""
+        own = network.canonical(self.layer)
+        return own, self.response.at(network, own, size)
 
 
-def _mean_of(features: Tensor, index: int, unit: float) -> Tensor:
-    return wide(features[:, index]).mean((1, 2)) / unit
+@dataclass(frozen=True)
+class _Mean:
+    """The mean over positions of the response of each."""
+
+    places: Places
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return self.places(features).mean((1, 2))
 
 
-def _in_the_middle(features: Tensor, index: int, unit: float) -> Tensor:
-    return wide(features[:, index, features.shape[2] // 2, features.shape[3] // 2]) / unit
+def _middle(features: Tensor, places: Places) -> Tensor:
+    """The response of the middle position."""
+    row, column = features.shape[2] // 2, features.shape[3] // 2
+    return places(features[:, :, row : row + 1, column : column + 1]).flatten()
+
+
+def _of_channel(features: Tensor, index: int, unit: float) -> Tensor:
+    return wide(features[:, index]) / unit
 
 
 def _along(features: Tensor, direction: Tensor, unit: float) -> Tensor:
     maps = wide(features)
     dot = torch.einsum("nchw,c->nhw", maps, direction.to(maps))
     cosine = dot / maps.norm(dim=1).clamp_min(1e-12)
-    return (dot * cosine.clamp_min(LEAST_COSINE)).mean((1, 2)) / unit
+    found: Tensor = dot * cosine.clamp_min(LEAST_COSINE) / unit
+    return found
 
 
 def _mean_square(features: Tensor, unit: float) -> Tensor:

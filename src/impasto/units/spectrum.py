@@ -132,4 +132,3 @@ def _times(size: Size, like: Tensor) -> Tensor:
     if size[1] % 2 == 0:
         count[-1] = 1
     return count
-

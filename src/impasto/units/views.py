@@ -15,7 +15,6 @@ from impasto.images.image import Image
 from impasto.synthesis.composition import Look
 
 
-
 @dataclass(frozen=True)
 class Seen:
     """What the network sees in place of the picture: view `number` is drawn from the seed and the number alone.
@@ -48,7 +47,8 @@ class Seen:
         angle = math.radians(self.turn * drawn[2])
         room = max(0.0, 1 - 1 / factor) if self.closest > 1 else 0.0  # how far the middle of a part may lie outside
         down, across = (
-            2 * self.shift_px / side * value + room * value for side, value in zip((height, width), drawn[3:], strict=True)
+            2 * self.shift_px / side * value + room * value
+            for side, value in zip((height, width), drawn[3:], strict=True)
         )
         cosine, sine, ratio = math.cos(angle) / factor, math.sin(angle) / factor, height / width
         matrix = torch.tensor([[cosine, -sine * ratio, across], [sine / ratio, cosine, down]], dtype=torch.float64)
