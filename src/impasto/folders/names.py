@@ -11,6 +11,7 @@ METRICS, FRAMES = "metrics.jsonl", "frames"
 PAGE = "report.html"
 SETTINGS_FILE = "run.toml"
 REGIONS = "regions"
+PATCHES, PATCHES_FILE = "photos.jpg", "photos.json"
 ANIMATION = "progress.gif"
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"
 MOST_BYTES = 200  # of a folder's name: file systems take 255, and files beside the folder have longer names

@@ -16,7 +16,7 @@ from impasto.errors import (
     OutputError,
 )
 from impasto.files import save_json
-from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY, region_file
+from impasto.folders.names import CURVES, PATCHES, PATCHES_FILE, RESULT, SETTINGS_FILE, SUMMARY, region_file
 from impasto.folders.places import is_as_before
 from impasto.images.colours import from_pillow
 from impasto.images.curves import save_curves
@@ -29,6 +29,7 @@ from impasto.synthesis.loop import Iterate
 from impasto.tasks.divisions import Division, views
 from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS, part_title
+from impasto.units.patches import Patch
 
 MOST_IN_THREES, WIDE = 12, 6  # pictures of an overview in three columns, and the columns of larger ones
 REGION_PX = 384  # long side of the pictures that show regions
@@ -95,6 +96,15 @@ def save_regions(folder: Path, division: Division, photo: Image) -> None:
         file = region_file(folder, number)
         file.parent.mkdir(exist_ok=True)
         save_image(view, file)
+
+
+def save_patches(place: Path, patches: Sequence[Patch]) -> None:
+    """Save the photos that a unit answers to most: one sheet, and their files and responses."""
+    cells = [(f"{patch.file.name}\n{patch.response:.1f}", to_pillow(patch.image)) for patch in patches]
+    sheet = contact_sheet(cells, columns=min(len(cells), 3), height_px=160)
+    place.mkdir(exist_ok=True)
+    save_image(from_pillow(sheet), place / PATCHES)
+    save_json([{"file": str(patch.file), "response": patch.response} for patch in patches], place / PATCHES_FILE)
 
 
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:

@@ -8,10 +8,11 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from impasto.errors import ImageError
-from impasto.folders.names import region_file
+from impasto.folders.names import PATCHES, place_of, region_file
 from impasto.folders.records import Frame, PartRecord, PictureRecord, RunRecord
 from impasto.images.image import Size, size_with_area
 from impasto.pages.blocks import (
+    LARGE_PX,
     MEDIUM_PX,
     SMALL_PX,
     Cell,
@@ -82,6 +83,23 @@ def region_figures(record: RunRecord) -> list[Figure]:
         for file, (name, words) in zip(files, named, strict=True)
         if file.is_file()
     ]
+
+
+def patch_figures(record: RunRecord) -> list[Figure]:
+    """For each unit its picture, and the photos that the unit answers to most; empty if there are no photos."""
+    figures: list[Figure | None] = []
+    names = record.planned
+    for part in record.parts:
+        if (file := place_of(record.folder, names, part.name) / PATCHES).is_file():
+            words = part_title(part.name) or "the picture"
+            figures.append(result_figure(part, MEDIUM_PX, words, _response(part)))
+            figures.append(figure(file, f"photos for {words}", most_px=LARGE_PX, caption="photos, strongest first"))
+    return [each for each in figures if each is not None]
+
+
+def _response(part: PartRecord) -> str:
+    reached = None if part.summary is None else part.summary.metrics.response
+    return "" if reached is None else f"response {number(reached)}"
 
 
 def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:

@@ -136,8 +136,8 @@ def maximised(settings: MaximiseSettings, _: Sequence[str]) -> Formula:
     at = f"{of}(x) at the middle" if settings.neuron is not None else f"mean of {of}(x)"
     direction = ("v: the direction.",) if settings.direction is not None else ("c: the channel.",)
     return Formula(
-        "From faint noise, a picture to which a unit answers as strongly as can be. What appears in it is what the unit "
-        "has learned to find.",
+        "From faint noise, a picture to which a unit answers as strongly as can be. What appears in it is what the "
+        "unit has learned to find.",
         f"−{at}",
         (ACTIVATIONS, *direction, RESPONSE, *([SEEN] if settings.has_views else [])),
     )

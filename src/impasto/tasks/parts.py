@@ -21,6 +21,7 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
+from impasto.units.patches import Album
 from impasto.units.responses import Unit
 
 UNDIVIDED = Division()
@@ -30,7 +31,8 @@ UNDIVIDED = Division()
 class Part:
     """One synthesis of a run. A run of several layers has a part for each, with a folder of its own.
 
-    `division` is how its picture is divided into regions. `unit` is what the picture shows, if it shows a unit.
+    `division` is how its picture is divided into regions. `unit` is what the picture shows, if it shows a unit,
+    and `album` has the photos to compare the unit's picture with.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Part:
     content_layers: tuple[str, ...] = ()
     division: Division = UNDIVIDED
     unit: Unit | None = None
+    album: Album | None = None
 
 
 Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # takes settings, pictures and the parts' names
@@ -86,7 +89,10 @@ def transferred(settings: TransferSettings, images: Sequence[Image], names: list
 def maximised(settings: MaximiseSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
     """Each unit on its own."""
     units = [unit_named(name, settings) for name in settings.units]
-    return [Part(name, maximise(unit, settings), unit=unit) for name, unit in zip(names, units, strict=True)]
+    album = None if settings.photos is None else Album(settings.photos, settings.patches, settings.size)
+    return [
+        Part(name, maximise(unit, settings), unit=unit, album=album) for name, unit in zip(names, units, strict=True)
+    ]
 
 
 def caricatured(settings: CaricatureSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
