@@ -108,14 +108,15 @@ class RunSpec(BaseModel):
             raise ValueError(f"{type(self.settings).__name__} are not the settings of {self.task}")
         if not task.least <= given <= task.most:
             count = f"{task.least} to {task.most}" if task.least < task.most else str(task.least)
-            raise ValueError(f"{self.task} takes {count} picture{'s' if task.most > 1 else ''}, not {given}")
+            raise ValueError(f"{self.task} takes {count} picture{'' if task.most == 1 else 's'}, not {given}")
         self.settings.require_pictures(given)
         settings, names = self.settings, part_names(self)
         for change in self.changes:
             if change.part not in names:
                 raise ValueError(f"a change names the part {change.part!r}; {nearest(change.part, names)}")
         in_force(self.task, self.settings, self.changes).require_pictures(given)
-        for path in (*self.pictures, settings.init, settings.weights, settings.means, *settings.files):
+        direction = getattr(settings, "direction", None)
+        for path in (*self.pictures, settings.init, settings.weights, settings.means, direction, *settings.files):
             if path is not None and not is_text(str(path)):
                 raise ValueError(f"the name of {as_text(Path(path))} contains bytes that are not text; rename the file")
         return self
