@@ -119,7 +119,7 @@ def caricature(photo: Image, settings: CaricatureSettings | None = None) -> Comp
     Source: Lucid's recipe "caricature" (Olah et al. 2018); see `Exaggeration`.
     """
     settings = settings or CaricatureSettings()
-    objective = content(photo, [settings.layer], distance=Exaggeration(settings.power), name="caricature")
+    objective = content(photo, [settings.layer], distance=Exaggeration(settings.power), name="exaggeration")
     canvas = canvas_of(photo, settings)
     return _seen(compose_with(objective, settings, {"content": photo}, canvas), settings)
 

@@ -11,8 +11,8 @@ from impasto.images.noise import noise_picture
 from impasto.networks.network import Network
 from impasto.objectives.moments import wide
 
-PICTURES = 6  # half of them with edges
-SIDE_PX = 160
+PICTURES = 4  # half of them with edges
+SIDE_PX = 128
 SEED = 16
 
 

@@ -65,7 +65,8 @@ class Direction:
     """The mean over positions of v · F times its cosine with v, for a direction v of the layer's channels.
 
     `towards` is the direction (channels,), or a photo (1, 3, height, width): then the direction leads from what the
-    layer usually answers to what it answers to the photo. In units of the layer's variation.
+    layer usually answers to what it answers to the photo, and F is taken from there too. In units of the layer's
+    variation.
     Source: Olah et al. 2018 (distill.pub/2018/building-blocks), the cosine as in Lucid's `cossim_pow`.
     """
 
@@ -75,7 +76,7 @@ class Direction:
     @property
     def represent(self) -> Representation:
         """The response's kind."""
-        return MeanOverPositions(_Mean(partial(_along, direction=torch.ones(1), unit=1.0)))
+        return MeanOverPositions(_Mean(partial(_along, direction=torch.ones(1), centre=torch.zeros(()), unit=1.0)))
 
     def require(self, network: Network, layer: str) -> None:
         """Raise SpecError unless there is one number for each channel; ImageError if the photo is too small."""
@@ -98,9 +99,10 @@ class Direction:
 
     def places(self, network: Network, layer: str) -> Places:
         """The response of each position."""
-        direction = self.towards if self.towards.ndim == 1 else self._of_photo(network, layer)
-        unit = direction.to(network.device, torch.float32)
-        return partial(_along, direction=unit / unit.norm().clamp_min(1e-30), unit=variation(network, layer))
+        centre = torch.zeros(()) if self.towards.ndim == 1 else usual(network, layer)
+        direction = self.towards if self.towards.ndim == 1 else self._of_photo(network, layer) - centre
+        direction = direction / direction.norm().clamp_min(1e-30)
+        return partial(_along, direction=direction, centre=centre, unit=variation(network, layer))
 
     @property
     def _photo_size(self) -> Size:
@@ -110,7 +112,7 @@ class Direction:
     def _of_photo(self, network: Network, layer: str) -> Tensor:
         photo: Image = resize(self.towards, self._photo_size).to(network.device)
         with torch.no_grad():
-            return wide(network(photo, [layer])[layer])[0].mean((1, 2)) - usual(network, layer)
+            return wide(network(photo, [layer])[layer])[0].mean((1, 2))
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,8 @@ def _of_channel(features: Tensor, index: int, unit: float) -> Tensor:
     return wide(features[:, index]) / unit
 
 
-def _along(features: Tensor, direction: Tensor, unit: float) -> Tensor:
-    maps = wide(features)
+def _along(features: Tensor, direction: Tensor, centre: Tensor, unit: float) -> Tensor:
+    maps = wide(features) - centre.to(features.device)[..., None, None]
     dot = torch.einsum("nchw,c->nhw", maps, direction.to(maps))
     cosine = dot / maps.norm(dim=1).clamp_min(1e-12)
     found: Tensor = dot * cosine.clamp_min(LEAST_COSINE) / unit
