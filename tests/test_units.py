@@ -279,7 +279,7 @@ def test_a_photos_direction_is_answered_by_the_photo() -> None:
     network = open_network(precision="float32", device="cpu")
     photos = [example(name, (48, 48)) for name in ("red-panda", "kingfisher", "neuschwanstein-castle")]
     unit = Direction(photos[0])
-    criterion = towards(["conv3_1"], unit).bind(network, (48, 48))
+    criterion = towards(["conv4_1"], unit).bind(network, (48, 48))
     answers = [-sum(criterion.losses(photo).values()) for photo in photos]
     assert answers[0] > 1.2 * max(answers[1:])
 

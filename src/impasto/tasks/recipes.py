@@ -116,7 +116,7 @@ def maximise(unit: Unit, settings: MaximiseSettings | None = None) -> Compositio
 def caricature(photo: Image, settings: CaricatureSettings | None = None) -> Composition:
     """What one layer sees in the photo, exaggerated: the same features in the same places, but stronger, from noise.
 
-    Source: Lucid's recipe "caricature" (Olah et al. 2018); see `Exaggeration`.
+    Source: Lucid's recipe for caricatures (Olah et al. 2018); see `Exaggeration`.
     """
     settings = settings or CaricatureSettings()
     objective = content(photo, [settings.layer], distance=Exaggeration(settings.power), name="exaggeration")

@@ -137,7 +137,7 @@ class DreamSettings(_ViewedSettings):
     "First picture: content, noise, or a picture file."
     steps: Annotated[int, Field(ge=1)] = 20
     "Updates at each size; more steps dream further."
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.03
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     "Adam's learning rate."
     smallest: Annotated[int, Field(ge=1)] = 200
     "Long side in pixels of the first stage, at least; each stage is 1.5 times as large as the one before."

@@ -145,7 +145,7 @@ class Exaggeration:
 
     -1 for the photo itself; lower if its features are there, but larger. A mistake of direction counts more with a
     larger `power`. The cosine is the true one, and at least 0.1, so that no position is without gradient.
-    Source: Lucid's recipe "caricature" (Olah et al. 2018). Departs: Lucid's cosine is off by a constant.
+    Source: Lucid's recipe for caricatures (Olah et al. 2018). Departs: Lucid's cosine is off by a constant.
     """
 
     power: float = 2.0
