@@ -17,6 +17,7 @@ from conftest import example, make_tiny, random_image
 from impasto.errors import ImageError, InterruptedRunError, LayerError, SpecError, WeightsError
 from impasto.folders.names import PATCHES, PATCHES_FILE
 from impasto.folders.records import read_run
+from impasto.images.curves import upright
 from impasto.images.files import load_image, save_image
 from impasto.images.noise import noise_picture
 from impasto.networks.catalogue import open_network
@@ -451,6 +452,11 @@ def test_a_file_that_holds_no_direction(tmp_path: Path, content: dict[str, Tenso
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="cannot be read as a direction"):
         read_direction(tmp_path / "w.safetensors")
+
+
+def test_curves_of_losses_below_0_are_drawn_with_the_other_sign() -> None:
+    assert upright("response", [0.1, -1.0, -2.0]) == ("−response", [-0.1, 1.0, 2.0])
+    assert upright("content", [1.0, 0.0]) == ("content", [1.0, 0.0])
 
 
 def test_the_spectrum_of_a_file_is_whole() -> None:
