@@ -47,8 +47,8 @@ class Axes:
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:
     """Losses over steps as a PNG with a logarithmic axis, one line for each name.
 
-    Values without a logarithm (0, negative, not finite) are left out; see `upright` for losses that fall below 0. Raises
-    OutputError if the file cannot be written.
+    Values without a logarithm (0, negative, not finite) are left out; `upright` says how losses below 0 are drawn.
+    Raises OutputError if the file cannot be written.
     """
     points = {name: _drawable(values) for name, values in map(upright, curves, curves.values())}
     names, font = list(points)[:MOST_NAMES], ImageFont.load_default(14)

@@ -47,6 +47,8 @@ def read_direction(file: Path) -> Tensor:
             raise ImageError(f"the direction is no picture and no safetensors file: {error}") from None
     try:
         tensors = list(load(file.read_bytes()).values())
+    except FileNotFoundError:
+        raise WeightsError(f"there is no file {file}") from None
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{file} cannot be read as a direction: {error}") from None
     if len(tensors) != 1 or tensors[0].ndim != 1 or not tensors[0].isfinite().all() or not tensors[0].any():
