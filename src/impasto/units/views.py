@@ -21,10 +21,9 @@ class Seen:
 
     `shift_px` is the largest shift each way, `turn` the largest angle in degrees; the picture is enlarged by a factor
     from 1 / `zoom` to `zoom`. `closest` above 1 shows parts: the factor goes up to `closest` times that, and the part
-    may lie anywhere in the picture. `noise` is the deviation of white noise, in units of the range of colours.
-    Beyond its edges the picture is continued by `pad` of mid grey.
-    Source: Olah, Mordvintsev & Schubert 2017; `closest` and `noise` as in Fel et al. 2023 (arXiv:2306.06805).
-    Departs: all in one resampling.
+    may lie anywhere in the picture. Beyond its edges the picture is continued by mid grey.
+    Source: Olah, Mordvintsev & Schubert 2017; `closest` as in Fel et al. 2023 (arXiv:2306.06805). Departs: all in one
+    resampling.
     """
 
     seed: int = 0
@@ -32,7 +31,6 @@ class Seen:
     turn: float = 8.0
     zoom: float = 1.1
     closest: float = 1.0
-    noise: float = 0.0
 
     def __call__(self, number: int) -> Look:
         """View `number`, which gives pictures of the picture's own size."""
@@ -52,11 +50,7 @@ class Seen:
         )
         cosine, sine, ratio = math.cos(angle) / factor, math.sin(angle) / factor, height / width
         matrix = torch.tensor([[cosine, -sine * ratio, across], [sine / ratio, cosine, down]], dtype=torch.float64)
-        seen = _resampled(image.cpu(), matrix).to(image.device)
-        if not self.noise:
-            return seen
-        white = torch.randn(image.shape, generator=generator, dtype=torch.float32, device="cpu")
-        return seen + self.noise * white.to(seen)
+        return _resampled(image.cpu(), matrix).to(image.device)
 
 
 @dataclass(frozen=True)
