@@ -36,6 +36,7 @@ PAGES = [
             "explore",
             "networks",
             "any-network",
+            "units",
         )
     ),
 ]
@@ -140,6 +141,7 @@ def test_there_are_commands_to_test() -> None:
         *("transfer", "invert", "reconstruct", "amalgamate", "texture", "normalise", "networks", "report"),
         *("resume", "run", "show", "sweep", "study", "batch"),
         *("export", "blend", "explore", "enlarge"),
+        *("maximise", "caricature", "dream"),
     }
 
 

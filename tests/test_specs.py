@@ -19,7 +19,16 @@ from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
 from impasto.tasks.values import LayerName, LayerNames, Layers, Memory, StyleWeights, parse_layers, parse_weight
 
-PICTURES = {"invert": 1, "reconstruct": 1, "amalgamate": 2, "texture": 1, "transfer": 2}
+PICTURES = {
+    "invert": 1,
+    "reconstruct": 1,
+    "amalgamate": 2,
+    "texture": 1,
+    "transfer": 2,
+    "maximise": 0,
+    "caricature": 1,
+    "dream": 1,
+}
 
 
 def pictures(count: int) -> tuple[Path, ...]:
@@ -199,7 +208,7 @@ def test_unknown_task() -> None:
 def test_number_of_pictures(task: str) -> None:
     settings, count = make_settings(task), PICTURES[task]
     assert RunSpec(task=task, pictures=pictures(count), settings=settings).pictures == pictures(count)
-    for wrong in [count - 1, 101 if task == "transfer" else count + 1]:
+    for wrong in [*range(count - 1, count), 101 if task == "transfer" else count + 1][count == 0 :]:
         with pytest.raises(ValidationError, match=rf"{task} takes .*{count}.* pictures?, not {wrong}"):
             RunSpec(task=task, pictures=pictures(wrong), settings=settings)
 

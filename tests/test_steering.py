@@ -12,7 +12,7 @@ from impasto.events import Event, Notice
 from impasto.folders.specfiles import read_spec
 from impasto.runs.stopping import Steering
 from impasto.synthesis.loop import Iterate
-from impasto.tasks.changes import Change, changed, in_force
+from impasto.tasks.spec import Change, changed, in_force
 from impasto.tasks.table import make_settings
 
 

@@ -49,6 +49,9 @@ EXPECTED = {
     ),
     "texture": Case(["style"], [""], "The texture of castle", has_content=False),
     "transfer": Case(["content", "style"], [""], "castle, in the style of cafe"),
+    "maximise": Case([], [""], "What channel 0 answers to at conv4_1", has_content=False),
+    "caricature": Case(["original"], [""], "castle, as conv4_1 exaggerates it"),
+    "dream": Case(["original"], [""], "castle, as conv4_3 dreams on it"),
 }
 
 

@@ -90,6 +90,9 @@ from .objectives.objective import (
 from .objectives.objective import (
     style as style,
 )
+from .objectives.objective import (
+    towards as towards,
+)
 from .objectives.priors import (
     alpha_norm as alpha_norm,
 )
@@ -235,13 +238,31 @@ from .tasks.recipes import (
     amalgamate as amalgamate,
 )
 from .tasks.recipes import (
+    caricature as caricature,
+)
+from .tasks.recipes import (
+    dream as dream,
+)
+from .tasks.recipes import (
     invert as invert,
+)
+from .tasks.recipes import (
+    maximise as maximise,
 )
 from .tasks.recipes import (
     reconstruct as reconstruct,
 )
 from .tasks.recipes import (
     texture as texture,
+)
+from .tasks.seeing import (
+    CaricatureSettings as CaricatureSettings,
+)
+from .tasks.seeing import (
+    DreamSettings as DreamSettings,
+)
+from .tasks.seeing import (
+    MaximiseSettings as MaximiseSettings,
 )
 from .tasks.settings import (
     AmalgamateSettings as AmalgamateSettings,
@@ -286,4 +307,37 @@ from .objectives.sliced import (
 )
 from .objectives.sliced import (
     sliced_wasserstein as sliced_wasserstein,
+)
+from .units.natural import (
+    Faint as Faint,
+)
+from .units.natural import (
+    Natural as Natural,
+)
+from .units.natural import (
+    Phases as Phases,
+)
+from .units.responses import (
+    Channel as Channel,
+)
+from .units.responses import (
+    Direction as Direction,
+)
+from .units.responses import (
+    Everything as Everything,
+)
+from .units.responses import (
+    Exaggeration as Exaggeration,
+)
+from .units.responses import (
+    Unit as Unit,
+)
+from .units.spectrum import (
+    Spectrum as Spectrum,
+)
+from .units.spectrum import (
+    photographic as photographic,
+)
+from .units.views import (
+    Seen as Seen,
 )

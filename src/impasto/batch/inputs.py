@@ -48,6 +48,8 @@ def find_entries(contents: Path, styles: Path | None, task: str) -> list[Entry]:
         if styles is not None:
             raise SpecError(f"{contents} names its own styles; leave --styles out")
         return read_list(contents, task)
+    if not TASKS[task].roles:
+        raise SpecError(f"{task} takes no picture, so there is nothing to batch; use impasto {task}")
     if (styles is None) != (TASKS[task].most == 1):
         words = "takes one picture, so leave --styles out" if styles is not None else "needs --styles"
         raise SpecError(f"{task} {words}")

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from impasto.cli.batch import batch
 from impasto.cli.finish import blend, enlarge, explore, export
-from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS
+from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS, UNITS
 from impasto.cli.networks import networks, normalise
 from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
 from impasto.cli.runs import restart, resume, show, start, study, sweep
@@ -23,6 +23,7 @@ from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecErro
 from impasto.extras import own_version
 from impasto.files import is_text
 from impasto.folders.specfiles import read_spec
+from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -114,6 +115,38 @@ def transfer(
 ) -> None:
     """Paint CONTENT in the style of STYLE, or of several pictures together."""
     start("transfer", [content, style, *styles], settings, output)
+
+
+@app.command(group=UNITS, group_parameters=OPTIONS)
+def maximise(
+    *, settings: Annotated[MaximiseSettings, Flat] = MaximiseSettings(), output: Annotated[Output, Flat] = Output()
+) -> None:
+    """Pictures to which units of a network answer most strongly: channels, neurons, classes, or a direction."""
+    start("maximise", [], settings, output)
+
+
+@app.command(group=UNITS, group_parameters=OPTIONS)
+def caricature(
+    photo: Photo,
+    /,
+    *,
+    settings: Annotated[CaricatureSettings, Flat] = CaricatureSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """PHOTO with all that one layer sees in it exaggerated, from noise."""
+    start("caricature", [photo], settings, output)
+
+
+@app.command(group=UNITS, group_parameters=OPTIONS)
+def dream(
+    photo: Photo,
+    /,
+    *,
+    settings: Annotated[DreamSettings, Flat] = DreamSettings(),
+    output: Annotated[Output, Flat] = Output(),
+) -> None:
+    """PHOTO, changed such that one layer sees more and more of all that it sees."""
+    start("dream", [photo], settings, output)
 
 
 @app.command(group=MAKE)

@@ -17,6 +17,11 @@ GROUPS = {
         "size",
         "layer",
         "layers",
+        "channel",
+        "neuron",
+        "classes",
+        "direction",
+        "photos",
         "style-weight",
         "content-weight",
         "style-weights",
@@ -43,6 +48,12 @@ GROUPS = {
         "smoothness",
         "smoothness-exponent",
         "contrast",
+        "power",
+        "patches",
+        "shift",
+        "turn",
+        "zoom",
+        "closest",
     ),
     "Descent": (
         "init",
@@ -121,6 +132,7 @@ def _name(entry: HelpEntry) -> str:
 
 
 MAKE = Group.create_ordered("Make a picture")
+UNITS = Group.create_ordered("See what units answer to")
 MANY = Group.create_ordered("Make many")
 LOOK = Group.create_ordered("Look and go on")
 FINISH = Group.create_ordered("Finish a picture")

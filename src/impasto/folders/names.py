@@ -11,6 +11,7 @@ METRICS, FRAMES = "metrics.jsonl", "frames"
 PAGE = "report.html"
 SETTINGS_FILE = "run.toml"
 REGIONS = "regions"
+PATCHES, PATCHES_FILE = "photos.jpg", "photos.json"
 ANIMATION = "progress.gif"
 SHEET_FILE, SHEET = "sheet.toml", "sheet.png"  # of a folder with several candidates
 RESULT, SUMMARY, CURVES = "result.png", "summary.json", "losses.png"

@@ -9,7 +9,7 @@ from pathlib import Path
 from impasto.errors import OutputError
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
 from impasto.folders.owners import OWNER, Ownership, owned
-from impasto.folders.specfiles import palette_of
+from impasto.folders.specfiles import direction_of, palette_of
 from impasto.tasks.spec import RunSpec
 
 RUNS = Path("runs")  # where runs are made if no folder is named
@@ -66,7 +66,14 @@ def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
 def _files(spec: RunSpec) -> list[Path]:
     """The files that a run reads."""
     settings = spec.settings
-    named = [*spec.pictures, Path(settings.init), settings.weights, settings.means, palette_of(spec)]
+    named = [
+        *spec.pictures,
+        Path(settings.init),
+        settings.weights,
+        settings.means,
+        palette_of(spec),
+        direction_of(spec),
+    ]
     return [path for path in named if path is not None and path.is_file()]
 
 

@@ -37,12 +37,13 @@ class Line(BaseModel):
 
 
 class Metrics(BaseModel):
-    """The distance of the saved picture from the content; None if a number is not finite."""
+    """The distance of the saved picture from the content, and a unit's response; None if a number is not finite."""
 
     model_config = ConfigDict(frozen=True)
 
     feature_error: dict[str, float | None] = {}
     psnr: float | None = None
+    response: float | None = None
 
 
 class Summary(BaseModel):

@@ -16,7 +16,7 @@ from impasto.errors import (
     OutputError,
 )
 from impasto.files import save_json
-from impasto.folders.names import CURVES, RESULT, SETTINGS_FILE, SUMMARY, region_file
+from impasto.folders.names import CURVES, PATCHES, PATCHES_FILE, RESULT, SETTINGS_FILE, SUMMARY, region_file
 from impasto.folders.places import is_as_before
 from impasto.images.colours import from_pillow
 from impasto.images.curves import save_curves
@@ -29,7 +29,9 @@ from impasto.synthesis.loop import Iterate
 from impasto.tasks.divisions import Division, views
 from impasto.tasks.settings import Settings
 from impasto.tasks.table import TASKS, part_title
+from impasto.units.patches import Patch
 
+MOST_IN_THREES, WIDE = 12, 6  # pictures of an overview in three columns, and the columns of larger ones
 REGION_PX = 384  # long side of the pictures that show regions
 
 
@@ -96,6 +98,15 @@ def save_regions(folder: Path, division: Division, photo: Image) -> None:
         save_image(view, file)
 
 
+def save_patches(place: Path, patches: Sequence[Patch]) -> None:
+    """Save the photos that a unit answers to most: one sheet, and their files and responses."""
+    cells = [(f"{patch.file.name}\n{patch.response:.1f}", to_pillow(patch.image)) for patch in patches]
+    sheet = contact_sheet(cells, columns=min(len(cells), 3), height_px=160)
+    place.mkdir(exist_ok=True)
+    save_image(from_pillow(sheet), place / PATCHES)
+    save_json([{"file": str(patch.file), "response": patch.response} for patch in patches], place / PATCHES_FILE)
+
+
 def save_summary(task: str, part: str, folder: Path, summary: Summary, curves: Curves) -> None:
     """Save a part's curves and its summary.json."""
     drawn = curves.terms if len(curves.terms) < 2 else {"total": curves.total, **curves.terms}
@@ -117,7 +128,8 @@ def save_overview(
     inputs = [resize(picture.image, size_with_long_side(picture.size, side)) for picture in pictures]
     labels = [*TASKS[task].roles_of(len(pictures)), *(caption(part, summaries[part]) for part in summaries)]
     cells = [(label, to_pillow(image)) for label, image in zip(labels, [*inputs, *results.values()], strict=True)]
-    sheet = contact_sheet(cells, columns=min(len(cells), 3), title=f"{task}, layer by layer")
+    columns = min(len(cells), 3) if len(cells) <= MOST_IN_THREES else WIDE
+    sheet = contact_sheet(cells, columns=columns, title=f"{task}, {TASKS[task].each} by {TASKS[task].each}")
     save_image(from_pillow(sheet), folder / RESULT, settings=toml)
     save_curves(curves, folder / CURVES, title=task)
     save_json(_merged(task, summaries), folder / SUMMARY)
@@ -145,6 +157,8 @@ def caption(part: str, summary: Summary) -> str:
     measured = [f"e {error:.4f} at {layer}" for layer, error in errors if error is not None][:1]
     if metrics.get("psnr") is not None:
         measured.append(f"PSNR {metrics['psnr']:.1f} dB")
+    if metrics.get("response") is not None:
+        measured.append(f"response {metrics['response']:.1f}")
     measured.append(f"{summary['seconds']:.0f} s")
     return f"{part_title(part)}\n{', '.join(measured)}"
 

@@ -19,13 +19,14 @@ from impasto.folders.names import SETTINGS_FILE
 from impasto.modules.names import file_of, with_file
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region
+from impasto.tasks.seeing import MaximiseSettings
 from impasto.tasks.settings import INITS, TransferSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
 from impasto.tasks.values import Colours, explain
 
 KEYS = ("task", "pictures", "preset", "settings", "changes", "provenance")
-FILES = ("weights", "means", "init", "colours", "network", "region")  # settings that may name files
+FILES = ("weights", "means", "init", "colours", "network", "region", "direction")  # settings that may name files
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -112,7 +113,8 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
     """A spec as TOML with all of its settings, then the tables in `more`. Raises SpecError if a name is not text."""
-    files = [*spec.pictures, *_models(spec), Path(spec.settings.init), palette_of(spec) or Path(), *spec.settings.files]
+    more_files = [file for file in (palette_of(spec), direction_of(spec)) if file is not None]
+    files = [*spec.pictures, *_models(spec), Path(spec.settings.init), *more_files, *spec.settings.files]
     for path in files:
         if not is_text(str(path)):
             raise SpecError(f"the name of {as_text(path)} contains bytes that are not text; rename the file")
@@ -211,7 +213,7 @@ def _hashes(found: SpecFile) -> dict[Path, str]:
     pictures = known.get("pictures_sha256", [])
     hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
     named = {"weights": spec.settings.weights, "means": spec.settings.means, "init": Path(spec.settings.init)}
-    named["colours"] = palette_of(spec)
+    named |= {"colours": palette_of(spec), "direction": direction_of(spec)}
     named["network"] = file_of(spec.settings.network)
     hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
     files, regions = spec.settings.files, known.get("region_files_sha256", [])
@@ -223,6 +225,11 @@ def _hashes(found: SpecFile) -> dict[Path, str]:
 def palette_of(spec: RunSpec) -> Path | None:
     """The picture from which a run takes its colours, if there is one."""
     return spec.settings.colours.palette if isinstance(spec.settings, TransferSettings) else None
+
+
+def direction_of(spec: RunSpec) -> Path | None:
+    """The file of the direction that a run maximises, if there is one."""
+    return spec.settings.direction if isinstance(spec.settings, MaximiseSettings) else None
 
 
 def _models(spec: RunSpec) -> list[Path]:
@@ -240,5 +247,7 @@ def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
         changes["init"] = str(change(Path(settings.init)))
     if (palette := palette_of(spec)) is not None:
         changes["colours"] = Colours(f"palette={change(palette)}")
+    if (direction := direction_of(spec)) is not None:
+        changes["direction"] = change(direction)
     pictures = tuple(change(picture) for picture in spec.pictures)
     return spec.model_copy(update={"pictures": pictures, "settings": settings.model_copy(update=changes)})

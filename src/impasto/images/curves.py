@@ -47,9 +47,10 @@ class Axes:
 def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str = "") -> None:
     """Losses over steps as a PNG with a logarithmic axis, one line for each name.
 
-    Values without a logarithm (0, negative, not finite) are left out. Raises OutputError if the file cannot be written.
+    Values without a logarithm (0, negative, not finite) are left out; `upright` says how losses below 0 are drawn.
+    Raises OutputError if the file cannot be written.
     """
-    points = {name: _drawable(values) for name, values in curves.items()}
+    points = {name: _drawable(values) for name, values in map(upright, curves, curves.values())}
     names, font = list(points)[:MOST_NAMES], ImageFont.load_default(14)
     axes = _axes(points, WIDTH - 60.0 - min(300, max(map(font.getlength, names), default=0.0)))
     figure = _lines(points, axes)
@@ -57,6 +58,12 @@ def save_curves(curves: Mapping[str, Sequence[float]], path: Path, *, title: str
     buffer = io.BytesIO()
     figure.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
+
+
+def upright(name: str, values: Sequence[float]) -> tuple[str, Sequence[float]]:
+    """The name and the values as they are drawn: with the other sign, as is said, if most values are below 0."""
+    below = sum(value < 0 for value in values)
+    return (f"\N{MINUS SIGN}{name}", [-value for value in values]) if 2 * below > len(values) else (name, values)
 
 
 def _write_words(figure: PillowImage.Image, axes: Axes, names: Sequence[str], title: str) -> None:

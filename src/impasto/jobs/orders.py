@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from impasto.errors import SpecError
 from impasto.events import Listener
 from impasto.folders.places import folder_name
-from impasto.tasks.changes import changed
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, changed
 
 if TYPE_CHECKING:
     from impasto.runs.recorders import Recorder

@@ -23,9 +23,8 @@ from impasto.jobs.keeping import QUEUE, Kept, all_kept, forget, keep, refuse_a_s
 from impasto.jobs.messages import ChangeSettings, Preview, Stop, Work, WorkEnded
 from impasto.jobs.orders import OneRun, Order
 from impasto.jobs.process import WorkerProcess
-from impasto.tasks.changes import in_force
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, in_force
 
 State = Literal["waiting", "running", "paused", "done", "stopped", "failed"]
 KEPT = 50  # jobs that have ended and are still listed

@@ -12,13 +12,16 @@ from typing import NamedTuple
 from torch import nn
 
 from impasto.errors import LayerError, NetworkError, nearest
-from impasto.modules.arrangements import Arrangement, Grid, Prefix, Probe, Tokens, arrange
+from impasto.modules.arrangements import Arrangement, Grid, Prefix, Probe, Tokens, Vector, arrange
 from impasto.modules.preprocess import Preprocess
 from impasto.modules.probing import Output, Probed, Probing, Seen, settle
 
 
 class Facts(NamedTuple):
-    """What a list of layers says of one: `smallest_px` and `reach_px` are None if unknown."""
+    """What a list of layers says of one: `smallest_px` and `reach_px` are None if unknown.
+
+    `vector` says that the layer gives one vector for the whole picture, as layers of classes do.
+    """
 
     kind: str
     channels: int
@@ -26,6 +29,7 @@ class Facts(NamedTuple):
     reach_px: int | None
     smallest_px: int | None
     notes: tuple[str, ...] = ()
+    vector: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class LayerTable:
         notes += ["in place"] if row.in_place else []
         notes += ["overwritten later, so copied"] if row.overwritten else []
         notes += [f"also {alias}" for alias, own in self.aliases.items() if own == name]
-        return Facts(row.kind, row.channels, row.stride, None, self.smallest_side(name), tuple(notes))
+        vector = isinstance(row.arrangement, Vector)
+        return Facts(row.kind, row.channels, row.stride, None, self.smallest_side(name), tuple(notes), vector)
 
     def smallest_side(self, name: str) -> int | None:
         """The least side of a square picture for which the layer gives a map; None if larger ones may fail."""

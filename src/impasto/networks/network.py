@@ -27,6 +27,7 @@ Weights = Mapping[str, Tensor]
 Pooling = Literal["max", "average"]
 Padding = Literal["zero", "replicate"]
 
+CLASSES = "@classes"  # the layer of the classes' scores, in any network that has them
 SHALLOW_STRIDE = 2  # layers computed at this stride or less see the rounding of pixels to 8 bits
 MIDDLE_STRIDE = 8  # layers computed above SHALLOW_STRIDE and up to this stride are linear enough for a leap
 
@@ -131,7 +132,12 @@ class Network:
         raise LayerError(f"{self.name} has no layer {layer!r}; {nearest(meant, self.layers)}")
 
     def _at_depth(self, given: str) -> str:
-        """The layer at a relative depth: "@0" is the first one of `ladder`, "@0.5" the middle one, "@1" the last."""
+        """The layer at a relative depth: "@0" is the first one of `ladder`, "@0.5" the middle one, "@1" the last.
+
+        "@classes" is the layer of the classes' scores.
+        """
+        if given == CLASSES:
+            return self._scores()
         rungs = self.ladder or tuple(self.layers)
         try:
             depth = float(given[1:])
@@ -140,6 +146,16 @@ class Network:
         if not 0 <= depth <= 1:
             raise LayerError(f"{given!r} is no relative depth; give a number from @0 to @1, or a layer's name")
         return rungs[round(depth * (len(rungs) - 1))]
+
+    def _scores(self) -> str:
+        """The last layer that gives one vector for a picture, before a softmax: the scores of classes."""
+        facts = {name: self.facts(name) for name in self.layers}
+        found = [name for name, each in facts.items() if each.vector and "softmax" not in each.kind.lower()]
+        if not found:
+            raise LayerError(
+                f"{self.name} has no classes: its last layer, {[*self.layers][-1]}, gives a map; use --channel"
+            )
+        return found[-1]
 
     def has(self, layer: str) -> bool:
         """Whether the network has a layer of that name or alias; the picture itself is no layer."""

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from impasto.errors import SpecError
-from impasto.images.image import Image, Size, size_with_area
+from impasto.images.image import Image, Size, resize, size_with_area
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, normalised_squared_error
@@ -22,7 +22,7 @@ from impasto.objectives.representations import (
     gram_matrix,
     represented,
 )
-from impasto.objectives.terms import Match, Prior
+from impasto.objectives.terms import Match, Prior, Response, Towards
 from impasto.objectives.weightmaps import WeightMap
 
 
@@ -34,7 +34,7 @@ class Objective:
     seam if it is laid side by side (see `seamless`).
     """
 
-    terms: tuple[Match | Prior | Neighbours, ...]
+    terms: tuple[Match | Prior | Neighbours | Towards, ...]
     around_px: int = 0
 
     def __add__(self, other: "Objective") -> "Objective":
@@ -50,6 +50,15 @@ class Objective:
         """The terms whose targets are matched anew in each stage."""
         return [term for term in self.terms if isinstance(term, Neighbours)]
 
+    @property
+    def towards(self) -> list[Towards]:
+        """The terms of responses that should be large."""
+        return [term for term in self.terms if isinstance(term, Towards)]
+
+    def through(self, look: Callable[[Image], Image], size: Size) -> "Objective":
+        """The objective for a picture that is seen through `look`: references compared in place are seen so too."""
+        return replace(self, terms=tuple(_through(term, look, size) for term in self.terms))
+
     def seeing(self, image: Image) -> "Objective":
         """The objective for a stage that begins with this picture: some terms choose their targets by it."""
         terms = (term.seeing(image) if isinstance(term, Neighbours) else term for term in self.terms)
@@ -62,8 +71,9 @@ class Objective:
 
     def layers(self, *kinds: type[Representation]) -> list[str]:
         """The layers that the terms read: all terms, or those whose representation is of one of the kinds."""
-        terms: list[Match | Neighbours] = [*self.matches(*kinds)]
-        terms += [term for term in self.neighbours if isinstance(term.represent, kinds or Representation)]
+        terms: list[Match | Neighbours | Towards] = [*self.matches(*kinds)]
+        others: list[Neighbours | Towards] = [*self.neighbours, *self.towards]
+        terms += [term for term in others if isinstance(term.represent, kinds or Representation)]
         return [layer for term in terms for layer in term.layers]
 
     def weights(self) -> dict[str, float]:
@@ -165,6 +175,11 @@ def neighbours(
     return Objective((term,))
 
 
+def towards(layers: Mapping[str, float] | Iterable[str], response: Response, *, name: str = "response") -> Objective:
+    """The response, such as a channel's mean activation, should be as large as possible at `layers`."""
+    return Objective((Towards(name, weighted(layers), response),))
+
+
 def prior(name: str, weight: float, penalty: Callable[[Image], Tensor], *, reach_px: int | None = None) -> Objective:
     """A penalty on the image: a function of `impasto.objectives.priors` or your own. Raises SpecError.
 
@@ -198,6 +213,14 @@ def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
         if not 0 <= weight < float("inf"):
             raise SpecError(f"the weight of {layer} is {weight}; it must be a number from 0 upwards")
     return weights
+
+
+def _through(
+    term: Match | Prior | Neighbours | Towards, look: Callable[[Image], Image], size: Size
+) -> Match | Prior | Neighbours | Towards:
+    if not isinstance(term, Match) or isinstance(term.represent, MeanOverPositions):
+        return term
+    return replace(term, reference=look(resize(term.reference, size)))
 
 
 def _as_canvas(reference: Size, canvas: Size) -> Size:

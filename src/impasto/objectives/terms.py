@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -111,6 +112,63 @@ class Match:
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name of its loss."""
         return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
+
+
+@runtime_checkable
+class Response(Protocol):
+    """What is to be large in a layer's map: the answer of a channel, say."""
+
+    @property
+    def represent(self) -> Representation:
+        """A representation of the kind of the response's own, which tells how memory is needed."""
+
+    def require(self, network: Network, layer: str) -> None:
+        """Raise SpecError if the layer has no such response; nothing is computed."""
+
+    def read_at(self, network: Network, layer: str) -> str:
+        """The canonical name of the layer in which the response is read, for the sake of its gradient."""
+
+    def at(self, network: Network, layer: str, size: Size) -> Representation:
+        """The response in a layer's map of a picture of that size, in units that compare between layers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Towards:
+    """Responses that should be large, without a reference: Σ over layers of -weight · response(image)."""
+
+    name: str
+    layers: Mapping[str, float]
+    response: Response
+
+    @property
+    def represent(self) -> Representation:
+        """A representation of the response's kind."""
+        return self.response.represent
+
+    def require(self, network: Network, size: Size) -> None:
+        """Raise SpecError or LayerError if a layer has no such response."""
+        for layer in self.layers:
+            self.response.require(network, network.canonical(layer))
+
+    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+        """The responses at this size."""
+        self.require(network, size)
+        read = {layer: self.response.read_at(network, network.canonical(layer)) for layer in self.layers}
+        return [
+            BoundTerm(
+                f"{self.name}/{layer}", read[layer], weight, self.response.at(network, read[layer], size), negated
+            )
+            for layer, weight in self.layers.items()
+        ]
+
+    def weights(self) -> dict[str, float]:
+        """The weight of each layer, by the name of its loss."""
+        return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
+
+
+def negated(found: Tensor) -> Tensor:
+    """The loss of what should be large."""
+    return -found.sum()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from impasto.folders.records import Line
+from impasto.images.curves import upright
 from impasto.pages.words import size_words
 
 MOST_POINTS = 1000  # of a curve; a screen shows no more
@@ -57,8 +58,9 @@ def _curves(title: str, values: Mapping[str, Sequence[tuple[int, float]]], runs:
     stages = sorted({change for lines in runs.values() for change in stage_changes(lines)})
     kept = _thinned(sorted({step for pairs in values.values() for step, _ in pairs}))
     series = []
-    for name, pairs in values.items():
-        at = dict(pairs)
+    for given, pairs in values.items():
+        name, numbers = upright(given, [value for _, value in pairs])
+        at = dict(zip([step for step, _ in pairs], numbers, strict=True))
         series.append({"name": name, "values": [_logarithmic(at.get(step)) for step in kept]})
     marks = [{"step": step, "label": label} for step, label in stages]
     return Curves(title, {"steps": kept, "series": series, "stages": marks, "x": "step", "y": y})

@@ -8,10 +8,11 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from impasto.errors import ImageError
-from impasto.folders.names import region_file
+from impasto.folders.names import PATCHES, place_of, region_file
 from impasto.folders.records import Frame, PartRecord, PictureRecord, RunRecord
 from impasto.images.image import Size, size_with_area
 from impasto.pages.blocks import (
+    LARGE_PX,
     MEDIUM_PX,
     SMALL_PX,
     Cell,
@@ -34,7 +35,7 @@ from impasto.tasks.table import TASKS, part_title
 MOST_FRAMES = 40  # of a page, divided among its films
 COLUMNS = 6
 Inputs = Mapping[Path, PillowImage.Image]
-MEASURES = ("status", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
+MEASURES = ("status", "response", "e", "PSNR", "loss", "steps", "evaluations", "time", "peak memory")
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -82,6 +83,23 @@ def region_figures(record: RunRecord) -> list[Figure]:
         for file, (name, words) in zip(files, named, strict=True)
         if file.is_file()
     ]
+
+
+def patch_figures(record: RunRecord) -> list[Figure]:
+    """For each unit its picture, and the photos that the unit answers to most; empty if there are no photos."""
+    figures: list[Figure | None] = []
+    names = record.planned
+    for part in record.parts:
+        if (file := place_of(record.folder, names, part.name) / PATCHES).is_file():
+            words = part_title(part.name) or "the picture"
+            figures.append(result_figure(part, MEDIUM_PX, words, _response(part)))
+            figures.append(figure(file, f"photos for {words}", most_px=LARGE_PX, caption="photos, strongest first"))
+    return [each for each in figures if each is not None]
+
+
+def _response(part: PartRecord) -> str:
+    reached = None if part.summary is None else part.summary.metrics.response
+    return "" if reached is None else f"response {number(reached)}"
 
 
 def sliders(record: RunRecord, inputs: Inputs, most_px: int) -> list[Slider]:
@@ -197,11 +215,12 @@ def _measures(part: PartRecord) -> dict[str, str]:
     if part.summary is None:
         last = part.lines[-1]
         words = [number(last.total), str(last.step), str(last.evaluations), duration(last.seconds)]
-        return dict(zip(MEASURES, [part.status, "–", "–", *words, "–"], strict=True))
+        return dict(zip(MEASURES, [part.status, "–", "–", "–", *words, "–"], strict=True))
     summary = part.summary
     errors = summary.metrics.feature_error.items()
     words = [
         summary.status,
+        number(summary.metrics.response),
         ", ".join(f"{number(error)} at {layer}" for layer, error in errors) or "–",
         _decibels(summary.metrics.psnr),
         number(_total(summary.losses)),
@@ -223,7 +242,7 @@ def badges(part: PartRecord) -> list[tuple[str, str]]:
 def measured(part: PartRecord) -> str:
     """The measures of a part in one line."""
     measures = _measures(part)
-    known = [f"{key} {measures[key]}" for key in ("e", "PSNR", "loss") if measures[key] != "–"]
+    known = [f"{key} {measures[key]}" for key in ("response", "e", "PSNR", "loss") if measures[key] != "–"]
     line = ", ".join([*known, measures["time"]])
     return re.sub(r"(?<=\d) (?=(dB|s|min|h)\b)", NO_BREAK, line)  # on a narrow screen no unit stands alone
 

@@ -15,10 +15,9 @@ from impasto.runs.checks import check
 from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
-from impasto.tasks.changes import Change, in_force
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.spec import Change, RunSpec, compose, in_force
 from impasto.tiles.budget import Limits, MemoryPlan
 
 KEPT = 3  # vectors of the picture's size for a photo that is laid over: the photo, its opacity, the picture of both

@@ -49,6 +49,10 @@ def measure(
     if target is not None:
         metrics["feature_error"] = _feature_errors(layers, differences, plan.network)
         metrics["psnr"] = _finite(psnr(saved, target))
+    if part.unit is not None:
+        key = part.unit.key(plan.network, size)
+        reached, _ = read_once(plan.network, saved, [key], plan.core(size, history=0), halved=halved)
+        metrics["response"] = _finite(float(reached[key]))
     weights = objective.weights()
     return {"losses": {name: _finite(losses[name]) for name in weights}, "weights": weights, "metrics": metrics}
 

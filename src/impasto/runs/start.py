@@ -1,6 +1,6 @@
 """From a spec to a folder of results: begin a run, or resume one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,11 +10,11 @@ from impasto.errors import ImageError, RunFolderError, WeightsError
 from impasto.events import Listener, Notice, silent
 from impasto.files import write_bytes
 from impasto.folders.finding import require_there
-from impasto.folders.names import SETTINGS_FILE
+from impasto.folders.names import PATCHES_FILE, SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import check_folder, default_folder, folder_for, giving_way, trace
 from impasto.folders.provenance import as_toml, provenance, with_memory
-from impasto.folders.results import save_regions, sentence_for_folder
+from impasto.folders.results import save_patches, save_regions, sentence_for_folder
 from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
 from impasto.machine import isolated, unfolds
 from impasto.runs.checks import sentence_for_memory
@@ -25,6 +25,7 @@ from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, 
 from impasto.runs.stopping import Steering, Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
+from impasto.units.patches import strongest
 
 
 def run(
@@ -68,6 +69,8 @@ def run(
     with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
         _say_what_is_slow(prepared, listener)
+        for album in {part.album for part in prepared.parts if part.album is not None}:
+            album.files()  # raises ImageError before anything is written
         go_on_unless(stop)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with (
@@ -76,6 +79,7 @@ def run(
         ):
             write_bytes(ownership.folder / SETTINGS_FILE, toml.encode())
             _show_regions(prepared, ownership.folder, listener)
+            _show_patches(prepared, ownership, stop)
             paint(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), NOTHING)
     return ownership.folder
 
@@ -128,17 +132,18 @@ def resume(
             toml = with_paths(found.toml, spec) if pictures else found.toml
             if less < 1.0:
                 toml = with_memory(toml, prepared.plans[0].limits.memory, memory_share)
-            _go_on(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), past, cluster)
+            _go_on(Painting(prepared, ownership, toml, watching, steering or Steering(spec)), past, cluster, stop)
     return folder
 
 
-def _go_on(painting: Painting, past: Past, cluster: str | None) -> None:
+def _go_on(painting: Painting, past: Past, cluster: str | None, stop: Stop) -> None:
     """Paint on after the past, of which what came later is removed."""
     folder = painting.folder
     with giving_way(folder, painting.ownership), sentence_for_folder(folder, cluster):
         past = cut_back(folder, painting.names, past)
         if (folder / SETTINGS_FILE).read_bytes() != painting.toml.encode():
             write_bytes(folder / SETTINGS_FILE, painting.toml.encode())
+        _show_patches(painting.prepared, painting.ownership, stop)
         paint(painting, past)
 
 
@@ -150,10 +155,33 @@ def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
 
 def _show_regions(prepared: Prepared, folder: Path, listener: Listener) -> None:
     """Save what the masks are understood to mean, and report what is odd about them."""
-    for division in (part.division for part in prepared.parts):
+    for division in (part.division for part in prepared.parts if prepared.pictures):
         save_regions(folder, division, prepared.pictures[0].image)
         for note in division.notes:
             listener(Notice(note))
+
+
+def _show_patches(prepared: Prepared, ownership: Ownership, stop: Stop) -> None:
+    """Save the photos that each unit answers to most, if photos are given and the folder has not got them already."""
+    names = [part.name for part in prepared.parts]
+    album = next((part.album for part in prepared.parts if part.album is not None), None)
+    places = {
+        part.unit: place_of(ownership.folder, names, part.name) for part in prepared.parts if part.unit is not None
+    }
+    left = {unit: place for unit, place in places.items() if not (place / PATCHES_FILE).exists()}
+    if album is None or not left:
+        return
+    found = strongest(prepared.precise, left, _unless_stopped(album.files(), stop), album)
+    ownership.require()
+    for unit, patches in found.items():
+        save_patches(left[unit], patches)
+
+
+def _unless_stopped(files: Iterable[Path], stop: Stop) -> Iterator[Path]:
+    """The files one by one. Raises InterruptedRunError once a stop has been asked for."""
+    for file in files:
+        go_on_unless(stop)
+        yield file
 
 
 def _unchanged(folder: Path, found: SpecFile, pictures: Sequence[Path]) -> RunSpec:

@@ -9,9 +9,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, StopAsked
-from impasto.tasks.changes import changed, in_force
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, changed, in_force
 
 HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)

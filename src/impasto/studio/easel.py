@@ -13,7 +13,7 @@ from impasto.folders.names import RESULT, SHEET
 from impasto.jobs.queue import Job
 from impasto.studio.answers import QUIET, sentences, side_by_side
 from impasto.studio.fields import Setting, component, shown
-from impasto.tasks.changes import CHANGEABLE, changeable
+from impasto.tasks.spec import CHANGEABLE, changeable
 from impasto.tasks.table import TASKS
 
 LOOK_SECONDS = 0.4

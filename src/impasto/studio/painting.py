@@ -26,6 +26,9 @@ TASK_WORDS = {
     "invert": "What one layer keeps of a photo",
     "reconstruct": "What each layer keeps of a photo",
     "amalgamate": "Imprint a photo on a painting",
+    "maximise": "What units of a network answer to",
+    "caricature": "A photo as one layer exaggerates it",
+    "dream": "A photo as one layer dreams on it",
 }
 PHOTOS = {"Kingfisher": "kingfisher.webp", "Red panda": "red-panda.webp"}
 PAINTINGS = {"Night Café": "night-cafe.webp", "Church at Auvers": "church-at-auvers.webp"}

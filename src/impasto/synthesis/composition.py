@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from impasto.images.image import Image
+from impasto.images.image import Image, Size, resize
 from impasto.networks.network import Network
 from impasto.objectives.objective import Objective
 from impasto.synthesis.inits import Init
@@ -13,6 +13,8 @@ from impasto.synthesis.parameterisations import Parameterisation, Pixels
 from impasto.synthesis.schedules import Schedule
 
 Finish = Callable[[Image], Image]
+Look = Callable[[Image], Image]  # how a picture is seen: of the same size, and differentiable
+Views = Callable[[int], Look]  # from the number of an evaluation, over all stages, to a look: the same each time
 
 
 @runtime_checkable
@@ -36,6 +38,8 @@ class Composition:
     `closing` counts as one more step at the end. Its picture is kept if it has a smaller loss than the picture rounded
     to 8 bits; otherwise the rounded picture is kept.
     `finish` makes the picture that is shown of each picture that is optimised; it does not change the descent.
+    `enlarged` brings a stage's picture to the size of the next stage.
+    `views` are how the picture is seen in each evaluation; None: as it is.
     """
 
     init: Init
@@ -47,6 +51,8 @@ class Composition:
     opening: Move | None = None
     closing: Move | None = None
     finish: Finish | None = None
+    enlarged: Callable[[Image, Size], Image] = resize
+    views: Views | None = None
 
     @property
     def steps(self) -> int:

@@ -10,10 +10,12 @@ import torch
 from impasto.errors import DivergedError
 from impasto.images.image import Image, Size
 from impasto.objectives.criterion import Criterion, Losses
-from impasto.synthesis.composition import Composition
+from impasto.synthesis.composition import Composition, Look, Views
 from impasto.synthesis.optimisers import Evaluation, Memory, Update
 from impasto.synthesis.parameterisations import Parameterisation, Parameters
 from impasto.synthesis.schedules import Stage
+
+Viewed = Callable[[Look], Criterion]  # the criterion for a picture that is seen so
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,26 +40,38 @@ class Descended(NamedTuple):
     state: Callable[[], Descent]
 
 
+def straight(image: Image) -> Image:
+    """The look at the picture itself."""
+    return image
+
+
 @dataclass
 class Evaluate:
-    """The criterion as a function of parameters. It counts its calls and raises SpentError after `most` of them."""
+    """The criterion as a function of parameters. It counts its calls and raises SpentError after `most` of them.
 
-    criterion: Criterion
+    If there are `views`, the picture is seen through another one in each call; `before` calls came in earlier stages.
+    """
+
+    criterion: Viewed
     parameterisation: Parameterisation
     size: Size
     most: float = math.inf
     count: int = 0
+    views: Views | None = None
+    before: int = 0
 
     def __call__(self, parameters: Parameters) -> Evaluation:
         """Losses, their sum, and the gradient with respect to the parameters."""
         if self.count >= self.most:
             raise SpentError
+        look = straight if self.views is None else self.views(self.before + self.count)
         self.count += 1
+        criterion = self.criterion(look)
         with torch.enable_grad():
             variable = parameters.detach().requires_grad_()
-            picture = self.parameterisation.decode(variable, self.size)
-            losses, slope = self.criterion.losses_and_gradient(picture)
-            (gradient,) = torch.autograd.grad(picture, variable, slope)
+            seen = look(self.parameterisation.decode(variable, self.size))
+            losses, slope = criterion.losses_and_gradient(seen)
+            (gradient,) = torch.autograd.grad(seen, variable, slope)
         return Evaluation(losses, sum(losses.values()), gradient)
 
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from impasto.images.image import Image, Size, quantise, resize
+from impasto.images.image import Image, Size, quantise
 from impasto.machine import isolated
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion, Losses
 from impasto.objectives.objective import Objective
+from impasto.objectives.representations import Pointwise
 from impasto.synthesis.budget import budget_of, cost
-from impasto.synthesis.composition import Composition, Move
-from impasto.synthesis.descent import Descended, Descent, Evaluate, descend, starting
+from impasto.synthesis.composition import Composition, Look, Move
+from impasto.synthesis.descent import Descended, Descent, Evaluate, Viewed, descend, starting, straight
 from impasto.synthesis.schedules import Stage
 
 Bind = Callable[[Objective, Network, Size], Criterion]
@@ -24,7 +25,8 @@ class State:
     """The state of the loop after a step, sufficient to resume. `steps` and `evaluations` are the earlier stages'.
 
     `begun` is the picture with which the stage began, if the objective chooses its targets by that picture.
-    The loop draws no random numbers, so a state holds no generator. If a run ends with a closing move, its last state
+    The loop draws no random numbers (views are drawn from a seed and the number of the evaluation), so a state holds no
+    generator. If a run ends with a closing move, its last state
     is the one before that move: a run resumed from there makes the move again.
     """
 
@@ -118,14 +120,14 @@ def _iterates(
     objective = composition.objective
     for stage in progress.stages_left():
         seen = progress.seeing(objective, stage, begins=True)
-        evaluate = progress.evaluate(bind(seen, network, stage.size), stage, budget.steps)
+        evaluate = progress.evaluate(_viewed(bind, seen, network, stage.size), stage, budget.steps)
 
         def renewed(step: int, stage: Stage = stage, evaluate: Evaluate = evaluate) -> bool:
             nonlocal objective
             if (other := turn(progress.steps + step)) is None:
                 return False
             objective = other
-            evaluate.criterion = bind(progress.seeing(other, stage, begins=False), network, stage.size)
+            evaluate.criterion = _viewed(bind, progress.seeing(other, stage, begins=False), network, stage.size)
             return True
 
         yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition, renewed))
@@ -133,7 +135,19 @@ def _iterates(
         if progress.evaluations >= budget.steps:
             break
     if closing is not None and budget.allows_closing(progress.evaluations):
-        yield progress.close(closing, network, evaluate.criterion)
+        yield progress.close(closing, network, evaluate.criterion(straight))
+
+
+def _viewed(bind: Bind, objective: Objective, network: Network, size: Size) -> Viewed:
+    """The criterion for each look at the picture: bound once, unless references must be seen through the look too."""
+    criterion, in_place = bind(objective, network, size), objective.matches(Pointwise)
+
+    def through(look: Look) -> Criterion:
+        if look is straight or not in_place:
+            return criterion
+        return bind(objective.through(look, size), network, size)
+
+    return through
 
 
 @dataclass(eq=False)
@@ -187,20 +201,23 @@ class _Progress:
         if self.stage == 1 or not objective.neighbours:
             return objective
         if self.begun is None:
-            self.begun = resize(self.image, stage.size)
+            self.begun = self._enlarged(stage.size)
         return objective.seeing(self.begun.to(self.image.device))
 
-    def evaluate(self, criterion: Criterion, stage: Stage, most: float) -> Evaluate:
+    def evaluate(self, criterion: Viewed, stage: Stage, most: float) -> Evaluate:
         """The function that the stage's optimiser may call until all stages together have made `most` evaluations."""
         count = 0 if self.resumed is None else self.resumed.evaluations
         left = most - self.evaluations
-        return Evaluate(criterion, self.composition.parameterisation, stage.size, left, count)
+        composition = self.composition
+        return Evaluate(
+            criterion, composition.parameterisation, stage.size, left, count, composition.views, self.evaluations
+        )
 
     def take(self, stage: Stage) -> Descent:
         """Hand over the state from which the stage begins or continues; it is large, so it is not kept here."""
         after, self.resumed = self.resumed, None
         self.step_of_stage = 0 if after is None else after.step
-        return starting(resize(self.image, stage.size), self.composition) if after is None else after
+        return starting(self._enlarged(stage.size), self.composition) if after is None else after
 
     def step(self, descended: Descended) -> Iterate:
         """The iterate of a step."""
@@ -220,6 +237,9 @@ class _Progress:
         self.image, losses = closed(move, network, criterion, self.image)
         self.step_of_stage = 1
         return self._iterate(len(self.composition.schedule), cost(move), losses)
+
+    def _enlarged(self, size: Size) -> Image:
+        return self.composition.enlarged(self.image, size)
 
     def _iterate(self, stage: int, evaluations: int, losses: Losses) -> Iterate:
         step, count = self.steps + self.step_of_stage, self.evaluations + evaluations

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import InvertSettings, Settings, TextureSettings, TransferSettings
 
 MATCHED = {
@@ -130,6 +131,42 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
             *([VARIATION] if settings.smoothness else []),
             DISTANCES[settings.distance],
         ),
+    )
+
+
+RESPONSE = "Each is in units of how much the layer's map varies over noise: 0 is silence, 1 is usual."
+SEEN = "x is seen through changing views: shifted, turned and enlarged a little."
+
+
+def maximised(settings: MaximiseSettings, _: Sequence[str]) -> Formula:
+    """The formula of `maximise`."""
+    of = "v · Φ · cos(v, Φ)" if settings.direction is not None else "Φ<sub>c</sub>"
+    at = f"{of}(x) at the middle" if settings.neuron is not None else f"mean of {of}(x)"
+    direction = ("v: the direction.",) if settings.direction is not None else ("c: the channel.",)
+    return Formula(
+        "From faint noise, a picture to which a unit answers as strongly as can be. What appears in it is what the "
+        "unit has learned to find.",
+        f"−{at}",
+        (ACTIVATIONS, *direction, RESPONSE, *([SEEN] if settings.has_views else [])),
+    )
+
+
+def caricatured(settings: CaricatureSettings, _: Sequence[str]) -> Formula:
+    """The formula of `caricature`."""
+    return Formula(
+        "A picture in which one layer finds the features that it finds in the photo, in the same places, but stronger.",
+        f"−mean of Φ(x) · Φ(photo) · cos(Φ(x), Φ(photo))<sup>{settings.power:g}</sup> / mean of ‖Φ(photo)‖²",
+        (ACTIVATIONS, *([SEEN + " So is the photo, in the same way."] if settings.has_views else [])),
+    )
+
+
+def dreamt(settings: DreamSettings, _: Sequence[str]) -> Formula:
+    """The formula of `dream`."""
+    return Formula(
+        "The photo is changed such that one layer answers to everything more strongly. Whatever the layer believes to "
+        "see, it paints.",
+        "−mean of Φ(x)² / mean of Φ(noise)², from x = photo",
+        (ACTIVATIONS, *([SEEN] if settings.has_views else [])),
     )
 
 

@@ -11,7 +11,8 @@ from impasto.networks.network import Network
 from impasto.synthesis.composition import Composition
 from impasto.tasks.divisions import Division, divide
 from impasto.tasks.painting import transfer
-from impasto.tasks.recipes import amalgamate, invert, reconstruct, texture
+from impasto.tasks.recipes import amalgamate, caricature, dream, invert, maximise, reconstruct, texture, unit_named
+from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -20,6 +21,8 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
+from impasto.units.patches import Album
+from impasto.units.responses import Unit
 
 UNDIVIDED = Division()
 
@@ -28,13 +31,16 @@ UNDIVIDED = Division()
 class Part:
     """One synthesis of a run. A run of several layers has a part for each, with a folder of its own.
 
-    `division` is how its picture is divided into regions.
+    `division` is how its picture is divided into regions. `unit` is what the picture shows, if it shows a unit,
+    and `album` has the photos to compare the unit's picture with.
     """
 
     name: str
     composition: Composition
     content_layers: tuple[str, ...] = ()
     division: Division = UNDIVIDED
+    unit: Unit | None = None
+    album: Album | None = None
 
 
 Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # takes settings, pictures and the parts' names
@@ -78,3 +84,22 @@ def transferred(settings: TransferSettings, images: Sequence[Image], names: list
     photo, *paintings = images
     kept, division = tuple(settings.content_layers.names), divide(settings.region, photo, settings.size)
     return [Part(names[0], transfer(photo, paintings, settings, division), kept, division)]
+
+
+def maximised(settings: MaximiseSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """Each unit on its own."""
+    units = [unit_named(name, settings) for name in settings.units]
+    album = None if settings.photos is None else Album(settings.photos, settings.patches, settings.size)
+    return [
+        Part(name, maximise(unit, settings), unit=unit, album=album) for name, unit in zip(names, units, strict=True)
+    ]
+
+
+def caricatured(settings: CaricatureSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """One photo at one layer."""
+    return [Part(names[0], caricature(images[0], settings), (settings.layer,))]
+
+
+def dreamt(settings: DreamSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+    """One photo at one layer."""
+    return [Part(names[0], dream(images[0], settings), (settings.layer,))]

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
-from impasto.images.image import Image, Size, size_of, size_with_long_side
+from impasto.images.image import Image, Size, resize, size_of, size_with_long_side
 from impasto.networks.catalogue import NETWORKS, outline
 from impasto.networks.layers import IMAGE
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, prior, seamless, style
+from impasto.objectives.objective import Objective, content, prior, seamless, style, towards
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import (
     Representation,
@@ -28,8 +28,9 @@ from impasto.synthesis.inits import Init, covering, from_image, noise
 from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
-from impasto.synthesis.parameterisations import Fourier, Pixels
+from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
 from impasto.synthesis.schedules import octaves, single
+from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -38,6 +39,10 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
+from impasto.units.compositions import OnTopOf, read_direction, views
+from impasto.units.natural import Faint, Natural, Phases
+from impasto.units.responses import Channel, Direction, Everything, Exaggeration, Unit
+from impasto.units.spectrum import photographic
 
 DISTANCES = {"normalised": normalised_squared_error, "squared": mean_squared_error}
 PATTERN_WEIGHT = 1.0  # of the autocorrelation; bricks and weaves in docs/decisions/0046-patterns-by-autocorrelation.md
@@ -107,6 +112,62 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     return compose_with(objective, settings, {"style": painting}, canvas, settings.smallest)
 
 
+def maximise(unit: Unit, settings: MaximiseSettings | None = None) -> Composition:
+    """A picture to which one unit answers as strongly as can be, from faint noise.
+
+    Source: Olah, Mordvintsev & Schubert 2017 (distill.pub/2017/feature-visualization); phases, and parts seen closer,
+    from Fel et al. 2023 (arXiv:2306.06805).
+    """
+    settings = settings or MaximiseSettings()
+    canvas = settings.print.size if settings.print else (settings.size, settings.size)
+    objective = towards([unit.layer], unit.response)
+    composition = compose_with(objective, settings, {}, canvas)
+    return _seen(composition, settings, settings.closest)
+
+
+def caricature(photo: Image, settings: CaricatureSettings | None = None) -> Composition:
+    """What one layer sees in the photo, exaggerated: the same features in the same places, but stronger, from noise.
+
+    Source: Lucid's recipe for caricatures (Olah et al. 2018); see `Exaggeration`.
+    """
+    settings = settings or CaricatureSettings()
+    objective = content(photo, [settings.layer], distance=Exaggeration(settings.power), name="exaggeration")
+    canvas = canvas_of(photo, settings)
+    return _seen(compose_with(objective, settings, {"content": photo}, canvas), settings)
+
+
+def dream(photo: Image, settings: DreamSettings | None = None) -> Composition:
+    """The photo, changed such that one layer sees more of all that it sees in it, from small sizes to the full one.
+
+    Source: Mordvintsev, Olah & Tyka 2015 (DeepDream): octaves, shifts, and the photo's detail put back at each size.
+    Departs: natural parameters and Adam in place of normalised gradients.
+    """
+    settings = settings or DreamSettings()
+    objective, canvas = towards([settings.layer], Everything()), canvas_of(photo, settings)
+    composition = _seen(compose_with(objective, settings, {"content": photo}, canvas), settings)
+    sizes = octaves(canvas, settings.steps, smallest_px=settings.smallest, factor=1.5, ratio=1.0)
+    return replace(composition, schedule=sizes, enlarged=OnTopOf(photo) if settings.init == "content" else resize)
+
+
+def unit_named(name: str, settings: MaximiseSettings) -> Unit:
+    """The unit of a name such as "channel-12". Raises the errors of the direction's file."""
+    if settings.direction is not None:
+        return Unit(settings.where, Direction(read_direction(settings.direction), str(settings.direction)))
+    kind, _, number = name.partition("-")
+    return Unit(settings.where, Channel(int(number), middle=kind == "neuron"))
+
+
+def _seen(
+    composition: Composition,
+    settings: MaximiseSettings | CaricatureSettings | DreamSettings,
+    closest: float = 1.0,
+) -> Composition:
+    """The composition with the settings' views, and noise that resembles a photograph if the first picture is noise."""
+    looks = views(settings.seed, shift_px=settings.shift, turn=settings.turn, zoom=settings.zoom, closest=closest)
+    faint = Faint(photographic(), settings.seed, settings.noise)
+    return replace(composition, views=looks, init=faint if settings.init == "noise" else composition.init)
+
+
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
     """The weights divided by their sum. Raises SpecError if all are 0."""
     total = sum(weights.values())
@@ -144,10 +205,18 @@ def compose_with(
         init=_init(settings, pictures),
         objective=objective,
         schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
-        parameterisation=Fourier(settings.fourier_exponent) if settings.parameterisation == "fourier" else Pixels(),
+        parameterisation=_parameterisation(settings),
         optimiser=make_optimiser(settings),
         evaluations=settings.evaluations,
     )
+
+
+def _parameterisation(settings: Settings) -> Parameterisation:
+    if settings.parameterisation == "fourier":
+        return Fourier(settings.fourier_exponent)
+    if settings.parameterisation == "pixels":
+        return Pixels()
+    return Natural(photographic()) if settings.parameterisation == "natural" else Phases(photographic())
 
 
 LayerSettings = TypeVar("LayerSettings", InvertSettings, ReconstructSettings)
@@ -194,12 +263,13 @@ def _init(settings: Settings, pictures: dict[str, Image]) -> Init:
         return from_image(pictures["content"], settings.seed)
     if settings.init == "style" and "style" in pictures:
         return covering(pictures["style"], settings.seed)
+    words = ", ".join(["noise", *pictures])
     if settings.init in ("content", "style"):
-        raise SpecError(f"init {settings.init!r} is not for this task; use noise, {', '.join(pictures)} or a file")
+        raise SpecError(f"init {settings.init!r} is not for this task; use {words} or a file")
     try:
         return covering(load_image(settings.init), settings.seed)
     except ImageError as error:
-        raise ImageError(f"init is neither noise, {', '.join(pictures)} nor a picture: {error}") from None
+        raise ImageError(f"init is neither {words} nor a picture: {error}") from None
 
 
 def make_optimiser(settings: Settings) -> MakeOptimiser:

@@ -29,6 +29,7 @@ DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
 STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 INITS = ("noise", "content", "style")  # any other is a picture file
+ParameterisationName = Literal["pixels", "fourier", "natural", "phases"]
 PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -63,8 +64,8 @@ class Settings(BaseModel):
     "Adam's last learning rate, as a fraction of the first."
     history: Annotated[int, Field(ge=1)] = 10
     "How many steps L-BFGS remembers."
-    parameterisation: Literal["pixels", "fourier"] = "pixels"
-    "Numbers to optimise: pixels kept in range, or Fourier coefficients."
+    parameterisation: ParameterisationName = "pixels"
+    "Numbers to optimise: pixels kept in range, Fourier coefficients, or, as in photographs, natural ones or phases."
     fourier_exponent: Weight = 0.5
     "How much more the Fourier parameterisation changes large shapes than fine grain; 0 treats both alike."
     distance: Literal["normalised", "squared"] = "normalised"

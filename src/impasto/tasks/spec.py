@@ -1,20 +1,80 @@
-"""A whole run as data: its task, pictures and settings."""
+"""A whole run as data: its task, pictures and settings, and the changes of its settings while it goes on.
 
-from collections.abc import Sequence
+A change is part of the spec, so a run that was changed is repeated and resumed like any other, bit for bit.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from impasto.errors import nearest
+from impasto.errors import SpecError, nearest
 from impasto.files import as_text, is_text
-from impasto.tasks.changes import Change, in_force
 from impasto.tasks.settings import Settings
-from impasto.tasks.table import TASKS
+from impasto.tasks.table import TASKS, make_settings
 
 if TYPE_CHECKING:
     from impasto.images.image import Image, Picture
     from impasto.tasks.parts import Part
+
+CHANGEABLE = (  # settings that enter only the objective
+    "content_weight",
+    "style_weight",
+    "style_weights",
+    "style_scale",
+    "content_layers",
+    "style_layers",
+    "layers",
+    "smoothness",
+    "smoothness_exponent",
+    "contrast",
+    "statistics",
+    "distance",
+)
+
+
+class Change(BaseModel):
+    """Settings that hold from the step after `step` of a part on, 0 from its first, and in the parts that follow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    part: str = ""
+    step: Annotated[int, Field(ge=0)]
+    settings: dict[str, Any]
+
+
+def changeable(task: str) -> list[str]:
+    """The settings of a task that can be changed while a run goes on."""
+    return [name for name in CHANGEABLE if name in TASKS[task].settings.model_fields]
+
+
+def changed(task: str, settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings with other values. Raises SpecError if a value is not allowed, or cannot be changed during a run."""
+    for name in values:
+        if name not in TASKS[task].settings.model_fields:
+            raise SpecError(f"there is no setting {name!r}; {nearest(name, changeable(task))}")
+        if name not in CHANGEABLE:
+            possible = ", ".join(changeable(task))
+            raise SpecError(f"{name} cannot be changed while a run goes on; {possible} can")
+    after = make_settings(task, **{**settings.model_dump(exclude_unset=True), **values})
+    if TASKS[task].part_names(after) != TASKS[task].part_names(settings):
+        raise SpecError(
+            f"{', '.join(values)} cannot be changed while this run goes on: each layer has a part of its own"
+        )
+    return after
+
+
+def in_force(
+    task: str, settings: Settings, changes: Sequence[Change], part: str = "", step: int | None = None
+) -> Settings:
+    """The settings after `step` steps of a part; after all changes if no step is given."""
+    names = TASKS[task].part_names(settings)
+    for change in changes:
+        here = (names.index(change.part), change.step)
+        if step is None or here <= (names.index(part), step):
+            settings = changed(task, settings, change.settings)
+    return settings
 
 
 class RunSpec(BaseModel):
@@ -48,14 +108,15 @@ class RunSpec(BaseModel):
             raise ValueError(f"{type(self.settings).__name__} are not the settings of {self.task}")
         if not task.least <= given <= task.most:
             count = f"{task.least} to {task.most}" if task.least < task.most else str(task.least)
-            raise ValueError(f"{self.task} takes {count} picture{'s' if task.most > 1 else ''}, not {given}")
+            raise ValueError(f"{self.task} takes {count} picture{'' if task.most == 1 else 's'}, not {given}")
         self.settings.require_pictures(given)
         settings, names = self.settings, part_names(self)
         for change in self.changes:
             if change.part not in names:
                 raise ValueError(f"a change names the part {change.part!r}; {nearest(change.part, names)}")
         in_force(self.task, self.settings, self.changes).require_pictures(given)
-        for path in (*self.pictures, settings.init, settings.weights, settings.means, *settings.files):
+        direction = getattr(settings, "direction", None)
+        for path in (*self.pictures, settings.init, settings.weights, settings.means, direction, *settings.files):
             if path is not None and not is_text(str(path)):
                 raise ValueError(f"the name of {as_text(Path(path))} contains bytes that are not text; rename the file")
         return self

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from impasto.errors import SpecError, nearest
-from impasto.tasks.formulas import Formula, amalgamated, inverted, reconstructed, textured, transferred
+from impasto.tasks.formulas import (
+    Formula,
+    amalgamated,
+    caricatured,
+    dreamt,
+    inverted,
+    maximised,
+    reconstructed,
+    textured,
+    transferred,
+)
+from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import (
     AmalgamateSettings,
     InvertSettings,
@@ -44,7 +55,7 @@ class Task:
 
     `roles` has a role for each required picture, in order; pictures beyond these, `most` in all, have the last role.
     `recipe` makes the parts from settings and pictures. `part_names` gives the parts' names: one name, "", if the run
-    makes one picture. `title` and `formula` also take the pictures' names.
+    makes one picture; `each` says what each part shows. `title` and `formula` also take the pictures' names.
     """
 
     name: str
@@ -55,6 +66,7 @@ class Task:
     part_names: Callable[[Any], list[str]]
     title: Callable[[Any, Sequence[str]], str]
     formula: Callable[[Any, Sequence[str]], Formula]
+    each: str = "layer"
 
     @property
     def least(self) -> int:
@@ -64,10 +76,12 @@ class Task:
     @property
     def has_content(self) -> bool:
         """Whether the first picture is the content: results are measured against it and take its transparency."""
-        return self.roles[0].name == "content"
+        return bool(self.roles) and self.roles[0].name == "content"
 
     def roles_of(self, count: int) -> list[str]:
         """A label for each of `count` pictures; pictures of the last role are numbered if there are several."""
+        if not self.roles:
+            return []
         *first, last = [role.label for role in self.roles]
         several = count - len(first)
         return [*first, *([last] if several == 1 else [f"{last} {number}" for number in range(1, several + 1)])]
@@ -91,6 +105,20 @@ def _alone(_: Settings) -> list[str]:
 
 def _each_layer(settings: ReconstructSettings | AmalgamateSettings) -> list[str]:
     return settings.layers.names
+
+
+def _each_unit(settings: MaximiseSettings) -> list[str]:
+    return settings.units if len(settings.units) > 1 else [""]
+
+
+def _titled(settings: MaximiseSettings) -> str:
+    if settings.direction is not None:
+        return f"What {settings.layer} answers to along {settings.direction.stem}"
+    words = [name.replace("-", " ") for name in settings.units]
+    shown = words[0] if len(words) == 1 else f"{len(words)} units"
+    return f"What {shown} {'answers' if len(words) == 1 else 'answer'} to" + (
+        "" if settings.classes is not None else f" at {settings.layer}"
+    )
 
 
 def _first_layers(settings: TextureSettings) -> list[str]:
@@ -150,6 +178,37 @@ ROWS = (
         part_names=_alone,
         title=lambda _, names: f"{names[0]}, in the style of {' and '.join(names[1:])}",
         formula=transferred,
+    ),
+    Task(
+        name="maximise",
+        settings=MaximiseSettings,
+        roles=(),
+        most=0,
+        recipe=_recipe("maximised"),
+        part_names=_each_unit,
+        title=lambda settings, _: _titled(settings),
+        formula=maximised,
+        each="unit",
+    ),
+    Task(
+        name="caricature",
+        settings=CaricatureSettings,
+        roles=(ORIGINAL,),
+        most=1,
+        recipe=_recipe("caricatured"),
+        part_names=_alone,
+        title=lambda settings, names: f"{names[0]}, as {settings.layer} exaggerates it",
+        formula=caricatured,
+    ),
+    Task(
+        name="dream",
+        settings=DreamSettings,
+        roles=(ORIGINAL,),
+        most=1,
+        recipe=_recipe("dreamt"),
+        part_names=_alone,
+        title=lambda settings, names: f"{names[0]}, as {settings.layer} dreams on it",
+        formula=dreamt,
     ),
 )
 TASKS: dict[str, Task] = {row.name: row for row in ROWS}

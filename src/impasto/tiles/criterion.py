@@ -107,6 +107,7 @@ def bind_tiled(
     errors += [each for term in objective.neighbours for each in _chosen_terms(term, network, size, pieces)]
     means = objective.matches(MeanOverPositions, Sampled)
     statistics = [bound for match in means for bound in _bind_statistics(match, network, size, make)]
+    statistics += [bound for term in objective.towards for bound in term.bind(network, size)]
     keys = tuple(dict.fromkeys((bound.layer, bound.represent) for bound in statistics))
     tiled = TiledCriterion(
         tiler=make(objective.read_size(size), keys, [(term, reference) for _, term, reference in errors]),
@@ -132,6 +133,9 @@ def require_tiles(objective: Objective) -> None:
             )
     for match in objective.matches(Pointwise):
         _sum_of(match)
+    for term in objective.towards:
+        if not isinstance(term.represent, MeanOverPositions):
+            raise SpecError(f"{term.name}: a response at one place cannot be taken in tiles; leave out --tile")
 
 
 def _sum_of(match: Match) -> SquaredError:
