@@ -59,7 +59,7 @@ def test_kernels_tell_the_order() -> None:
 
 
 def test_biases_tell_colours_that_are_too_faint() -> None:
-    """An answer b + w · x grows with x to the power of w · x / (b + w · x)."""
+    """The picture changes w · x of an answer b + w · x."""
     module = nn.Sequential(nn.Conv2d(3, 1, 1), nn.ReLU(), nn.Conv2d(1, 1, 1))
     with torch.no_grad():
         for layer, bias in ((module[0], 20.0), (module[2], 0.0)):
