@@ -117,8 +117,8 @@ def _ranges(module: nn.Module, own: _Seen, blank: _Seen) -> Iterator[Judged]:
         wrong = None
         if abs(spread) > SPREAD:
             wrong = (
-                f"the first batch norm was trained on answers {_times(-spread / 2)} than these, so the range of colours "
-                "is probably wrong"
+                f"the first batch norm was trained on answers {_times(-spread / 2)} than these, so the range of "
+                "colours is probably wrong"
             )
         elif moved > MOVED:
             wrong = (
