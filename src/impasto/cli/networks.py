@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from impasto.cli.groups import NETWORKS
 from impasto.cli.listeners import bar_over, is_live
 from impasto.cli.streams import print_err, print_out
-from impasto.errors import WeightsError
+from impasto.errors import SpecError, WeightsError
 from impasto.modules.names import is_name_of_module
 from impasto.tasks.settings import PreprocessName
 from impasto.weights.layout import Family
@@ -147,24 +147,43 @@ def convert(
 
 
 @networks.command
-def check(name: str, photo: Path, /, *, weights: Path | None = None) -> None:
+def check(
+    name: str,
+    photo: Path,
+    /,
+    *,
+    weights: Path | None = None,
+    preprocess: PreprocessName | None = None,
+) -> None:
     """Say what is wrong with the weights of NAME, or with their preprocessing, from their answers to PHOTO.
 
     Parameters
     ----------
     name
-        A network, as `impasto networks` lists them.
+        A network of the catalogue, file.py:factory, package.module:factory, torchvision:NAME or timm:NAME.
     photo
         Picture file: a photograph, of anything.
     weights
         File of weights in place of the network's own.
+    preprocess
+        How a module takes colours, imagenet by default.
 
     """
     from impasto.images.files import load_image
-    from impasto.networks.catalogue import entry
+    from impasto.networks.catalogue import Choice, entry
     from impasto.weights.checking import check as check_weights
+    from impasto.weights.doubts import doubts
 
-    found = check_weights(entry(name).filters(weights), load_image(photo))
+    choice = Choice(name, weights, preprocess=preprocess)
+    if choice.is_built_in:
+        if preprocess is not None:
+            raise SpecError(f"{name} has its own preprocessing; leave out --preprocess {preprocess}")
+        found = check_weights(entry(name).filters(weights), load_image(photo))
+    else:
+        network = choice.open("float32")
+        assert network.computation.module is not None
+        found = doubts(network.computation.module, network.preprocess, load_image(photo))
+        print_out(f"pictures are taken as {network.preprocess.words()}")
     for fact in found.facts:
         print_out(fact)
     if found.problems:

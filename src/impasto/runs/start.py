@@ -26,6 +26,7 @@ from impasto.runs.stopping import Steering, Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
 from impasto.units.patches import strongest
+from impasto.weights.doubts import doubts
 
 
 def run(
@@ -71,6 +72,7 @@ def run(
         _say_what_is_slow(prepared, listener)
         for album in {part.album for part in prepared.parts if part.album is not None}:
             album.files()  # raises ImageError before anything is written
+        _say_what_is_odd(prepared, listener)
         go_on_unless(stop)
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with (
@@ -151,6 +153,15 @@ def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
     network = prepared.network
     if network.precision == torch.bfloat16 and unfolds(network.precision, network.device):
         listener(Notice("this processor has no bfloat16, which is many times slower than --precision float32 here"))
+
+
+def _say_what_is_odd(prepared: Prepared, listener: Listener) -> None:
+    """Gross mistakes of the preprocessing of a module that has been trained."""
+    module = prepared.network.computation.module
+    if module is None or prepared.spec.settings.random_weights is not None:
+        return
+    for problem in doubts(module, prepared.network.preprocess).problems:
+        listener(Notice(problem))
 
 
 def _show_regions(prepared: Prepared, folder: Path, listener: Listener) -> None:

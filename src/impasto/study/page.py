@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from impasto.errors import ImageError, RunFolderError
 from impasto.folders.records import PictureRecord, RunRecord
-from impasto.networks.catalogue import NORMALISED, entry, outline
+from impasto.networks.catalogue import NORMALISED, entry
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Figure, Row, Table, text_table
-from impasto.pages.curves import Curves, profile_curves, total_curves
+from impasto.pages.curves import total_curves
 from impasto.pages.rendering import render, save_page
 from impasto.pages.run_page import about_run, credit
 from impasto.pages.sections import (
@@ -27,6 +26,7 @@ from impasto.pages.sections import (
     terms_table,
 )
 from impasto.pages.words import duration, number, repeat_command
+from impasto.study.network_section import network_section
 from impasto.study.plan import Member, Section, Study
 from impasto.study.profile import Profile
 
@@ -74,7 +74,7 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             done=len(done),
             inputs=input_figures(pictures, inputs, LARGE_PX // 2),
             missing=_missing(study, records),
-            network=_network(profile),
+            network=network_section(study, profile),
             layers=_descents(by_section["layers"], "Loss of each layer"),
             priors=_priors(study, records, inputs),
             amalgamation=_descents(by_section["amalgamation"], "Loss of each layer"),
@@ -87,11 +87,7 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             shared=_shared(study),
             provenance=_provenance(done),
             facts=_facts(study, done),
-            credits={
-                "bundled_weights": True,
-                "weights_sha256": entry(NORMALISED).sha256,
-                "credits": [credit(picture) for picture in pictures],
-            },
+            credits=_credits(done, [credit(picture) for picture in pictures]),
         )
     except ImageError as error:
         raise RunFolderError(f"a folder of the study is damaged: {error}") from None
@@ -103,60 +99,12 @@ def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, li
     return {section: [member.words for member in left if member.section == section] for section in HEADINGS}
 
 
-def _network(profile: Profile) -> dict[str, Any]:
-    """What the network looks at, profiles of the layers that are shown first and of all others, and a table of both."""
-    curves = {layer: _profile(layer, profile) for layer in profile.layers}
-    shown = [layer for layer in curves if layer in entry(NORMALISED).showcase]
-    return {
-        "name": NORMALISED,
-        "count": len(curves),
-        "first": _sight(shown[0]),
-        "last": _sight(shown[-1]),
-        "shown": [*(curves[layer] for layer in shown), _overview(profile)],
-        "others": [curve for layer, curve in curves.items() if layer not in shown],
-        "difference": number(profile.difference),
-        "table": _activations(profile),
-    }
-
-
-def _sight(layer: str) -> dict[str, str | int]:
-    """A layer and the side of the square, in pixels, that one of its filters sees at once."""
-    network = outline(NORMALISED)
-    return {"layer": layer, "field": network.stride(layer) + 2 * network.reach_px(layer)}
-
-
-def _profile(layer: str, profile: Profile) -> Curves:
-    """The layer's filters from the strongest to the weakest over photographs."""
-    each = profile.layers[layer]
-    order = sorted(range(len(each.photographs)), key=lambda index: -each.photographs[index])
-    series = {"photographs": each.photographs, "before": each.before, "after": each.after}
-    ordered = {name: [values[index] for index in order] for name, values in series.items()}
-    return profile_curves(layer, ordered, x="filter")
-
-
-def _overview(profile: Profile) -> Curves:
-    """Each layer's mean over its filters."""
-    layers = list(profile.layers.values())
-    series = {
-        "photographs": [mean(each.photographs) for each in layers],
-        "before": [mean(each.before) for each in layers],
-        "after": [mean(each.after) for each in layers],
-    }
-    return profile_curves(f"All {len(layers)} convolutions", series, x="convolution")
-
-
-def _activations(profile: Profile) -> Table:
-    """For each layer the weakest, middle and strongest filter, over photographs and on the two pictures."""
-    rows = []
-    for layer, each in profile.layers.items():
-        cells = [layer, str(len(each.photographs))]
-        for values in (each.photographs, each.before, each.after):
-            middle = sorted(values)
-            cells.append(" … ".join(number(value) for value in (middle[0], middle[len(middle) // 2], middle[-1])))
-        rows.append(cells)
-    return text_table(
-        ("layer", "filters", "photographs, before", "your pictures, before", "your pictures, after"), rows
+def _credits(done: Sequence[Done], credits: list[str]) -> dict[str, Any]:
+    """Credits of the network that the last run read, and of the pictures."""
+    about = (
+        about_run(done[-1].record) if done else {"bundled_weights": True, "weights_sha256": entry(NORMALISED).sha256}
     )
+    return {name: about[name] for name in ("bundled_weights", "weights_sha256")} | {"credits": credits}
 
 
 def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:

@@ -1,15 +1,23 @@
 """What a study consists of, as data: a list of ordinary runs, each with the section of the page that it is for."""
 
+import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from impasto.tasks.settings import DEEPER_AND_DEEPER
+from impasto.folders.names import hashed_name
+from impasto.tasks.settings import DEEPER_AND_DEEPER, PreprocessName
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.values import LayerNames
+
+if TYPE_CHECKING:
+    from impasto.networks.catalogue import Choice
+    from impasto.networks.network import Network
 
 Section = Literal["layers", "priors", "amalgamation", "style", "matrix", "final"]
 
@@ -29,6 +37,26 @@ class StudySettings(BaseModel):
     "auto, cpu, cuda, cuda:1, mps …"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     "Processor threads; by default as many as PyTorch uses."
+    network: str | None = None
+    "Network of all parts, also file.py:factory or timm:NAME; by default vgg16-normalised, and vgg16 for transfers."
+    weights: Path | None = None
+    "File of weights in place of the network's own; for a module, a state_dict."
+    random_weights: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    "Seed of random weights: the network as it is before training."
+    preprocess: PreprocessName | None = None
+    "How a module takes colours: ImageNet's mean and deviation by default, see docs/any-network.md."
+
+    @property
+    def chooses_network(self) -> bool:
+        """Whether the study is of another network than the usual ones."""
+        return any(value is not None for value in (self.network, self.weights, self.random_weights, self.preprocess))
+
+    def choice(self) -> "Choice":
+        """The network of the study, as data."""
+        from impasto.networks.catalogue import NORMALISED, Choice  # importing PyTorch takes seconds
+
+        given = {"weights": self.weights, "random_weights": self.random_weights, "preprocess": self.preprocess}
+        return Choice(self.network or NORMALISED, device=self.device, **given)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -104,12 +132,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Study:
-    """Two pictures, the settings, and the extent of the runs."""
+    """Two pictures, the settings, and the extent of the runs.
+
+    `styles` are the layers whose statistics describe a style, as many as the extent has layers.
+    """
 
     content: Path
     style: Path
     settings: StudySettings
     extent: Extent
+    styles: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -121,7 +153,7 @@ class Study:
         words = ["impasto", "study"]
         words += [f"./{path}" if str(path).startswith("-") else str(path) for path in (self.content, self.style)]
         for name, value in self.settings.model_dump(exclude_defaults=True).items():
-            words += ["--quick"] if name == "quick" else [f"--{name}", str(value)]
+            words += ["--quick"] if name == "quick" else [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(
             [*words, f"--out={folder}"] if str(folder).startswith("-") else [*words, "--out", str(folder)]
         )
@@ -133,14 +165,37 @@ def plan_study(content: Path, style: Path, settings: StudySettings) -> Study:
     >>> len(plan_study(Path("photo.jpg"), Path("painting.jpg"), StudySettings(quick=True)).members)
     28
     """
-    return Study(content, style, settings, QUICK if settings.quick else FULL)
+    extent = QUICK if settings.quick else FULL
+    if not settings.chooses_network:
+        return Study(content, style, settings, extent)
+    network = settings.choice().looked_at()
+    return Study(content, style, settings, fitted(extent, network), statistics(extent.layers, network))
 
 
-def statistics(layer: str) -> str:
-    """The ReLU after a convolution: the layer whose statistics describe a style."""
-    from impasto.networks.catalogue import NORMALISED, outline  # importing PyTorch takes seconds
+def fitted(extent: Extent, network: "Network") -> Extent:
+    """The extent with layers of the network: those of the same names, or else those at the same relative depths."""
+    return replace(
+        extent,
+        layers=_layers_of(network, extent.layers),
+        prior_layers=_layers_of(network, extent.prior_layers),
+        matrix_layers=_layers_of(network, extent.matrix_layers),
+    )
 
-    return outline(NORMALISED).rectified(layer) or layer
+
+def _layers_of(network: "Network", names: Sequence[str]) -> tuple[str, ...]:
+    """Each layer once; a small network may have one layer at several of the depths."""
+    given = [name if network.has(name) else str(LayerNames(name).by_depth()) for name in names]
+    return tuple(dict.fromkeys(map(network.canonical, given)))
+
+
+def statistics(layers: Sequence[str], network: "Network | None" = None) -> tuple[str, ...]:
+    """The ReLU after each layer, whose statistics describe a style; the layer itself if none is known."""
+    if network is None:
+        from impasto.networks.catalogue import NORMALISED, outline  # importing PyTorch takes seconds
+
+        network = outline(NORMALISED)
+    own = _layers_of(network, layers)
+    return tuple(dict.fromkeys(network.rectified(layer) or layer for layer in own))
 
 
 def _layers(study: Study) -> list[Member]:
@@ -169,7 +224,7 @@ def _amalgamations(study: Study) -> list[Member]:
 
 
 def _styles(study: Study) -> list[Member]:
-    extent, names = study.extent, [statistics(layer) for layer in study.extent.layers]
+    extent, names = study.extent, study.styles or statistics(study.extent.layers)
     return [
         _member(
             *(study, "style", "texture", f"texture-to-{name}", f"up to {name}"),
@@ -210,6 +265,7 @@ def _final(study: Study) -> Member:
 def _member(study: Study, section: Section, task: str, name: str, words: str, **values: object) -> Member:
     pictures = {"content": study.content, "style": study.style}
     chosen = tuple(pictures[role.name] for role in TASKS[task].roles)
-    given = study.settings.model_dump(exclude={"quick"})
+    given = study.settings.model_dump(exclude={"quick"}, exclude_none=True)
+    name = name if re.fullmatch(r"[\w.-]+", name) else hashed_name(name)
     settings = make_settings(task, **{"frames": study.extent.frames, **given, **values})
     return Member(section, name, f"{task} {words}", RunSpec(task=task, pictures=chosen, settings=settings))

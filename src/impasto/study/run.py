@@ -25,7 +25,7 @@ from impasto.series.members import check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
-from impasto.study.profile import Profile, measure_profile
+from impasto.study.profile import Profile, measure_layers, measure_profile
 
 STUDY_FILE, ACTIVATIONS = "study.toml", "activations.json"
 
@@ -56,7 +56,7 @@ def run_study(
     check_all(compress(networks, missing), pictures)
     try:
         with taken(folder, STUDY_FILE, about, fresh=fresh, before=before) as ownership:
-            profile = _profile(folder, [picture.image for picture in pictures.values()], study.settings.device)
+            profile = _profile(folder, [picture.image for picture in pictures.values()], study)
             _make_members(study, ownership, records, profile, hashes, stop, listener)
     except (KeyboardInterrupt, InterruptedRunError):
         raise InterruptedRunError(f"stopped; the same command continues in {folder}") from None
@@ -118,12 +118,19 @@ def _finished(study: Study, folder: Path, hashes: Mapping[Path, str]) -> dict[st
     return {name: record for name, record in found.items() if record is not None}
 
 
-def _profile(folder: Path, images: Sequence[Image], device: str) -> Profile:
+def _profile(folder: Path, images: Sequence[Image], study: Study) -> Profile:
     """The profile kept in the folder, or else measured now."""
     path = folder / ACTIVATIONS
     try:
         return Profile.model_validate_json(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
-        profile = measure_profile(images, device)
+        profile = _measured(images, study)
         write_bytes(path, profile.model_dump_json().encode())
         return profile
+
+
+def _measured(images: Sequence[Image], study: Study) -> Profile:
+    """The profile of the usual networks, or of the one that the study is of."""
+    if not study.settings.chooses_network:
+        return measure_profile(images, study.settings.device)
+    return measure_layers(study.settings.choice().open("float32"), study.extent.layers, images)

@@ -3,7 +3,7 @@
 The strings below the fields are the command line's help.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,7 @@ from impasto.tasks.values import (
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
 STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
 STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
+FOR_MODULES: Mapping[str, Any] = {"parameterisation": "fourier", "fourier_exponent": 0.75, "history": 100}
 INITS = ("noise", "content", "style")  # any other is a picture file
 ParameterisationName = Literal["pixels", "fourier", "natural", "phases"]
 PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
@@ -146,6 +147,14 @@ class _LayerSettings(Settings):
     "Noise pictures (16, say) to which a first linear step is fitted; 0 for none. Only in blocks 3 and 4, from noise."
     dither: Annotated[int, Field(ge=0, le=1000)] = 0
     "Probes (8, say) used to hide rounding to 8 bits from the layer; 0 for none. Only in blocks 1 and 2, with pixels."
+
+    @model_validator(mode="after")
+    def _as_modules_need(self) -> "_LayerSettings":
+        """Layers of modules are inverted with Fourier coefficients and a long memory, see docs/decisions/0053."""
+        if is_name_of_module(self.network):
+            for name in FOR_MODULES.keys() - self.model_fields_set:
+                self.__dict__[name] = FOR_MODULES[name]
+        return self
 
 
 class InvertSettings(_LayerSettings):
