@@ -123,7 +123,7 @@ def test_settings_change_in_the_middle_and_are_kept(jobs: Jobs, here: Path) -> N
 
 
 def test_a_stopped_job_keeps_its_picture(jobs: Jobs, here: Path) -> None:
-    job = jobs.add(spec_of(here, steps=500))
+    job = jobs.add(spec_of(here, steps=100_000))
     waiting = jobs.add(spec_of(here))
     jobs.stop(waiting.number)
     assert jobs.job(waiting.number).state == "stopped"
@@ -240,9 +240,9 @@ def test_the_worker_ends_if_its_program_is_killed(here: Path, tmp_path: Path) ->
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
         "from impasto.jobs.queue import Jobs; from test_jobs import spec_of\n"
         "if __name__ == '__main__':\n"
-        "    jobs = Jobs(Path(sys.argv[3])); job = jobs.add(spec_of(Path(sys.argv[1]), steps=500))\n"
+        "    jobs = Jobs(Path(sys.argv[3])); job = jobs.add(spec_of(Path(sys.argv[1]), steps=100_000))\n"
         "    while jobs.job(1).step is None or jobs.job(1).step.step < 3: time.sleep(.01)\n"
-        "    print(job.folder, flush=True); time.sleep(60)\n"
+        "    print(job.folder, flush=True); time.sleep(600)\n"
     )
     script = tmp_path / "program.py"
     script.write_text(code)
@@ -252,7 +252,7 @@ def test_the_worker_ends_if_its_program_is_killed(here: Path, tmp_path: Path) ->
         folder = Path(program.stdout.readline().strip())
         children = psutil.Process(program.pid).children()
         os.kill(program.pid, signal.SIGKILL)
-    psutil.wait_procs(children, timeout=20)
+    psutil.wait_procs(children, timeout=300)
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     assert read_run(folder).status == "interrupted"
 

@@ -1,5 +1,6 @@
 """Pages as readers see them: opened from disk by a real browser, offline, on a desktop and on a phone."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def opened(browser: Browser, pages: dict[str, Path], request: pytest.FixtureRequ
 
 def until(page: Page, expression: str) -> None:
     """Wait; Playwright's own way of waiting for JavaScript is forbidden by the page's policy."""
-    for _ in range(100):
+    for _ in range(1200):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(50)
@@ -136,8 +137,7 @@ def test_light_and_dark(opened: Opened) -> None:
     paper, ink = luminance(opened.page)
     assert paper < 40
     assert ink > 200
-    opened.page.wait_for_timeout(100)
-    assert opened.page.eval_on_selector(".plot canvas", "canvas => canvas.toDataURL()") != before
+    until(opened.page, f"document.querySelector('.plot canvas').toDataURL() !== {json.dumps(before)}")
 
 
 @on("one")
@@ -252,21 +252,28 @@ def test_curves_say_their_values(opened: Opened, made: Path) -> None:
         line = lines[index]
         return [line["step"], line["total"], *line["losses"].values()]
 
-    assert shown() == pytest.approx(written(-1), rel=0.01)
+    def shows(index: int) -> None:
+        """Now or soon."""
+        for _ in range(1200):
+            if shown() == pytest.approx(written(index), rel=0.01):
+                return
+            page.wait_for_timeout(50)
+        assert shown() == pytest.approx(written(index), rel=0.01)
+
+    shows(-1)
     over = page.locator(".plot .u-over").first
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 1, box["y"] + 50)
-    assert shown() == pytest.approx(written(0), rel=0.01)
+    shows(0)
     page.mouse.move(box["x"] + 1, box["y"] - 200)
-    page.wait_for_timeout(50)
-    assert shown() == pytest.approx(written(-1), rel=0.01)
+    shows(-1)
     page.locator(".plot").first.focus()
     page.keyboard.press("Home")
-    assert shown() == pytest.approx(written(0), rel=0.01)
+    shows(0)
     page.keyboard.press("ArrowRight")
-    assert shown() == pytest.approx(written(1), rel=0.01)
+    shows(1)
 
 
 @on("comparison")

@@ -106,22 +106,20 @@ def test_a_terminal_that_is_closed(desk: Path) -> None:
     assert read_json(desk / "closed" / "summary.json")["steps"] == 30
 
 
+TOLD = "from impasto.cli.program import program; print('begins', flush=True); program()"
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5])
 def test_interrupted_while_it_starts(desk: Path, seconds: float) -> None:
-    """From the program's first line on; before it Python itself begins."""
+    """From the program's first line on, which it is told of here; before that line Python itself begins."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # an ignored one would be inherited
     try:
-        words = [
-            sys.executable,
-            "-m",
-            "impasto",
-            *RUN.replace("--steps 4", "--steps 100000").split(),
-            "-o",
-            f"at{seconds}",
-        ]
+        words = [sys.executable, "-c", TOLD, *RUN.replace("--steps 4", "--steps 100000").split(), "-o", f"at{seconds}"]
         running = subprocess.Popen(words, cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "begins\n"
     time.sleep(seconds)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=300)

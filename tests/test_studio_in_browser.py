@@ -98,13 +98,13 @@ def test_from_upload_to_download(page: Page, running: Studio, here: Path) -> Non
     page.click("#paint")
     page.wait_for_selector("#canvas img")
     first_seconds = time.monotonic() - begun
-    assert first_seconds < 20  # two on a quiet machine, see docs/studio.md
+    assert first_seconds < 120  # two on a quiet machine, see docs/studio.md
     seen = set()
     while page.locator("#compare .slider").count() == 0 or not page.locator("#compare .slider").is_visible():
         if (shown := page.evaluate("document.querySelector('#canvas img')?.src.slice(0, 4000)")) is not None:
             seen.add(shown)
         page.wait_for_timeout(100)
-        assert time.monotonic() - begun < 90
+        assert time.monotonic() - begun < 300
     assert len(seen) >= 3
     says(page, "Transfer done.*step 30 of 30")
     expect(page.locator("#curves polyline")).not_to_have_count(0)
@@ -308,7 +308,7 @@ def test_killed_and_started_again(browser: Browser, here: Path) -> None:
     says(page, "step [3-9]")
     first.kill()
     folder = newest(here / "killed")
-    for _ in range(200):
+    for _ in range(3000):
         if (folder / "summary.json").is_file() and not (folder / ".impasto-owner").exists():
             break
         time.sleep(0.1)
