@@ -15,7 +15,7 @@ from impasto.cli.batch import batch
 from impasto.cli.finish import blend, enlarge, explore, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS, UNITS
 from impasto.cli.networks import networks, normalise
-from impasto.cli.options import MovedPictures, Output, about_file, locate_spec, split_pictures
+from impasto.cli.options import MovedPictures, Output, Whole, about_file, locate_spec, split_pictures
 from impasto.cli.runs import restart, resume, show, start, study, sweep
 from impasto.cli.streams import print_err, print_out
 from impasto.cli.studio import studio
@@ -57,7 +57,7 @@ def invert(
     /,
     *,
     settings: Annotated[InvertSettings, Flat] = InvertSettings(),
-    restarts: Annotated[int | None, Parameter(help=RESTARTS, show_default=False)] = None,
+    restarts: Annotated[Whole | None, Parameter(help=RESTARTS, show_default=False)] = None,
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
     """A natural-looking picture that one layer cannot tell from PHOTO, from white noise."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from impasto.batch.inputs import find_entries
-from impasto.cli.options import CheckpointSeconds, choose_listener, explicit_settings, locate_spec, stoppable
+from impasto.cli.options import CheckpointSeconds, Whole, choose_listener, explicit_settings, locate_spec, stoppable
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
@@ -23,7 +23,7 @@ from impasto.tasks.table import make_settings
 if TYPE_CHECKING:
     from impasto.batch.processes import Engine, Job
 
-Count = Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=10000))]
+Count = Annotated[Whole | None, Parameter(validator=validators.Number(gte=1, lte=10000))]
 RECIPE = "transfer"
 
 

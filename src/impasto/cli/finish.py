@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from impasto.cli.listeners import Progression, sentences, series_view
-from impasto.cli.options import CheckpointSeconds, choose_listener, stoppable
+from impasto.cli.options import CheckpointSeconds, Whole, choose_listener, stoppable
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.tasks.settings import TransferSettings
@@ -84,11 +84,11 @@ def explore(
 class LargeOptions:
     """The large picture and its file, and where its run goes."""
 
-    size: int | None = None
+    size: Whole | None = None
     "Long side in pixels."
     print: Annotated[str | None, Parameter(show_default=False)] = None
     "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size."
-    steps: int | None = None
+    steps: Whole | None = None
     "Updates at full size, 10 by default; each smaller size takes twice as many as the next larger one."
     likeness: Annotated[float | None, Parameter(show_default=False)] = None
     "Weight of the likeness to the small picture; by default a twentieth of the style's."

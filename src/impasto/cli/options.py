@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, Token, validators
 
 from impasto.cli import listeners
 from impasto.cli.listeners import json_lines, print_failure
@@ -23,6 +23,16 @@ from impasto.runs.stopping import stop_signal
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
+
+def _as_whole(annotation: Any, tokens: Sequence[Token]) -> int:
+    """What is written, as a whole number; the command line's library would round 3.5. Raises ValueError."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_as_whole)]
 MovedPictures = Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
 CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e6))]
 

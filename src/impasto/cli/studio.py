@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from impasto.cli.groups import GROUPS
+from impasto.cli.options import Whole
 from impasto.cli.streams import print_err, print_out
 
 PASSWORD = "IMPASTO_STUDIO_PASSWORD"
@@ -15,7 +16,7 @@ PASSWORD = "IMPASTO_STUDIO_PASSWORD"
 def studio(
     *,
     runs: Path = Path("runs"),
-    port: int = 0,
+    port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
     host: str = "127.0.0.1",
     password: Annotated[str | None, Parameter(show_default=False)] = None,
     no_browser: Annotated[bool, Parameter(negative="")] = False,
