@@ -244,8 +244,9 @@ def test_a_silent_unit_after_a_rectifier_still_has_a_gradient() -> None:
     module[0].bias.data[0] = -5.0
     network = Network.from_module(module, "none")
     assert not network(image, ["1"])["1"][0, 0].any()
-    _, gradient = towards(["1"], Channel(0)).bind(network, (16, 16)).losses_and_gradient(image)
-    assert gradient.abs().max() > 0
+    for layer in ("1", "2"):  # the rectifier, and the pooling of its map
+        _, gradient = towards([layer], Channel(0)).bind(network, (16, 16)).losses_and_gradient(image)
+        assert gradient.abs().max() > 0
 
 
 def test_one_more_scale_of_weights_changes_no_response(network: Network) -> None:
@@ -464,3 +465,14 @@ def test_the_spectrum_of_a_file_is_whole() -> None:
     assert isinstance(spectrum, Spectrum)
     assert spectrum.amplitude.shape == (3, 65, 65)
     assert bool((spectrum.amplitude > 0).all())
+
+
+def test_a_task_without_pictures_is_repeated_but_not_batched(tmp_path: Path, factory: str) -> None:
+    options = ["--network", factory, "--layer", "3", "--size", "16", "--steps", "2", "--frames", "0", "--quiet"]
+    assert call("maximise", *options, "--channel", "2", "--out", tmp_path / "one").code == 0
+    ended = call("run", tmp_path / "one", "--channel", "3", "--out", tmp_path / "two", "--quiet")
+    assert ended.code == 0, ended.err
+    assert read_run(tmp_path / "two").spec.settings.units == ["channel-3"]
+    ended = call("batch", tmp_path, "--recipe", "maximise")
+    assert ended.code == 2
+    assert "maximise takes no picture, so there is nothing to batch" in ended.err

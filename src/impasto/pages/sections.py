@@ -171,7 +171,8 @@ def run_curves(record: RunRecord) -> list[Curves]:
         return []
     if len(record.planned) == 1:
         return [term_curves("Loss, term by term", record.parts[0].lines)]
-    totals = total_curves("Total loss, layer by layer", {part_title(part.name): part.lines for part in record.parts})
+    each = TASKS[record.spec.task].each
+    totals = total_curves(f"Total loss, {each} by {each}", {part_title(part.name): part.lines for part in record.parts})
     several = [part for part in record.parts if part.lines and len(part.lines[-1].losses) > 1]
     return [totals, *(term_curves(part_title(part.name), part.lines) for part in several)]
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_of, size_with_long_side
 from impasto.networks.network import Network
-from impasto.networks.steps import Rectifier
+from impasto.networks.steps import AveragePool, MaxPool, RectifiedAveragePool, RectifiedMaxPool, Rectifier
 from impasto.objectives.moments import wide
 from impasto.objectives.representations import MeanOverPositions, Representation, WholeMap
 from impasto.units.answers import energy, usual, variation
 
 Places = Callable[[Tensor], Tensor]  # from a map (1, channels, height, width) to responses (1, height, width)
 LEAST_COSINE = 0.1  # a direction's answer keeps a gradient where the map points elsewhere; Lucid's value
+RECTIFIED, POOLED = (Rectifier, RectifiedMaxPool, RectifiedAveragePool), (MaxPool, AveragePool)
 REFERENCE_PX = 224  # long side at which a photo's direction is read
 
 
@@ -160,11 +161,11 @@ class Exaggeration:
 
 
 def unrectified(network: Network, layer: str) -> str:
-    """The layer before a rectifier, if the layer is one and the one before has a name; else the layer itself."""
-    found = network.layer(layer)
-    if isinstance(found.step, Rectifier) and network.has(found.reads[0]):
-        return found.reads[0]
-    return layer
+    """The layer before a rectifier, also if poolings follow the rectifier; the layer itself if there is none."""
+    here, rectified = layer, False
+    while isinstance((found := network.layer(here)).step, (*RECTIFIED, *POOLED)) and network.has(found.reads[0]):
+        here, rectified = found.reads[0], rectified or isinstance(found.step, RECTIFIED)
+    return here if rectified else layer
 
 
 @dataclass(frozen=True, eq=False)
