@@ -14,7 +14,7 @@ from impasto.studio.answers import sentences
 
 
 def programs(desk: Desk) -> None:
-    """Add the functions to the present Blocks: paint, look, picture, jobs, pause, go_on, stop, change, resume, enlarge."""
+    """Add what programs can call to the present Blocks."""
     with gr.Row(visible=False):
         task, pictures = gr.Textbox(), gr.File(file_count="multiple")
         preset, settings, begun = gr.Textbox("default"), gr.JSON(), gr.JSON()
