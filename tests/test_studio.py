@@ -19,12 +19,13 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from command import read_lines, save_pictures
-from impasto import read_run
+from impasto import load_image, read_run
 from impasto.cli.groups import GROUPS
 from impasto.desk.desk import Desk
 from impasto.desk.drawing import curves, slider, status
 from impasto.desk.places import inside, picture_taken, run_folder, served
 from impasto.errors import ImageError, RunFolderError, SpecError
+from impasto.jobs.orders import OneRun
 from impasto.jobs.queue import Job, Jobs
 from impasto.studio.app import Address
 from impasto.studio.fields import chosen, component, helps, settings_of_all_tasks, values_for
@@ -90,6 +91,25 @@ def test_a_program_paints_and_downloads(client: Client, running: Studio, here: P
     assert f"{job['run']}/result.png" in archive.namelist()
     assert archive.read(f"{job['run']}/result.png") == (folder / "result.png").read_bytes()
     assert not any("checkpoints" in name for name in archive.namelist())
+
+
+def test_files_made_when_asked_and_an_enlargement(client: Client, running: Studio, here: Path) -> None:
+    """A TIFF of 16 bits a colour shows the same picture; a video is one; the run is painted large."""
+    job = paint(client, here, frames=3)
+    wait(client, job["job"], "done", "failed")
+    answer = httpx.get(f"{running.url}tiff/{job['run']}", timeout=300)
+    assert answer.headers["content-type"] == "image/tiff"
+    (here / "sixteen.tif").write_bytes(answer.content)
+    assert answer.content[:4] == b"II*\0"
+    assert (load_image(here / "sixteen.tif") - load_image(running.runs / job["run"] / "result.png")).abs().max() < 1e-4
+    assert httpx.get(f"{running.url}video/{job['run']}", timeout=300).content[4:8] == b"ftyp"
+    assert httpx.get(f"{running.url}tiff/none").status_code == 404
+    with pytest.raises(AppError, match="choose a larger size"):
+        client.predict(job["run"], 32, api_name="/enlarge")
+    large = client.predict(job["run"], 96, api_name="/enlarge")
+    wait(client, large["job"], "done", "failed")
+    assert (load_image(running.runs / large["run"] / "result.png").shape[2:]) == (72, 96)
+    assert httpx.get(f"{running.url}video/{large['run']}", timeout=300).status_code == 200
 
 
 def test_a_program_pauses_changes_and_goes_on(client: Client, running: Studio, here: Path) -> None:
@@ -352,7 +372,7 @@ def test_text_on_the_page_is_escaped(here: Path) -> None:
     from impasto.tasks.table import make_settings
 
     spec = RunSpec(task="invert", pictures=(here / "photo.png",), settings=make_settings("invert"))
-    job = replace(Job(1, here, spec, spec.settings), state="failed", sentence="<script>", title="<b>")
+    job = replace(Job(1, here, OneRun(spec), spec.settings), state="failed", sentence="<script>", title="<b>")
     for html in (status(job), curves([{"<i>/a": 1.0}, {"<i>/a": 0.5}]), slider("a", "b", "<u>")):
         assert not re.search("<(script|b|i|u)>", html.replace("<b>0.5</b>", ""))
 

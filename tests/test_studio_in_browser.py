@@ -83,8 +83,8 @@ def choose(page: Page, here: Path, steps: int, size: int = 64) -> None:
 
 
 def says(page: Page, words: str) -> None:
-    expect(page.locator("#status")).to_contain_text(re.compile(f"{words}|ended early"), timeout=SECONDS)
-    expect(page.locator("#status")).to_contain_text(re.compile(words))
+    expect(page.locator("#status")).to_contain_text(re.compile(f"{words}|ended early", re.IGNORECASE), timeout=SECONDS)
+    expect(page.locator("#status")).to_contain_text(re.compile(words, re.IGNORECASE))
 
 
 def newest(runs: Path) -> Path:
@@ -153,7 +153,7 @@ def test_two_jobs_queue_and_one_is_paused(page: Page, running: Studio, here: Pat
     page.click("#paint")
     says(page, "waiting for its turn")
     page.locator("#jobs input").click()
-    page.get_by_role("option", name=first.name).click()
+    page.get_by_role("option", name=f"{first.name} ·").click()
     says(page, "painting.*step")
     page.click("#pause")
     says(page, "paused")
@@ -161,7 +161,7 @@ def test_two_jobs_queue_and_one_is_paused(page: Page, running: Studio, here: Pat
     page.get_by_role("option").last.click()
     says(page, "step 3 of 3")
     page.locator("#jobs input").click()
-    page.get_by_role("option", name=first.name).click()
+    page.get_by_role("option", name=f"{first.name} ·").click()
     says(page, "paused")
     page.click("#go-on")
     says(page, "painting.*step")

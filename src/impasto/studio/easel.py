@@ -72,10 +72,11 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         if now is None:
             return [gr.skip()] * 11
         every = [(f"{each.number} · {each.folder.name} · {each.state}", each.number) for each in desk.jobs.all()]
-        mark = f"{now.number} {now.state} {now.wish} {now.step and now.step.step} {now.sentence} {every}"
-        mark += f" {now.preview and now.preview.step}"
+        mark = f"{now.number} {now.state} {now.wish} {now.step and now.step.step} {now.sentence}"
+        mark += f" {now.preview and now.preview.step} {every}"
         if mark == before:
             return [gr.skip()] * 11
+        same = before.endswith(f" {every}") and now.number == number  # an open list is left alone
         busy = now.state == "running" and now.wish is None
         ended_now = now.ended and not before.startswith(f"{now.number} {now.state}")
         after = _compared(now) if ended_now else None
@@ -93,7 +94,7 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
             gr.update(interactive=busy),
             gr.update(interactive=now.state == "paused"),
             gr.update(interactive=busy or now.state in ("waiting", "paused")),
-            gr.update(choices=every, value=now.number),
+            gr.skip() if same else gr.update(choices=every, value=now.number),
             gr.update(interactive=not now.ended),
         ]
 

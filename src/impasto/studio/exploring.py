@@ -75,7 +75,7 @@ def explore_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> No
                 desk.jobs.stop(job.number)
 
     @gallery.select(inputs=[sheet, numbers, size], outputs=[paint.job, tabs], **QUIET)
-    def enlarge(name: str, every: Sequence[int], large: int, event: gr.SelectData) -> tuple[int, Any]:
+    def paint_that_one(name: str, every: Sequence[int], large: int, event: gr.SelectData) -> tuple[int, Any]:
         with sentences():
             folder = run_folder(desk.runs, name, SHEET_FILE) / f"{every[event.index]:02}"
             begun = desk.enlarge(folder, int(large))

@@ -14,7 +14,7 @@ from impasto.studio.answers import sentences
 
 
 def programs(desk: Desk) -> None:
-    """Add the functions to the present Blocks: paint, look, picture, jobs, pause, go_on, stop, change, resume."""
+    """Add what programs can call to the present Blocks."""
     with gr.Row(visible=False):
         task, pictures = gr.Textbox(), gr.File(file_count="multiple")
         preset, settings, begun = gr.Textbox("default"), gr.JSON(), gr.JSON()
@@ -55,7 +55,11 @@ def programs(desk: Desk) -> None:
         with sentences():
             return about(desk.resume(run))
 
-    for function in (look, jobs, pause, go_on, stop, change, resume):
+    def enlarge(run: str, size: int) -> dict[str, Any]:
+        with sentences():
+            return about(desk.enlarge(desk.record(run).folder, size))
+
+    for function in (look, jobs, pause, go_on, stop, change, resume, enlarge):
         gr.api(function, api_name=function.__name__, concurrency_limit=None)
 
 
