@@ -43,7 +43,7 @@ from impasto.tasks.spec import RunSpec
 
 SHALLOW = ("--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1")
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1", *SHALLOW)
-STEPS = 80
+STEPS = 50
 LONG = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 ENDLESS = (*TINY, "--steps", "100000", "--checkpoint", "0.1")
 
