@@ -271,6 +271,7 @@ def test_a_live_run_is_not_resumed_and_a_killed_one_is(desk: Path) -> None:
     while not any((desk / "live" / "checkpoints").glob("*.safetensors")):
         assert running.poll() is None
         time.sleep(0.01)
+    running.send_signal(signal.SIGSTOP)  # alive, and not done before it is asked for
     ended = call("resume", "live")
     assert ended.code == 1
     assert f"live is in use by process {running.pid} on " in ended.err
