@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from impasto.errors import SpecError
 from impasto.modules.names import is_name_of_module
@@ -16,6 +16,7 @@ from impasto.tasks.values import (
     MOST_SCALE,
     MOST_WEIGHT,
     Colours,
+    Depth,
     LayerName,
     LayerNames,
     Layers,
@@ -35,11 +36,6 @@ PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
-
-
-def _as_number(given: Any) -> Any:
-    """A number for a text of digits, as command lines and sweeps give it."""
-    return int(given) if isinstance(given, str) and given.isdecimal() else given
 
 
 class Settings(BaseModel):
@@ -99,7 +95,7 @@ class Settings(BaseModel):
     "Side in pixels of the tiles in which pictures are read; by default as memory requires, none if pictures fit whole."
     frames: Annotated[int, Field(ge=0, le=100_000)] = 40
     "Number of intermediate pictures kept for the animation, first and last included; 0 for none."
-    depth: Annotated[Literal[8, 16], BeforeValidator(_as_number)] = 8
+    depth: Depth = 8
     "Bits a colour of the result."
     profile: Literal["srgb", "display-p3", "adobe-rgb"] = "srgb"
     "Colour profile of the result's file."

@@ -6,9 +6,9 @@ Each value is the text itself, for run.toml, pages and help, together with its p
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from impasto.amounts import parse_memory
@@ -33,6 +33,14 @@ DEPTHS = {  # of the layers of VGG-16 that defaults and presets name: the number
     "conv5_1": "@0.8",
     "relu5_1": "@0.83",
 }
+
+
+def _as_number(given: Any) -> Any:
+    """A number for a text of digits, as command lines and sweeps give it."""
+    return int(given) if isinstance(given, str) and given.isdecimal() else given
+
+
+Depth = Annotated[Literal[8, 16], BeforeValidator(_as_number)]
 
 
 class Checked(str):
