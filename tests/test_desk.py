@@ -1,5 +1,7 @@
 """What the studio does without a page: masks from what was painted, files that settings name, files made when asked."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,14 @@ def test_only_uploads_are_taken_and_ways_are_known(tmp_path: Path) -> None:
     jobs.close()
 
 
+@pytest.mark.slow
+def test_the_studio_itself_does_not_load_pytorch() -> None:
+    """Its memory at rest depends on that."""
+    names = "impasto.desk.desk, impasto.desk.making, impasto.desk.masks, impasto.studio.pages, impasto.studio.app"
+    subprocess.run([sys.executable, "-c", f"import sys, {names}; assert 'torch' not in sys.modules"], check=True)
+
+
+@pytest.mark.slow
 def test_a_video_needs_frames(tmp_path: Path) -> None:
     from impasto import RunSpec, read_run, run
 
