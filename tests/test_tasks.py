@@ -229,3 +229,11 @@ def test_old_files_are_read() -> None:
     assert 'style_layers = "relu1_1, relu2_1=3"\n' in spec_toml(spec)
     with pytest.raises(SpecError, match=r"run\.toml: the weight of relu1_1 is 'x'"):
         parse_spec(toml.replace("relu1_1,", "relu1_1=x,"), "run.toml")
+
+
+def test_modules_are_inverted_by_fourier_coefficients_unless_asked_otherwise() -> None:
+    usual = InvertSettings(network="mine.py:plain")
+    assert (usual.parameterisation, usual.fourier_exponent, usual.history) == ("fourier", 0.75, 100)
+    asked = InvertSettings(network="mine.py:plain", parameterisation="pixels", history=5)
+    assert (asked.parameterisation, asked.history) == ("pixels", 5)
+    assert InvertSettings().parameterisation == "pixels"
