@@ -385,8 +385,7 @@ MODULE = """
 from torch import nn
 def plain():
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 8, 3, padding=1), nn.{}(), nn.Conv2d(8, 8, 1),
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.{}(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
     )
 """
 

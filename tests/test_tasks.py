@@ -21,7 +21,7 @@ from impasto.runs.start import run
 from impasto.tasks.formulas import Formula
 from impasto.tasks.parts import Part
 from impasto.tasks.recipes import reconstruct
-from impasto.tasks.settings import ReconstructSettings
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
 from impasto.tasks.spec import RunSpec, compose, part_names
 from impasto.tasks.table import STYLE, TASKS, Role, Task, make_settings, part_title
 
