@@ -22,10 +22,14 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """The maps, padded and convolved."""
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[2:])
+        down, across = self._missing(maps.shape[2]), self._missing(maps.shape[3])
         padded = functional.pad(maps, (across // 2, across - across // 2, down // 2, down - down // 2))
         return functional.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
+
+    def _missing(self, side: int) -> int:
+        """How many rows of zeros a side lacks."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        return max((-(-side // stride) - 1) * stride + kernel - side, 0)
 
 
 class Fire(nn.Module):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ import pytest
 from PIL import Image as PillowImage
 
 import impasto.series.members
+import impasto.study.plan
 import impasto.study.run
 from command import call, pixels, save_pictures
 from impasto.cli.app import app
 from impasto.errors import DivergedError, InterruptedRunError, OutputError
 from impasto.events import Event, MemberBegun
 from impasto.files import bundled
+from impasto.images.files import load_image
+from impasto.images.image import resize
 from impasto.networks.catalogue import NETWORKS
 from impasto.networks.means import load_means
 from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan_study
@@ -373,3 +377,75 @@ def test_help_speaks_of_it() -> None:
     assert "study" in list(app)
     text = call("study", "--help").out
     assert "The same command continues a study" in " ".join(text.split())
+
+
+# Other networks ------------------------------------------------------------------------------------------------------
+
+MODULE = """
+from torch import nn
+def plain():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.{}(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
+    )
+"""
+
+
+def study_of(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Study:
+    """A study as small as those of the other tests, of another network."""
+    monkeypatch.setattr(impasto.study.plan, "QUICK", TINY)
+    return plan_study(Path("photo.png"), Path("painting.png"), StudySettings(quick=True, threads=1, **settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rectifier", "said"),
+    [("ReLU", "It could be normalised exactly: 2 groups of scales"), ("GELU", "cannot be normalised exactly")],
+)
+def test_a_study_of_a_module(rectifier: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path)
+    Path("mine.py").write_text(MODULE.format(rectifier))
+    study = study_of(monkeypatch, network="mine.py:plain", preprocess="none")
+    network = study.settings.choice().open("float32")
+    assert study.extent.layers == ("0", "1")  # the first of six layers, and the one at 17 % of five steps
+    assert study.styles == ("1",)
+    folder = run_study(study, Path("mine"))
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {member.name for member in study.members}
+    for member in study.members:
+        assert member.spec.settings.network == "mine.py:plain"
+        assert member.spec.settings.preprocess == "none"
+    profile = Profile.model_validate_json((folder / "activations.json").read_text("utf-8"))
+    images = [resize(load_image(path), (224, 224)) for path in (study.content, study.style)]
+    wanted = sum(network(image, ["0"])["0"].relu().mean((0, 2, 3)) for image in images) / 2
+    assert profile.layers["0"].before == pytest.approx(wanted.tolist(), rel=1e-3)
+    page = unescape(page_of(folder))
+    assert said.lower() in page.lower()
+    assert "pictures as RGB in 0 … 1" in page
+    assert "thirteen" not in page
+    assert "conv1_1" not in page
+    assert "Visual Geometry Group" not in page
+    assert shlex.split(study.command(folder)) == [
+        *("impasto", "study", "photo.png", "painting.png", "--quick", "--threads", "1"),
+        *("--network", "mine.py:plain", "--preprocess", "none", "--out", "mine"),
+    ]
+    before = stamps(folder)
+    run_study(study, Path("mine"))
+    assert stamps(folder) == before
+
+
+def test_a_study_of_another_network_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(monkeypatch, network="vgg16", random_weights=3)
+    assert study.extent == TINY
+    assert study.styles == ("relu1_1", "relu2_1")
+    assert {member.spec.settings.network for member in study.members} == {"vgg16"}
+    assert {member.spec.settings.random_weights for member in study.members} == {3}
+
+
+def test_folders_of_layers_whose_names_are_no_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(__file__).parent / "toy_modules.py", "toys.py")
+    study = study_of(monkeypatch, network="toys.py:Residual", random_weights=0)
+    study = replace(study, extent=replace(study.extent, layers=("layer1.relu:2", "layer1.relu:1")))
+    names = [member.name for member in study.members]
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if set(':#/@"') & set(name)]

