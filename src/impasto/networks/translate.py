@@ -190,8 +190,8 @@ class Translated:
         if own is None:
             return known
         also = [f"also {name}" for name, given in self.translation.same.items() if given == layer]
-        tiles = ["not in tiles"] if layer in self.translation.loose else []
         reach = own.reach_px if own.reach_px < UNKNOWN_PX else None
+        tiles = ["not in tiles"] if reach is not None and layer in self.translation.loose else []
         return known._replace(stride=own.stride, reach_px=reach, notes=(*known.notes, *also, *tiles))
 
     def _way(self, size: Size, wanted: Collection[str]) -> ByHand | Hooked:
