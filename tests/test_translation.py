@@ -6,15 +6,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import random_image
+from impasto.errors import ImageError
 from impasto.modules.preprocess import Preprocess
 from impasto.networks.network import Network
-from impasto.networks.passes import backward, forward
+from impasto.networks.passes import HandTrace, backward, forward
 from impasto.networks.translate import Translated
 from impasto.objectives.objective import content, style
 from impasto.objectives.representations import mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.tiles.criterion import bind_tiled
-from toy_modules import Residual, scrambled
+from toy_modules import Residual, Squeeze, SqueezeNet11, scrambled
 
 
 class Vgg(nn.Module):
@@ -31,6 +32,20 @@ class Vgg(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.classifier(self.features(image).mean((2, 3)))
+
+
+class Unpadded(nn.Module):
+    """Kernels of several sizes without zeros around the maps, strides that skip pixels, and zeros of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 5), nn.Conv2d(4, 4, (3, 5), padding=2), nn.ReLU(), nn.MaxPool2d(3, 3, 1, ceil_mode=True),
+            nn.Conv2d(4, 5, 1, stride=2), nn.MaxPool2d(2, 3), nn.Conv2d(5, 4, 2),
+        )  # fmt: skip
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.layers(image)
 
 
 class Joined(nn.Module):
@@ -65,13 +80,16 @@ def by_module(module: nn.Module, network: Network, image: Tensor, path: str) -> 
     return seen[-1].detach(), found
 
 
-@pytest.mark.parametrize("size", [(48, 64), (45, 61)])
+@pytest.mark.parametrize("size", [(48, 64), (45, 61), (46, 59)])
 @pytest.mark.parametrize(
     ("make", "paths"),
     [
         (Vgg, ["features.0", "features.1", "features.3", "features.6", "features.7", "features", "classifier"]),
         (Joined, ["stem", "pool", "squeeze", "three", "last"]),
         (Residual, ["conv1", "layer1", "layer2.downsample", "layer3", "layer3.bn2"]),
+        (Unpadded, ["layers.0", "layers.1", "layers.3", "layers.4", "layers.5", "layers"]),
+        (Squeeze, ["features.0", "features.2", "features.3.squeeze", "features.4", "features", "classifier.2"]),
+        (SqueezeNet11, ["features.2", "features.9.expand3x3"]),
     ],
 )
 def test_the_pass_by_hand_is_the_module(make: type[nn.Module], paths: list[str], size: tuple[int, int]) -> None:
@@ -82,7 +100,10 @@ def test_the_pass_by_hand_is_the_module(make: type[nn.Module], paths: list[str],
         maps, slope = by_module(module, network, image, path)
         found = network(image, [path])[path]
         assert found.reshape(maps.shape).sub(maps).norm() <= 1e-10 * maps.norm(), path
-        back = gradient(network, image, network.canonical(path))
+        own = network.canonical(path)
+        is_ours = own in network.computation.translation.layers
+        assert isinstance(network.computation.trace(image, [own]), HandTrace) == is_ours == (path != "classifier"), path
+        back = gradient(network, image, own)
         assert (back - slope).norm() <= 1e-10 * slope.norm(), path
 
 
@@ -92,8 +113,7 @@ def test_what_is_translated() -> None:
     assert isinstance(network.computation, Translated)
     own = network.computation.translation
     assert set(network.layers) - set(own.layers) == {"fc"}
-    assert own.whole["layer1.conv1"] == 2
-    assert own.whole["layer3.bn2"] == 8
+    assert own.loose == set(own.layers)  # the first convolution has a stride
     assert own.same["layer2"] == "layer2.relu:2"
     strange = Network.from_module(
         nn.Sequential(
@@ -109,10 +129,10 @@ def test_what_is_translated() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(3, 2, ceil_mode=True)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReflectionPad2d(1)),
         nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, dilation=2)),
         nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding="same")),
-        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3)),
         nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4)),
         nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GELU()),
     ],
@@ -188,10 +208,72 @@ def test_changes_behind_the_back_are_noticed(large_px: int) -> None:
     assert isinstance(network.computation, Translated) == (large_px == 1000)
 
 
+class PadsAsTensorFlow(nn.Module):
+    """A convolution of stride 2 whose zeros depend on the size: at the end alone for even sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        down, across = image.shape[2] % 2, image.shape[3] % 2
+        return self.second(functional.pad(self.first(functional.pad(image, (across, 1, down, 1))), (1, 0, 0, 2)))
+
+
+@pytest.mark.parametrize(("size", "by_hand"), [((64, 96), True), ((63, 96), False), ((62, 90), False)])
+def test_zeros_around_maps_are_known_for_some_sizes(size: tuple[int, int], by_hand: bool) -> None:
+    module, image = scrambled(PadsAsTensorFlow()), random_image(*size)
+    network = Network.from_module(module)
+    for path in ("first", "second"):
+        maps, slope = by_module(module, network, image, path)
+        assert isinstance(network.computation.trace(image, [path]), HandTrace) == by_hand
+        assert (network(image, [path])[path] - maps).norm() <= 1e-10 * maps.norm()
+        assert (gradient(network, image, path) - slope).norm() <= 1e-10 * slope.norm()
+    assert network.facts("second").reach_px is None
+    assert network.facts("second").stride == 2
+
+
+def rows_seen(module: nn.Module, path: str) -> list[list[int]]:
+    """For each row of a layer's map, the rows of a picture of 48 × 48 pixels whose NaN reaches it."""
+    images, maps = torch.zeros(48, 3, 48, 48, dtype=torch.float64), list[Tensor]()
+    images[range(48), :, range(48)] = torch.nan
+    handle = module.get_submodule(path).register_forward_hook(lambda _, __, output: maps.append(output.clone()))
+    module.eval()(images)
+    handle.remove()
+    return [found.nonzero().flatten().tolist() for found in maps[0].isnan().any(3).any(1).T]
+
+
+@pytest.mark.parametrize(("path", "stride"), [("features.0", 2), ("features.2", 4), ("features.3", 4), ("features", 8)])
+def test_reach_and_stride_of_squeezenet(path: str, stride: int) -> None:
+    """The farthest that NaN comes from beyond a position's square."""
+    module = scrambled(Squeeze())
+    network = Network.from_module(module)
+    facts = network.facts(path)
+    assert facts.stride == network.stride(path) == stride
+    beyond = [
+        max(row * stride - rows[0], rows[-1] + 1 - (row + 1) * stride)
+        for row, rows in enumerate(rows_seen(module, path))
+    ]
+    assert facts.reach_px == max(beyond)
+    assert "not in tiles" in facts.notes
+    assert not network.tileable([path])
+
+
+def test_the_smallest_picture_of_squeezenet() -> None:
+    """A kernel of 3 × 3 pixels needs 3, though the layer's stride is 2."""
+    network = Network.from_module(scrambled(Squeeze()))
+    for path in ("features.0", "features"):
+        smallest = network.facts(path).smallest_px
+        assert smallest is not None
+        network(random_image(smallest, smallest), [path])
+        with pytest.raises(ImageError, match=f"at least {smallest} × {smallest}"):
+            network(random_image(smallest - 1, smallest), [path])
+
+
 def test_strided_layers_are_not_taken_in_tiles() -> None:
     network = Network.from_module(Residual())
     assert not network.tileable(["layer1.conv1"])
-    assert network.facts("layer1.conv1").reach_px is None
+    assert "not in tiles" in network.facts("layer1.conv1").notes
     vgg = Network.from_module(Vgg())
     assert vgg.facts("features.4").reach_px == 3
     assert "also features" in vgg.facts("features.9").notes

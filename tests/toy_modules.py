@@ -46,6 +46,55 @@ class Residual(nn.Module):
         return self.fc(maps.mean((2, 3)))
 
 
+class Fire(nn.Module):
+    """Few channels, then many, by kernels of 1 × 1 and 3 × 3 side by side; names and order as in torchvision."""
+
+    def __init__(self, taken: int, squeezed: int, expanded: int) -> None:
+        super().__init__()
+        self.squeeze, self.squeeze_activation = nn.Conv2d(taken, squeezed, 1), nn.ReLU(inplace=True)
+        self.expand1x1, self.expand1x1_activation = nn.Conv2d(squeezed, expanded, 1), nn.ReLU(inplace=True)
+        self.expand3x3, self.expand3x3_activation = nn.Conv2d(squeezed, expanded, 3, padding=1), nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = self.squeeze_activation(self.squeeze(maps))
+        parts = self.expand1x1_activation(self.expand1x1(maps)), self.expand3x3_activation(self.expand3x3(maps))
+        return torch.cat(parts, 1)
+
+
+class Squeeze(nn.Module):
+    """A small network of SqueezeNet's kind: no zeros around the first maps, and poolings that reach over the edge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(6, 3, 4), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(8, 4, 5),
+        )  # fmt: skip
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Conv2d(10, 7, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d((1, 1))
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.features(image)).flatten(1)
+
+
+class SqueezeNet11(Squeeze):
+    """SqueezeNet 1.1 with the layers of torchvision's, whose first layers have 64 channels and whose classes are 1,000.
+
+    Source: Iandola et al. 2016 (arXiv:1602.07360).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(64, 16, 64), Fire(128, 16, 64), nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(128, 32, 128), Fire(256, 32, 128), nn.MaxPool2d(3, 2, ceil_mode=True),
+            Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256),
+        )  # fmt: skip
+        self.classifier[1] = nn.Conv2d(512, 1000, 1)
+
+
 class Tied(nn.Module):
     """One convolution under two names, called by both."""
 

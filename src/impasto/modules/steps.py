@@ -33,11 +33,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class WideMaxPool:
-    """The largest under a kernel wider than its stride, as in the first layers of residual networks."""
+    """The largest under a kernel of any size, as in the first layers of residual networks and SqueezeNet.
+
+    With `ceil`, a last row or column of kernels may reach over the edge of the map.
+    """
 
     kernel: int
     stride: int
     padding: int
+    ceil: bool = False
 
     keeps = frozenset[Literal["input", "output"]]({"input"})
     unfolded = 0
@@ -45,7 +49,7 @@ class WideMaxPool:
 
     def forward(self, inputs: Sequence[Tensor], spare: Sequence[bool]) -> Tensor:
         """A map smaller by the stride."""
-        return functional.max_pool2d(inputs[0], self.kernel, self.stride, self.padding)
+        return functional.max_pool2d(inputs[0], self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
     def back(self, gradient: Tensor, past: Any) -> Sequence[Tensor]:
         """Autograd's: the first of equal maxima takes the gradient of each kernel."""
@@ -53,3 +57,26 @@ class WideMaxPool:
             variable = past.inputs[0].detach().requires_grad_()
             (found,) = torch.autograd.grad(self.forward([variable], [False]), variable, gradient)
         return (found,)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Zeros around a map: so many columns on the left and right, and rows at the top and bottom."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+    keeps = frozenset[Literal["input", "output"]]()
+    unfolded = 0
+    in_place = False
+
+    def forward(self, inputs: Sequence[Tensor], spare: Sequence[bool]) -> Tensor:
+        """A larger map."""
+        return functional.pad(inputs[0], (self.left, self.right, self.top, self.bottom))
+
+    def back(self, gradient: Tensor, past: Any) -> Sequence[Tensor]:
+        """The gradient without that of the zeros."""
+        height, width = past.shapes[0][2:]
+        return (gradient[:, :, self.top : self.top + height, self.left : self.left + width],)

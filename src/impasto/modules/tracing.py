@@ -19,7 +19,7 @@ from impasto.modules.calls import observe, stand_ins
 from impasto.modules.probing import Output
 
 PICTURE = 0  # the number of the value that the module is called with
-Kind = Literal["convolution", "norm", "rectifier", "max", "average", "sum", "join"]
+Kind = Literal["convolution", "norm", "rectifier", "max", "average", "pad", "sum", "join"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +180,9 @@ def _largest(
     return_indices: bool = False,
 ) -> _Read | None:
     kernel, step, beside = _one(kernel_size), _one(stride or kernel_size), _one(padding)
-    if None in (kernel, step, beside) or _one(dilation) != 1 or ceil_mode or return_indices:
+    if None in (kernel, step, beside) or _one(dilation) != 1 or return_indices:
         return None
-    return _Read("max", (maps,), options={"kernel": kernel, "stride": step, "padding": beside})
+    return _Read("max", (maps,), options={"kernel": kernel, "stride": step, "padding": beside, "ceil": ceil_mode})
 
 
 def _average(
@@ -196,6 +196,11 @@ def _average(
 ) -> _Read | None:
     plain = _one(kernel_size) == _one(stride or kernel_size) == 2 and _one(padding) == 0
     return _Read("average", (maps,)) if plain and not ceil_mode and divisor_override is None else None
+
+
+def _pad(maps: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> _Read | None:
+    zeros = mode == "constant" and not value and min(pad, default=-1) >= 0
+    return _Read("pad", (maps,), options={"beside": tuple(pad)}) if zeros and len(pad) == 4 else None
 
 
 def _sum(first: Any, second: Any, alpha: float = 1) -> _Read | None:
@@ -217,6 +222,7 @@ READERS: dict[Any, Callable[..., _Read | None]] = {
     **dict.fromkeys((functional.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_), _rectifier),
     functional.max_pool2d: _largest,
     functional.avg_pool2d: _average,
+    functional.pad: _pad,
     **dict.fromkeys((torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__), _sum),
     **dict.fromkeys((torch.cat, torch.concat), _join),
     **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),

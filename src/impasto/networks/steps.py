@@ -57,11 +57,10 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution:
-    """A convolution with fixed weights (out, in, height, width) and bias (out).
+class AnyConvolution:
+    """A convolution with fixed weights (out, in, height, width) and bias (out), at all positions that PyTorch gives it.
 
-    With a stride, rows and columns that do not fill a square of `stride` × `stride` are left out, as a pooling leaves
-    them out.
+    With some strides and paddings its positions are no whole squares of the picture.
     """
 
     weight: Tensor = field(repr=False)
@@ -79,26 +78,32 @@ class Convolution:
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
         """The output, in the weights' precision."""
-        maps = inputs[0]
-        if self.stride > 1:
-            height, width = _whole(maps.shape, self.stride)
-            maps = maps[:, :, :height, :width]
-        return functional.conv2d(maps, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        return functional.conv2d(inputs[0], self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+    def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
+        """A transposed convolution; 0 where no kernel reaches."""
+        weight, stride, padding = self.weight, self.stride, self.padding
+        sides = zip(past.shapes[0][2:], gradient.shape[2:], weight.shape[2:], strict=True)
+        more = [side - ((count - 1) * stride - 2 * padding + kernel) for side, count, kernel in sides]
+        return (functional.conv_transpose2d(gradient, weight, None, stride, padding, more),)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(AnyConvolution):
+    """A convolution with one position for each square of `stride` × `stride`; an incomplete square is left out."""
+
+    def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
+        """The output, in the weights' precision."""
+        height, width = _whole(inputs[0].shape, self.stride)
+        return super().forward([inputs[0][:, :, :height, :width]], spare)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
         """A transposed convolution; 0 in the rows and columns left out."""
-        shape, stride = past.shapes[0], self.stride
-        height, width = _whole(shape, stride)
-        extent = [
-            (count - 1) * stride - 2 * self.padding + kernel
-            for count, kernel in zip(gradient.shape[2:], self.weight.shape[2:], strict=True)
-        ]
-        more = [height - extent[0], width - extent[1]]
-        weight, padding = self.weight, self.padding
-        found = functional.conv_transpose2d(gradient, weight, stride=stride, padding=padding, output_padding=more)
-        if (height, width) != tuple(shape[2:]):
-            found = functional.pad(found, (0, shape[3] - width, 0, shape[2] - height))
-        return (found,)
+        shape = past.shapes[0]
+        height, width = _whole(shape, self.stride)
+        (found,) = super().back(gradient, past._replace(shapes=(torch.Size([*shape[:2], height, width]),)))
+        beside = (0, shape[3] - width, 0, shape[2] - height)
+        return (functional.pad(found, beside) if any(beside) else found,)
 
 
 @dataclass(frozen=True)

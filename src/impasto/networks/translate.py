@@ -1,11 +1,13 @@
 """From a module's call to a graph of layers, for the pass by hand: less memory than autograd's, and exact tiles.
 
-VGG, residual networks and their kin are translated as far as their operations are known here: convolutions, batch
-norms, rectifiers, poolings, sums and concatenations. All other layers are read by hooks.
+VGG, residual networks, SqueezeNet and their kin are translated as far as their operations are known here:
+convolutions, batch norms, rectifiers, poolings, zeros around maps, sums and concatenations. All other layers are read
+by hooks.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,53 +16,64 @@ from impasto.errors import NetworkError
 from impasto.images.image import Image, Size
 from impasto.modules.hooked import Hooked
 from impasto.modules.probing import PAIR
-from impasto.modules.steps import Scale, WideMaxPool
+from impasto.modules.steps import Pad, Scale, WideMaxPool
 from impasto.modules.table import Facts, LayerTable
 from impasto.modules.tracing import PICTURE as PICTURE_VALUE
 from impasto.modules.tracing import Graph, Operation, trace
-from impasto.networks.layers import PICTURE, Layer, add, concatenate, convolution, pool, rectifier
+from impasto.networks.layers import PICTURE, UNKNOWN_PX, Layer, add, concatenate, convolution, pool, rectifier
 from impasto.networks.passes import ByHand, Trace
-from impasto.networks.steps import AveragePool, FeatureMap, MaxPool
+from impasto.networks.steps import AnyConvolution, AveragePool, FeatureMap, MaxPool
+
+PAIRS = {"kernel": 2, "stride": 2, "padding": 0, "ceil": False}  # the poolings whose squares tiles can follow
+SIDES_PX = math.gcd(*PAIR[0], *PAIR[1])  # of the pictures that a module's zeros are learned from
 
 
 @dataclass(frozen=True, eq=False)
 class Translation:
-    """A graph of layers; `whole` are layers that are the module's only if a picture's sides are multiples of a number.
+    """A graph of layers, and what is known of some of them, by name.
 
-    `same` are names of layers that give the map of another layer, as blocks give that of their last layer.
+    `loose` are layers with positions that are no whole squares of the picture: tiles cannot compute them. `padded` are
+    layers after zeros whose number is known only if a picture's sides are multiples of `SIDES_PX`. `same` are other
+    names of layers, as blocks give the map of their last layer.
     """
 
     layers: Mapping[str, Layer]
-    whole: Mapping[str, int]
-    same: Mapping[str, str]
+    loose: frozenset[str] = frozenset()
+    padded: frozenset[str] = frozenset()
+    same: Mapping[str, str] = field(default_factory=dict)
 
 
 def translate(table: LayerTable, precision: torch.dtype) -> Translation:
     """The layers of a module that can be computed by hand; none if pictures are resized for the module."""
     preprocess, module = table.preprocess, table.probing.module
     if preprocess.size is not None or preprocess.multiple > 1:
-        return Translation({}, {}, {})
+        return Translation({})
     graph, other = (trace(module, size, preprocess.channels, precision) for size in PAIR)
     if not graph.is_like(other):  # the module does other things for pictures of other sizes
-        return Translation({}, {}, {})
+        return Translation({})
     names, same = _names(table, graph)
     values: dict[int, Layer] = {PICTURE_VALUE: replace(PICTURE, channels=preprocess.channels)}
-    whole: dict[int, int] = {PICTURE_VALUE: 1}
+    loose, padded = set[int](), set[int]()
     for operation in graph.operations:
         if not all(read in values for read in operation.reads):
             continue
         read = [values[each] for each in operation.reads]
         try:
             made = _layer(names.get(operation.value, f"~{operation.value}"), operation, read)
-        except NetworkError:  # its positions are no squares of pixels
+        except NetworkError:  # maps that fit only because PyTorch stretches one of them
             continue
-        if made is not None:
-            values[operation.value] = made
-            own = made.stride if _drops_rows(operation) else 1
-            whole[operation.value] = max(own, *(whole[each] for each in operation.reads))
+        values[operation.value] = made
+        if _is_loose(operation) or loose.intersection(operation.reads):
+            loose.add(operation.value)
+        if operation.kind == "pad" or padded.intersection(operation.reads):
+            padded.add(operation.value)
     layers = {layer.name: layer for value, layer in values.items() if value != PICTURE_VALUE}
-    multiples = {layer.name: whole[value] for value, layer in values.items() if whole[value] > 1}
-    return Translation(layers, multiples, {alias: own for alias, own in same.items() if own in layers})
+    return Translation(
+        layers,
+        frozenset(values[each].name for each in loose),
+        frozenset(values[each].name for each in padded),
+        {alias: own for alias, own in same.items() if own in layers},
+    )
 
 
 def _names(table: LayerTable, graph: Graph) -> tuple[dict[int, str], dict[str, str]]:
@@ -76,27 +89,43 @@ def _names(table: LayerTable, graph: Graph) -> tuple[dict[int, str], dict[str, s
     return names, same
 
 
-def _drops_rows(operation: Operation) -> bool:
-    """Whether the module keeps positions at the edge that do not fill a square of pixels, which the pass leaves out."""
-    strided = operation.options.get("stride", 1) > 1
-    return strided and (operation.kind == "convolution" or operation.options.get("kernel") != 2)
+def _is_loose(operation: Operation) -> bool:
+    """Whether the module's positions are no whole squares of those that the operation reads."""
+    options = operation.options
+    match operation.kind:
+        case "convolution":
+            (weight, _), padding = operation.weights, options["padding"]
+            assert weight is not None
+            return options["stride"] > 1 or weight.shape[2:] != (2 * padding + 1, 2 * padding + 1)
+        case "max":
+            return options != PAIRS
+        case kind:
+            return kind == "pad"
 
 
-def _layer(name: str, operation: Operation, read: list[Layer]) -> Layer | None:
+def _layer(name: str, operation: Operation, read: list[Layer]) -> Layer:
     options = operation.options
     match operation.kind:
         case "convolution":
             weight, bias = operation.weights
             assert weight is not None
-            return convolution(name, read[0], weight, bias, stride=options["stride"], padding=options["padding"])
+            if not _is_loose(operation):
+                return convolution(name, read[0], weight, bias, padding=options["padding"])
+            step = AnyConvolution(weight, bias, options["stride"], options["padding"])
+            made = _windows(name, read[0], step, max(weight.shape[2:]))
+            return replace(made, channels=weight.shape[0])
         case "norm":
             return replace(rectifier(name, read[0]), step=_scale(operation))
         case "rectifier":
             return rectifier(name, read[0])
         case "max":
-            return _max_pool(name, read[0], options["kernel"], options["stride"], options["padding"])
+            if not _is_loose(operation):
+                return pool(name, read[0], MaxPool())
+            return _windows(name, read[0], WideMaxPool(**options), options["kernel"])
         case "average":
             return pool(name, read[0], AveragePool())
+        case "pad":
+            return replace(rectifier(name, read[0]), step=Pad(*options["beside"]), reach_px=UNKNOWN_PX)
         case "sum":
             return add(name, *read)
         case "join":
@@ -116,15 +145,11 @@ def _across(values: Tensor) -> Tensor:
     return values.reshape(1, -1, 1, 1)
 
 
-def _max_pool(name: str, read: Layer, kernel: int, stride: int, padding: int) -> Layer | None:
-    if (kernel, stride, padding) == (2, 2, 0):
-        return pool(name, read, MaxPool())
-    if not kernel - stride <= 2 * padding < kernel:
-        return None
-    beyond = max(padding, kernel - padding - stride) * read.stride
-    made = pool(name, read, MaxPool())
-    step = WideMaxPool(kernel, stride, padding)
-    return replace(made, step=step, stride=read.stride * stride, reach_px=read.reach_px + beyond)
+def _windows(name: str, read: Layer, step: AnyConvolution | WideMaxPool, kernel: int) -> Layer:
+    """A layer whose positions see `kernel` positions on each side, which may reach beyond their squares."""
+    beyond = max(step.padding, kernel - step.padding - step.stride, 0) * read.stride
+    reach = min(UNKNOWN_PX, read.reach_px + beyond)
+    return replace(rectifier(name, read), step=step, stride=read.stride * step.stride, reach_px=reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,25 +175,29 @@ class Translated:
 
     def require_size(self, size: Size, wanted: Mapping[str, str]) -> None:
         """Raise ImageError if the module cannot take a picture of that size, or a layer has no position there."""
-        self._way(size, wanted.values()).require_size(size, wanted)
+        loose = self.translation.loose.intersection(wanted.values())
+        way = self.hooked if loose else self._way(size, wanted.values())
+        way.require_size(size, wanted)
 
     def bytes_per_pixel(self, read: Collection[str], compared: Collection[str]) -> float:
         """About how many bytes per pixel a pass holds, by hand if that is possible at all sizes."""
-        own = all(name in self.by_hand.layers and name not in self.translation.whole for name in read)
+        own = all(name in self.by_hand.layers and name not in self.translation.padded for name in read)
         return (self.by_hand if own else self.hooked).bytes_per_pixel(read, compared)
 
     def facts(self, layer: str) -> Facts:
         """What is known of a layer."""
-        known, translation = self.hooked.facts(layer), self.translation
-        also = [f"also {name}" for name, own in translation.same.items() if own == layer]
-        tiled = layer in translation.layers and layer not in translation.whole
-        reach = translation.layers[layer].reach_px if tiled else None
-        return known._replace(reach_px=reach, notes=(*known.notes, *also))
+        known, own = self.hooked.facts(layer), self.translation.layers.get(layer)
+        if own is None:
+            return known
+        also = [f"also {name}" for name, given in self.translation.same.items() if given == layer]
+        reach = own.reach_px if own.reach_px < UNKNOWN_PX else None
+        tiles = ["not in tiles"] if reach is not None and layer in self.translation.loose else []
+        return known._replace(stride=own.stride, reach_px=reach, notes=(*known.notes, *also, *tiles))
 
     def _way(self, size: Size, wanted: Collection[str]) -> ByHand | Hooked:
         known = all(name in self.by_hand.layers for name in wanted)
-        multiple = max((self.translation.whole.get(name, 1) for name in wanted), default=1)
-        return self.by_hand if known and not any(side % multiple for side in size) else self.hooked
+        same_zeros = not self.translation.padded.intersection(wanted) or not any(side % SIDES_PX for side in size)
+        return self.by_hand if known and same_zeros else self.hooked
 
 
 def computed(table: LayerTable, translation: Translation, hooked: Hooked, device: torch.device) -> Hooked | Translated:
@@ -182,12 +211,15 @@ def computed(table: LayerTable, translation: Translation, hooked: Hooked, device
 def described(table: LayerTable, translation: Translation, opaque: Mapping[str, Layer]) -> dict[str, Layer]:
     """All layers by name: the translated ones that tiles can compute, and `opaque` ones.
 
+    An opaque layer has its exact stride if the layer is translated, otherwise an estimate.
+
     Operations that are no modules have no names here, also not among what a layer reads.
     """
     named = {*table.rows, PICTURE.name}
     known = {
         name: replace(layer, reads=tuple(read for read in layer.reads if read in named))
         for name, layer in translation.layers.items()
-        if name not in translation.whole
+        if name not in translation.loose
     }
+    known |= {name: replace(opaque[name], stride=translation.layers[name].stride) for name in translation.loose & named}
     return {name: known.get(name, opaque[name]) for name in table.rows if name not in translation.same}
