@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from command import call
 from conftest import EXAMPLES, random_image
 from impasto.errors import ImpastoError, NetworkError, SpecError, WeightsError
 from impasto.modules.names import file_of, is_name_of_module, with_file
-from impasto.modules.preprocess import PREPROCESSES
-from impasto.modules.states import digest
+from impasto.modules.preprocess import PREPROCESSES, Preprocess
+from impasto.modules.states import digest, untrain
 from impasto.networks.catalogue import Choice, open_network
 from impasto.networks.network import Network
 from impasto.networks.vgg import VGG16
@@ -339,6 +340,69 @@ def test_untrained_networks_are_their_seeds() -> None:
     assert hashed(1) == hashed(1) != hashed(2)
     with pytest.raises(SpecError, match="choose --network vgg16 without --weights and --means"):
         open_network("vgg16-normalised", random_weights=1)
+
+
+class Scaled(nn.Module):
+    """A block of a transformer with LayerScale, and every other kind of parameter that is no layer's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.relu = nn.Conv2d(3, 12, 8, 8), nn.PReLU()
+        self.cls_token, self.pos_embed = nn.Parameter(torch.randn(1, 1, 12)), nn.Parameter(torch.randn(1, 65, 12))
+        self.class_embedding = nn.Parameter(torch.randn(12))
+        self.layer_scale, self.gamma = nn.Parameter(1e-5 * torch.randn(12, 1, 1)), nn.Parameter(1e-5 * torch.randn(12))
+        self.shift, self.logit_scale = nn.Parameter(torch.randn(12)), nn.Parameter(torch.tensor(4.6))
+        self.norm, self.attention = nn.LayerNorm(12), nn.MultiheadAttention(12, 2, batch_first=True)
+        nn.init.normal_(self.attention.in_proj_bias)
+        self.out, self.whole = nn.Identity(), nn.LayerNorm((12, 8, 8))
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.whole(self.relu(self.embed(image))) * self.layer_scale
+        tokens = torch.cat([self.cls_token + self.class_embedding, maps.flatten(2).transpose(1, 2)], 1)
+        tokens = tokens + self.pos_embed
+        seen = self.norm(tokens)
+        return self.out(tokens + self.gamma * self.attention(seen, seen, seen)[0] + self.shift) * self.logit_scale
+
+
+def test_nothing_of_the_former_weights_remains() -> None:
+    """Two modules whose parameters all differ become the same; those of one number a channel become 1 or 0."""
+    first, other = Scaled(), Scaled()
+    for module in (first, other):
+        with torch.no_grad():
+            for value in module.parameters():
+                value.add_(torch.randn_like(value))
+        untrain(module, Preprocess(), 3)
+    mine, theirs = first.state_dict(), other.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    for name in ("layer_scale", "gamma", "norm.weight", "whole.weight", "logit_scale"):
+        assert torch.equal(mine[name], torch.ones_like(mine[name])), name
+    for name in ("shift", "norm.bias", "embed.bias", "attention.in_proj_bias", "attention.out_proj.bias"):
+        assert not mine[name].any(), name
+    assert float(mine["relu.weight"]) == 0.25
+    assert 0.01 < float(mine["class_embedding"].std()) < 0.03
+    assert 0.018 < float(mine["pos_embed"].std()) < 0.022
+    assert abs(float(mine["attention.in_proj_weight"].square().mean()) * 12 - 1) < 0.2
+    assert abs(float(mine["embed.weight"].square().mean()) * 3 * 64 - 2) < 0.2
+
+
+def test_the_branches_of_an_untrained_transformer_count() -> None:
+    """What the branch behind LayerScale adds has about the size of what it is added to."""
+    module = Scaled().eval()
+    seen: list[Tensor] = []
+    module.out.register_forward_hook(lambda _module, given, _found: seen.append(given[0]))
+    module.norm.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    image = random_image(64, 64, dtype=torch.float32) * 4 - 2
+
+    def added() -> float:
+        seen.clear()
+        with torch.no_grad():
+            module(image)
+            before, after = seen
+            return float((after - module.shift - before).norm() / before.norm())
+
+    assert added() < 1e-3
+    untrain(module, Preprocess(), 1)
+    assert 0.1 < added() < 10
 
 
 # Settings ------------------------------------------------------------------------------------------------------------

@@ -104,6 +104,39 @@ class Dense(nn.Module):
         return functional.interpolate(x, scale_factor=2) / 1
 
 
+class SameConv(nn.Conv2d):
+    """Pads by the picture's size, as TensorFlow does; no graph can hold that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (max((-(-side // 2) - 1) * 2 + 3 - side, 0) for side in x.shape[2:])
+        return functional.conv2d(functional.pad(x, (0, columns, 0, rows)), self.weight, self.bias, 2, 0, 1, self.groups)
+
+
+class SamePool(nn.MaxPool2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)))
+
+
+class Plainly(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if len(x) else x
+
+
+class Own(nn.Module):
+    """As networks of TensorFlow: layers of the module's own kinds, whose code asks for the picture's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.deep = SameConv(3, 6, 3), SameConv(6, 6, 3, groups=6, bias=False)
+        self.norm, self.plain, self.pool = Plainly(6), Plainly(6, affine=False), SamePool(2)
+        self.norm.load_state_dict(batch_norm(6).state_dict())
+        self.last = nn.Conv2d(6, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.deep(self.pool(self.one(x).relu())))
+        return self.last(self.plain(x.relu()).relu())
+
+
 def chain() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 4, 3),
@@ -118,6 +151,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "inverted": Inverted,
     "gated": Gated,
     "dense": Dense,
+    "own": Own,
 }
 
 
@@ -176,6 +210,7 @@ def test_the_module_is_left_as_it_is(name: str) -> None:
         ("residual", "relu,relu_3 relu_1 relu_2"),  # the stem and the end of the block meet in the sum
         ("inverted", "act0 act1 relu6 relu"),  # what the stem is added to has no rectifier
         ("gated", "relu relu_1"),
+        ("own", "relu relu_1,relu_2"),  # a norm without weights gives what it reads in its own scale
         (
             "dense",
             "relu relu_1 relu_2 relu_3,relu_4,relu_5",
@@ -241,6 +276,37 @@ class Forbidden(nn.Module):
 def test_what_does_not_commute_is_named(after: Callable[[Tensor], Tensor], words: str) -> None:
     torch.manual_seed(0)
     with pytest.raises(NetworkError, match=f"cannot be normalised exactly: .*{words} reads rectified maps"):
+        normalise_module(Forbidden(after).double(), PICTURES)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x, (self.weight - self.weight.mean()) / self.weight.std(), self.bias)
+
+
+class Louder(nn.MaxPool2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).exp()
+
+
+class Doubled(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super().forward(x), x], 1)
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (Standardised(4, 5, 3), "Standardised"),
+        (Louder(2), "Louder"),
+        (Doubled(4, 5, 3, padding=1), "Doubled"),
+        (Plainly(4, track_running_stats=False), "Plainly"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 5, 3)), "ParametrizedConv2d"),
+    ],
+)
+def test_layers_of_own_kinds_that_do_not_rescale_are_named(after: nn.Module, words: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(NetworkError, match=rf"cannot be normalised exactly: after \({words}\) reads rectified maps"):
         normalise_module(Forbidden(after).double(), PICTURES)
 
 

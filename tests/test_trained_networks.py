@@ -1,5 +1,6 @@
 """Trained networks of examples/networks.py: what they say of a photograph, and that their layers can be inverted."""
 
+import copy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from impasto.images.files import load_image
 from impasto.images.image import resize
 from impasto.networks.catalogue import open_network
+from impasto.networks.joint import normalise_module
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.recipes import invert
 from impasto.tasks.settings import InvertSettings
@@ -44,3 +46,23 @@ def test_the_red_panda_is_recognised_and_a_layer_inverted(name: str) -> None:
     with torch.no_grad():
         wanted, found = network(small, [layer])[layer], network(last.image, [layer])[layer]
     assert (found - wanted).norm() < most * wanted.norm()
+
+
+@pytest.mark.parametrize(("name", "rectifiers"), [("squeezenet", 26), ("efficientnet_lite0", 33)])
+def test_joint_normalisation_is_exact(name: str, rectifiers: int) -> None:
+    """The logits stay for another picture; rectifiers of one group share a scale."""
+    network = open_network(f"{EXAMPLES / 'networks.py'}:{name}")
+    assert network.computation.module is not None
+    module = copy.deepcopy(network.computation.module).double()
+    photo, other = (
+        network.preprocess(resize(load_image(EXAMPLES / file), (97, 80)), torch.float64)
+        for file in ("red-panda.webp", "night-cafe.webp")
+    )
+    found = normalise_module(module, [photo])
+    assert len(found.scales) == rectifiers
+    assert found.error <= 1e-9
+    assert all(float(scale.max() / scale.min()) > 2 for scale in found.scales.values())
+    logits = found.scales.get("relu10", torch.ones(1))
+    with torch.no_grad():
+        truth, now = module(other), found.module(other)
+    assert (now * logits - truth).norm() <= 1e-9 * truth.norm()

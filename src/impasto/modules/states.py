@@ -15,6 +15,9 @@ from impasto.modules.calls import observe
 from impasto.modules.preprocess import Preprocess
 
 PICTURES, PICTURE_PX = 8, 224
+SLOPE = 0.25  # of PReLU before training (He et al. 2015)
+TABLES = ("token", "embed", "pos", "prefix")  # in names of parameters that are added to maps or put beside them
+OFFSETS = ("bias", "beta", "shift", "offset")
 EMBEDDING = 0.02  # the standard deviation of tokens and positions in transformers (Dosovitskiy et al. 2020)
 
 
@@ -80,29 +83,38 @@ def untrained_tensors(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Ten
 def untrain(module: nn.Module, preprocess: Preprocess, seed: int) -> None:
     """Give a module random weights; statistics of batch norms are measured anew on pictures of noise.
 
-    Weights of convolutions have variance 2 / fan-in, those of linear layers 1 / fan-in; norms scale by 1 and add 0.
-    All other parameters, such as tokens and positions, are normal with standard deviation .02.
+    Kernels have variance 2 / fan-in, matrices of linear layers and of attention 1 / fan-in; biases are 0. Norms, and
+    vectors that scale channels, such as LayerScale's factors, are 1; slopes of PReLU .25 (He et al. 2015). Tokens,
+    positions and all other tables are normal with standard deviation .02. Nothing of the former weights remains, so
+    that the result depends on the seed alone.
     """
     generator = torch.Generator().manual_seed(seed)
     known: set[int] = set()
     with torch.no_grad():
         for each in module.modules():
-            convolution = isinstance(each, nn.modules.conv._ConvNd)
-            norm = not convolution and not isinstance(each, nn.Linear) and "Norm" in type(each).__name__
-            if not (convolution or norm or isinstance(each, nn.Linear)):
-                continue
             for name, value in each.named_parameters(recurse=False):
-                if id(value) in known:
-                    continue
-                known.add(id(value))
-                if norm:
-                    value.fill_(1.0 if name == "weight" else 0.0)
-                else:
-                    value.copy_(_random(value, generator, gain=2.0 if convolution else 1.0))
-        for value in module.parameters():
-            if id(value) not in known and value.ndim > 1:
-                value.copy_(EMBEDDING * torch.randn(value.shape, generator=generator))
+                if id(value) not in known:
+                    known.add(id(value))
+                    value.copy_(_untrained(each, name.lower(), value, generator))
     _measure_norms(module, preprocess, generator)
+
+
+def _untrained(owner: nn.Module, name: str, value: Tensor, generator: torch.Generator) -> Tensor:
+    """The values of a module's own parameter before training."""
+    if isinstance(owner, nn.PReLU):
+        return torch.full_like(value, SLOPE)
+    norms = "Norm" in type(owner).__name__ and not isinstance(owner, nn.Linear | nn.modules.conv._ConvNd)
+    embeds = isinstance(owner, nn.Embedding) or any(word in name for word in TABLES)
+    if norms or (not embeds and _is_for_channels(value)):
+        return torch.full_like(value, 0.0 if name == "b" or any(word in name for word in OFFSETS) else 1.0)
+    if not embeds and name.endswith("weight"):
+        return _random(value, generator, gain=2.0 if value.ndim > 2 else 1.0)
+    return EMBEDDING * torch.randn(value.shape, generator=generator)
+
+
+def _is_for_channels(value: Tensor) -> bool:
+    """Whether there is one number for each channel, (channels,), (channels, 1, 1) or (1, channels, 1, 1), or one."""
+    return value.ndim < 2 or (value.shape[-1] == 1 and value.numel() == max(value.shape))
 
 
 def _random(like: Tensor, generator: torch.Generator, gain: float) -> Tensor:

@@ -9,6 +9,7 @@ variable, and the operations say how variables meet:
 - rectifiers, poolings, dropout, padding by zeros: the same variables;
 - a sum, as at the end of a residual branch: the variables of its inputs become one;
 - a concatenation: the variables one after the other; flattening repeats each;
+- a subclass of these layers with code of its own: as these, if a trial shows that the map scales with the weights;
 - ReLU6: the same variables, and a cap of 6 over the scale for each channel;
 - the picture, and the output of anything else: the scale is 1. Anything else may also only read maps of scale 1.
 """
@@ -21,12 +22,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from impasto.scaling.tracing import CAP, Capped, maps_of
+from impasto.scaling.rescaling import commutes
+from impasto.scaling.tracing import CAP, POOLING, WEIGHTED, Capped, maps_of
 from impasto.scaling.variables import FIXED, Plan, Variables
 
 PASSING_MODULES = (
     *(nn.LeakyReLU, nn.PReLU, nn.Identity, nn.ZeroPad2d, nn.Upsample, nn.Dropout, nn.Dropout2d),
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(*POOLING, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
 )
 RELU = {functional.relu, torch.relu, torch.relu_, "relu", "relu_"}
 RELU6: set[object] = {functional.relu6}
@@ -83,7 +85,9 @@ class _Planner:
         what = node.target
         if node.op in ("placeholder", "get_attr") or not read:
             return self._fixed(node)
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+        if module is not None and not commutes(module, self._shape_before(node), self.shapes[node.name]):
+            return self._other(node, read, module)
+        if isinstance(module, WEIGHTED):
             return self._weighted(node, module, read[0])
         if isinstance(module, nn.ReLU6 | nn.Hardtanh | Capped) or what in RELU6:
             if isinstance(module, nn.Hardtanh) and (module.min_val, module.max_val) != (0, CAP):

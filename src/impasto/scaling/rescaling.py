@@ -1,13 +1,16 @@
 """Rescaling the weights of a graph by a plan, or refusing by the name of the operation that forbids it."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
 from impasto.errors import NetworkError
-from impasto.scaling.tracing import CAP, Capped
+from impasto.scaling.tracing import CAP, WEIGHTED, WHOLE, Capped
 from impasto.scaling.variables import Plan
+
+TRIAL = 1e-10  # the largest relative difference between a layer and its rescaled copy, in float64
 
 
 def require_exact(found: Plan, scales: Mapping[int, float]) -> None:
@@ -21,6 +24,35 @@ def require_exact(found: Plan, scales: Mapping[int, float]) -> None:
 
 
 @torch.no_grad()
+def commutes(module: nn.Module, read: torch.Size, given: torch.Size) -> bool:
+    """Whether a layer with code of its own (a subclass of torch's layers) rescales as torch's layer does.
+
+    The trial: a rescaled copy reads a map of noise of shape `read`, rescaled too. True for torch's own layers.
+    """
+    if not isinstance(module, WHOLE) or type(module) in WHOLE:
+        return True
+    if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(read, generator=generator, dtype=torch.float64)
+    try:
+        before, after = (torch.rand(shape[1], generator=generator, dtype=noise.dtype) + 0.5 for shape in (read, given))
+        truth, other = module(noise.clone()), copy.deepcopy(module)
+        if not isinstance(other, WEIGHTED) or other.weight is None:
+            after = before
+        if isinstance(other, WEIGHTED):
+            _rescale_module(other, before, after)
+        found = other(noise / _across(before, noise)) * _across(after, truth)
+    except (RuntimeError, IndexError):  # the numbers of channels are not those of the weights
+        return False
+    return bool((found - truth).norm() <= TRIAL * truth.norm())
+
+
+def _across(values: Tensor, maps: Tensor) -> Tensor:
+    return values.reshape(1, -1, *(1,) * (maps.ndim - 2))
+
+
+@torch.no_grad()
 def rescale(found: Plan, scale: Callable[[Sequence[int]], Tensor]) -> None:
     """Rescale the weights of the plan's graph in place; `scale` gives the divisors of variables, float64.
 
@@ -31,7 +63,7 @@ def rescale(found: Plan, scale: Callable[[Sequence[int]], Tensor]) -> None:
     for name, node in nodes.items():
         if node.op == "call_module" and name in found.channels and str(node.target) not in done:
             module = found.graph.get_submodule(str(node.target))
-            if not isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            if not isinstance(module, WEIGHTED):
                 continue
             read = next(each.name for each in node.all_input_nodes)
             done.add(str(node.target))

@@ -10,6 +10,9 @@ from torch import Tensor, fx, nn
 from impasto.errors import NetworkError
 
 CAP = 6.0  # of ReLU6
+WEIGHTED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)  # layers whose weights can take up a scale
+POOLING = (nn.MaxPool2d, nn.AvgPool2d)
+WHOLE = (*WEIGHTED, *POOLING)  # layers that stay one operation, also where a subclass has code of its own
 
 
 class Capped(nn.Module):
@@ -26,10 +29,15 @@ class Capped(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Takes torch's own modules, and rectifiers with caps, as they are."""
+    """Takes torch's own modules as they are, and rectifiers with caps, and own kinds of layers that hold no modules.
+
+    An own kind of convolution may pad by the picture's size, which no graph can hold. What such a layer does is not
+    read: the planner tries whether rescaled weights give a rescaled map.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Capped) or super().is_leaf_module(m, module_qualified_name)
+        own_kind = isinstance(m, WHOLE) and not [*m.children()]
+        return own_kind or isinstance(m, Capped) or super().is_leaf_module(m, module_qualified_name)
 
 
 def traced(module: nn.Module) -> fx.GraphModule:
