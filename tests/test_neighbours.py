@@ -147,6 +147,26 @@ def test_prices_spread_the_choice(tiny: Network, monkeypatch: pytest.MonkeyPatch
     assert priced[1] > 1.2 * free[1]
 
 
+@pytest.mark.parametrize("likely", [1, 4, 40, 200])
+def test_prices_are_those_of_a_choice_among_all(likely: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether few directions are likely, so that most choices are in doubt, or all are."""
+    monkeypatch.setattr(impasto.objectives.neighbours, "LIKELY", likely)
+    numbers = torch.Generator().manual_seed(3)
+    rows, bank = (torch.randn(n, 6, generator=numbers) for n in (50, 120))
+    asking, directions = (torch.nn.functional.normalize(each, dim=1) for each in (rows, bank))
+    counts, shares, styles = torch.rand(50, generator=numbers), torch.full((120,), 1 / 120), torch.arange(120) // 60
+    prices = torch.zeros(120)
+    for number in range(impasto.objectives.neighbours.ROUNDS):
+        chosen = (asking @ directions.T + prices).argmax(1)
+        used = torch.bincount(chosen, counts, minlength=120) / counts.sum()
+        apart = torch.stack([(shares - used)[styles == style].sum() for style in (0, 1)])
+        prices += (1 - number / impasto.objectives.neighbours.ROUNDS) * (
+            shares - used + impasto.objectives.neighbours.STYLE_RATE * apart[styles]
+        )
+    found = impasto.objectives.neighbours._prices(asking, counts, directions, shares, styles)
+    assert torch.allclose(found, prices, atol=1e-5)
+
+
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.85, 0.15), (0.15, 0.85)])
 def test_each_painting_takes_up_its_fraction(tiny: Network, fractions: tuple[float, float]) -> None:
     paintings = [PAINTING, random_image(30, 70, 9)]

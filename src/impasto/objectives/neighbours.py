@@ -27,6 +27,7 @@ from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_b
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
+LIKELY = 512  # directions with the best cosines, looked at first in each round
 AGREEMENT = 0.1  # of cosine, for each of the four neighbours that a choice continues; docs/decisions/0044
 PASSES = 8  # over every second position, in which choices come to agree
 STYLE_RATE = 0.1  # of the price that all features of a style share
@@ -268,11 +269,20 @@ def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, 
     `counts` says how much each asking direction counts, `styles` has the number of the style of each direction. The
     price of a direction that is chosen too often falls, that of one chosen too seldom rises, and so do the prices of
     all directions of a style, by less each round.
+
+    Prices are small beside the differences of cosines, so the choice is nearly always among the `LIKELY` best cosines.
+    All directions are looked at only where an unlikely one with the highest price could still be the choice.
     """
     cosines, prices = asking @ directions.T, torch.zeros_like(shares)
+    likely = cosines.topk(min(LIKELY, len(directions)), sorted=False).indices.sort().values
+    close = cosines.gather(1, likely)
+    unlikely = close.amin(1)  # no other direction has a better cosine
     wanted = torch.bincount(styles, shares)
     for number in range(ROUNDS):
-        chosen = (cosines + prices).argmax(1)
+        best, place = (close + prices[likely]).max(1)
+        chosen = likely.gather(1, place[:, None])[:, 0]
+        doubtful = (best <= unlikely + prices.max()).nonzero()[:, 0]
+        chosen[doubtful] = (cosines[doubtful] + prices).argmax(1)
         used = torch.bincount(chosen, counts, minlength=len(directions)) / counts.sum()
         apart = wanted - torch.bincount(styles, used)
         prices += (1 - number / ROUNDS) * (shares - used + STYLE_RATE * apart[styles])
