@@ -182,7 +182,7 @@ def test_what_is_typed_at_once_is_heard(page: Page, running: Studio, here: Path)
     page.get_by_role("button", name="Change while it paints").click()
     choose(page, here, steps=2000, size=48)
     page.click("#paint")
-    says(page, "painting|waiting")
+    says(page, r"^\s*(transfer )?painting|waiting for its turn")  # a path may name a painting too
     box = page.locator("#steer-style_weight input[type=number]")
     box.fill("6")
     box.press("Tab")
