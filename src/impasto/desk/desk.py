@@ -21,7 +21,7 @@ from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
 
 RESUMABLE = (UNFINISHED, "interrupted", "out of memory")
-LAYERED = ("reconstruct", "texture", "amalgamate")  # tasks that can make a picture for each layer
+LAYERED = ("reconstruct", "texture", "amalgamate", "maximise")  # tasks that can make a picture for each layer or unit
 SMALL = {"size": 192, "steps": 15, "frames": 0}  # of candidates: nine are painted in well under a minute on two cores
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "strength and strokes": {"strengths": (0.3, 1.0, 3.0), "strokes": (0.6, 1.0, 1.6)},
@@ -144,7 +144,7 @@ class Desk:
         return found
 
     def layered(self) -> list[str]:
-        """The names of runs with a picture for each layer, the newest first."""
+        """The names of runs with a picture for each layer or unit, the newest first."""
         begun = tuple(f"{task}-" for task in LAYERED)
         return [card.name for card in self.cards() if card.name.startswith(begun)]
 

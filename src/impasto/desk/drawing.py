@@ -43,16 +43,18 @@ def slider(before: str, after: str, label: str) -> str:
 
 
 def layers_shown(
-    runs: Sequence[tuple[str, Sequence[tuple[str, str]]]], originals: Sequence[tuple[str, str]] = ()
+    runs: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+    originals: Sequence[tuple[str, str]] = (),
+    each: str = "layer",
 ) -> str:
-    """A slider through the layers of one run, or of several side by side, and all layers in small.
+    """A slider through the layers (or units: `each`) of one run, or of several side by side, and all in small.
 
     Each run has its name, and for each layer a title and the address of a picture. At first the first layer is shown.
     The `originals`, each with its name, stand beside them all the time.
     """
     count = max((len(pictures) for _, pictures in runs), default=0)
     if count == 0:
-        return '<p class="hint">The first layer is being painted.</p>'
+        return f'<p class="hint">The first {escape(each)} is being painted.</p>'
     columns = "".join(
         f'<section><h3>{escape(name)}</h3><figure><img src="{escape(source)}" alt="{escape(name)}"></figure></section>'
         for name, source in originals
@@ -64,7 +66,8 @@ def layers_shown(
     )
     return (
         f'<div class="layers"><input type="range" min="0" max="{count - 1}" value="0" '
-        f'aria-label="Layer, from the first to the deepest" oninput="{show}"><div class="columns">{columns}</div></div>'
+        f'aria-label="{escape(each.capitalize())}, from the first to the last" oninput="{show}">'
+        f'<div class="columns">{columns}</div></div>'
     )
 
 

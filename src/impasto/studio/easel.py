@@ -86,11 +86,7 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
             gr.update(value=_canvas(now), visible=after is None) if ended_now or not now.ended else gr.skip(),
             gr.update(value=after, visible=after is not None) if ended_now or not now.ended else gr.skip(),
             status(now),
-            ""
-            if now.member is not None
-            else gr.skip()
-            if now.ended
-            else curves([step.losses for step in desk.jobs.steps(now.number)]),
+            _curves(desk, now),
             gr.update(interactive=busy),
             gr.update(interactive=now.state == "paused"),
             gr.update(interactive=busy or now.state in ("waiting", "paused")),

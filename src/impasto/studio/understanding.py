@@ -1,4 +1,4 @@
-"""The page Understand: what each layer of a network keeps of a picture, seen by sliding through the layers."""
+"""The page Understand: what layers of a network keep of a picture and what their units answer to, seen by sliding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,8 @@ from impasto.desk.places import UPLOADS
 from impasto.errors import ImpastoError
 from impasto.studio.answers import QUIET, sentences
 from impasto.studio.painting import PaintPage, chosen_files
-from impasto.tasks.table import part_title
+from impasto.tasks.presets import DEFAULT
+from impasto.tasks.table import TASKS, part_title
 
 LOOK_SECONDS = 0.6
 LAYERS = "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1"
@@ -25,11 +26,14 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {  # the task that answers ea
         "amalgamate",
         {"layers": LAYERS, "size": 160, "steps": 40},
     ),
+    "What do units of a layer answer to most?": ("maximise", {"size": 128, "steps": 80}),
 }
+UNITS = "maximise"
 NETWORKS = {"rescaled: each filter's mean is 1": "vgg16-normalised", "as it was trained": "vgg16"}
 HINT = (
     "A network looks at a picture layer by layer, and each layer forgets something. Here a picture is painted for each "
-    "layer, from what that layer alone says. The photo and the painting are those of the page *Paint*."
+    "layer, from what that layer alone says. The photo and the painting are those of the page *Paint*. A layer has "
+    "many units, and each looks for something of its own: the last question paints the pattern that a unit likes best."
 )
 
 
@@ -38,6 +42,9 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
     seen = gr.State("")
     gr.Markdown(HINT)
     question = gr.Radio(list(QUESTIONS), value=next(iter(QUESTIONS)), label="Question", elem_id="question")
+    with gr.Row(elem_classes="controls", visible=False) as units:
+        layer = gr.Textbox("conv4_1", label="Layer", info="conv1_1 to conv5_3", elem_id="units-layer")
+        channel = gr.Textbox("12,40,77", label="Units", info="Channels: 12,40 or 0-8", elem_id="units-channel")
     with gr.Row(elem_classes="controls"):
         network = gr.Dropdown(list(NETWORKS.items()), value="vgg16-normalised", label="VGG-16", elem_id="network")
         look = gr.Button("Look inside", variant="primary", min_width=140, elem_id="look-inside")
@@ -47,14 +54,17 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
     words = gr.HTML("", elem_id="inside-status")
     stage = gr.HTML('<p class="hint">Press <i>Look inside</i>, or choose a run.</p>', elem_id="layers")
 
-    @look.click(inputs=[question, network, paint.photo, paint.paintings], outputs=shown, **QUIET)
-    def begin(asked: str, name: str, photo: Any, paintings: Any) -> Any:
-        task, settings = QUESTIONS[asked]
+    question.input(lambda asked: gr.update(visible=QUESTIONS[asked][0] == UNITS), question, units, **QUIET)
+
+    @look.click(inputs=[question, network, layer, channel, paint.photo, paint.paintings], outputs=shown, **QUIET)
+    def begin(asked: str, network: str, layer: str, channel: str, photo: Any, paintings: Any) -> Any:
+        task, usual = QUESTIONS[asked]
+        settings = {**usual, "network": network}
+        if task == UNITS:
+            settings |= {"layer": layer, "channel": channel}
         with sentences():
-            files = chosen_files(task, photo, paintings)
-            begun = desk.begin(
-                task, files[:2] if task == "amalgamate" else files[:1], "default", {**settings, "network": name}
-            )
+            files = chosen_files(task, photo, paintings)[: TASKS[task].most]
+            begun = desk.begin(task, files, DEFAULT, settings)
         return gr.update(choices=[begun.folder.name, *desk.layered()], value=begun.folder.name)
 
     def follow(name: str | None, other: str | None, before: str) -> list[Any]:
@@ -65,7 +75,11 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         job = next((job for job in reversed(desk.jobs.all()) if job.folder.name == name), None)
         told = "" if job is None else status(job)
         here = f"{runs} {[[title for title, _ in pictures] for _, pictures in columns]}"
-        drawn = layers_shown(columns, _originals(desk, name)) if not before.startswith(here) else gr.skip()
+        drawn = (
+            layers_shown(columns, _originals(desk, name), _each(desk, name))
+            if not before.startswith(here)
+            else gr.skip()
+        )
         return [f"{here} {told}", told if f"{here} {told}" != before else gr.skip(), drawn]
 
     gr.Timer(LOOK_SECONDS).tick(follow, [shown, beside, seen], [seen, words, stage], queue=False, **QUIET)
@@ -74,6 +88,14 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
     def arrive(now: str | None) -> tuple[Any, Any]:
         every = desk.layered()
         return gr.update(choices=every, value=now or next(iter(every), None)), gr.update(choices=every)
+
+
+def _each(desk: Desk, name: str) -> str:
+    """What each picture of a run shows: a layer, or a unit."""
+    try:
+        return TASKS[desk.record(name).spec.task].each
+    except ImpastoError:
+        return "layer"
 
 
 def _originals(desk: Desk, name: str) -> list[tuple[str, str]]:
