@@ -586,7 +586,7 @@ def test_frames_of_a_run_that_goes_on(tmp_path: Path) -> None:
 
 # Killed --------------------------------------------------------------------------------------------------------------
 
-KILLS = 7  # of each of two runs
+KILLS = 3  # of each of two runs; the suite meets other moments each time
 INTERVAL = 0.1
 VICTIMS = {  # of two sizes and of two parts; both changes are among the steps of the kills
     "lbfgs": [
@@ -662,11 +662,11 @@ def assert_readable(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(desk: Path) -> None:
-    """Seven times and more in all, each time with SIGKILL: the results are those of one go, bit for bit."""
+    """Each time with SIGKILL: the results are those of one go, bit for bit."""
     with ThreadPoolExecutor(2) as pool:
         done = [pool.submit(kill_again_and_again, name, desk / name, seed) for seed, name in enumerate(VICTIMS)]
         ended = [each.result() for each in done]
-    assert sum(kills for kills, _ in ended) >= 7
+    assert sum(kills for kills, _ in ended) >= KILLS
     for _, newest in ended:
         assert newest == sorted(newest)  # nothing of what was kept is lost again
     for name in VICTIMS:
