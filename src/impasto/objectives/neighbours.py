@@ -176,7 +176,7 @@ class Neighbours:
             framed = size_of(style)
             for layer in map(network.layer, asking):
                 of = self.reference_where
-                levels = None if of is None else _core(of.inside(framed, layer, network.device).levels)
+                levels = None if of is None else of.inside(framed, layer, network.device).core
                 places[layer.name].append(Places.of(_positions(layer, framed), levels, most))
             taken = {name: each[-1] for name, each in places.items()}
             styles.append(samples(pieces, style.to(network.device), taken))
@@ -296,8 +296,3 @@ def _directions(rows: Tensor, centre: Tensor) -> Tensor:
 def _positions(layer: Layer, size: Size) -> Size:
     """The size of a layer's map of a picture of that size."""
     return size[0] // layer.stride, size[1] // layer.stride
-
-
-def _core(levels: Tensor) -> Tensor:
-    """The levels of the positions that have at least half of the largest level: those that see little else."""
-    return levels * (2 * levels.int() >= int(levels.max()))

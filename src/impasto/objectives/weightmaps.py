@@ -37,6 +37,11 @@ class PositionWeights:
     levels: Tensor  # (height, width), uint8, on the CPU
     unit: float
 
+    @property
+    def core(self) -> Tensor:
+        """The levels of the positions that have at least half of the largest level: those that see little else."""
+        return self.levels * (2 * self.levels.int() >= int(self.levels.max()))
+
     def cut(self, rows: slice, columns: slice) -> "PositionWeights":
         """The weights of a window."""
         return PositionWeights(self.levels[rows, columns].clone(), self.unit)
