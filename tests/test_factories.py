@@ -414,13 +414,11 @@ def test_a_run_of_a_module_is_resumed_bit_for_bit_unless_the_module_changed(desk
 def test_tiles_are_refused_in_a_sentence(desk: Path, tmp_path: Path) -> None:
     pictures = (EXAMPLES / "red-panda.webp",)
     tiled = InvertSettings(network=named(desk, "residual"), size=96, steps=2, tile=32)
-    with pytest.raises(
-        SpecError, match="is computed by its own module, which cannot take pictures in tiles; leave out --tile"
-    ):
+    with pytest.raises(SpecError, match=r"layers of .* that are read cannot be computed in tiles; leave out --tile"):
         run(RunSpec(task="invert", pictures=pictures, settings=tiled), tmp_path / "tiled")
     large = InvertSettings(network=named(desk, "residual"), size=60000, steps=2)
     with pytest.raises(
-        ImpastoError, match=r"cannot take pictures in tiles, and a whole result of .* --size \d+ would fit"
+        ImpastoError, match=r"cannot be computed in tiles, and a whole result of .* --size \d+ would fit"
     ):
         run(RunSpec(task="invert", pictures=pictures, settings=large), tmp_path / "large")
     assert not list(tmp_path.iterdir())
