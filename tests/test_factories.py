@@ -440,7 +440,8 @@ def test_the_command_lists_the_layers_of_a_module(desk: Path, monkeypatch: pytes
     assert "pictures are taken as RGB in 0 … 1, minus 0.485" in listed.err
     lines = call("networks", "layers", "nets.py:small", "--json").out.splitlines()
     assert json.loads(lines[2]) == {
-        "layer": "2", "kind": "Conv2d", "channels": 8, "stride": 2, "reach_px": None, "smallest_px": 1, "notes": [],
+        "layer": "2", "kind": "Conv2d", "channels": 8, "stride": 2, "reach_px": 2, "smallest_px": 1,
+        "notes": ["not in tiles"], "vector": False,
     }  # fmt: skip
     wrong = call("networks", "layers", "nets.py:residul")
     assert (wrong.code, wrong.out) == (2, "")
