@@ -478,13 +478,11 @@ def test_a_run_of_a_module_is_resumed_bit_for_bit_unless_the_module_changed(desk
 def test_tiles_are_refused_in_a_sentence(desk: Path, tmp_path: Path) -> None:
     pictures = (EXAMPLES / "red-panda.webp",)
     tiled = InvertSettings(network=named(desk, "residual"), size=96, steps=2, tile=32)
-    with pytest.raises(
-        SpecError, match="is computed by its own module, which cannot take pictures in tiles; leave out --tile"
-    ):
+    with pytest.raises(SpecError, match=r"layers of .* that are read cannot be computed in tiles; leave out --tile"):
         run(RunSpec(task="invert", pictures=pictures, settings=tiled), tmp_path / "tiled")
     large = InvertSettings(network=named(desk, "residual"), size=60000, steps=2)
     with pytest.raises(
-        ImpastoError, match=r"cannot take pictures in tiles, and a whole result of .* --size \d+ would fit"
+        ImpastoError, match=r"cannot be computed in tiles, and a whole result of .* --size \d+ would fit"
     ):
         run(RunSpec(task="invert", pictures=pictures, settings=large), tmp_path / "large")
     assert not list(tmp_path.iterdir())
@@ -506,8 +504,8 @@ def test_the_command_lists_the_layers_of_a_module(desk: Path, monkeypatch: pytes
     assert "pictures are taken as RGB in 0 … 1, minus 0.485" in listed.err
     lines = call("networks", "layers", "nets.py:small", "--json").out.splitlines()
     assert json.loads(lines[2]) == {
-        "layer": "2", "kind": "Conv2d", "channels": 8, "stride": 2, "reach_px": None, "smallest_px": 1, "notes": [],
-        "vector": False,
+        "layer": "2", "kind": "Conv2d", "channels": 8, "stride": 2, "reach_px": 2, "smallest_px": 1,
+        "notes": ["not in tiles"], "vector": False,
     }  # fmt: skip
     wrong = call("networks", "layers", "nets.py:residul")
     assert (wrong.code, wrong.out) == (2, "")

@@ -1,6 +1,7 @@
 """Trained networks of examples/networks.py: what they say of a photograph, and that their layers can be inverted."""
 
 import copy
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from impasto.images.files import load_image
 from impasto.images.image import resize
 from impasto.networks.catalogue import open_network
 from impasto.networks.joint import normalise_module
+from impasto.networks.network import Network
+from impasto.networks.translate import Translated
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.recipes import invert
 from impasto.tasks.settings import InvertSettings
@@ -66,3 +69,15 @@ def test_joint_normalisation_is_exact(name: str, rectifiers: int) -> None:
     with torch.no_grad():
         truth, now = module(other), found.module(other)
     assert (now * logits - truth).norm() <= 1e-9 * truth.norm()
+
+
+def test_squeezenet_by_hand_gives_autograds_gradient() -> None:
+    module = runpy.run_path(str(EXAMPLES / "networks.py"))["trained_squeezenet"]().double()
+    computation, layers = Network.from_module(module, "caffe").computation, ["fire3", "fire9", "relu10"]
+    assert isinstance(computation, Translated)
+    photo = resize(load_image(EXAMPLES / "red-panda.webp"), (96, 128)).double()
+    ours, theirs = (
+        way.trace(photo, layers).back(lambda _, maps, later: maps.clone() if later is None else later.add_(maps))
+        for way in (computation.by_hand, computation.hooked)
+    )
+    assert (ours - theirs).norm() <= 1e-10 * theirs.norm()

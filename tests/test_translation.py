@@ -243,27 +243,21 @@ def rows_seen(module: nn.Module, path: str) -> list[list[int]]:
     return [found.nonzero().flatten().tolist() for found in maps[0].isnan().any(3).any(1).T]
 
 
-@pytest.mark.parametrize(("path", "stride"), [("features.0", 2), ("features.2", 4), ("features.3", 4), ("features", 8)])
-def test_reach_and_stride_of_squeezenet(path: str, stride: int) -> None:
-    """The farthest that NaN comes from beyond a position's square."""
+def test_reach_stride_and_smallest_picture_of_squeezenet() -> None:
+    """The reach is the farthest that NaN comes from beyond a square of pixels; smaller pictures are refused."""
     module = scrambled(Squeeze())
     network = Network.from_module(module)
-    facts = network.facts(path)
-    assert facts.stride == network.stride(path) == stride
-    beyond = [
-        max(row * stride - rows[0], rows[-1] + 1 - (row + 1) * stride)
-        for row, rows in enumerate(rows_seen(module, path))
-    ]
-    assert facts.reach_px == max(beyond)
-    assert "not in tiles" in facts.notes
-    assert not network.tileable([path])
-
-
-def test_the_smallest_picture_of_squeezenet() -> None:
-    """A kernel of 3 × 3 pixels needs 3, though the layer's stride is 2."""
-    network = Network.from_module(scrambled(Squeeze()))
-    for path in ("features.0", "features"):
-        smallest = network.facts(path).smallest_px
+    for path, stride in {"features.0": 2, "features.2": 4, "features": 8}.items():
+        facts = network.facts(path)
+        assert facts.stride == network.stride(path) == stride
+        beyond = [
+            max(row * stride - rows[0], rows[-1] + 1 - (row + 1) * stride)
+            for row, rows in enumerate(rows_seen(module, path))
+        ]
+        assert facts.reach_px == max(beyond)
+        assert "not in tiles" in facts.notes
+        assert not network.tileable([path])
+        smallest = facts.smallest_px
         assert smallest is not None
         network(random_image(smallest, smallest), [path])
         with pytest.raises(ImageError, match=f"at least {smallest} × {smallest}"):

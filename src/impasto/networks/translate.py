@@ -60,7 +60,7 @@ def translate(table: LayerTable, precision: torch.dtype) -> Translation:
         read = [values[each] for each in operation.reads]
         try:
             made = _layer(names.get(operation.value, f"~{operation.value}"), operation, read)
-        except NetworkError:  # maps that fit only because PyTorch stretches one of them
+        except NetworkError:  # maps of one size by chance, whose strides differ
             continue
         values[operation.value] = made
         if _is_loose(operation) or loose.intersection(operation.reads):

@@ -168,10 +168,10 @@ class MemoryPlan:
         )
 
     def _require_reach(self, size: Size) -> None:
-        """Raise if tiles are needed, but nobody knows how far the layers see."""
+        """Raise if tiles are needed, but a layer cannot be computed in tiles."""
         if self.network.tileable(self.layers):
             return
-        why = f"{self.network.name} is computed by its own module, which cannot take pictures in tiles"
+        why = f"layers of {self.network.name} that are read cannot be computed in tiles"
         if self.limits.tile_px is not None:
             raise SpecError(f"{why}; leave out --tile")
         fitting = self._largest_side(size, lambda side: self.core(side) is None)
