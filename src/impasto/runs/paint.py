@@ -16,7 +16,7 @@ from impasto.errors import (
     OutOfMemoryError,
     OutputError,
 )
-from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
+from impasto.events import MemoryPlanned, Notice, PartBegun, RunDone, TilesHalved
 from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
@@ -140,7 +140,17 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
         painting.ownership.require()
         save_summary(spec.task, part.name, place, summary, curves)
         results.append(summary)
+    if outcome.failure is None:
+        _say_if_silent(painting, part, summary)
     return summary, outcome.failure
+
+
+def _say_if_silent(painting: Painting, part: Part, summary: Summary) -> None:
+    """Report a unit that answers to nothing of the picture that was made for the unit."""
+    reached = summary["metrics"].get("response")
+    words = None if part.unit is None or reached is None else part.unit.silence(painting.prepared.precise, reached)
+    if words is not None:
+        painting.watching.listener(Notice(": ".join(name for name in (part.name, words) if name)))
 
 
 def _announce(painting: Painting, number: int, step: int) -> None:
