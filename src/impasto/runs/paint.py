@@ -16,7 +16,7 @@ from impasto.errors import (
     OutOfMemoryError,
     OutputError,
 )
-from impasto.events import MemoryPlanned, Notice, PartBegun, RunDone, TilesHalved
+from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
 from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
@@ -28,7 +28,7 @@ from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.fitting import Course, planned
-from impasto.runs.measures import measure, unmeasured
+from impasto.runs.measures import measure, say_if_silent, unmeasured
 from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
@@ -141,16 +141,8 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
         save_summary(spec.task, part.name, place, summary, curves)
         results.append(summary)
     if outcome.failure is None:
-        _say_if_silent(painting, part, summary)
+        say_if_silent(part, summary, painting.prepared.precise, watching.listener)
     return summary, outcome.failure
-
-
-def _say_if_silent(painting: Painting, part: Part, summary: Summary) -> None:
-    """Report a unit that answers to nothing of the picture that was made for the unit."""
-    reached = summary["metrics"].get("response")
-    words = None if part.unit is None or reached is None else part.unit.silence(painting.prepared.precise, reached)
-    if words is not None:
-        painting.watching.listener(Notice(": ".join(name for name in (part.name, words) if name)))
 
 
 def _announce(painting: Painting, number: int, step: int) -> None:
