@@ -143,8 +143,8 @@ def unmeasured(part: Part) -> Summary:
 
 
 def say_if_silent(part: Part, summary: Summary, network: Network, listener: Listener) -> None:
-    """Report a unit that answers to nothing of the picture that was made for the unit."""
-    reached = summary["metrics"].get("response")
+    """Report a unit that answers to nothing of the picture that was made for the unit, if the run did not end early."""
+    reached = summary["metrics"].get("response") if summary["status"] == "done" else None
     words = None if part.unit is None or reached is None else part.unit.silence(network, reached)
     if words is not None:
         listener(Notice(": ".join(name for name in (part.name, words) if name)))
