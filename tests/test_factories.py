@@ -195,11 +195,19 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(b"\0" * 50)
     (tmp_path / "cut.pth").write_bytes((tmp_path / "short.pth").read_bytes()[:2000])
     for name in ("cut.safetensors", "cut.pth"):
-        with pytest.raises(WeightsError, match=f"{name} cannot be read as weights: ") as raised:
+        with pytest.raises(WeightsError, match=f"{name} cannot be read as weights: the file is damaged") as raised:
             open_network("toy_modules:Residual", weights=tmp_path / name)
         assert "\n" not in str(raised.value)
     with pytest.raises(WeightsError, match="there is no file of weights at"):
         open_network("toy_modules:Residual", weights=tmp_path / "nothing.pth")
+
+
+def test_a_module_without_numbers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "meta.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Conv2d(3, 4, 3, device='meta')\n"
+    )
+    with pytest.raises(NetworkError, match="has no weights, as its device is meta"):
+        open_network(f"{tmp_path / 'meta.py'}:make")
 
 
 class Evil:
@@ -210,7 +218,9 @@ class Evil:
 def test_code_in_a_file_of_weights_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match="cannot be read as weights"):
+    with pytest.raises(
+        WeightsError, match="the file holds other things than tensors, such as code, which is never run"
+    ):
         open_network("toy_modules:Residual", weights=tmp_path / "evil.pth")
     assert not (tmp_path / "evil").exists()
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from command import call, save_pictures
 from conftest import example, make_tiny, random_image
 from impasto.errors import ImageError, InterruptedRunError, LayerError, SpecError, WeightsError
+from impasto.events import Event, Notice
 from impasto.folders.names import PATCHES, PATCHES_FILE
 from impasto.folders.records import read_run
 from impasto.images.curves import upright
@@ -335,6 +336,23 @@ def test_units_name_parts_and_layers() -> None:
     assert make_settings("maximise", optimiser="lbfgs", shift=0, turn=0, zoom=1).optimiser == "lbfgs"
 
 
+QUIET = """
+import torch
+from torch import nn
+
+
+def make(function=nn.ReLU6, bias=-0.8):
+    torch.manual_seed(3)
+    first = nn.Conv2d(3, 6, 3, padding=1)
+    first.bias.data[0] = bias
+    return nn.Sequential(first, function())
+
+
+def plain():
+    return make(nn.ReLU, -100.0)
+"""
+
+
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +428,25 @@ def test_classes_of_a_network_that_has_them(tmp_path: Path, factory: str) -> Non
     record = read_run(run(spec_of(factory, classes="3"), tmp_path / "out"))
     assert record.parts[0].lines[0].losses.keys() == {"response/@classes"}
     assert record.provenance["layers"] == {"@classes": "7"}
+
+
+@pytest.mark.slow
+def test_a_unit_that_stays_silent_is_reported_with_a_remedy(tmp_path: Path) -> None:
+    """After ReLU6 the gradient is 0 and nothing helps; in the layer before, the same unit answers."""
+    (tmp_path / "quiet.py").write_text(QUIET)
+    said = list[Event]()
+
+    def notices(name: str, factory: str = "make", **values: Any) -> list[str]:
+        said.clear()
+        run(spec_of(f"{tmp_path / 'quiet.py'}:{factory}", **values), tmp_path / name, listener=said.append)
+        return [event.words for event in said if isinstance(event, Notice) and "silent" in event.words]
+
+    silent = "the unit in 1 stays silent, with a response of 0.00: if 1 ends with an activation function, name"
+    found = notices("after", channel="0,1", layer="1")
+    assert [words.partition(silent)[:2] for words in found] == [("channel-0: ", silent)]
+    assert notices("before", channel="0", layer="0", steps=60) == []
+    found = notices("helped", "plain", channel="0", layer="1", steps=1)
+    assert [words.rpartition(": ")[2] for words in found] == ["begin with more noise (--noise 1) or take more steps"]
 
 
 def test_a_direction_from_a_file(tmp_path: Path, factory: str) -> None:

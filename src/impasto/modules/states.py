@@ -51,8 +51,11 @@ def _read_state(file: Path) -> dict[str, torch.Tensor]:
             return load_file(file)
         read = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{file} cannot be read as weights: {said}") from None
+        if "weights_only" in str(error):  # PyTorch's own words advise to run the code
+            why = "the file holds other things than tensors, such as code, which is never run"
+        else:
+            why = "the file is damaged, cut short, or no file of weights"
+        raise WeightsError(f"{file} cannot be read as weights: {why}; save the module's state_dict()") from None
     for key in ("state_dict", "model"):
         if isinstance(read, dict) and isinstance(read.get(key), dict):
             read = read[key]

@@ -244,7 +244,7 @@ class Choice:
                 f"--random-weights 0; they are looked for in {missing}"
             )
         target = find_device(self.device)
-        if not isinstance(module, torch.jit.ScriptModule):
+        if not (isinstance(module, torch.jit.ScriptModule) or any(value.is_meta for value in module.parameters())):
             module = module.to(target, find_precision("float32" if precision == "auto" else precision, target))
         return Network.from_module(module, preprocess, name=self.network)
 

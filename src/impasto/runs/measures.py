@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from impasto.events import Listener, Notice
 from impasto.folders.results import Summary
 from impasto.images.image import Image, Picture, Size, psnr, resize, size_of
 from impasto.networks.network import Network
@@ -139,6 +140,14 @@ def unmeasured(part: Part) -> Summary:
     """The summary of a picture that is not measured because measuring would take too long."""
     weights = part.composition.objective.weights()
     return {"losses": dict.fromkeys(weights), "weights": weights, "metrics": {}}
+
+
+def say_if_silent(part: Part, summary: Summary, network: Network, listener: Listener) -> None:
+    """Report a unit that answers to nothing of the picture that was made for the unit, if the run did not end early."""
+    reached = summary["metrics"].get("response") if summary["status"] == "done" else None
+    words = None if part.unit is None or reached is None else part.unit.silence(network, reached)
+    if words is not None:
+        listener(Notice(": ".join(name for name in (part.name, words) if name)))
 
 
 def _compares(term: Match, content: Picture, size: Size) -> bool:

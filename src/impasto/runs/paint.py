@@ -28,7 +28,7 @@ from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
 from impasto.runs.checks import sentence_for_memory
 from impasto.runs.fitting import Course, planned
-from impasto.runs.measures import measure, unmeasured
+from impasto.runs.measures import measure, say_if_silent, unmeasured
 from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
@@ -140,6 +140,7 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
         painting.ownership.require()
         save_summary(spec.task, part.name, place, summary, curves)
         results.append(summary)
+    say_if_silent(part, summary, painting.prepared.precise, watching.listener)
     return summary, outcome.failure
 
 
@@ -282,13 +283,12 @@ def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunErro
     def between_tiles() -> None:
         # A step of a large picture takes minutes, and a stop here loses only this step.
         if loop.stops() and loop.keeper.up_to_date:
-            stopped = f"stopped during step {progress.steps + 1} of {composition.steps}"
-            raise InterruptedRunError(f"{stopped}; resuming repeats that step")
+            step = f"step {progress.steps + 1} of {composition.steps}"
+            raise InterruptedRunError(f"stopped during {step}; resuming repeats that step")
 
     checkpoint = past.take()
     after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
-    bind = planned(plan, between_tiles, loop.painting.halved)
-    turn = partial(loop.painting.course.turn, loop.number)
+    bind, turn = planned(plan, between_tiles, loop.painting.halved), partial(loop.painting.course.turn, loop.number)
     iterates = synthesise(composition, plan.network, after, bind, progress.image, turn)
     del checkpoint, after  # both are large, and the loop has taken the state
     for iterate in iterates:

@@ -18,6 +18,7 @@ from impasto.units.answers import energy, usual, variation
 Places = Callable[[Tensor], Tensor]  # from a map (1, channels, height, width) to responses (1, height, width)
 LEAST_COSINE = 0.1  # a direction's answer keeps a gradient where the map points elsewhere; Lucid's value
 RECTIFIED, POOLED = (Rectifier, RectifiedMaxPool, RectifiedAveragePool), (MaxPool, AveragePool)
+SILENT = 0.05  # the largest response of a unit that is said to be silent; pictures that succeed reach more than 1
 REFERENCE_PX = 224  # long side at which a photo's direction is read
 
 
@@ -179,6 +180,16 @@ class Unit:
         """The layer by its canonical name, and the response in its map, in units of the layer's variation."""
         own = network.canonical(self.layer)
         return own, self.response.at(network, own, size)
+
+    def silence(self, network: Network, reached: float) -> str | None:
+        """What a person can do if the picture that is made reached (almost) no response; None if it reached one."""
+        if reached > SILENT:
+            return None
+        own = network.canonical(self.layer)
+        remedy = "begin with more noise (--noise 1) or take more steps"
+        if self.response.read_at(network, own) == own:  # the rectifier of this layer, if any, is not known
+            remedy = f"if {own} ends with an activation function, name the layer before the function; else {remedy}"
+        return f"the unit in {own} stays silent, with a response of {reached:.2f}: {remedy}"
 
 
 @dataclass(frozen=True)
