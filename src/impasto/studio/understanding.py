@@ -46,7 +46,9 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         layer = gr.Textbox("conv4_1", label="Layer", info="conv1_1 to conv5_3", elem_id="units-layer")
         channel = gr.Textbox("12,40,77", label="Units", info="Channels: 12,40 or 0-8", elem_id="units-channel")
     with gr.Row(elem_classes="controls"):
-        network = gr.Dropdown(list(NETWORKS.items()), value="vgg16-normalised", label="VGG-16", elem_id="network")
+        network = gr.Dropdown(
+            list(NETWORKS.items()), value="vgg16-normalised", label="VGG-16", min_width=260, elem_id="network"
+        )
         look = gr.Button("Look inside", variant="primary", min_width=140, elem_id="look-inside")
     with gr.Row(elem_classes="controls"):
         shown = gr.Dropdown([], label="Shown", elem_id="shown")
