@@ -77,8 +77,8 @@ class Desk:
 
     def enlarge(self, folder: Path, size: int) -> Job:
         """Begin to paint the picture in the folder of a run large, starting from it. Raises an ImpastoError."""
-        usual = {name: make_settings("transfer").model_dump()[name] for name in ("frames",)}
-        return self.jobs.add(OneRun(larger_run(folder, size, usual), "enlarge"))
+        frames = make_settings("transfer").frames  # as any run has them; a candidate's spec says 0
+        return self.jobs.add(OneRun(larger_run(folder, size, {"frames": frames}), "enlarge"))
 
     def taken(self, file: Path) -> Path:
         """A copy of an uploaded picture among the uploads. Raises an ImpastoError."""
@@ -110,7 +110,7 @@ class Desk:
         return self.jobs.resume(folder, read_spec(folder).spec)
 
     def delete(self, name: str) -> None:
-        """Delete a run's folder. Raises OutputError if the run is being made."""
+        """Delete a run's folder. Raises SpecError if the run is being made."""
         if (job := self.jobs.of(self.runs / name)) is not None and job.state in ("waiting", "running"):
             raise SpecError(f"{name} is being painted; stop the run first")
         delete_run(self.runs, name)
@@ -121,15 +121,11 @@ class Desk:
 
     def cards(self) -> list[Card]:
         """All runs in the folder of runs, the newest first."""
-        found = [folder for folder in self._folders() if (folder / SETTINGS_FILE).is_file()]
-        found.sort(key=lambda folder: (folder / SETTINGS_FILE).stat().st_mtime, reverse=True)
-        return [self._card(folder) for folder in found]
+        return [self._card(folder) for folder in self._newest(SETTINGS_FILE)]
 
     def sheets(self) -> list[str]:
         """The names of all sheets in the folder of runs, the newest first."""
-        found = [folder for folder in self._folders() if (folder / SHEET_FILE).is_file()]
-        found.sort(key=lambda folder: (folder / SHEET_FILE).stat().st_mtime, reverse=True)
-        return [folder.name for folder in found]
+        return [folder.name for folder in self._newest(SHEET_FILE)]
 
     def candidates(self, name: str) -> list[Candidate]:
         """The candidates of a sheet that are painted. Raises RunFolderError if there is no such sheet."""
@@ -164,6 +160,11 @@ class Desk:
             return Card(folder.name, read_run(folder).status, picture)
         except RunFolderError:  # no step yet, or damaged
             return Card(folder.name, UNFINISHED, picture)
+
+    def _newest(self, file: str) -> list[Path]:
+        """The folders that hold the file, the newest first."""
+        found = [folder for folder in self._folders() if (folder / file).is_file()]
+        return sorted(found, key=lambda folder: (folder / file).stat().st_mtime, reverse=True)
 
     def _folders(self) -> list[Path]:
         try:
