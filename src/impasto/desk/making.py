@@ -49,7 +49,6 @@ def _write_tiff(picture: Path, out: Path) -> None:
 def _write_video(frames: Sequence[Path], out: Path) -> None:
     from PIL import Image as PillowImage
 
-    from impasto.images.animations import save_animation
+    from impasto.images.animations import of_one_size, save_animation
 
-    pictures = [PillowImage.open(frame).convert("RGB") for frame in frames]
-    save_animation([picture.resize(pictures[-1].size) for picture in pictures], out)
+    save_animation(of_one_size([PillowImage.open(frame).convert("RGB") for frame in frames]), out)

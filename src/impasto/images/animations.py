@@ -109,6 +109,12 @@ def animation_frame(picture: PillowImage.Image) -> PillowImage.Image:
     return picture.resize((width, height), PillowImage.Resampling.LANCZOS)
 
 
+def of_one_size(frames: Sequence[PillowImage.Image]) -> list[PillowImage.Image]:
+    """The frames as large as the last one."""
+    size = frames[-1].size
+    return [frame if frame.size == size else frame.resize(size, PillowImage.Resampling.BICUBIC) for frame in frames]
+
+
 def frame_steps(steps: int, count: int) -> set[int]:
     """The steps of 1 … `steps` whose pictures make `count` frames with the starting picture; early steps lie closer.
 

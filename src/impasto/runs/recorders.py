@@ -15,7 +15,7 @@ from impasto.events import Listener, PartEnded, Step, silent
 from impasto.files import write_bytes
 from impasto.folders.names import frame_files
 from impasto.folders.results import Summary
-from impasto.images.animations import animation_frame, frame_steps, save_animation
+from impasto.images.animations import animation_frame, frame_steps, of_one_size, save_animation
 from impasto.images.files import to_pillow
 from impasto.images.image import Image, size_of
 from impasto.images.opening import open_picture
@@ -179,11 +179,7 @@ class Frames:
             self._keep(*self._last)
         if self._first is not None and not self._steps:
             self._keep(0, self._first)
-        frames = [self._read(step) for step in sorted(self._steps)]
-        size = frames[-1].size
-        animated = [
-            frame if frame.size == size else frame.resize(size, PillowImage.Resampling.BICUBIC) for frame in frames
-        ]
+        animated = of_one_size([self._read(step) for step in sorted(self._steps)])
         for ending in self._endings:
             save_animation(animated, self._folder / f"progress.{ending}")
 
