@@ -1,8 +1,8 @@
 """Losses and metrics of a part's picture as it is saved, computed in as few readings as possible."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -23,6 +23,40 @@ from impasto.tiles.reading import Difference, read_once
 from impasto.tiles.tiler import ignore_halving
 
 
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Reads pictures of about one size by a plan's network, in the plan's tiles; `halved` is as for `read_once`."""
+
+    plan: MemoryPlan
+    size: Size
+    halved: Callable[[Size], None]
+
+    def means(self, image: Image, keys: Iterable[Key]) -> Statistics:
+        """The picture's means at the keys."""
+        return self.both(image, keys).means
+
+    def both(
+        self, image: Image, keys: Iterable[Key], target: Image | None = None, compared: Collection[Key] = ()
+    ) -> "_Seen":
+        """The picture's means at the keys, and its differences from the target at the keys compared."""
+        core, wanted = self.plan.core(self.size, history=0), dict.fromkeys(keys)
+        network, halved = self.plan.network, self.halved
+        return _Seen(*read_once(network, image, wanted, core, reference=target, compared=compared, halved=halved))
+
+    def losses(self, objective: Objective, saved: Image) -> Losses:
+        """The objective's losses, each of its terms bound; empty if the objective has no terms."""
+        if not objective.terms:
+            return {}
+        return replace(self.plan, objective=objective.seeing(saved)).bind(self.size, halved=self.halved).losses(saved)
+
+
+class _Seen(NamedTuple):
+    """One reading of the saved picture: its means, and its differences from the content."""
+
+    means: Statistics
+    differences: Mapping[Key, Difference]
+
+
 def measure(
     part: Part,
     saved: Image,
@@ -36,32 +70,23 @@ def measure(
     do. Large pictures take long to read, so the picture, the content and each style are read once.
     `halved` is called if tiles are halved because an accelerator's memory is short.
     """
-    size, objective = size_of(saved), part.composition.objective
-    saved, terms = saved.to(plan.network.device), _sorted(objective, content, size, plan.network)
-    target = None if content is None else resize(content.image, size).to(plan.network.device)
-    layers = [] if content is None else _error_layers(part, plan.network)
-    found, differences = _read(plan, saved, target, layers, terms, halved)
-    others = replace(plan, objective=terms.others.seeing(saved))
-    losses = others.bind(size, halved=halved).losses(saved) if terms.others.terms else {}
-    _add_compared(losses, terms.compared, differences, plan.network)
-    for term, keys in terms.means.items():
-        _add_means(losses, term, {layer: found[key] for layer, key in keys.items()}, plan, size, halved)
+    reader, saved = _Reader(plan, size_of(saved), halved), saved.to(plan.network.device)
+    target = None if content is None else resize(content.image, reader.size).to(plan.network.device)
+    terms = _sorted(part.composition.objective, content, reader.size, plan.network)
+    errors = {} if content is None else _error_keys(part, plan.network)
+    seen = reader.both(saved, terms.keys, target, {*errors.values(), *terms.compared_keys(plan.network)})
+
+    losses = _losses(terms, saved, seen, reader)
     metrics: dict[str, Any] = {}
     if target is not None:
-        metrics["feature_error"] = _feature_errors(layers, differences, plan.network)
+        metrics["feature_error"] = {layer: _finite(seen.differences[key].error) for layer, key in errors.items()}
         metrics["psnr"] = _finite(psnr(saved, target))
     if part.unit is not None:
-        key = part.unit.key(plan.network, size)
-        reached, _ = read_once(plan.network, saved, [key], plan.core(size, history=0), halved=halved)
-        metrics["response"] = _finite(float(reached[key]))
-    weights = objective.weights()
+        key = part.unit.key(plan.network, reader.size)
+        metrics["response"] = _finite(float(reader.means(saved, [key])[key]))
+
+    weights = part.composition.objective.weights()
     return {"losses": {name: _finite(losses[name]) for name in weights}, "weights": weights, "metrics": metrics}
-
-
-def _feature_errors(
-    layers: Sequence[str], differences: Mapping[Key, Difference], network: Network
-) -> dict[str, float | None]:
-    return {layer: _finite(differences[network.canonical(layer), activations].error) for layer in layers}
 
 
 class _Terms(NamedTuple):
@@ -71,6 +96,15 @@ class _Terms(NamedTuple):
     means: dict[Match, dict[str, Key]]  # each with the key of each of its layers in the picture
     others: Objective
 
+    @property
+    def keys(self) -> list[Key]:
+        """The picture's means that the terms of means need."""
+        return [key for keys in self.means.values() for key in keys.values()]
+
+    def compared_keys(self, network: Network) -> list[Key]:
+        """The differences from the content that the compared terms need."""
+        return [(network.canonical(layer), term.represent) for term in self.compared for layer in term.layers]
+
 
 def _sorted(objective: Objective, content: Picture | None, size: Size, network: Network) -> _Terms:
     matches = [term for term in objective.terms if isinstance(term, Match)]
@@ -78,6 +112,7 @@ def _sorted(objective: Objective, content: Picture | None, size: Size, network: 
     plain = [term for term in matches if type(term.represent) is MeanOverPositions]  # `Sliced` is fitted when bound
     if objective.around_px:  # read with its surroundings
         compared, plain = [], []
+
     means = {term: _keys(term.represents(network, size), network) for term in plain}
     others = tuple(term for term in objective.terms if term not in [*compared, *plain])
     return _Terms(compared, means, replace(objective, terms=others))
@@ -87,53 +122,32 @@ def _keys(represents: Mapping[str, Representation], network: Network) -> dict[st
     return {layer: (network.canonical(layer), represent) for layer, represent in represents.items()}
 
 
-def _error_layers(part: Part, network: Network) -> list[str]:
+def _error_keys(part: Part, network: Network) -> dict[str, Key]:
     """The layers whose error is measured: the content's layers, and the rectified layer of each convolution."""
     rectified = map(network.rectified, part.content_layers)
-    return [*part.content_layers, *(layer for layer in rectified if layer is not None)]
+    layers = [*part.content_layers, *(layer for layer in rectified if layer is not None)]
+    return {layer: (network.canonical(layer), activations) for layer in layers}
 
 
-def _read(
-    plan: MemoryPlan,
-    saved: Image,
-    target: Image | None,
-    layers: Sequence[str],
-    terms: _Terms,
-    halved: Callable[[Size], None],
-) -> tuple[Statistics, dict[Key, Difference]]:
-    """Read the picture once: its means for the terms of means, and its difference from the target."""
-    canonical = plan.network.canonical
-    compared: set[Key] = {(canonical(layer), activations) for layer in layers}
-    compared |= {(canonical(layer), term.represent) for term in terms.compared for layer in term.layers}
-    keys = {key: None for keys in terms.means.values() for key in keys.values()}
-    core = plan.core(size_of(saved), history=0)
-    return read_once(plan.network, saved, keys, core, reference=target, compared=compared, halved=halved)
-
-
-def _add_compared(
-    losses: Losses, terms: Sequence[Match], differences: Mapping[Key, Difference], network: Network
-) -> None:
-    for term in terms:
+def _losses(terms: _Terms, saved: Image, seen: _Seen, reader: _Reader) -> Losses:
+    """The losses of all terms, each measured in its own way; losses of one name are added up."""
+    losses, network = reader.losses(terms.others, saved), reader.plan.network
+    for term in terms.compared:
         for layer, weight in term.layers.items():
-            loss = _loss(term, differences[network.canonical(layer), term.represent])
+            loss = _loss(term, seen.differences[network.canonical(layer), term.represent])
             _add(losses, f"{term.name}/{layer}", weight * loss)
+    for term, keys in terms.means.items():
+        _add_means(losses, term, {layer: seen.means[key] for layer, key in keys.items()}, reader)
+    return losses
 
 
-def _add_means(
-    losses: Losses,
-    term: Match,
-    found: Mapping[str, Tensor],
-    plan: MemoryPlan,
-    size: Size,
-    halved: Callable[[Size], None],
-) -> None:
+def _add_means(losses: Losses, term: Match, found: Mapping[str, Tensor], reader: _Reader) -> None:
     """Read the term's reference, and add the distance of the picture's means in `found` from the reference's."""
-    network, core = plan.network, plan.core(size, history=0)
-    at = _keys(term.reference_represents(network, size), network)
-    framed = term.framed(size).to(network.device)
-    targets, _ = read_once(network, framed, dict.fromkeys(at.values()), core, halved=halved)
+    network = reader.plan.network
+    keys = _keys(term.reference_represents(network, reader.size), network)
+    targets = reader.means(term.framed(reader.size).to(network.device), keys.values())
     for layer, weight in term.layers.items():
-        _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[layer], targets[at[layer]])))
+        _add(losses, f"{term.name}/{layer}", weight * float(term.distance(found[layer], targets[keys[layer]])))
 
 
 def unmeasured(part: Part) -> Summary:
