@@ -55,41 +55,52 @@ def calibrate(
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder of pictures")
     _require_writable(out, force)
-    files, left_out = pictures_below(folder)
-    unreadable = list(left_out)
-    digest = hashlib.sha256()
-
-    def watched() -> Iterator[Path]:
-        for path in watch(files):
-            yield path
-            if path not in unreadable:  # the picture at `path` has been read by now
-                with path.open("rb") as file:
-                    while piece := file.read(1 << 20):
-                        digest.update(piece)
-
+    album = _Album(folder)
     opened = open_network(
         network, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device
     )
-    first = list[Image]()
-
-    def kept() -> Iterator[Image]:
-        for image in squashed_pictures(watched(), unreadable):
-            first[:] = first or [resize(image, PROBE)]
-            yield image
-
-    means = mean_activations(opened, kept())
+    measured = mean_activations(opened, album.squashed(watch))
     about = {
-        **means.metadata,
+        **measured.metadata,
         "squashed_to": f"{SQUASHED[0]} x {SQUASHED[1]}",
         "weights_sha256": known.weights_sha256(weights),
-        "pictures_sha256": digest.hexdigest(),
+        "pictures_sha256": album.digest.hexdigest(),
         "what": "mean activation after the ReLU of every filter; each picture weighs the same",
     }
-    means = Means(means.by_layer, about)
-    normalised = verify(opened, means, first[0])
+    means = Means(measured.by_layer, about)
+    assert album.first is not None  # without a picture `mean_activations` raises
+    normalised = verify(opened, means, album.first)
+
     with nullcontext() if force else new_file(out):
         save_means(means, out)
-    return Calibration(means, len(files) + len(left_out) - len(unreadable), tuple(unreadable), normalised)
+    return Calibration(means, album.count, tuple(album.unreadable), normalised)
+
+
+class _Album:
+    """The pictures below a folder: read once, hashed as they are read, and the first kept small for a comparison."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files, left_out = pictures_below(folder)
+        self.unreadable = list(left_out)
+        self.count, self.digest = 0, hashlib.sha256()  # of the pictures that could be read
+        self.first: Image | None = None
+
+    def squashed(self, watch: Callable[[Sequence[Path]], Iterable[Path]]) -> Iterator[Image]:
+        """The pictures one by one, at the size at which activations are averaged."""
+        for image in squashed_pictures(self._hashed(watch(self.files)), self.unreadable):
+            if self.first is None:
+                self.first = resize(image, PROBE)
+            yield image
+
+    def _hashed(self, files: Iterable[Path]) -> Iterator[Path]:
+        for path in files:
+            yield path
+            if path in self.unreadable:  # the picture at `path` has been tried by now
+                continue
+            self.count += 1
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    self.digest.update(piece)
 
 
 def _require_writable(out: Path, force: bool) -> None:

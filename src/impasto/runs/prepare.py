@@ -39,8 +39,10 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
         precise = network if network.precision == torch.float32 else network_of(settings, "float32")
         for layer in settings.named_layers:
             network.canonical(layer)  # raises LayerError before a picture is opened
+
         pictures = framed(spec, [load_picture(path) for path in spec.pictures])
         parts = compose(spec, [picture.image for picture in pictures])
+
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
         readers = [_precise_enough(part, network, precise, settings) for part in parts]
         plans = [
@@ -48,6 +50,7 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
             for part, reader in zip(parts, readers, strict=True)
         ]
         plans = reduced(plans, [part.composition.schedule[-1].size for part in parts], share)
+
         for part, plan in zip(parts, plans, strict=True):
             check(part, plan, spec, pictures)
         parts = [within(part, plan) for part, plan in zip(parts, plans, strict=True)]

@@ -75,9 +75,8 @@ def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], 
     }
     files = [words for key, words in names.items() if key in then and then[key] != now.get(key)]
     if files:
-        again = f"start again with impasto run {folder / SETTINGS_FILE}"
         changed = f"{', '.join(files)} changed after the run was started"
-        raise RunFolderError(f"{folder} cannot be resumed: {changed}; {again}")
+        raise RunFolderError(f"{folder} cannot be resumed: {changed}; {_start_again(folder)}")
     others = [
         f"{key} was {then[key]} and is {now[key]} now" for key in EXACT if key in then and then[key] != now.get(key)
     ]
@@ -90,24 +89,35 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
 
     Raises RunFolderError if all checkpoints are damaged, have other settings, or a finished part is missing.
     """
-    summaries = _finished_parts(folder, names)
-    part, lines = len(summaries), read_lines(folder / METRICS)
+    summaries, lines = _finished_parts(folder, names), read_lines(folder / METRICS)
+    checkpoint = _checkpoint(folder, names, len(summaries), device, listener)
+    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
+        edited = f"{SETTINGS_FILE} has been edited since the run was started"
+        raise RunFolderError(f"{folder} cannot be resumed: {edited}; {_start_again(folder)}")
+
+    name = next((name for name in names if name not in summaries), None)
+    if checkpoint is None and name is not None and any(line.part == name for line in lines):
+        listener(Notice(f"{place_of(folder, names, name)} has no checkpoint yet and starts from the beginning"))
+    return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
+
+
+def _checkpoint(
+    folder: Path, names: Sequence[str], part: int, device: torch.device, listener: Listener
+) -> Checkpoint | None:
+    """The newest checkpoint of the part that can be read, or None if the part has none."""
     checkpoint, damaged = newest_checkpoint(folder, part, device)
     for path in damaged:
         before = "" if checkpoint is None else f"; the checkpoint before, of step {checkpoint.step}, is used"
         listener(Notice(f"{path} is damaged{before}"))
     if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
         raise RunFolderError(f"{folder} is damaged: {names[part]} was finished but has no {SUMMARY}")
-    again = f"start again with impasto run {folder / SETTINGS_FILE}"
     if checkpoint is None and damaged:
-        raise RunFolderError(f"no checkpoint of {folder} can be read; {again}")
-    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
-        edited = f"{SETTINGS_FILE} has been edited since the run was started"
-        raise RunFolderError(f"{folder} cannot be resumed: {edited}; {again}")
-    if checkpoint is None and part < len(names) and any(line.part == names[part] for line in lines):
-        place = place_of(folder, names, names[part])
-        listener(Notice(f"{place} has no checkpoint yet and starts from the beginning"))
-    return Past(summaries, lines, [] if checkpoint is None else [checkpoint])
+        raise RunFolderError(f"no checkpoint of {folder} can be read; {_start_again(folder)}")
+    return checkpoint
+
+
+def _start_again(folder: Path) -> str:
+    return f"start again with impasto run {folder / SETTINGS_FILE}"
 
 
 def _finished_parts(folder: Path, names: Sequence[str]) -> dict[str, Summary]:

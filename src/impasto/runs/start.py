@@ -62,18 +62,19 @@ def run(
     docs/library.md.
     """
     require_video(spec.settings, mp4)
-    watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     before = None if out is None else trace(out)
     if out is not None:
         require_unowned(out, held)
     check_folder(out or default_folder(spec.task, spec.pictures), spec, force=force)
+
+    watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     with isolated(spec.settings.threads), crew_at(cluster, spec.settings, listener) as crew:
         prepared = prepare(spec, None, memory_share, crew)
         _say_what_is_slow(prepared, listener)
-        for album in {part.album for part in prepared.parts if part.album is not None}:
-            album.files()  # raises ImageError before anything is written
+        _require_albums(prepared)
         _say_what_is_odd(prepared, listener)
         go_on_unless(stop)
+
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
         with (
             folder_for(out, spec, force=force, before=before, held=held) as ownership,
@@ -110,26 +111,27 @@ def resume(
     read; DivergedError if the run has diverged; else as `run`, which explains the other parameters.
     """
     found = open_run(folder)
-    names = part_names(found.spec)
-    watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
+    names, then = part_names(found.spec), found.provenance
     if finished(folder, names):
         listener(Notice(f"{folder} is done; nothing is left to do"))
         return folder
     require_video(found.spec.settings, mp4)
     spec = _unchanged(folder, found, pictures)
-    threads = spec.settings.threads or found.provenance.get("threads")
+
+    watching = Watching(listener, tuple(recorders), question(stop), mp4, checkpoint_seconds)
     with (
         owned(folder, held=held) as ownership,
-        isolated(threads),
+        isolated(spec.settings.threads or then.get("threads")),
         crew_at(cluster, spec.settings, listener) as crew,
     ):
-        less = min(1.0, memory_share / found.provenance.get("memory_share", 1.0))
-        prepared = prepare(spec, found.provenance.get("memory_bytes"), less, crew)
+        less = min(1.0, memory_share / then.get("memory_share", 1.0))
+        prepared = prepare(spec, then.get("memory_bytes"), less, crew)
         _say_what_is_slow(prepared, listener)
-        require_same(folder, found.provenance, provenance(spec, prepared.network), listener)
+        require_same(folder, then, provenance(spec, prepared.network), listener)
         with sentence_for_memory(spec.settings.size):
             past = look_back(folder, names, fingerprint(found.toml), prepared.network.device, listener)
         go_on_unless(stop)
+
         if not finished(folder, names):  # by another process, since this one looked
             toml = with_paths(found.toml, spec) if pictures else found.toml
             if less < 1.0:
@@ -147,6 +149,12 @@ def _go_on(painting: Painting, past: Past, cluster: str | None, stop: Stop) -> N
             write_bytes(folder / SETTINGS_FILE, painting.toml.encode())
         _show_patches(painting.prepared, painting.ownership, stop)
         paint(painting, past)
+
+
+def _require_albums(prepared: Prepared) -> None:
+    """Raise ImageError before anything is written if there are no photos to compare a unit's picture with."""
+    for album in {part.album for part in prepared.parts if part.album is not None}:
+        album.files()
 
 
 def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
