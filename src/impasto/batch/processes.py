@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -140,26 +140,20 @@ class _Worker:
 
 
 def _work(jobs: Sequence[Job], stop: Event, workplace: Workplace, workers: int) -> Iterator[Ended | None]:
-    waiting, crew, begun = deque(jobs), list[_Worker](), 0
-    asked = False
+    waiting, crew, asked = deque(jobs), _Crew(workplace, workers), False
     try:
         while True:
-            while waiting and not stop.is_set():
-                idle = next((worker for worker in crew if worker.job is None), None)
-                if idle is None and len(crew) < workers:
-                    idle = _begin(workplace, begun)
-                    begun += 1
-                    crew.append(idle)
-                if idle is None:
-                    break
+            while waiting and not stop.is_set() and (idle := crew.idle()):
                 _give(idle, waiting.popleft())
-            busy = {worker.connection: worker for worker in crew if worker.job is not None}
+            busy = {worker.connection: worker for worker in crew.workers if worker.job is not None}
             if not busy:
                 return
+
             if stop.is_set() and not asked:
                 for worker in busy.values():
                     worker.process.terminate()
                 asked = True
+
             ready = wait(list(busy), LOOK_SECONDS)
             if not ready:
                 yield None
@@ -167,10 +161,29 @@ def _work(jobs: Sequence[Job], stop: Event, workplace: Workplace, workers: int) 
                 worker = busy[connection]  # type: ignore[index]
                 ended = _ended(worker, stop)
                 if isinstance(ended.error, KilledError) or not worker.process.is_alive():
-                    crew.remove(worker)
+                    crew.workers.remove(worker)
                 yield ended
     finally:
-        _dismiss(crew)
+        _dismiss(crew.workers)
+
+
+@dataclass(eq=False)
+class _Crew:
+    """The worker processes, at most `most` at once; `begun` counts all that were ever begun."""
+
+    workplace: Workplace
+    most: int
+    begun: int = 0
+    workers: list[_Worker] = field(default_factory=list)
+
+    def idle(self) -> _Worker | None:
+        """A worker without a job, begun if there is room for another; None if all are busy."""
+        idle = next((worker for worker in self.workers if worker.job is None), None)
+        if idle is None and len(self.workers) < self.most:
+            idle = _begin(self.workplace, self.begun)
+            self.begun += 1
+            self.workers.append(idle)
+        return idle
 
 
 def _begin(workplace: Workplace, number: int) -> _Worker:

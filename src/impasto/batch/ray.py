@@ -35,7 +35,7 @@ def on_cluster(address: str, workplace: Workplace, marker: Path, jobs_at_once: i
     OutputError if there is no cluster.
     """
     with connected(address) as ray:
-        yield lambda jobs, stop: _work(ray, jobs, stop, workplace, marker, jobs_at_once)
+        yield lambda jobs, stop: _work(_Tasks(ray, jobs, workplace, marker, jobs_at_once), stop)
 
 
 def _attempt_there(spec: RunSpec, name: str, workplace: Workplace, marker: bytes, file: str) -> Failure | None:
@@ -52,35 +52,66 @@ def _attempt_there(spec: RunSpec, name: str, workplace: Workplace, marker: bytes
     return attempt(spec, name, workplace)
 
 
-def _work(
-    ray: ModuleType, jobs: Sequence[Job], stop: Event, workplace: Workplace, marker: Path, jobs_at_once: int | None
-) -> Iterator[Ended | Again | None]:
-    task = ray.remote(_attempt_there).options(**_resources(ray, jobs, workplace), max_retries=0)
-    waiting, handed, mark = deque(Try(job, workplace) for job in jobs), dict[Any, Try](), marker.read_bytes()
+def _work(tasks: "_Tasks", stop: Event) -> Iterator[Ended | Again | None]:
     lost = Counter[str]()  # how many nodes each run has lost
-    cancel = _Cancelling(ray)
-    while waiting or handed:
-        while waiting and not stop.is_set() and len(handed) < _most(ray, workplace, jobs_at_once):
-            this = waiting.popleft()
-            handed[task.remote(this.job.spec, this.job.name, this.workplace, mark, marker.name)] = this
+    while tasks.waiting or tasks.handed:
+        tasks.hand_over(stop)
         if stop.is_set():
-            waiting.clear()
-            cancel(handed)
-        done, _ = ray.wait(list(handed), num_returns=1, timeout=LOOK_SECONDS) if handed else ((), ())
+            tasks.give_up()
+        done = tasks.done()
         if not done:
             yield None
-        for reference in done:
-            this, error = handed.pop(reference), _error(ray, reference)
-            if stop.is_set() and isinstance(error, (KilledError, _LostError, _UnfitError)):
-                error = InterruptedRunError("stopped")
-            if isinstance(error, _LostError) and lost[this.job.name] < RETRIES:
+
+        for this, error in done:
+            if stop.is_set():
+                unfinished = isinstance(error, (KilledError, _LostError, _UnfitError))
+                yield this.ended(InterruptedRunError("stopped") if unfinished else error)
+            elif isinstance(error, _LostError) and lost[this.job.name] < RETRIES:
                 lost[this.job.name] += 1
-                waiting.appendleft(this)
-            elif not stop.is_set() and (further := this.next(error, beside_others=True)):
-                waiting.append(further)
+                tasks.waiting.appendleft(this)
+            elif further := this.next(error, beside_others=True):
+                tasks.waiting.append(further)
                 yield further.again(error, "")
             else:
                 yield this.ended(error)
+
+
+class _Tasks:
+    """The tries of a batch that are waiting, and those handed over to the cluster as tasks."""
+
+    def __init__(
+        self, ray: ModuleType, jobs: Sequence[Job], workplace: Workplace, marker: Path, jobs_at_once: int | None
+    ) -> None:
+        self.waiting, self.handed = deque(Try(job, workplace) for job in jobs), dict[Any, Try]()
+        self._ray, self._jobs_at_once, self._threads = ray, jobs_at_once, workplace.threads
+        self._task = ray.remote(_attempt_there).options(**_resources(ray, jobs, workplace), max_retries=0)
+        self._marker, self._mark = marker.name, marker.read_bytes()
+        self._cancel = _Cancelling(ray)
+
+    def hand_over(self, stop: Event) -> None:
+        """Hand over as many tries as the cluster takes at its present size, or until a stop is asked for."""
+        while self.waiting and not stop.is_set() and len(self.handed) < self._most():
+            this = self.waiting.popleft()
+            reference = self._task.remote(this.job.spec, this.job.name, this.workplace, self._mark, self._marker)
+            self.handed[reference] = this
+
+    def give_up(self) -> None:
+        """Forget the tries that wait, and ask the tasks to stop."""
+        self.waiting.clear()
+        self._cancel(self.handed)
+
+    def done(self) -> list[tuple[Try, ImpastoError | None]]:
+        """The tries that have ended, each with its error; empty if none ends within LOOK_SECONDS."""
+        if not self.handed:
+            return []
+        done, _ = self._ray.wait(list(self.handed), num_returns=1, timeout=LOOK_SECONDS)
+        return [(self.handed.pop(reference), _error(self._ray, reference)) for reference in done]
+
+    def _most(self) -> int:
+        """How many tasks may be handed over at once."""
+        if self._jobs_at_once is not None:
+            return self._jobs_at_once
+        return max(16, AHEAD * int(self._ray.cluster_resources().get("CPU", 1) // self._threads))
 
 
 class _Cancelling:
@@ -117,13 +148,6 @@ class _UnfitError(OutputError):
 def _resources(ray: ModuleType, jobs: Sequence[Job], workplace: Workplace) -> dict[str, Any]:
     wants = any(job.spec.settings.device != "cpu" for job in jobs)
     return {"num_cpus": workplace.threads, **({"num_gpus": 1} if wants and ray.cluster_resources().get("GPU") else {})}
-
-
-def _most(ray: ModuleType, workplace: Workplace, jobs_at_once: int | None) -> int:
-    """How many tasks to hand over at once, for the cluster's present size."""
-    if jobs_at_once is not None:
-        return jobs_at_once
-    return max(16, AHEAD * int(ray.cluster_resources().get("CPU", 1) // workplace.threads))
 
 
 def _error(ray: ModuleType, reference: Any) -> ImpastoError | None:

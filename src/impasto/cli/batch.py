@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter, validators
 
@@ -84,36 +84,44 @@ def batch(
 
     listener = choose_listener(json, quiet, batch_view())
     with stoppable(listener) as stop:
-        task, values, name = _chosen(recipe, preset, spec, settings)
-        entries = find_entries(contents, styles, task)
-        folder = out or Path("runs") / folder_name(f"batch-{task}", [contents.resolve()])
+        chosen = _chosen(recipe, preset, spec, settings)
+        entries = find_entries(contents, styles, chosen.task)
+        folder = out or Path("runs") / folder_name(f"batch-{chosen.task}", [contents.resolve()])
         if cluster is not None:  # nodes have other working directories
             folder, entries = folder.absolute(), [entry.absolute() for entry in entries]
+
         from impasto.batch.naming import keep_names
         from impasto.batch.run import make_jobs, open_batch, run_batch
 
-        _name_left_out([path for path in (contents, styles) if path is not None and path.is_dir()], listener)
-        planned = make_jobs(entries, task, values, name)
+        _name_left_out(contents, styles, listener)
+        planned = make_jobs(entries, chosen.task, chosen.values, chosen.preset)
         planned = planned if force else keep_names(planned, folder)
+
         with _engine(planned, folder, jobs, cluster, checkpoint) as engine:
-            left = open_batch(planned, values, folder, force=force, device=None if cluster is None else "cpu")
+            left = open_batch(planned, chosen.values, folder, force=force, device=None if cluster is None else "cpu")
             page = run_batch(planned, left, folder, engine, stop=stop, listener=listener)
     if not json:
         print_out(page)
 
 
-def _name_left_out(folders: Sequence[Path], listener: Listener) -> None:
+def _name_left_out(contents: Path, styles: Path | None, listener: Listener) -> None:
+    """Name the files of both folders that are no pictures."""
     from impasto.images.gathering import pictures_below, words_about
 
-    for folder in folders:
-        if words := words_about(folder, pictures_below(folder)[1]):
+    for folder in (contents, styles):
+        if folder is not None and folder.is_dir() and (words := words_about(folder, pictures_below(folder)[1])):
             listener(Notice(words))
 
 
-def _chosen(
-    recipe: str | None, preset: str, spec: Path | None, options: dict[str, str]
-) -> tuple[str, dict[str, Any], str]:
-    """The task, the settings that were given explicitly, and the preset's name."""
+class _Chosen(NamedTuple):
+    """What all runs of a batch have in common: the task, the settings that were given explicitly, the preset's name."""
+
+    task: str
+    values: dict[str, Any]
+    preset: str
+
+
+def _chosen(recipe: str | None, preset: str, spec: Path | None, options: dict[str, str]) -> _Chosen:
     values: dict[str, Any] = {}
     task, name = recipe or RECIPE, preset
     if spec is not None:
@@ -122,15 +130,17 @@ def _chosen(
             raise SpecError(f"{spec} is a spec for {given.task}, not for {recipe}; leave --recipe out")
         task, values = given.task, explicit_settings(given.settings)
         name = given.preset if preset == DEFAULT else preset
+
     values |= explicit_settings(settings_of(task, preset))
     values |= {key.replace("-", "_"): value for key, value in options.items()}
     values = explicit_settings(make_settings(task, **values))
+
     for key in ("weights", "means", "init"):
         if values.get(key) not in (None, *INITS):
             values[key] = type(values[key])(Path(values[key]).absolute())
     if values.get("region"):
         values["region"] = tuple(region.with_files(Path.absolute) for region in values["region"])
-    return task, values, name
+    return _Chosen(task, values, name)
 
 
 @contextmanager

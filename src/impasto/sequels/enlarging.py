@@ -50,18 +50,25 @@ def enlarge(
     state = folder_state(spec, out, hashes)
     if state in ("done", "begun") and _begins_with(out) != sha256(folder / RESULT):
         state = "other"
+
     if force and state != "missing":
         run(spec, out, force=True, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
     elif state == "other":
         raise OutputError(f"{out} holds something else; name another folder with --out, or replace it with --force")
     else:
         make_run(spec, out, hashes, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
+
+    compared = Compared(out, _likeness(folder, out), ALIKE)
+    listener(compared)
+    return compared
+
+
+def _likeness(folder: Path, out: Path) -> float:
+    """How alike the small picture and the large one are, which likeness.json also says from now on."""
     small, large = load_image(folder / RESULT), load_image(out / RESULT)
     likeness = ssim(large, cropped(small, size_of(large)))
     save_json({"of": str(folder), "ssim": round(likeness, 4)}, out / LIKENESS_FILE)
-    compared = Compared(out, likeness, ALIKE)
-    listener(compared)
-    return compared
+    return likeness
 
 
 def folder_of(source: str | Path) -> Path:

@@ -142,14 +142,18 @@ def paint_cells(cells: Sequence[Cell], series: Series, *, force: bool, stop: Sto
     networks = networks_for(cell.spec for cell in cells)
     pictures = {path: load_picture(path) for path in paths}
     hashes = {path: sha256(path) for path in paths}
+
+    def is_done(cell: Cell) -> bool:
+        return finished(cell.spec, folder / cell.name, hashes) is not None
+
     about, before = series.about(hashes), trace(folder, file)
     fresh = is_free(folder, file, about, paths, force=force)
-    left = [cell for cell in cells if fresh or finished(cell.spec, folder / cell.name, hashes) is None]
+    left = [cell for cell in cells if fresh or not is_done(cell)]
     check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
+
     with taken(folder, file, about, fresh=fresh, before=before) as ownership:
         diverged = _make_left(cells, left, ownership, hashes, stop, listener)
-        done = [cell for cell in cells if finished(cell.spec, folder / cell.name, hashes) is not None]
-        if done:
+        if done := [cell for cell in cells if is_done(cell)]:
             series.show(done)
     if diverged:
         raise diverged[0]

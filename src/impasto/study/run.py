@@ -47,13 +47,13 @@ def run_study(
     folder = out or default_folder(study)
     networks = networks_for(member.spec for member in study.members)
     pictures = {path: load_picture(path) for path in (study.content, study.style)}
-    about = _about(study)
-    before = trace(folder, STUDY_FILE)
+
+    about, before = _about(study), trace(folder, STUDY_FILE)
     fresh = is_free(folder, STUDY_FILE, about, list(pictures), force=force)
     hashes = {path: sha256(path) for path in pictures}
     records = {} if fresh else _finished(study, folder, hashes)
-    missing = [member.name not in records for member in study.members]
-    check_all(compress(networks, missing), pictures)
+    check_all(compress(networks, [member.name not in records for member in study.members]), pictures)
+
     try:
         with taken(folder, STUDY_FILE, about, fresh=fresh, before=before) as ownership:
             profile = _profile(folder, [picture.image for picture in pictures.values()], study)
