@@ -77,23 +77,7 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
         read = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{where} is not valid TOML: {str(error)[0].lower()}{str(error)[1:]}") from None
-    for key in read:
-        if key not in KEYS:
-            known = any(key in task.settings.model_fields for task in TASKS.values())
-            advice = "it belongs under [settings]" if known else nearest(key, KEYS)
-            raise SpecError(f"{where}: there is no key {key!r} at the top level; {advice}")
-    for key, kind in {"task": str, "pictures": list, "preset": str, "settings": dict, "provenance": dict}.items():
-        if key in read and not isinstance(read[key], kind):
-            words = {str: "a text", list: "a list of files", dict: "a table"}[kind]
-            raise SpecError(f"{where}: {key} must be {words}")
-    if not isinstance(read.get("changes", []), list):
-        raise SpecError(f"{where}: changes must be tables, each under [[changes]]")
-    if wrong := [each for each in read.get("pictures", ()) if not isinstance(each, str)]:
-        raise SpecError(f"{where}: pictures has {wrong[0]!r}; each picture is the name of a file, in quotes")
-    if "task" not in read:
-        raise SpecError(f"{where} names no task; choose from {', '.join(TASKS)}")
-    if read["task"] not in TASKS:
-        raise SpecError(f"{where}: there is no task {read['task']!r}; {nearest(read['task'], TASKS)}")
+    _require_form(read, where)
     name = read.get("preset", "default")
     try:
         settings = preset(read["task"], name, **read.get("settings", {}))
@@ -109,6 +93,29 @@ def parse_spec(toml: str, where: str) -> tuple[RunSpec, Mapping[str, Any]]:
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
     return spec, read.get("provenance", {})
+
+
+def _require_form(read: Mapping[str, Any], where: str) -> None:
+    """Raise SpecError unless all keys are a spec's, their values are of the right kinds, and the task exists."""
+    for key in read:
+        if key not in KEYS:
+            known = any(key in task.settings.model_fields for task in TASKS.values())
+            advice = "it belongs under [settings]" if known else nearest(key, KEYS)
+            raise SpecError(f"{where}: there is no key {key!r} at the top level; {advice}")
+
+    for key, kind in {"task": str, "pictures": list, "preset": str, "settings": dict, "provenance": dict}.items():
+        if key in read and not isinstance(read[key], kind):
+            words = {str: "a text", list: "a list of files", dict: "a table"}[kind]
+            raise SpecError(f"{where}: {key} must be {words}")
+    if not isinstance(read.get("changes", []), list):
+        raise SpecError(f"{where}: changes must be tables, each under [[changes]]")
+    if wrong := [each for each in read.get("pictures", ()) if not isinstance(each, str)]:
+        raise SpecError(f"{where}: pictures has {wrong[0]!r}; each picture is the name of a file, in quotes")
+
+    if "task" not in read:
+        raise SpecError(f"{where} names no task; choose from {', '.join(TASKS)}")
+    if read["task"] not in TASKS:
+        raise SpecError(f"{where}: there is no task {read['task']!r}; {nearest(read['task'], TASKS)}")
 
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:

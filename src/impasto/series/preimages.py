@@ -33,7 +33,7 @@ from impasto.series.sweep import run_sweep
 from impasto.tasks.parts import network_of
 from impasto.tasks.spec import RunSpec, compose
 from impasto.tiles.budget import MemoryPlan, limits
-from impasto.tiles.reading import read_once
+from impasto.tiles.reading import Difference, read_once
 
 FIGURE, MEASURES = "preimages.png", "preimages.json"
 MOST = 32
@@ -120,24 +120,29 @@ def measure(spec: RunSpec, photo: Image, pictures: Sequence[Image], seeds: Itera
     (part,) = compose(spec, [photo])
     allowed = limits(parse_memory(spec.settings.memory), spec.settings.tile, network.device)
     plan = plan_memory(part.composition, network, allowed, spec.settings)
+
     target = resize(photo, size_of(pictures[0]))
     layer = network.canonical(part.content_layers[0])
-    layers = _shown(network, layer, min(size_of(target)))
-    errors = [_differences(plan, picture, target, layers) for picture in pictures]
-    apart = [_differences(plan, one, other, layers) for one, other in combinations(pictures, 2)]
-    energy = {name: errors[0][name][1] for name in layers}
-    spreads = {
-        name: Spread(
-            _root(found[name][0] / energy[name] for found in errors),
-            _root(found[name][0] / energy[name] for found in apart),
-        )
-        for name in layers
-    }
+    layers = _spreads(plan, pictures, target, _shown(network, layer, min(size_of(target))))
     pixels = Spread(
         _root(float((picture - target).square().mean()) for picture in pictures),
         _root(float((one - other).square().mean()) for one, other in combinations(pictures, 2)),
     )
-    return Preimages(layer, tuple(seeds), spreads, pixels, tuple(psnr(picture, target) for picture in pictures))
+    return Preimages(layer, tuple(seeds), layers, pixels, tuple(psnr(picture, target) for picture in pictures))
+
+
+def _spreads(plan: MemoryPlan, pictures: Sequence[Image], target: Image, layers: Sequence[str]) -> dict[str, Spread]:
+    """The spread at each layer; all distances are relative to the norm of the target's map there."""
+    errors = [_differences(plan, picture, target, layers) for picture in pictures]
+    apart = [_differences(plan, one, other, layers) for one, other in combinations(pictures, 2)]
+    energy = {name: max(errors[0][name].energy, 1e-30) for name in layers}
+    return {
+        name: Spread(
+            _root(found[name].missed / energy[name] for found in errors),
+            _root(found[name].missed / energy[name] for found in apart),
+        )
+        for name in layers
+    }
 
 
 def _shown(network: Network, layer: str, side: int) -> list[str]:
@@ -146,14 +151,12 @@ def _shown(network: Network, layer: str, side: int) -> list[str]:
     return [name for name in named if network.smallest_side([name]) <= side]
 
 
-def _differences(
-    plan: MemoryPlan, picture: Image, reference: Image, layers: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    """For each layer, the squared distance of two pictures' maps, and the squared norm of the second one's."""
+def _differences(plan: MemoryPlan, picture: Image, reference: Image, layers: Sequence[str]) -> dict[str, Difference]:
+    """How the pictures' maps differ at each layer."""
     device, core = plan.network.device, plan.core(size_of(picture), history=0)
     keys = [(name, activations) for name in layers]
     _, found = read_once(plan.network, picture.to(device), core=core, reference=reference.to(device), compared=keys)
-    return {name: (found[key].missed, max(found[key].energy, 1e-30)) for name, key in zip(layers, keys, strict=True)}
+    return {name: found[key] for name, key in zip(layers, keys, strict=True)}
 
 
 def _root(squares: Iterable[float]) -> float:

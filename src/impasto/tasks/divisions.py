@@ -93,17 +93,20 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int) -> Divisi
     if not regions:
         return Division()
     masks = [load_mask(*region.mask) for region in regions]
-    size = _working_size(photo, masks, long_side_px)
     notes = [*_words_on_sizes(regions, masks, size_of(photo))]
+    size = _working_size(photo, masks, long_side_px)
     masks = [stretched(mask, size).clamp(0, 1) for mask in masks]
+    notes += _words_on_overlaps(masks)
+
     shares, names = _shared(masks, [region.is_photo for region in regions]), _names(regions)
     for region, share, mask in zip(regions, shares, masks, strict=True):
         if not float(share.max()) > LEAST_LEFT * float(mask.max()):
             raise ImageError(f"nothing is left of the region {region.mask}: other masks cover all of it")
-    notes += _words_on_overlaps(masks)
+
     kept = [share for region, share in zip(regions, shares, strict=True) if region.is_photo]
     pairs = zip(regions, names, shares, strict=True)
     areas = tuple(_area(region, name, share) for region, name, share in pairs if not region.is_photo)
+
     left = (1 - torch.stack(shares).sum(0)).clamp_(0, 1)
     rest = left if float(left.mean()) >= LEAST_REST else None
     if rest is None and all(area.painting is not None for area in areas):

@@ -38,12 +38,10 @@ def check(filters: Filters, photo: Image) -> Findings:
         for key, tensor in filters.tensors.items()
         if key.endswith("weight")
     ]
-    height, width = size_of(photo)
-    scale = SIDE_PX / max(height, width)
-    seen = resize(photo, (max(32, round(height * scale)), max(32, round(width * scale))))
-    prepared = 255 * seen - torch.tensor(filters.mean).reshape(1, 3, 1, 1)
+    prepared = 255 * _small(photo) - torch.tensor(filters.mean).reshape(1, 3, 1, 1)
     own, faint, bright = (answers(prepared * factor, chain, blocks) for factor in (1, 1 / STANDARD, STANDARD))
     red, blue = _strength(chain[0][0])
+
     count = sum(tensor.numel() for tensor in filters.tensors.values())
     facts = (
         f"{filters.title}, {sum(blocks)} convolutions, {count:,} numbers",
@@ -51,8 +49,15 @@ def check(filters: Filters, photo: Image) -> Findings:
         f"mean activations after each ReLU: {', '.join(f'{value:.3g}' for value in own)}",
         f"norm of the first kernels, red over blue: {red / max(blue, 1e-12):.2f}",
     )
-    found = [_dead(chain), _range(own[-1], faint[-1], bright[-1]), _order(red, blue)]
-    return Findings(facts, tuple(problem for problem in found if problem is not None))
+    problems = [_dead(chain), _range(own[-1], faint[-1], bright[-1]), _order(red, blue)]
+    return Findings(facts, tuple(problem for problem in problems if problem is not None))
+
+
+def _small(photo: Image) -> Image:
+    """The photograph with a long side of SIDE_PX, and no side below 32 px."""
+    height, width = size_of(photo)
+    scale = SIDE_PX / max(height, width)
+    return resize(photo, (max(32, round(height * scale)), max(32, round(width * scale))))
 
 
 def _strength(kernels: Tensor) -> tuple[float, float]:

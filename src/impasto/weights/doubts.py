@@ -109,41 +109,45 @@ def _as_trained(norm: _BatchNorm, output: Tensor) -> tuple[Tensor, Tensor] | Non
 
 def _ranges(module: nn.Module, own: _Seen, blank: _Seen) -> Iterator[Judged]:
     """Whether the range of colours is the one of the training, as far as this can be told."""
-    if own.norm is not None:
-        moved, spread = (float(each.median()) for each in (own.norm[0].abs(), own.norm[1].clamp_min(1e-30).log()))
-        fact = (
-            f"first batch norm: {moved:.2g} deviations from its mean in training, variance {math.exp(spread):.2g} times"
-        )
-        wrong = None
-        if abs(spread) > SPREAD:
-            wrong = (
-                f"the first batch norm was trained on answers {_times(-spread / 2)} than these, so the range of "
-                "colours is probably wrong"
-            )
-        elif moved > MOVED:
-            wrong = (
-                f"the first batch norm finds answers {moved:.0f} deviations from those in training, so the mean colour "
-                "is probably wrong"
-            )
-        yield fact, wrong
-        return
     length = float(own.last.norm())
-    if not 0 < length < math.inf or any(_normalises(each) for each in module.modules()):
-        return
-    size, changed = length / len(own.last) ** 0.5, float((own.last - blank.last).norm()) / length
+    if own.norm is not None:
+        yield _range_by_norm(*own.norm)
+    elif 0 < length < math.inf and not any(_normalises(each) for each in module.modules()):
+        yield _range_by_answers(own.last, blank.last, length)
+
+
+def _range_by_norm(means: Tensor, variances: Tensor) -> Judged:
+    """What the first batch norm reads, compared with what the norm read in training."""
+    moved, spread = (float(each.median()) for each in (means.abs(), variances.clamp_min(1e-30).log()))
+    fact = f"first batch norm: {moved:.2g} deviations from its mean in training, variance {math.exp(spread):.2g} times"
+    if abs(spread) > SPREAD:
+        return fact, (
+            f"the first batch norm was trained on answers {_times(-spread / 2)} than these, so the range of "
+            "colours is probably wrong"
+        )
+    if moved > MOVED:
+        return fact, (
+            f"the first batch norm finds answers {moved:.0f} deviations from those in training, so the mean colour "
+            "is probably wrong"
+        )
+    return fact, None
+
+
+def _range_by_answers(own: Tensor, blank: Tensor, length: float) -> Judged:
+    """How large the last answers are, and how much of them a picture changes; `length` is the norm of `own`."""
+    size, changed = length / len(own) ** 0.5, float((own - blank).norm()) / length
     fact = f"last answers: {size:.3g}, of which the picture changes {changed:.2f}"
-    wrong = None
     if changed < FAINT:
-        wrong = (
+        return fact, (
             f"a picture changes the last answers by {changed:.2f} of their size only, where trained networks have "
             "about 1, so colours are probably too faint, or the weights untrained"
         )
-    elif size > BRIGHT:
-        wrong = (
+    if size > BRIGHT:
+        return fact, (
             f"the last answers are {size:.3g} large, where trained networks have 1 to 30, so colours are probably too "
             "bright"
         )
-    yield fact, wrong
+    return fact, None
 
 
 def _normalises(layer: nn.Module) -> bool:
