@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import impasto.pages.run_page
 from command import Ended, call, pixels, read_json
 from impasto.errors import RunFolderError
 from impasto.files import bundled, sha256
-from impasto.folders.records import Frame, Line, read_run
+from impasto.folders.records import Frame, Line, RunRecord, read_run
 from impasto.images.files import embedded_settings
 from impasto.networks.catalogue import NETWORKS
 from impasto.pages.blocks import _embedded_file, figure, spread
@@ -53,6 +54,34 @@ def test_every_run_leaves_its_page(made: Path, name: str) -> None:
     assert (made / name / "run.toml").read_text("utf-8") in unescape(page)
     assert NETWORKS["vgg16"].sha256 in page
     assert "CC BY 4.0" in page
+
+
+def test_each_network_is_credited_by_its_own_name(made: Path) -> None:
+    """The authors of the bundled VGG-16 are named if a run read these weights, whatever other runs read."""
+    bundled_one, bundled_layers = read_run(made / "one"), read_run(made / "layers")
+    resnet = with_network(bundled_one, "torchvision:resnet18", "12ab")
+    untrained = with_network(bundled_one, "toy.py:net", "none: untrained, seed 3", random_weights=3)
+
+    assert credited(run_page(resnet)) == ["Network: torchvision:resnet18, with weights of your own; please check"]
+    assert credited(run_page(untrained)) == ["Network: toy.py:net, untrained."]
+    both = credited(comparison_page([resnet, bundled_one, bundled_layers, resnet]))
+    assert [line.split(" with ")[0].split(" by ")[0] for line in both] == [
+        "Network: torchvision:resnet18,",
+        "Network: VGG-16",
+    ]
+
+
+def with_network(record: RunRecord, network: str, sha: str, **settings: Any) -> RunRecord:
+    changed = record.spec.settings.model_copy(update={"network": network, **settings})
+    spec = record.spec.model_copy(update={"settings": changed})
+    return replace(record, spec=spec, provenance={**record.provenance, "weights_sha256": sha})
+
+
+def credited(page: str) -> list[str]:
+    """The first words about each network at the end of a page."""
+    return [
+        " ".join(line.split()) for line in re.findall("<li>(Network: .*?)(?: their licence|<|$)", page, re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize("name", ["one", "layers", "both"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from impasto.errors import ImageError, RunFolderError
 from impasto.folders.records import RunRecord, read_run
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Figure, Row, Slider, Table
+from impasto.pages.credits import network_credits, picture_credits
 from impasto.pages.curves import one_term_curves, total_curves
 from impasto.pages.rendering import render, save_page
 from impasto.pages.run_page import about_run
@@ -42,6 +43,8 @@ def comparison_page(records: Sequence[RunRecord]) -> str:
             differing=Table(("", *names), tuple((Cell(key), *map(Cell, values)) for key, values in differing.items())),
             measures=measures_table(list(zip(names, records, strict=True))),
             about=[(name, about_run(record)) for name, record in zip(names, records, strict=True)],
+            networks=network_credits(records),
+            credits=picture_credits([picture for record in records for picture in record.pictures]),
         )
     except ImageError as error:
         raise RunFolderError(f"a run's folder is damaged: {error}") from None

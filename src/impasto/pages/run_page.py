@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags
-from PIL import Image as PillowImage
-
 from impasto.errors import ImageError, RunFolderError
 from impasto.events import Listener, PageFailed
 from impasto.folders.names import PAGE
-from impasto.folders.records import PictureRecord, RunRecord, read_run
-from impasto.images.opening import open_picture
-from impasto.networks.catalogue import NETWORKS
+from impasto.folders.records import RunRecord, read_run
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Cell, Table, text_table
+from impasto.pages.credits import network_credits, picture_credits
 from impasto.pages.rendering import render, save_page
 from impasto.pages.sections import (
     badges,
@@ -76,6 +72,8 @@ def run_page(record: RunRecord) -> str:
             measures=measures_table([("", record)]) if several else None,
             badges=[] if several else badges(record.parts[0]),
             about=about_run(record),
+            networks=network_credits([record]),
+            credits=picture_credits(record.pictures),
         )
     except ImageError as error:
         raise RunFolderError(f"{record.folder} is damaged: {error}") from None
@@ -104,7 +102,7 @@ def _names(record: RunRecord) -> list[str]:
 
 
 def about_run(record: RunRecord) -> dict[str, Any]:
-    """The command, settings, versions, hashes and credits of a run, for the end of a page."""
+    """The command, settings, versions and hashes of a run, for the end of a page."""
     usual = TASKS[record.spec.task].settings().model_dump(mode="json", exclude_none=True)
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
     rows = [(Cell(key), Cell(str(value)), Cell(str(usual.get(key, "–")))) for key, value in settings.items()]
@@ -114,21 +112,4 @@ def about_run(record: RunRecord) -> dict[str, Any]:
         "toml": record.toml,
         "settings": Table(("setting", "value", "default"), tuple(rows)),
         "provenance": Table(("", ""), tuple((Cell(key), Cell(value)) for key, value in flat.items())),
-        "bundled_weights": record.provenance.get("weights_sha256")
-        in {entry.sha256 for entry in NETWORKS.values() if entry.sha256},
-        "weights_sha256": str(record.provenance.get("weights_sha256", "unknown")),
-        "credits": [words for picture in record.pictures if (words := credit(picture))],
     }
-
-
-def credit(picture: PictureRecord) -> str:
-    """A picture's name, and the author and copyright that its file names."""
-    words = [f"{picture.role.capitalize()}: {picture.given.name}"]
-    if picture.path is not None:
-        try:
-            with open_picture(picture.path) as file:
-                exif = file.getexif()
-        except OSError:  # no longer readable: only the name is known
-            exif = PillowImage.Exif()
-        words += [str(exif[tag]).strip() for tag in (ExifTags.Base.Artist, ExifTags.Base.Copyright) if tag in exif]
-    return ", ".join(word for word in words if word)

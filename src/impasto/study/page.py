@@ -7,11 +7,11 @@ from typing import Any
 
 from impasto.errors import ImageError, RunFolderError
 from impasto.folders.records import PictureRecord, RunRecord
-from impasto.networks.catalogue import NORMALISED, entry
 from impasto.pages.blocks import LARGE_PX, MEDIUM_PX, Figure, Row, Table, text_table
+from impasto.pages.credits import network_credits, picture_credits
 from impasto.pages.curves import total_curves
 from impasto.pages.rendering import render, save_page
-from impasto.pages.run_page import about_run, credit
+from impasto.pages.run_page import about_run
 from impasto.pages.sections import (
     Inputs,
     grid_row,
@@ -87,7 +87,8 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             shared=_shared(study),
             provenance=_provenance(done),
             facts=_facts(study, done),
-            credits=_credits(done, [credit(picture) for picture in pictures]),
+            networks=network_credits([each.record for each in done]),
+            credits=picture_credits(pictures),
         )
     except ImageError as error:
         raise RunFolderError(f"a folder of the study is damaged: {error}") from None
@@ -97,14 +98,6 @@ def _missing(study: Study, records: Mapping[str, RunRecord]) -> dict[Section, li
     """The missing runs of each section, in words."""
     left = [member for member in study.members if member.name not in records]
     return {section: [member.words for member in left if member.section == section] for section in HEADINGS}
-
-
-def _credits(done: Sequence[Done], credits: list[str]) -> dict[str, Any]:
-    """Credits of the network that the last run read, and of the pictures."""
-    about = (
-        about_run(done[-1].record) if done else {"bundled_weights": True, "weights_sha256": entry(NORMALISED).sha256}
-    )
-    return {name: about[name] for name in ("bundled_weights", "weights_sha256")} | {"credits": credits}
 
 
 def _descents(done: Sequence[Done], title: str) -> dict[str, Any]:
