@@ -17,11 +17,9 @@ from pathlib import Path
 from impasto.errors import FolderLostError, OutputError
 from impasto.files import write_bytes
 from impasto.folders.processes import (
+    Life,
     Owner,
-    is_alive,
-    is_known,
-    is_running,
-    machine_id,
+    life,
     parse_owner,
     read_text,
     this_process,
@@ -166,11 +164,8 @@ def present(folder: Path) -> Iterator[None]:
     file = folder / f"{PRESENT}{mine.name}"
     try:
         for left in folder.glob(f"{PRESENT}*"):
-            if (
-                (owner := parse_owner(read_text(left))) is not None
-                and owner.machine == mine.machine
-                and not is_alive(owner)
-            ):
+            owner = parse_owner(read_text(left))
+            if owner is not None and life(owner) in (Life.ENDED, Life.DOUBTFUL):
                 left.unlink(missing_ok=True)  # of a process that was killed
         write_bytes(file, json.dumps(asdict(mine)).encode())
     except OSError as error:
@@ -195,7 +190,7 @@ def require_unowned(folder: Path, held: Ownership | None = None) -> None:
         owner = parse_owner(read_text(file))
         if owner is None or (held is not None and owner.name.startswith(held.name)):
             continue
-        if owner.machine == machine_id() and is_alive(owner):
+        if life(owner) is Life.RUNNING:
             refuse(file.parent, owner)
 
 
@@ -235,11 +230,11 @@ def _watched(file: Path, busy: Busy) -> str | None:
     seen, since = read_text(file), time.monotonic()
     while seen is not None:
         owner = parse_owner(seen)
-        if owner is not None and owner.machine == machine_id():
-            if not is_running(owner.process):
-                return seen
-            if is_known(owner):
-                busy(file.parent, owner)
+        known = None if owner is None else life(owner)
+        if known is Life.ENDED:
+            return seen
+        if owner is not None and known is Life.RUNNING:
+            busy(file.parent, owner)
         if time.monotonic() - since > STALE_SECONDS:
             return seen
         time.sleep(0.2)

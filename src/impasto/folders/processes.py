@@ -6,6 +6,7 @@ import platform
 import time
 import uuid
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 import psutil
@@ -51,25 +52,32 @@ def machine_id() -> str:
     return f"{platform.node()}/{boot}/{space}".replace(" ", "-")
 
 
-def is_running(process: int) -> bool:
-    """Whether a process of this machine is running."""
+class Life(Enum):
+    """What is known of an owner's process.
+
+    `DOUBTFUL`: a process with its id runs, and began at another time. Either the id has been given to a later process,
+    or the clock was adjusted meanwhile.
+    """
+
+    RUNNING = auto()
+    ENDED = auto()
+    DOUBTFUL = auto()
+    ELSEWHERE = auto()  # on another machine, or in another container
+
+
+def life(owner: Owner) -> Life:
+    """What this machine knows of the owner's process."""
+    if owner.machine != machine_id():
+        return Life.ELSEWHERE
     try:
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+        if psutil.Process(owner.process).status() == psutil.STATUS_ZOMBIE:
+            return Life.ENDED
+        same = abs(psutil.Process(owner.process).create_time() - owner.started) < CLOCK_SECONDS
     except psutil.NoSuchProcess:
-        return False
-
-
-def is_alive(owner: Owner) -> bool:
-    """Whether the owner's process, of this machine, is running."""
-    return is_running(owner.process) and is_known(owner)
-
-
-def is_known(owner: Owner) -> bool:
-    """Whether the running process is the owner, and not a later process with the same id."""
-    try:
-        return abs(psutil.Process(owner.process).create_time() - owner.started) < CLOCK_SECONDS
+        return Life.ENDED
     except psutil.Error:
-        return False
+        return Life.DOUBTFUL
+    return Life.RUNNING if same else Life.DOUBTFUL
 
 
 def read_text(file: Path) -> str | None:

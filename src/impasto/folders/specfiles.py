@@ -16,6 +16,7 @@ from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, ne
 from impasto.files import as_text, is_text
 from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
+from impasto.formats.sixteen import PNG
 from impasto.modules.names import file_of, with_file
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region
@@ -27,7 +28,6 @@ from impasto.tasks.values import Colours, explain
 
 KEYS = ("task", "pictures", "preset", "settings", "changes", "provenance")
 FILES = ("weights", "means", "init", "colours", "network", "region", "direction")  # settings that may name files
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 Values = np.ndarray[Any, np.dtype[np.uint16]]  # height, width, colours: 3, or 4 with transparency
 ROWS = 64  # of a picture that are packed at a time
 LEVEL = 6  # of compression
+PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
 MOST_TIFF = 1 << 32  # bytes: places in a TIFF are numbers of 32 bits
 INCHES_A_METRE = 1 / 0.0254
 
@@ -39,7 +40,7 @@ def png(values: Values, about: About) -> bytes:
     for key, text in (about.texts or {}).items():
         pieces.append(_chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + text.encode()))
     pieces += [_chunk(b"IDAT", data) for data in _png_rows(values) if data]
-    return b"\x89PNG\r\n\x1a\n" + b"".join([*pieces, _chunk(b"IEND", b"")])
+    return PNG + b"".join([*pieces, _chunk(b"IEND", b"")])
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -10,6 +10,7 @@ from PIL import PngImagePlugin, UnidentifiedImageError
 from impasto.errors import ImageError, OutOfMemoryError, OutputError
 from impasto.files import write_bytes
 from impasto.formats.primaries import by_codes
+from impasto.formats.sixteen import PNG
 from impasto.images.colours import to_srgb
 from impasto.images.depths import second_reading
 from impasto.images.forms import PLAIN, WRITABLE, FileForm, encoded, to_bytes
@@ -17,7 +18,6 @@ from impasto.images.image import Alpha, Image, Picture
 from impasto.images.opening import open_picture, require_file, to_first_frame, upright, whatever_the_host_has
 
 MAX_PIXELS = 1 << 28  # 268 megapixels: above the largest prints, below what a hostile file could claim
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def load_picture(path: str | Path, *, least_px: int | None = None) -> Picture:
