@@ -207,6 +207,11 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
         (["invert", "photo.png", "photo.png"], "unexpected argument 'photo.png': this command takes fewer arguments"),
         (["invert", "photo.png", "--netwrok", "vgg16"], "Unknown option: --netwrok. Did you mean --network?"),
         (["invert", "photo.png", "--style-weight", 2], "Unknown option: --style-weight."),
+        (
+            ["invert", "--", "photo.png", "--size=9"],
+            "--size comes after --, which ends the options; give --size before --",
+        ),
+        (["invert", "--siez", 9, "--", "photo.png"], "Unknown option: --siez. Did you mean --size?"),
         (["invert", "photo.png", "--steps"], "--steps requires an argument"),
         (["invert", "photo.png", "--steps", 1, "--steps", 2], "--steps specified multiple times"),
         (["invert", "photo.png", "--steps", 0], "steps is '0'; input should be greater than or equal to 1"),

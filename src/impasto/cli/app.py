@@ -2,21 +2,22 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 from cyclopts.completion import detect_shell
 from cyclopts.completion.detect import ShellDetectionError
-from cyclopts.exceptions import CoercionError
+from cyclopts.exceptions import CoercionError, UnknownOptionError
 from pydantic import ValidationError
 
-from impasto.cli.batch import batch
 from impasto.cli.finish import blend, enlarge, explore, export
 from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS, UNITS
+from impasto.cli.many import batch, study, sweep
 from impasto.cli.networks import networks, normalise
-from impasto.cli.options import MovedPictures, Output, Whole, about_file, locate_spec, split_pictures
-from impasto.cli.runs import restart, resume, show, start, study, sweep
+from impasto.cli.options import Output, Whole, about_file, locate_spec, split_pictures
+from impasto.cli.runs import report, restart, resume, show, start
 from impasto.cli.streams import print_err, print_out
 from impasto.cli.studio import studio
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
@@ -182,6 +183,7 @@ def run(
 app.command(resume, group=LOOK)
 app.command(sweep, group=MANY)
 app.command(show, group=LOOK)
+app.command(report, group=LOOK)
 app.command(studio, group=LOOK)
 app.command(study, group=MANY)
 app.command(explore, group=MAKE, group_parameters=OPTIONS)
@@ -189,46 +191,6 @@ app.command(enlarge, group=FINISH)
 app.command(blend, group=FINISH)
 app.command(export, group=FINISH)
 app.command(batch, group=MANY)
-
-
-@app.command(group=LOOK)
-def report(
-    run: Path,
-    /,
-    *runs: Path,
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
-    pictures: MovedPictures = (),
-) -> None:
-    """A page that shows what RUN did, or several runs side by side: one HTML file that opens without a network.
-
-    Parameters
-    ----------
-    run
-        Folder of a run.
-    runs
-        More folders to compare with the first.
-    out
-        File to write, by default report.html in the folder of the run, or comparison.html here for several.
-    force
-        Replace the file if it exists; the page in a run's own folder is always rewritten.
-    pictures
-        Pictures of the runs that were moved, or folders that hold them; the files are found by their hashes.
-
-    """
-    from impasto.pages.comparison import write_comparison
-    from impasto.pages.run_page import write_report
-
-    if out is None and runs:
-        out = Path("comparison.html")
-    if out is not None and out.exists() and not force:
-        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
-    if out is not None and runs:
-        print_out(write_comparison([run, *runs], out, pictures))
-    else:
-        print_out(write_report(run, out, pictures))
-
-
 app.command(normalise, group=NETWORKS)
 app.command(networks)
 
@@ -265,9 +227,17 @@ def _sentence(error: CycloptsError) -> str:
     if isinstance(error, UnknownCommandError):
         word = next(iter(error.unused_tokens or ()), "")
         return f"there is no command {word!r}; {nearest(word, [name for name in app if not name.startswith('-')])}"
+    if isinstance(error, UnknownOptionError) and _comes_late(option := error.token.keyword or error.token.value, error):
+        return f"{option} comes after --, which ends the options; give {option} before --"
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
+
+
+def _comes_late(option: str, error: CycloptsError) -> bool:
+    """Whether the first -- on the command line comes before the option."""
+    words = error.root_input_tokens or ()
+    return "--" in takewhile(lambda word: not word.startswith(option), words)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

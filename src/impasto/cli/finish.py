@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from impasto.cli.listeners import Progression, sentences, series_view
-from impasto.cli.options import CheckpointSeconds, Whole, choose_listener, stoppable
+from impasto.cli.options import (
+    CheckpointSeconds,
+    Out,
+    Quiet,
+    Switch,
+    Whole,
+    choose_listener,
+    stoppable,
+)
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.tasks.settings import TransferSettings
@@ -27,13 +35,13 @@ class SheetOptions:
     "Weights of the style, as multiples of the preset's."
     strokes: str = "0.6,1,1.6"
     "Sizes of the strokes, as multiples of the preset's."
-    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    out: Out = None
     "Folder for the sheet, by default runs/explore-PHOTO-STYLE; the same command continues there."
-    force: Annotated[bool, Parameter(negative="")] = False
+    force: Switch = False
     "Replace the sheet that the folder holds."
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    quiet: Quiet = False
     "Print only errors and the folder's name."
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Switch = False
     "Print lines of JSON for each candidate, and one with the results at the end."
 
 
@@ -98,15 +106,15 @@ class LargeOptions:
     "Colour profile of the result's file; by default as in the small run."
     memory: str | None = None
     "Memory limit, 4GB for instance; by default as in the small run."
-    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    out: Out = None
     "Folder for the results, by default runs/enlarge-RUN-SIZE; the same command continues there."
-    force: Annotated[bool, Parameter(negative="")] = False
+    force: Switch = False
     "Replace the run that the folder holds."
     checkpoint: CheckpointSeconds = 30.0
     "Seconds between checkpoints; 0 writes one only when the run is interrupted."
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    quiet: Quiet = False
     "Print only errors and the folder's name."
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Switch = False
     "Print a line of JSON for each step, and one with the results at the end."
 
 
@@ -164,9 +172,9 @@ class FileOptions:
     "Bits a colour; 16 for PNG and TIFF."
     profile: Literal["srgb", "display-p3", "adobe-rgb"] = "srgb"
     "Colour profile of the file."
-    force: Annotated[bool, Parameter(negative="")] = False
+    force: Switch = False
     "Replace the file if it exists."
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    quiet: Quiet = False
     "Print only errors and the file's name."
 
 

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from impasto.cli.groups import NETWORKS
 from impasto.cli.listeners import bar_over, is_live
+from impasto.cli.options import Quiet, Switch
 from impasto.cli.streams import print_err, print_out
 from impasto.errors import SpecError, WeightsError
 from impasto.modules.names import is_name_of_module
@@ -43,7 +44,7 @@ def layers(
     /,
     *,
     preprocess: PreprocessName | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
 ) -> None:
     """List the layers of NAME, in the order in which they are computed.
 
@@ -85,7 +86,7 @@ def fetch(
     /,
     *,
     source: str | None = None,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fetch the weights of NAME, verify and convert them, and keep them for `--network NAME`.
 
@@ -118,7 +119,7 @@ def convert(
     /,
     *,
     family: Family | None = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
+    force: Switch = False,
 ) -> None:
     """Convert weights of VGG-16 or VGG-19 from any family to a safetensors file for --weights.
 
@@ -219,8 +220,8 @@ def normalise(
     pooling: Literal["max", "average"] = "max",
     padding: Literal["zero", "replicate"] = "zero",
     device: str = "auto",
-    force: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    force: Switch = False,
+    quiet: Switch = False,
 ) -> None:
     """Mean activations of a network over all pictures in FOLDER, for `--means`.
 

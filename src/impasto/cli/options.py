@@ -34,6 +34,9 @@ def _as_whole(annotation: Any, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(converter=_as_whole)]
 MovedPictures = Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
+Out = Annotated[Path | None, Parameter(alias="-o")]
+Switch = Annotated[bool, Parameter(negative="")]  # an option without a value, and without a --no- form
+Quiet = Annotated[bool, Parameter(negative="", alias="-q")]
 CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1e6))]
 
 
@@ -41,17 +44,17 @@ CheckpointSeconds = Annotated[float, Parameter(validator=validators.Number(gte=0
 class Output:
     """Where results go and what is printed on the way."""
 
-    out: Annotated[Path | None, Parameter(alias="-o")] = None
+    out: Out = None
     "Folder for the results, new or empty; by default a new one under runs/."
-    force: Annotated[bool, Parameter(negative="")] = False
+    force: Switch = False
     "Replace the folder if it holds an earlier run."
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False
+    quiet: Quiet = False
     "Print only errors and the folder's name."
     preset: str = "default"
     "Named settings: default, fast, best, accurate, or a paper's; see docs/presets.md. Other options override it."
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Switch = False
     "Print a line of JSON for each step, and one with the results at the end."
-    mp4: Annotated[bool, Parameter(negative="")] = False
+    mp4: Switch = False
     "Write the animation as MP4 too (needs the extra video)."
     track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
     "Log the run to wandb, tensorboard or mlflow; may be given several times. See docs/tracking.md."

@@ -11,17 +11,18 @@ from impasto.cli.listeners import Progression, series_view
 from impasto.cli.options import (
     CheckpointSeconds,
     MovedPictures,
+    Out,
     Output,
+    Quiet,
+    Switch,
     choose_listener,
     explicit_settings,
-    locate_spec,
     stoppable,
 )
 from impasto.cli.streams import print_out, visible
 from impasto.errors import OutputError, SpecError
 from impasto.files import new_file, write_bytes
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
-from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
@@ -92,11 +93,11 @@ def resume(
     /,
     *,
     pictures: MovedPictures = (),
-    mp4: Annotated[bool, Parameter(negative="")] = False,
+    mp4: Switch = False,
     checkpoint: CheckpointSeconds = 30.0,
     cluster: Annotated[str | None, Parameter(show_default=False)] = None,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Switch = False,
 ) -> None:
     """Continue a run that was interrupted or killed; the result is the same, bit for bit, on the same machine.
 
@@ -135,53 +136,7 @@ def resume(
         print_out(folder)
 
 
-def sweep(
-    spec: Path,
-    /,
-    *,
-    vary: Annotated[tuple[str, ...], Parameter(negative="")],
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """Run SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
-
-    impasto sweep spec.toml --vary style_weight=1,3,10 --vary content_layers=relu3_1,relu4_1
-
-    Parameters
-    ----------
-    spec
-        A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
-    vary
-        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that contain commas.
-    out
-        Folder for the runs, by default under runs/; if it holds the same sweep, finished runs are not repeated.
-    force
-        Make all runs again, and replace the sweep that the folder holds.
-    quiet
-        Print only errors and the folder's name.
-    json
-        Print lines of JSON for each run, and one with the results at the end.
-
-    """
-    found = read_spec(spec)
-    variations: dict[str, tuple[str, ...]] = {}
-    from impasto.series.sweep import parse_variation, run_sweep
-
-    for text in vary:
-        name, values = parse_variation(text, found.spec.task)
-        if name in variations:
-            raise SpecError(f"{name} is varied twice; give all its values in one --vary")
-        variations[name] = values
-    listener = choose_listener(json, quiet, series_view())
-    with stoppable(listener) as stop:
-        folder = run_sweep(locate_spec(found), variations, out, force=force, stop=stop, listener=listener)
-    if not json:
-        print_out(folder)
-
-
-def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
+def show(file: Path, /, *, toml: Switch = False) -> None:
     """Print the settings in FILE.
 
     Parameters
@@ -214,6 +169,43 @@ def show(file: Path, /, *, toml: Annotated[bool, Parameter(negative="")] = False
     Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(table)
 
 
+def report(
+    run: Path,
+    /,
+    *runs: Path,
+    out: Out = None,
+    force: Switch = False,
+    pictures: MovedPictures = (),
+) -> None:
+    """A page that shows what RUN did, or several runs side by side: one HTML file that opens without a network.
+
+    Parameters
+    ----------
+    run
+        Folder of a run.
+    runs
+        More folders to compare with the first.
+    out
+        File to write, by default report.html in the folder of the run, or comparison.html here for several.
+    force
+        Replace the file if it exists; the page in a run's own folder is always rewritten.
+    pictures
+        Pictures of the runs that were moved, or folders that hold them; the files are found by their hashes.
+
+    """
+    from impasto.pages.comparison import write_comparison
+    from impasto.pages.run_page import write_report
+
+    if out is None and runs:
+        out = Path("comparison.html")
+    if out is not None and out.exists() and not force:
+        raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
+    if out is not None and runs:
+        print_out(write_comparison([run, *runs], out, pictures))
+    else:
+        print_out(write_report(run, out, pictures))
+
+
 def _plain(value: object) -> str:
     return (
         "–" if value is None else visible(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
@@ -230,46 +222,3 @@ def _save_spec(spec: RunSpec, file: Path, *, force: bool) -> None:
     content = spec_toml(relative_to(file.parent, spec)).encode()
     with nullcontext() if force else new_file(file):
         write_bytes(file, content)
-
-
-def study(
-    content: Path,
-    style: Path,
-    /,
-    *,
-    settings: Annotated[StudySettings, Parameter(name="*")] = StudySettings(),
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """The whole story of two pictures in one page: what layers keep of CONTENT, what style is, and both together.
-
-    The same command continues a study that was stopped or killed; finished parts are not repeated.
-
-    Parameters
-    ----------
-    content
-        Picture file that gives the content.
-    style
-        Picture file that gives the style.
-    settings
-        Settings of the study.
-    out
-        Folder for the study, by default runs/study-CONTENT-STYLE (with --quick study-quick-CONTENT-STYLE).
-    force
-        Make all parts again, and replace the study that the folder holds.
-    quiet
-        Print only errors and the page's name.
-    json
-        Print a line of JSON for each part and step, and one with the page at the end.
-
-    """
-    from impasto.study.page import STUDY_PAGE
-    from impasto.study.run import run_study
-
-    listener = choose_listener(json, quiet, series_view())
-    with stoppable(listener) as stop:
-        folder = run_study(plan_study(content, style, settings), out, force=force, stop=stop, listener=listener)
-    if not json:
-        print_out(folder / STUDY_PAGE)

@@ -7,7 +7,10 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from impasto.cli.groups import GROUPS
-from impasto.cli.options import Whole
+from impasto.cli.options import (
+    Switch,
+    Whole,
+)
 from impasto.cli.streams import print_err, print_out
 
 PASSWORD = "IMPASTO_STUDIO_PASSWORD"
@@ -19,7 +22,7 @@ def studio(
     port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
     host: str = "127.0.0.1",
     password: Annotated[str | None, Parameter(show_default=False)] = None,
-    no_browser: Annotated[bool, Parameter(negative="")] = False,
+    no_browser: Switch = False,
 ) -> None:
     """A page in the browser on which a picture is painted before one's eyes, and one takes the brush.
 

@@ -1,4 +1,4 @@
-"""`impasto batch`: options and help of the command; `impasto.batch` does the work."""
+"""`impasto sweep`, `study` and `batch`: options and help; `series`, `study` and `batch` do the work."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from cyclopts import Parameter, validators
 
 from impasto.batch.inputs import find_entries
-from impasto.cli.options import CheckpointSeconds, Whole, choose_listener, explicit_settings, locate_spec, stoppable
+from impasto.cli.listeners import series_view
+from impasto.cli.options import (
+    CheckpointSeconds,
+    Out,
+    Quiet,
+    Switch,
+    Whole,
+    choose_listener,
+    explicit_settings,
+    locate_spec,
+    stoppable,
+)
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import read_spec
+from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
 from impasto.tasks.settings import INITS
@@ -27,6 +39,95 @@ Count = Annotated[Whole | None, Parameter(validator=validators.Number(gte=1, lte
 RECIPE = "transfer"
 
 
+def sweep(
+    spec: Path,
+    /,
+    *,
+    vary: Annotated[tuple[str, ...], Parameter(negative="")],
+    out: Out = None,
+    force: Switch = False,
+    quiet: Quiet = False,
+    json: Switch = False,
+) -> None:
+    """Run SPEC for every combination of some settings' values, and show the pictures in a grid and on a page.
+
+    impasto sweep spec.toml --vary style_weight=1,3,10 --vary content_layers=relu3_1,relu4_1
+
+    Parameters
+    ----------
+    spec
+        A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
+    vary
+        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that contain commas.
+    out
+        Folder for the runs, by default under runs/; if it holds the same sweep, finished runs are not repeated.
+    force
+        Make all runs again, and replace the sweep that the folder holds.
+    quiet
+        Print only errors and the folder's name.
+    json
+        Print lines of JSON for each run, and one with the results at the end.
+
+    """
+    found = read_spec(spec)
+    variations: dict[str, tuple[str, ...]] = {}
+    from impasto.series.sweep import parse_variation, run_sweep
+
+    for text in vary:
+        name, values = parse_variation(text, found.spec.task)
+        if name in variations:
+            raise SpecError(f"{name} is varied twice; give all its values in one --vary")
+        variations[name] = values
+    listener = choose_listener(json, quiet, series_view())
+    with stoppable(listener) as stop:
+        folder = run_sweep(locate_spec(found), variations, out, force=force, stop=stop, listener=listener)
+    if not json:
+        print_out(folder)
+
+
+def study(
+    content: Path,
+    style: Path,
+    /,
+    *,
+    settings: Annotated[StudySettings, Parameter(name="*")] = StudySettings(),
+    out: Out = None,
+    force: Switch = False,
+    quiet: Quiet = False,
+    json: Switch = False,
+) -> None:
+    """The whole story of two pictures in one page: what layers keep of CONTENT, what style is, and both together.
+
+    The same command continues a study that was stopped or killed; finished parts are not repeated.
+
+    Parameters
+    ----------
+    content
+        Picture file that gives the content.
+    style
+        Picture file that gives the style.
+    settings
+        Settings of the study.
+    out
+        Folder for the study, by default runs/study-CONTENT-STYLE (with --quick study-quick-CONTENT-STYLE).
+    force
+        Make all parts again, and replace the study that the folder holds.
+    quiet
+        Print only errors and the page's name.
+    json
+        Print a line of JSON for each part and step, and one with the page at the end.
+
+    """
+    from impasto.study.page import STUDY_PAGE
+    from impasto.study.run import run_study
+
+    listener = choose_listener(json, quiet, series_view())
+    with stoppable(listener) as stop:
+        folder = run_study(plan_study(content, style, settings), out, force=force, stop=stop, listener=listener)
+    if not json:
+        print_out(folder / STUDY_PAGE)
+
+
 def batch(
     contents: Path,
     /,
@@ -35,13 +136,13 @@ def batch(
     recipe: str | None = None,
     preset: str = DEFAULT,
     spec: Path | None = None,
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    out: Out = None,
     jobs: Annotated[Count, Parameter(alias="-j")] = None,
     cluster: str | None = None,
     checkpoint: CheckpointSeconds = 30.0,
-    force: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="", alias="-q")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    force: Switch = False,
+    quiet: Quiet = False,
+    json: Switch = False,
     **settings: str,
 ) -> None:
     """Run a recipe for every picture in CONTENTS with every picture in STYLES, or for every row of a list.
