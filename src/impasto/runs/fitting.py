@@ -1,17 +1,19 @@
-"""A part of a run within its memory, also after its settings were changed: how pictures are read at each size."""
+"""A part of a run within its memory, also after its settings were changed, and the checks before files are written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+
+import torch
 
 from impasto.cluster.crew import Crew
 from impasto.cluster.plan import CrewHelper
-from impasto.errors import ImpastoError
+from impasto.errors import ImageError, ImpastoError, OutOfMemoryError
 from impasto.events import Listener, Notice
 from impasto.images.image import Image, Picture, Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
-from impasto.runs.checks import check
 from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
@@ -20,6 +22,7 @@ from impasto.tasks.settings import Settings
 from impasto.tasks.spec import Change, RunSpec, compose, in_force
 from impasto.tiles.budget import Limits, MemoryPlan
 
+SIZES = ("size", "smallest", "style_scale")  # settings that enlarge pictures
 KEPT = 3  # vectors of the picture's size for a photo that is laid over: the photo, its opacity, the picture of both
 
 
@@ -40,6 +43,42 @@ def within(part: Part, plan: MemoryPlan) -> Part:
     """The part with L-BFGS's history limited at each size to the steps that fit into memory."""
     schedule = tuple(replace(stage, history=plan.history(stage.size)) for stage in part.composition.schedule)
     return replace(part, composition=replace(part.composition, schedule=schedule))
+
+
+def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) -> None:
+    """Raise an error for unknown layers, pictures that are too small, or too little memory even for tiles."""
+    objective, network = part.composition.objective, plan.network
+    for layer in spec.settings.named_layers:  # also those of a weight of 0, at which results are measured
+        network.canonical(layer)
+    for path, picture in zip(spec.pictures, pictures, strict=True):
+        try:
+            network.require_size(picture.size, objective.layers())
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from None
+    plan.require(part.composition.schedule[-1].size)
+    first = part.composition.schedule[0]
+    try:
+        objective.require(network, first.size)
+    except ImageError as error:
+        height, width = first.size
+        larger = " or ".join(
+            f"--{name.replace('_', '-')}" for name in SIZES if name in type(spec.settings).model_fields
+        )
+        raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
+
+
+@contextmanager
+def sentence_for_memory(size_px: int) -> Iterator[None]:
+    """Turn all errors of PyTorch about memory into one OutOfMemoryError, for a result of that long side."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            f"there is not enough memory for {size_px} px; try --size {max(16, size_px * 2 // 3)}, "
+            "or a smaller --memory, which makes smaller tiles"
+        ) from None
 
 
 def planned(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from impasto.errors import (
@@ -16,79 +16,23 @@ from impasto.errors import (
     OutOfMemoryError,
     OutputError,
 )
-from impasto.events import MemoryPlanned, PartBegun, RunDone, TilesHalved
-from impasto.files import write_bytes
+from impasto.events import MemoryPlanned, PartBegun, RunDone
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
-from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, place_of
-from impasto.folders.owners import Ownership
+from impasto.folders.names import FOLDER, RESULT
 from impasto.folders.results import Curves, Outcome, Summary, form_of, save_overview, save_result, save_summary
-from impasto.folders.specfiles import with_changes
-from impasto.images.image import Image, Picture, Size, quantise, size_of
+from impasto.images.image import Image, quantise, size_of
 from impasto.machine import forget_peak, peak_memory_mb
 from impasto.pages.run_page import add_page
-from impasto.runs.checks import sentence_for_memory
-from impasto.runs.fitting import Course, planned
+from impasto.runs.fitting import planned, sentence_for_memory
 from impasto.runs.measures import measure, say_if_silent, unmeasured
-from impasto.runs.prepare import Prepared
+from impasto.runs.painting import Painting
 from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
-from impasto.runs.stopping import Steering
-from impasto.runs.watching import Watching, begun, checkpoints, recordings, watched
+from impasto.runs.watching import begun, checkpoints, recordings, watched
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, State, synthesise
 from impasto.tasks.parts import Part
-from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import TASKS
 from impasto.tiles.budget import MemoryPlan
-
-
-@dataclass(eq=False)
-class Painting:
-    """A run whose folder exists: its parts, the ownership of its folder, settings, how it is watched and steered.
-
-    `toml` is the text of run.toml, which is written anew if settings change while the run goes on.
-    """
-
-    prepared: Prepared
-    ownership: Ownership
-    toml: str
-    watching: Watching
-    steering: Steering
-
-    @cached_property
-    def course(self) -> Course:
-        """The parts as they are after the changes so far."""
-        prepared, listener = self.prepared, self.watching.listener
-        parts, plans = list(prepared.parts), list(prepared.plans)
-        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._save_changes, listener)
-
-    def _save_changes(self, spec: RunSpec) -> None:
-        self.ownership.require()
-        self.toml = with_changes(self.toml, spec)
-        write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
-
-    def halved(self, core: Size) -> None:
-        """Report that tiles are made smaller because memory is short."""
-        self.watching.listener(TilesHalved(core))
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.ownership.folder
-
-    @property
-    def names(self) -> list[str]:
-        """The parts' names."""
-        return [part.name for part in self.prepared.parts]
-
-    def place(self, number: int) -> Path:
-        """The folder of a part."""
-        return place_of(self.folder, self.names, self.names[number])
-
-    @property
-    def content(self) -> Picture | None:
-        """The picture that results are compared with, if the task has a content."""
-        return self.prepared.pictures[0] if TASKS[self.prepared.spec.task].has_content else None
 
 
 def paint(painting: Painting, past: Past) -> None:

@@ -11,8 +11,7 @@ from impasto.extras import import_video
 from impasto.images.files import load_picture
 from impasto.images.image import Picture
 from impasto.networks.network import Network
-from impasto.runs.checks import check, sentence_for_memory
-from impasto.runs.fitting import plan_memory, within
+from impasto.runs.fitting import check, plan_memory, sentence_for_memory, within
 from impasto.tasks.parts import Part, network_of
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec, compose, framed

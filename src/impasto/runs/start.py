@@ -17,8 +17,9 @@ from impasto.folders.provenance import as_toml, provenance, with_memory
 from impasto.folders.results import save_patches, save_regions, sentence_for_folder
 from impasto.folders.specfiles import SpecFile, fingerprint, located, with_paths
 from impasto.machine import isolated, unfolds
-from impasto.runs.checks import sentence_for_memory
-from impasto.runs.paint import Painting, paint
+from impasto.runs.fitting import sentence_for_memory
+from impasto.runs.paint import paint
+from impasto.runs.painting import Painting
 from impasto.runs.prepare import Prepared, prepare, require_video
 from impasto.runs.recorders import Recorder
 from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, open_run, require_same

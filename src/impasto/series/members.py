@@ -19,8 +19,7 @@ from impasto.folders.specfiles import read_spec
 from impasto.images.image import Picture
 from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
-from impasto.runs.checks import check, sentence_for_memory
-from impasto.runs.fitting import plan_memory
+from impasto.runs.fitting import check, plan_memory, sentence_for_memory
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.tasks.parts import choice_of

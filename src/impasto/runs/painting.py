@@ -1,0 +1,67 @@
+"""A run that is being painted: its parts, its folder, and how it is watched and steered."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from impasto.events import TilesHalved
+from impasto.files import write_bytes
+from impasto.folders.names import SETTINGS_FILE, place_of
+from impasto.folders.owners import Ownership
+from impasto.folders.specfiles import with_changes
+from impasto.images.image import Picture, Size
+from impasto.runs.fitting import Course
+from impasto.runs.prepare import Prepared
+from impasto.runs.stopping import Steering
+from impasto.runs.watching import Watching
+from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import TASKS
+
+
+@dataclass(eq=False)
+class Painting:
+    """A run whose folder exists: its parts, the ownership of its folder, settings, how it is watched and steered.
+
+    `toml` is the text of run.toml, which is written anew if settings change while the run goes on.
+    """
+
+    prepared: Prepared
+    ownership: Ownership
+    toml: str
+    watching: Watching
+    steering: Steering
+
+    @cached_property
+    def course(self) -> Course:
+        """The parts as they are after the changes so far."""
+        prepared, listener = self.prepared, self.watching.listener
+        parts, plans = list(prepared.parts), list(prepared.plans)
+        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._save_changes, listener)
+
+    def _save_changes(self, spec: RunSpec) -> None:
+        self.ownership.require()
+        self.toml = with_changes(self.toml, spec)
+        write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
+
+    def halved(self, core: Size) -> None:
+        """Report that tiles are made smaller because memory is short."""
+        self.watching.listener(TilesHalved(core))
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.ownership.folder
+
+    @property
+    def names(self) -> list[str]:
+        """The parts' names."""
+        return [part.name for part in self.prepared.parts]
+
+    def place(self, number: int) -> Path:
+        """The folder of a part."""
+        return place_of(self.folder, self.names, self.names[number])
+
+    @property
+    def content(self) -> Picture | None:
+        """The picture that results are compared with, if the task has a content."""
+        return self.prepared.pictures[0] if TASKS[self.prepared.spec.task].has_content else None
