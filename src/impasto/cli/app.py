@@ -146,7 +146,7 @@ def dream(
     settings: Annotated[DreamSettings, Flat] = DreamSettings(),
     output: Annotated[Output, Flat] = Output(),
 ) -> None:
-    """PHOTO, changed such that one layer sees more and more of all that it sees."""
+    """PHOTO, changed such that one layer sees more and more of everything that the layer sees in PHOTO."""
     start("dream", [photo], settings, output)
 
 

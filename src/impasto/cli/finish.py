@@ -225,7 +225,7 @@ def blend(
     out: Annotated[Path | None, Parameter(alias="-o", show_default=False)] = None,
     file: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
 ) -> None:
-    """How strongly a photo is painted, chosen afterwards: a blend of the photo and RUN's picture, at once.
+    """Blend the photo and RUN's picture: choose afterwards, at once, how strongly the photo is painted.
 
     impasto blend runs/transfer-photo-painting --strength 0.7
 

@@ -166,7 +166,7 @@ def batch(
     out
         Folder for the runs, by default runs/batch-RECIPE-CONTENTS.
     jobs
-        Runs at once, each in a process with part of the threads; by default 1, on a cluster as many as it can run.
+        Runs at once, each in a process with part of the threads; by default 1, on a cluster as many as have room there.
     cluster
         Make the runs on a Ray cluster: auto for this machine's, or an address (needs the extra ray).
     checkpoint

@@ -90,7 +90,7 @@ def fetch(
 ) -> None:
     """Fetch the weights of NAME, verify and convert them, and keep them for `--network NAME`.
 
-    What arrived before a cut is continued. Nothing else in impasto uses the internet.
+    A download that was cut off is continued. Nothing else in impasto uses the internet.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def convert(
     out
         File to write, ending in .safetensors.
     family
-        Convention of the colours, where the file does not tell it: caffe (BGR, 0 … 255), torchvision (RGB, 0 … 1,
+        Convention of the colours, if the file does not name one: caffe (BGR, 0 … 255), torchvision (RGB, 0 … 1,
         standardised) or impasto (RGB, 0 … 255).
     force
         Replace OUT if it exists.

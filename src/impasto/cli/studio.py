@@ -24,7 +24,7 @@ def studio(
     password: Annotated[str | None, Parameter(show_default=False)] = None,
     no_browser: Switch = False,
 ) -> None:
-    """A page in the browser on which a picture is painted before one's eyes, and one takes the brush.
+    """A page in the browser on which a picture is painted before your eyes, and you take the brush.
 
     Only this machine reaches the page, and nothing is sent anywhere. Ctrl-C ends the studio; the run that is being
     painted keeps its picture so far, and the studio offers to resume the run next time.

@@ -123,7 +123,7 @@ class CaricatureSettings(_ViewedSettings):
     """Settings of `caricature`."""
 
     power: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)] = 2.0
-    "How much more it counts that features point in the photo's direction than that they are large."
+    "Power of the cosine between the features of picture and photo: a larger power makes their direction count more."
 
 
 class DreamSettings(_ViewedSettings):
@@ -132,7 +132,7 @@ class DreamSettings(_ViewedSettings):
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
     layer: LayerName = LayerName("conv4_3")
-    "Layer that is to see more of all that it sees."
+    "Layer that is to see more of everything it sees in the photo."
     init: str = "content"
     "First picture: content, noise, or a picture file."
     steps: Annotated[int, Field(ge=1)] = 20

@@ -62,7 +62,7 @@ class Settings(BaseModel):
     history: Annotated[int, Field(ge=1)] = 10
     "How many steps L-BFGS remembers."
     parameterisation: ParameterisationName = "pixels"
-    "Numbers to optimise: pixels kept in range, Fourier coefficients, or, as in photographs, natural ones or phases."
+    "Numbers to optimise: pixels kept in range, Fourier coefficients, the same scaled as in photographs, or phases."
     fourier_exponent: Weight = 0.5
     "How much more the Fourier parameterisation changes large shapes than fine grain; 0 treats both alike."
     distance: Literal["normalised", "squared"] = "normalised"
@@ -72,7 +72,7 @@ class Settings(BaseModel):
     network: str = "vgg16-normalised"
     "vgg16-normalised, vgg16, vgg19, or any module: file.py:factory, package:factory, torchvision:NAME, timm:NAME."
     weights: Path | None = None
-    "File of weights in place of the own ones: safetensors, PyTorch, Keras, ONNX or Caffe; for a module, a state_dict."
+    "File of weights in place of the network's: safetensors, PyTorch, Keras, ONNX or Caffe; for a module, a state_dict."
     random_weights: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     "Seed of random weights: the network as it is before training."
     preprocess: PreprocessName | None = None
@@ -100,7 +100,7 @@ class Settings(BaseModel):
     profile: Literal["srgb", "display-p3", "adobe-rgb"] = "srgb"
     "Colour profile of the result's file."
     print: PrintSize | None = None
-    "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size; a photo is cropped to it."
+    "Exact size on paper with dots per inch, 60x40cm@300 for instance, in place of --size; a photo is cropped to fit."
 
     @model_validator(mode="before")
     @classmethod
@@ -254,11 +254,11 @@ class TransferSettings(_StatisticsSettings):
     style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
     region: tuple[Region, ...] = ()
-    "A part of the picture: MASK=PAINTING, or =photo to leave it as it is; may be repeated. See docs/regions.md."
+    "A part of the picture: MASK=PAINTING, or MASK=photo to leave that part; may be repeated. See docs/regions.md."
     likeness: Weight = 0.0
-    "Weight of the likeness to the first picture, for an enlargement of it; see `impasto enlarge`."
+    "Weight of the likeness to the first picture, for an enlargement of that picture; see `impasto enlarge`."
     colours: Colours = Colours("style")
-    "style; photo, matched before painting; photo-late, put back after; luminance, around grey paint; palette=FILE."
+    "Whose colours: style; photo, before painting; photo-late, after it; luminance, after grey paint; palette=FILE."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
