@@ -37,7 +37,9 @@ Busy = Callable[[Path, Owner], None]
 
 def refuse(folder: Path, owner: Owner) -> None:
     """Raise OutputError, which names the owner."""
-    raise OutputError(f"{folder} is in use by {owner.words()}; wait until it has ended, or name another folder")
+    raise OutputError(
+        f"{folder} is in use by {owner.words()}; wait until that process has ended, or name another folder"
+    )
 
 
 def wait(folder: Path, owner: Owner) -> None:

@@ -94,7 +94,9 @@ def make_run(
     except (SpecError, RunFolderError):
         same = True  # the run has not begun, or cannot be resumed
     if not same:
-        raise RunFolderError(f"{folder} holds a run of other pictures or with other settings; move or remove it")
+        raise RunFolderError(
+            f"{folder} holds a run of other pictures or with other settings; move or remove the folder"
+        )
     require_unowned(folder, held)
     if folder.exists():
         clear(folder)

@@ -172,7 +172,7 @@ def normalised(weights: Mapping[str, float]) -> dict[str, float]:
     """The weights divided by their sum. Raises SpecError if all are 0."""
     total = sum(weights.values())
     if not total > 0:
-        raise SpecError(f"the weights of {', '.join(weights)} are all 0")
+        raise SpecError(f"the weights of {', '.join(weights)} are all 0; give at least one above 0")
     return {layer: weight / total for layer, weight in weights.items()}
 
 

@@ -59,7 +59,7 @@ class Layers(Checked):
         """Parse the text."""
         self.weights: Mapping[str, float] = parse_layers(text)
         if not any(self.weights.values()):
-            raise SpecError(f"the weights of {', '.join(self.weights)} are all 0")
+            raise SpecError(f"the weights of {', '.join(self.weights)} are all 0; give at least one above 0")
 
     @property
     def names(self) -> list[str]:
@@ -99,7 +99,7 @@ class StyleWeights(Checked):
         entries = text.split(",") if text else []
         self.numbers = tuple(parse_weight(entry.strip(), "a style's weight") for entry in entries)
         if entries and not any(self.numbers):
-            raise SpecError("the styles' weights are all 0")
+            raise SpecError("the styles' weights are all 0; give at least one above 0")
 
     def of(self, count: int) -> list[float]:
         """The weights of `count` styles, with sum 1. Raises SpecError if another number of weights was given."""
