@@ -28,7 +28,7 @@ from impasto.runs.measures import measure, say_if_silent, unmeasured
 from impasto.runs.painting import Painting
 from impasto.runs.recorders import Frames, Recording
 from impasto.runs.resuming import NOTHING, Past
-from impasto.runs.watching import begun, checkpoints, recordings, watched
+from impasto.runs.watching import begun, checkpoints, recordings
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.loop import Iterate, State, synthesise
 from impasto.tasks.parts import Part
@@ -69,20 +69,20 @@ def _save_overview(painting: Painting, summaries: dict[str, Summary], curves: di
 def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> tuple[Summary, ImpastoError | None]:
     """Paint one part, from its first picture or the past's checkpoint: its summary, and the error if it ended early."""
     painting.course.enter(number, 0 if past.checkpoint is None else past.checkpoint.step)
-    part, place, watching = painting.course.parts[number], painting.place(number), painting.watching
-    place.mkdir(exist_ok=True)
-    spec, toml = painting.prepared.spec, painting.toml
-    about = watched(part, painting.folder, place, spec, toml, watching.listener, past.checkpoint)
+    part, watching = painting.course.parts[number], painting.watching
+    about = painting.about(number, past.checkpoint)
+    about.place.mkdir(exist_ok=True)
     _announce(painting, number, about.step)
+
     # Made before the recorders of lines, so that the checkpoints' clock is never behind theirs.
-    keeper = checkpoints(painting.folder, toml, number, watching.checkpoint_seconds, past.checkpoint)
+    keeper = checkpoints(painting.folder, painting.toml, number, watching.checkpoint_seconds, past.checkpoint)
     first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
     with begun(watching.recorders, about, first[0]) as results:
         recorders = [curves, *recordings(part, about, first[0], watching.mp4, past.checkpoint), *watching.recorders]
         outcome = _synthesise(_Loop(painting, number, recorders, keeper), _Progress(first.pop()), past)
         summary = _summary(painting, number, outcome)
         painting.ownership.require()
-        save_summary(spec.task, part.name, place, summary, curves)
+        save_summary(about.task, part.name, about.place, summary, curves)
         results.append(summary)
     say_if_silent(part, summary, painting.prepared.precise, watching.listener)
     return summary, outcome.failure

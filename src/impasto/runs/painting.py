@@ -1,17 +1,20 @@
 """A run that is being painted: its parts, its folder, and how it is watched and steered."""
 
+import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from impasto.events import TilesHalved
 from impasto.files import write_bytes
+from impasto.folders.checkpoints import Checkpoint
 from impasto.folders.names import SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
 from impasto.folders.specfiles import with_changes
 from impasto.images.image import Picture, Size
 from impasto.runs.fitting import Course
 from impasto.runs.prepare import Prepared
+from impasto.runs.recorders import Watched
 from impasto.runs.stopping import Steering
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec
@@ -60,6 +63,21 @@ class Painting:
     def place(self, number: int) -> Path:
         """The folder of a part."""
         return place_of(self.folder, self.names, self.names[number])
+
+    def about(self, number: int, checkpoint: Checkpoint | None) -> Watched:
+        """The description of a part that recorders receive."""
+        part, spec = self.course.parts[number], self.prepared.spec
+        return Watched(
+            folder=self.folder,
+            place=self.place(number),
+            task=spec.task,
+            part=part.name,
+            settings=tomllib.loads(self.toml),
+            frames=spec.settings.frames,
+            steps=part.composition.steps,
+            step=0 if checkpoint is None else checkpoint.step,
+            listener=self.watching.listener,
+        )
 
     @property
     def content(self) -> Picture | None:

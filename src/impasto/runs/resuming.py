@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -133,22 +134,14 @@ def _finished_parts(folder: Path, names: Sequence[str]) -> dict[str, Summary]:
 
 def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
     """Remove from the folder all that is later than the past, except frames. Raises OutputError."""
-    done, checkpoint = len(past.summaries), past.checkpoint
-    step = 0 if checkpoint is None else checkpoint.step
-    current = names[done] if done < len(names) else None
-
-    def stays(line: Line) -> bool:
-        return line.part in past.summaries or (line.part == current and line.step <= step)
-
+    done, places = len(past.summaries), [place_of(folder, names, name) for name in names]
+    stay = _lines_that_stay(names, past)
     if (folder / METRICS).is_file():
         texts = (folder / METRICS).read_text("utf-8").splitlines()
-        whole = [f"{text}\n" for text, line in zip(texts, past.lines, strict=False) if stays(line)]
+        whole = [f"{text}\n" for text, stays in zip(texts, stay, strict=False) if stays]
         write_bytes(folder / METRICS, "".join(whole).encode())
-    for path in checkpoint_files(folder / FOLDER):
-        if checkpoint is None or path.name > f"{checkpoint.part:03}-{checkpoint.step:07}.safetensors":
-            path.unlink()
-    (folder / FOLDER).mkdir(exist_ok=True)
-    places = [place_of(folder, names, name) for name in names]
+    _remove_later_checkpoints(folder / FOLDER, past.checkpoint)
+
     for place in places[done : done + 1]:
         (place / SUMMARY).unlink(missing_ok=True)
     for place in places[done + 1 :]:
@@ -157,7 +150,21 @@ def cut_back(folder: Path, names: Sequence[str], past: Past) -> Past:
     for place in {folder, folder / FOLDER, *places}:
         for half_written in [*place.glob(f".*{HALF}"), *place.glob(f"{FRAMES}/.*{HALF}")]:
             half_written.unlink()
-    return replace(past, lines=[line for line in past.lines if stays(line)])
+    return replace(past, lines=list(compress(past.lines, stay)))
+
+
+def _lines_that_stay(names: Sequence[str], past: Past) -> list[bool]:
+    """Whether each line is of a part that is done, or of the next part up to its checkpoint."""
+    step = 0 if past.checkpoint is None else past.checkpoint.step
+    current = next((name for name in names if name not in past.summaries), None)
+    return [line.part in past.summaries or (line.part == current and line.step <= step) for line in past.lines]
+
+
+def _remove_later_checkpoints(folder: Path, checkpoint: Checkpoint | None) -> None:
+    for path in checkpoint_files(folder):
+        if checkpoint is None or path.name > f"{checkpoint.part:03}-{checkpoint.step:07}.safetensors":
+            path.unlink()
+    folder.mkdir(exist_ok=True)
 
 
 def _summary(place: Path) -> Summary | None:

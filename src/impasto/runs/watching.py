@@ -1,6 +1,5 @@
 """How a run is watched and stopped: its recorders, listener and checkpoints, also when the run is resumed."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from impasto.folders.specfiles import fingerprint
 from impasto.images.image import Image
 from impasto.runs.recorders import Frames, MetricsFile, Recorder, Recording, Steps, Watched
 from impasto.tasks.parts import Part
-from impasto.tasks.spec import RunSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +25,6 @@ class Watching:
     stops: Callable[[], bool] = bool  # whether a stop has been asked for: never
     mp4: bool = False
     checkpoint_seconds: float = 30.0
-
-
-def watched(
-    part: Part, folder: Path, place: Path, spec: RunSpec, toml: str, listener: Listener, checkpoint: Checkpoint | None
-) -> Watched:
-    """The description of a part that recorders receive."""
-    composition = part.composition
-    return Watched(
-        folder=folder,
-        place=place,
-        task=spec.task,
-        part=part.name,
-        settings=tomllib.loads(toml),
-        frames=spec.settings.frames,
-        steps=composition.steps,
-        step=0 if checkpoint is None else checkpoint.step,
-        listener=listener,
-    )
 
 
 @contextmanager

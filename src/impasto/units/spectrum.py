@@ -89,31 +89,39 @@ def measured(images: Iterable[Image]) -> Spectrum:
     Source: Welch 1967; after Fel et al. 2023 (MACO, arXiv:2306.06805), section 3. Departs: windows, logits in place of
     colours, and amplitudes that serve any size and proportions.
     """
-    window = torch.hann_window(WINDOW_PX, dtype=torch.float64)
-    window = window[:, None] * window
-    window = window / window.square().mean().sqrt()
     count, mean = 0, torch.zeros(3, dtype=torch.float64)
     products = torch.zeros(3, 3, dtype=torch.float64)
     cross = torch.zeros(3, 3, WINDOW_PX, WINDOW_PX // 2 + 1, dtype=torch.complex128)
+
     for image in images:
         if min(image.shape[2:]) < WINDOW_PX:
             raise ImageError(f"a picture has {min(image.shape[2:])} px; the spectrum takes {WINDOW_PX} px or more")
         logits = image.double().clamp(LEAST, 1 - LEAST).logit()[0]
-        step = WINDOW_PX // 2
-        windows = logits.unfold(1, WINDOW_PX, step).unfold(2, WINDOW_PX, step).flatten(1, 2).transpose(0, 1)
-        waves = torch.fft.rfft2((windows - windows.mean((2, 3), keepdim=True)) * window, norm="ortho")
-        cross += torch.einsum("nihw,njhw->ijhw", waves, waves.conj()) / len(windows)
+        waves = _waves(logits)
+        cross += torch.einsum("nihw,njhw->ijhw", waves, waves.conj()) / len(waves)
         mean += logits.mean((1, 2))
         products += torch.einsum("ihw,jhw->ij", logits, logits) / logits[0].numel()
         count += 1
     if not count:
         raise ImageError("there is no picture to measure the spectrum of")
+
     mean, products = mean / count, products / count
     values, vectors = torch.linalg.eigh(products - mean[:, None] * mean)
     colours = (vectors * values.clamp_min(1e-6).sqrt()).flip(1)
     inverse = torch.linalg.inv(colours).to(cross.dtype)
     power = torch.einsum("ik,klhw,il->ihw", inverse, cross / count, inverse).real
     return Spectrum(mean.float(), colours.float(), _mirrored(power).sqrt().float())
+
+
+def _waves(logits: Tensor) -> Tensor:
+    """The Fourier transforms of all windows of a picture (3, height, width): (windows, 3, height, width)."""
+    window = torch.hann_window(WINDOW_PX, dtype=torch.float64)
+    window = window[:, None] * window
+    window = window / window.square().mean().sqrt()
+    step = WINDOW_PX // 2
+    windows = logits.unfold(1, WINDOW_PX, step).unfold(2, WINDOW_PX, step).flatten(1, 2).transpose(0, 1)
+    waves: Tensor = torch.fft.rfft2((windows - windows.mean((2, 3), keepdim=True)) * window, norm="ortho")
+    return waves
 
 
 def _mirrored(power: Tensor) -> Tensor:
