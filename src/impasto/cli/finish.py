@@ -8,15 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from impasto.cli.listeners import Progression, sentences, series_view
-from impasto.cli.options import (
-    CheckpointSeconds,
-    Out,
-    Quiet,
-    Switch,
-    Whole,
-    choose_listener,
-    stoppable,
-)
+from impasto.cli.options import CheckpointSeconds, Out, Quiet, Switch, Whole, choose_listener, stoppable
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.tasks.settings import TransferSettings
@@ -225,7 +217,7 @@ def blend(
     out: Annotated[Path | None, Parameter(alias="-o", show_default=False)] = None,
     file: Annotated[FileOptions, Parameter(name="*")] = FileOptions(),
 ) -> None:
-    """Blend the photo and RUN's picture: choose afterwards, at once, how strongly the photo is painted.
+    """Blend the photo and RUN's picture, to choose afterwards how strongly the photo is painted.
 
     impasto blend runs/transfer-photo-painting --strength 0.7
 

@@ -7,10 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from impasto.cli.groups import GROUPS
-from impasto.cli.options import (
-    Switch,
-    Whole,
-)
+from impasto.cli.options import Switch, Whole
 from impasto.cli.streams import print_err, print_out
 
 PASSWORD = "IMPASTO_STUDIO_PASSWORD"

@@ -55,8 +55,8 @@ def machine_id() -> str:
 class Life(Enum):
     """What is known of an owner's process.
 
-    `DOUBTFUL`: a process with its id runs, and began at another time. Either the id has been given to a later process,
-    or the clock was adjusted meanwhile.
+    `DOUBTFUL`: a process with the owner's id runs, and began at another time, or may not be looked at. Either a later
+    process has the id, or the clock was adjusted meanwhile.
     """
 
     RUNNING = auto()
