@@ -17,7 +17,7 @@ import pytest
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import example
 from impasto.batch.processes import Ended, Job
-from impasto.batch.ray import PATIENCE_SECONDS, _attempt_there, _Cancelling, _work
+from impasto.batch.ray import PATIENCE_SECONDS, _attempt_there, _Cancelling, _Tasks, _work
 from impasto.batch.underway import runs_under_way
 from impasto.batch.worker import Workplace
 from impasto.cluster.connection import connected
@@ -196,7 +196,7 @@ def test_a_stop_before_a_task_begins_is_no_fault_of_its_node(tmp_path: Path) -> 
     marker = tmp_path / "batch.toml"
     marker.touch()
     spec = RunSpec(task="transfer", pictures=(Path("a.png"), Path("b.png")), settings=TransferSettings(device="cpu"))
-    ended = _work(ray, [Job("a--b", spec)], stop, Workplace(tmp_path, 1), marker, 1)
+    ended = _work(_Tasks(ray, [Job("a--b", spec)], Workplace(tmp_path, 1), marker, 1), stop)
     assert next(ended) is None
     stop.set()
     (last,) = [each for each in ended if each is not None]
