@@ -1,6 +1,7 @@
 """Recorders of a run: lines, curves, frames, bars."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image as PillowImage
 
 from command import pixels, read_json, read_lines
 from conftest import random_image
-from impasto.cli.listeners import Bar, Progression, json_lines
+from impasto.cli.listeners import Bar, PlainLines, Progression, json_lines
 from impasto.events import PartBegun, silent
 from impasto.files import save_json
 from impasto.folders.results import Curves
@@ -118,6 +119,15 @@ def test_plain_lines_are_few(steps: int, capsys: pytest.CaptureFixture[str]) -> 
     assert min(steps, 10) <= len(written) <= 12
     assert written[-1].startswith(f"invert: step {steps}/{steps}, loss {iterate(steps, steps).loss:.4g}, ")
     assert written[-1].endswith(" 0 s left")
+
+
+def test_time_left_counts_work_not_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """After half of the steps, a fifth of the work: four fifths of the time are left."""
+    lines = PlainLines(PartBegun("transfer", "", 2))
+    lines.step(replace(step_of(iterate(1, 2), "", 3.0), share=0.2))
+    assert "step 1/2" in (written := capsys.readouterr().err)
+    assert written.endswith(" 12 s left\n")
+    assert step_of(iterate(1, 4), "", 3.0).seconds_left == pytest.approx(9)  # by steps, if no share is known
 
 
 def test_the_bar_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

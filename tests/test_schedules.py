@@ -11,7 +11,7 @@ from conftest import random_image
 from impasto.errors import SpecError
 from impasto.images.image import resize
 from impasto.synthesis.inits import covering, from_image, noise
-from impasto.synthesis.schedules import Stage, octaves, single
+from impasto.synthesis.schedules import Stage, octaves, share, single
 
 sides = st.integers(1, 3000)
 
@@ -46,6 +46,14 @@ def test_octaves(height: int, width: int, steps: int, smallest: int, factor: flo
         assert stage.size == pytest.approx([side / factor for side in following.size], abs=0.51)
     for index, stage in enumerate(reversed(schedule)):
         assert stage.steps == pytest.approx(max(1, steps / ratio**index), abs=0.51)
+
+
+def test_share_by_hand() -> None:
+    """A step of 384 × 128 px is four times the work of one of 0 px: 16,384 px are what a step costs anyway."""
+    schedule = (Stage((0, 0), 8), Stage((128, 384), 2))
+    assert [share(schedule, 1, 4), share(schedule, 1, 8), share(schedule, 2, 1)] == [4 / 16, 8 / 16, 12 / 16]
+    assert share(schedule, 2, 2) == 1
+    assert share(single((30, 40), 8), 1, 2) == 1 / 4
 
 
 @pytest.mark.parametrize("change", [{"factor": 1.0}, {"factor": 0.5}, {"factor": float("nan")}, {"ratio": 0.0}])

@@ -118,7 +118,7 @@ class Step(Event):
     """A step: its number, its cost so far, and each weighted loss of the picture before the step.
 
     `size` is (height, width). `seconds` counts from the start of the part, and includes the time before a run was
-    resumed.
+    resumed. `share` is the fraction of the part's work that is done; None: as the fraction of its steps.
     """
 
     part: str
@@ -129,6 +129,17 @@ class Step(Event):
     seconds: float
     evaluations: int
     losses: Mapping[str, float]
+    share: float | None = None
+
+    @property
+    def done(self) -> float:
+        """The fraction of the part's work that is done, in (0, 1]; steps of small pictures count less."""
+        return self.step / self.steps if self.share is None else self.share
+
+    @property
+    def seconds_left(self) -> float:
+        """About how many seconds the part will still take."""
+        return self.seconds * (1 - self.done) / self.done
 
     @property
     def total(self) -> float:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn, track
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from impasto.cli.streams import print_err, print_out
 from impasto.errors import ImpastoError
@@ -79,39 +78,42 @@ class Progression:
                 sentences(event)
 
 
-class _Speed(ProgressColumn):
-    """Steps a second, or seconds a step."""
-
-    def render(self, task: Task) -> Text:
-        """The speed over the last steps."""
-        if not task.speed:
-            return Text("")
-        return Text(f"{task.speed:.1f} steps/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/step", style="dim")
-
-
 class Bar:
-    """A live progress bar on standard error: step, loss, speed and time left."""
+    """A live progress bar on standard error: step, loss, speed at the present size, and time left."""
 
     def __init__(self, begun: PartBegun) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[step]}"),
             TextColumn("loss {task.fields[loss]}"),
-            _Speed(),
+            TextColumn("{task.fields[speed]}", style="dim"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
         self._progress.start()
-        self._task = self._progress.add_task(begun.title, total=begun.steps, completed=begun.step, loss="–")
+        steps = f"{begun.step}/{begun.steps}"
+        self._task = self._progress.add_task(begun.title, total=1.0, step=steps, loss="–", speed="")
+        self._stage: Step | None = None  # the first step at the present size
 
     def step(self, step: Step) -> None:
         """Advance the bar."""
-        self._progress.update(self._task, completed=step.step, loss=f"{step.total:.4g}")
+        if self._stage is None or self._stage.stage != step.stage:
+            self._stage = step
+        steps, speed = f"{step.step}/{step.steps}", _speed(self._stage, step)
+        self._progress.update(self._task, completed=step.done, step=steps, loss=f"{step.total:.4g}", speed=speed)
 
     def end(self) -> None:
         """Stop updating the bar."""
         self._progress.stop()
+
+
+def _speed(first: Step, last: Step) -> str:
+    """Steps a second from one step to another, or seconds a step."""
+    steps, seconds = last.step - first.step, max(last.seconds - first.seconds, 1e-9)
+    if not steps:
+        return ""
+    return f"{steps / seconds:.1f} steps/s" if steps >= seconds else f"{seconds / steps:.1f} s/step"
 
 
 class PlainLines:
@@ -123,10 +125,9 @@ class PlainLines:
     def step(self, step: Step) -> None:
         """Print a line after each tenth of the steps."""
         if step.step % self._every == 0 or step.step == step.steps:
-            left = step.seconds / step.step * (step.steps - step.step)
             print_err(
                 f"{self._title}: step {step.step}/{step.steps}, loss {step.total:.4g}, "
-                f"{step.step / max(step.seconds, 1e-9):.1f} steps/s, {left:.0f} s left"
+                f"{step.step / max(step.seconds, 1e-9):.1f} steps/s, {step.seconds_left:.0f} s left"
             )
 
     def end(self) -> None:

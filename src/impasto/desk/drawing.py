@@ -91,15 +91,15 @@ def status(job: Job) -> str:
         words = [f"{words[0]}, {'pausing' if job.wish == 'paused' else 'stopping'} after this step"]
     share = 0.0
     if (member := job.member) is not None:
-        part = step.step / step.steps if step is not None else 0.0
+        part = step.done if step is not None else 0.0
         share = (member.number - 1 + part) / member.count
         words = [WORDS[job.state].capitalize(), f"{member.number} of {member.count}", member.about]
     elif step is not None:
-        share = step.step / step.steps
+        share = step.done
         words.append(f"step {step.step} of {step.steps}")
         words.append(size_words(step.size))
         if job.state == "running":
-            words.append(f"about {duration(step.seconds / step.step * (step.steps - step.step))} left")
+            words.append(f"about {duration(step.seconds_left)} left")
         words.append(f"loss {number(step.total)}")
     share = 1.0 if job.state == "done" else share
     kind = " failed" if job.state == "failed" else ""

@@ -20,7 +20,7 @@ from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm
 from impasto.objectives.distances import cosine_error, distance_to
 from impasto.objectives.moments import wide
-from impasto.objectives.representations import Pointwise, Representation, activations, directions_from
+from impasto.objectives.representations import Pointwise, Representation, activations, directions, directions_from
 from impasto.objectives.similarity import Links, Piece, Places, Read, Sample, samples
 from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_by
 
@@ -188,8 +188,8 @@ class Neighbours:
 
     def _compared(self, bank: "Bank", weights: PositionWeights | None) -> Representation:
         """What is compared with the target: directions from the styles' mean, weighted by position if asked."""
-        directions = directions_from(bank.mean.cpu())
-        return directions if weights is None else weighted_by(directions, weights, self.name)
+        compared = directions_from(bank.mean.cpu())
+        return compared if weights is None else weighted_by(compared, weights, self.name)
 
     def _asking(self, size: Size) -> Image:
         photo = resize(self.photo, size)
@@ -218,14 +218,14 @@ class Bank:
         features = torch.cat([style.rows for style in styles])
         shares = torch.cat([part * style.fractions for style, part in zip(styles, fractions, strict=True)])
         mean, centre = shares @ wide(features) / shares.sum(), asking.fractions @ wide(asking.rows)
-        directions = _directions(features, mean)
+        found = directions(features, mean)
         numbers = torch.cat([torch.full((len(style.rows),), number) for number, style in enumerate(styles)])
-        prices = _prices(_directions(asking.rows, centre), asking.counts, directions, shares, numbers.to(shares.device))
-        return cls(features, directions, prices, mean, centre, links.to(features.device))
+        prices = _prices(directions(asking.rows, centre), asking.counts, found, shares, numbers.to(shares.device))
+        return cls(features, found, prices, mean, centre, links.to(features.device))
 
     def nearest(self, rows: Tensor) -> Tensor:
         """The row of the bank for each of these features of the asking picture (positions, channels)."""
-        return torch.addmm(self.prices, _directions(rows, self.centre), self.directions.T).argmax(1)
+        return torch.addmm(self.prices, directions(rows, self.centre), self.directions.T).argmax(1)
 
     def matched(self, maps: FeatureMap, levels: Tensor | None) -> Tensor:
         """The rows of the bank (height, width) for a part of a feature map; 0 at positions whose level is 0."""
@@ -249,7 +249,7 @@ class Bank:
         if levels is not None:
             taking_part &= levels[piece.top : piece.top + height, piece.left : piece.left + width].to(device) > 0
         for y, x in (places.T for places in torch.split(taking_part.nonzero(), CHUNK)):
-            asked, place = _directions(piece.maps[0][:, y, x].T, self.centre), (y + piece.top, x + piece.left)
+            asked, place = directions(piece.maps[0][:, y, x].T, self.centre), (y + piece.top, x + piece.left)
             chosen[place] = self._best(asked, chosen[place].long(), self.links.wishes(chosen, *place, levels)).to(
                 chosen
             )
@@ -263,8 +263,8 @@ class Bank:
         return options.gather(0, scores.argmax(0)[None])[0]
 
 
-def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, styles: Tensor) -> Tensor:
-    """A price for each direction, added to its cosine, so that each is chosen about as often as its share says.
+def _prices(asking: Tensor, counts: Tensor, bank: Tensor, shares: Tensor, styles: Tensor) -> Tensor:
+    """A price for each direction of a bank, added to its cosine: each is chosen about as often as its share says.
 
     `counts` says how much each asking direction counts, `styles` has the number of the style of each direction. The
     price of a direction that is chosen too often falls, that of one chosen too seldom rises, and so do the prices of
@@ -273,8 +273,8 @@ def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, 
     Prices are small beside the differences of cosines, so the choice is nearly always among the `LIKELY` best cosines.
     All directions are looked at only where an unlikely one with the highest price could still be the choice.
     """
-    cosines, prices = asking @ directions.T, torch.zeros_like(shares)
-    likely = cosines.topk(min(LIKELY, len(directions)), sorted=False).indices.sort().values
+    cosines, prices = asking @ bank.T, torch.zeros_like(shares)
+    likely = cosines.topk(min(LIKELY, len(bank)), sorted=False).indices.sort().values
     close = cosines.gather(1, likely)
     unlikely = close.amin(1)  # no other direction has a better cosine
     wanted = torch.bincount(styles, shares)
@@ -283,14 +283,10 @@ def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, 
         chosen = likely.gather(1, place[:, None])[:, 0]
         doubtful = (best <= unlikely + prices.max()).nonzero()[:, 0]
         chosen[doubtful] = (cosines[doubtful] + prices).argmax(1)
-        used = torch.bincount(chosen, counts, minlength=len(directions)) / counts.sum()
+        used = torch.bincount(chosen, counts, minlength=len(bank)) / counts.sum()
         apart = wanted - torch.bincount(styles, used)
         prices += (1 - number / ROUNDS) * (shares - used + STYLE_RATE * apart[styles])
     return prices
-
-
-def _directions(rows: Tensor, centre: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(wide(rows) - centre, dim=1)
 
 
 def _positions(layer: Layer, size: Size) -> Size:

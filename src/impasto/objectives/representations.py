@@ -110,18 +110,27 @@ class _Directions:
     centre: Tensor  # (channels,)
 
     def __call__(self, features: FeatureMap) -> Tensor:
-        return functional.normalize(self._apart(features), dim=1, eps=LEAST_LENGTH)
+        return directions(features, self.centre)
 
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
-        apart = self._apart(features)
+        apart = _apart(features, self.centre)
         length = torch.linalg.vector_norm(apart, dim=1, keepdim=True).clamp_min_(LEAST_LENGTH)
         direction = apart.div_(length)
         along = (direction * slope).sum(1, keepdim=True)
         return _added(torch.addcmul(slope, direction, along, value=-1).div_(length), features, onto)
 
-    def _apart(self, features: FeatureMap) -> Tensor:
-        maps = wide(features)
-        return maps - self.centre.to(maps)[:, None, None]
+
+def directions(features: Tensor, centre: Tensor) -> Tensor:
+    """The direction of each feature from `centre` (channels,), a vector of length 1, in float32 or float64.
+
+    Features are rows (positions, channels) or a map (1, channels, height, width); directions have the same shape.
+    """
+    return functional.normalize(_apart(features, centre), dim=1, eps=LEAST_LENGTH)
+
+
+def _apart(features: Tensor, centre: Tensor) -> Tensor:
+    found = wide(features)
+    return found - centre.to(found).reshape(-1, *[1] * (found.ndim - 2))
 
 
 def directions_from(centre: Tensor) -> Pointwise:
@@ -129,8 +138,8 @@ def directions_from(centre: Tensor) -> Pointwise:
 
     Each is a vector of length 1, so half the squared difference of two directions is 1 − their cosine.
     """
-    directions = _Directions(centre)
-    return Pointwise(directions, directions.pull_back)
+    found = _Directions(centre)
+    return Pointwise(found, found.pull_back)
 
 
 activations = Pointwise(wide, _pull_back_activations)

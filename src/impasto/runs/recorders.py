@@ -116,6 +116,7 @@ def step_of(iterate: Iterate, part: str, seconds: float) -> Step:
         seconds=seconds,
         evaluations=iterate.evaluations,
         losses=iterate.losses,
+        share=iterate.share,
     )
 
 

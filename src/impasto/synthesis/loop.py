@@ -14,7 +14,7 @@ from impasto.objectives.representations import Pointwise
 from impasto.synthesis.budget import budget_of, cost
 from impasto.synthesis.composition import Composition, Look, Move
 from impasto.synthesis.descent import Descended, Descent, Evaluate, Viewed, descend, starting, straight
-from impasto.synthesis.schedules import Stage
+from impasto.synthesis.schedules import Stage, share
 
 Bind = Callable[[Objective, Network, Size], Criterion]
 Turn = Callable[[int], Objective | None]  # from the number of steps so far to another objective; None keeps the present
@@ -56,6 +56,7 @@ class Iterate:
 
     `step` counts from 1 over all stages; `evaluations` counts all forward and backward passes so far. `state()` is all
     that `synthesise` needs to continue from this iterate; call `state()` before asking for the next iterate.
+    `share` is the fraction of all work that is done (see `schedules.share`).
     """
 
     stage: int
@@ -66,6 +67,7 @@ class Iterate:
     image: Image
     losses: Losses
     state: Callable[[], State] = _no_state
+    share: float | None = None
 
     @property
     def loss(self) -> float:
@@ -245,7 +247,8 @@ class _Progress:
         step, count = self.steps + self.step_of_stage, self.evaluations + evaluations
         stages, steps = len(self.composition.schedule), self.composition.steps
         image = self.composition.finished(self.image)
-        return Iterate(stage, stages, step, steps, count, image, losses, self.state)
+        done = 1.0 if step == steps else share(self.composition.schedule, stage, self.step_of_stage)
+        return Iterate(stage, stages, step, steps, count, image, losses, self.state, done)
 
 
 class Moved(NamedTuple):

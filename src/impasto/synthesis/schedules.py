@@ -20,6 +20,9 @@ class Stage:
 
 
 Schedule = tuple[Stage, ...]
+BESIDE_PX = (
+    16384  # what a step costs beside its picture's pixels, in pixels: matrices of 512 × 512; measured on transfer
+)
 
 
 def single(size: Size, steps: int) -> Schedule:
@@ -42,6 +45,16 @@ def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2
         sizes.insert(0, (round(height / factor), round(width / factor)))
     count = len(sizes)
     return tuple(Stage(each, max(1, round(steps / ratio ** (count - 1 - k)))) for k, each in enumerate(sizes))
+
+
+def share(schedule: Schedule, stage: int, step: int) -> float:
+    """The fraction of all work, in (0, 1], that is done after a step of a stage; both count from 1.
+
+    A step's work is its picture's pixels and a constant, so steps of small pictures count little.
+    """
+    work = [each.steps * (each.size[0] * each.size[1] + BESIDE_PX) for each in schedule]
+    here = work[stage - 1] * min(1.0, step / schedule[stage - 1].steps)
+    return (sum(work[: stage - 1]) + here) / sum(work)
 
 
 def split(schedule: Schedule, parts: int) -> Schedule:
