@@ -45,11 +45,12 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_folders_are_numbered(desk: Path) -> None:
+def test_folders_are_numbered_and_quiet_runs_say_nothing_else(desk: Path) -> None:
     (desk / "runs" / "invert-photo-3").mkdir(parents=True)
     ended = [call(*INVERT, "--quiet") for _ in range(3)]
     assert [each.out for each in ended] == ["runs/invert-photo\n", "runs/invert-photo-2\n", "runs/invert-photo-4\n"]
     for each in ended:
+        assert (each.code, each.err) == (0, "")
         assert (desk / each.out.strip() / "result.png").is_file()
     two = call("amalgamate", "photo.png", "painting.png", "--layers", "conv1_1", *TINY)
     assert two.out == "runs/amalgamate-photo-painting\n"
@@ -65,7 +66,7 @@ def test_folders_of_long_names(desk: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("out", ["two words/an other", "größe/絵 🎨/", "./here/../there", "a.b", "--out=x"])
+@pytest.mark.parametrize("out", ["two words/größe 絵 🎨/", "./here/../there", "--out=a.b"])
 def test_folders_of_any_name(desk: Path, out: str) -> None:
     words = [out] if out.startswith("--") else ["--out", out]
     ended = call(*INVERT, *words)
@@ -83,12 +84,6 @@ def test_pictures_of_any_name(desk: Path) -> None:
     toml = (desk / ended.out.strip() / "run.toml").read_text("utf-8")
     assert tomllib.loads(toml)["pictures"] == ["ein Bild – 絵 🎨.png"]
     assert embedded_settings(desk / ended.out.strip() / "result.png") == toml
-
-
-@pytest.mark.slow
-def test_quiet(desk: Path) -> None:
-    ended = call(*INVERT, "--quiet")
-    assert (ended.code, ended.out, ended.err) == (0, "runs/invert-photo\n", "")
 
 
 @pytest.mark.slow
@@ -217,8 +212,9 @@ def test_options_become_settings(desk: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
-@pytest.mark.parametrize("optimiser", ["adam", "lbfgs", "lbfgs-plain"])
+@pytest.mark.parametrize(
+    ("parameterisation", "optimiser"), [("pixels", "adam"), ("fourier", "lbfgs"), ("pixels", "lbfgs-plain")]
+)
 def test_every_way_down_with_the_real_network(desk: Path, parameterisation: str, optimiser: str) -> None:
     ways = ["--parameterisation", parameterisation, "--optimiser", optimiser, "--init", "noise"]
     assert call("transfer", "photo.png", "painting.png", "--size", 32, "--steps", 6, *ways, "--out", "run").code == 0
@@ -227,11 +223,8 @@ def test_every_way_down_with_the_real_network(desk: Path, parameterisation: str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("one", "other"), [("conv1_1", "CONV1_1"), ("relu2_1", "block2_conv1"), ("pool1", "Block1_Pool")]
-)
-def test_layers_by_another_name(desk: Path, one: str, other: str) -> None:
-    for name, layer in (("one", one), ("other", other)):
+def test_a_layer_by_another_name(desk: Path) -> None:
+    for name, layer in (("one", "relu2_1"), ("other", "Block2_Conv1")):
         assert call("invert", "photo.png", "--layer", layer, *TINY, "--out", name).code == 0
     assert (pixels(desk / "one" / "result.png") == pixels(desk / "other" / "result.png")).all()
     errors = [read_json(desk / name / "summary.json")["metrics"]["feature_error"] for name in ("one", "other")]
@@ -247,7 +240,7 @@ def test_the_picture_itself_as_a_layer(desk: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mode", "size"),
-    [("a.jpg", "CMYK", (64, 48)), ("a.gif", "P", (64, 48)), ("a.png", "I;16", (64, 48)), ("a.tif", "1", (63, 47))],
+    [("a.jpg", "CMYK", (64, 48)), ("a.png", "I;16", (64, 48)), ("a.tif", "1", (63, 47))],
 )
 def test_odd_pictures(desk: Path, name: str, mode: str, size: tuple[int, int]) -> None:
     with PillowImage.open("photo.png") as file:
@@ -371,8 +364,6 @@ def test_a_whole_run(desk: Path) -> None:
     ended = subprocess.run(program(*INVERT), capture_output=True, text=True, timeout=900, check=False)
     assert (ended.returncode, ended.stdout) == (0, "runs/invert-photo\n")
     assert ended.stderr.splitlines()[-1].startswith("invert: step 2/2, loss ")
-    same = call(*INVERT, "--out", "here")
-    assert same.code == 0
     for file in ("summary.json", "metrics.jsonl"):
         assert (desk / "runs" / "invert-photo" / file).is_file()
     assert pixels(desk / "runs" / "invert-photo" / "result.png").shape == (24, 32, 3)

@@ -5,7 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,28 @@ def require_equal(tiled: Criterion, whole: Criterion, image: Tensor, within: flo
     assert (slope - gradient).norm() <= within * gradient.norm()
 
 
+def paired(layers: Sequence[str], functions: Sequence[object]) -> list[tuple[str, object]]:
+    """Each layer with one of the functions, in turn, and one layer of each depth with all of them."""
+    in_turn = zip(layers, cycle(functions))
+    return list(dict.fromkeys([*in_turn, *product(["relu1_1", "pool2", "conv4_3"], functions)]))
+
+
 # The same numbers ----------------------------------------------------------------------------------------------------
 
 
+SIZES = [((97, 83), (16, 48)), ((64, 141), (64, 64)), ((50, 33), (1, 1))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["max", "average"])
-@pytest.mark.parametrize("padding", ["zero", "replicate"])
-@pytest.mark.parametrize(("size", "core"), [((97, 83), (16, 48)), ((64, 141), (64, 64)), ((50, 33), (1, 1))])
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_tiles_are_the_whole(pooling: Pooling, padding: Padding, size: Size, core: Size, precision: Precision) -> None:
+@pytest.mark.parametrize(
+    ("precision", "pooling", "padding"),
+    [
+        *product(["float64"], ["max", "average"], ["zero", "replicate"]),
+        ("float32", "max", "replicate"),
+    ],
+)
+@pytest.mark.parametrize(("size", "core"), SIZES)
+def test_tiles_are_the_whole(precision: Precision, pooling: Pooling, padding: Padding, size: Size, core: Size) -> None:
     network = narrow(precision, pooling, padding)
     objective = everything(size, network.precision)
     tiled = bind_tiled(objective, network, size, core)
@@ -116,8 +130,7 @@ def test_tiles_are_the_whole(pooling: Pooling, padding: Padding, size: Size, cor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("represent", [gram_matrix, channel_moments, mean_and_gram])
+@pytest.mark.parametrize(("layer", "represent"), paired(LAYERS, [gram_matrix, channel_moments, mean_and_gram]))
 def test_each_layers_statistics(layer: str, represent: Representation) -> None:
     size, network = (71, 90), narrow()
     distance = wasserstein_distance if represent is mean_and_gram else mean_squared_error
@@ -127,8 +140,7 @@ def test_each_layers_statistics(layer: str, represent: Representation) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("distance", [mean_squared_error, normalised_squared_error])
+@pytest.mark.parametrize(("layer", "distance"), paired(LAYERS, [mean_squared_error, normalised_squared_error]))
 def test_each_layers_activations(layer: str, distance: Distance) -> None:
     size, network = (71, 90), narrow()
     objective = content(random_image(80, 80, 1), [layer], distance=distance)
@@ -216,9 +228,12 @@ def test_the_reach_is_what_a_position_sees(layer: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if not layer.startswith("relu")])
 def test_the_margin_is_not_larger_than_needed(monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
-    """One step of the grid less, and the numbers are others; with the margin they are equal (see above)."""
+    """One step of the grid less, and the numbers are others; with the margin they are equal (see above).
+
+    A ReLU sees what its convolution sees (see above).
+    """
     network, size = narrow(), (16 * 11, 16 * 11)
     objective, image = style(random_image(64, 64, 1), [layer]), random_image(*size, 2)
     _, truth = objective.bind(network, size).losses_and_gradient(image)
@@ -454,13 +469,13 @@ try:
 finally:
     print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
-    words = ["invert", "photo.png", "--layer", "relu2_1", "--size", "1100", "--steps", "1", "--frames", "0"]
-    words += ["--threads", "1", "--memory", "1.2GB", "--quiet", "--out", "out"]
+    words = ["invert", "photo.png", "--layer", "relu2_1", "--size", "800", "--steps", "1", "--frames", "0"]
+    words += ["--threads", "1", "--memory", "1GB", "--quiet", "--out", "out"]
     command = [sys.executable, "-c", program, *words]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
     peak = int(re.search(r"VmHWM:\s*(\d+)", ended.stdout)[1]) * 1024  # type: ignore[index]
     assert read_json(tmp_path / "out" / "summary.json")["tile_px"]
-    assert peak <= 1.2e9
+    assert peak <= 1e9
 
 
 def test_settings_of_memory() -> None:

@@ -27,7 +27,7 @@ from impasto.weights.checking import check
 from impasto.weights.convert import convert
 from impasto.weights.families import Filters, read_filters
 from impasto.weights.layout import BLOCKS, CAFFE_MEAN, IMAGENET_MEAN
-from impasto.weights.tensors import read_tensors
+from impasto.weights.tensors import is_finite, read_tensors
 from weights_files import WRITERS, bgr, modules, narrow, save_caffe, save_keras, save_onnx, save_torch, save_torchvision
 
 TITLES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
@@ -182,6 +182,14 @@ def test_numbers_that_are_not_finite(tmp_path: Path, kind: str) -> None:
     WRITERS[kind][0](tensors, BLOCKS["VGG-16"], tmp_path / kind)
     with pytest.raises(WeightsError, match="some of its numbers are not finite"):
         read_filters(tmp_path / kind)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf, 3e38])
+def test_finite_numbers_whose_sum_is_too_large_are_finite(wrong: float) -> None:
+    tensor = torch.full((3, 2), wrong)
+    assert is_finite(tensor) is (wrong == 3e38)
+    tensor[0] *= -1
+    assert is_finite(tensor) is (wrong == 3e38)
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -26,6 +26,7 @@ from impasto.weights.layout import (
     convolution_names,
 )
 from impasto.weights.sources import known_family
+from impasto.weights.tensors import is_finite
 from impasto.weights.trial import takes_bytes
 
 POSITION = re.compile(r"(?:^|[./_])(?:conv|block)(\d)_(?:conv)?(\d)(?=$|[./_])")
@@ -71,7 +72,7 @@ def read_filters(path: Path, title: str | None = None, family: Family | None = N
     found = _filters(contents)
     title = title or _title_of(found, path)
     chain = _in_order(found, title, path)
-    if not all(torch.isfinite(tensor).all() for each in chain for tensor in each[1:] if tensor is not None):
+    if not all(is_finite(tensor) for each in chain for tensor in each[1:] if tensor is not None):
         raise WeightsError(f"{path} is damaged: some of its numbers are not finite")
     family = family or _family_of(contents, chain, title)
     first, mean = chain[0], CAFFE_MEAN
