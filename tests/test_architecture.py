@@ -18,6 +18,7 @@ GROUND = (
     "events",
     "extras",
     "files",
+    "gradients",
     "machine",
     "waiting",
 )  # modules on which every folder may rest
