@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from impasto.files import bundled
 from impasto.images.files import load_image
 from impasto.images.image import Size, resize
 from impasto.machine import Precision
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import Choice, Entry, open_network
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.vgg import vgg
 from impasto.weights.layout import vgg_layers
@@ -26,6 +28,7 @@ settings.register_profile("fast", deadline=None, max_examples=25, derandomize=Tr
 settings.load_profile("fast")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+DATA = bundled("vgg16.safetensors").parent
 CONVOLUTIONS = (2, 2)
 CHANNELS = {1: 5, 2: 7}
 
@@ -75,7 +78,32 @@ def random_image(height: int, width: int, seed: int = 0, dtype: torch.dtype = to
 
 
 def example(name: str, size: Size) -> Tensor:
+    """A picture of the examples folder, in a size; a tensor of the caller's own."""
+    return _example(name, size).clone()
+
+
+@cache
+def _example(name: str, size: Size) -> Tensor:
     return resize(load_image(EXAMPLES / f"{name}.webp"), size)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_weights_are_read_once() -> Iterator[None]:
+    """The package's own files of weights stay as they are while tests run: what one test has read serves the next."""
+    read, kept = Choice._trained, dict[tuple[Path, ...], Any]()
+
+    def trained(choice: Choice, known: Entry) -> Any:
+        files = tuple(known.files(choice.weights, choice.means).values())
+        if any(file.parent != DATA for file in files):
+            return read(choice, known)
+        if files not in kept:
+            kept[files] = read(choice, known)
+        tensors, mean = kept[files]
+        return dict(tensors), mean
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Choice, "_trained", trained)
+        yield
 
 
 @pytest.fixture(scope="session")
