@@ -29,6 +29,7 @@ settings.load_profile("fast")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = bundled("vgg16.safetensors").parent
+READ = Choice._trained
 CONVOLUTIONS = (2, 2)
 CHANNELS = {1: 5, 2: 7}
 
@@ -108,14 +109,14 @@ def _example(name: str, size: Size) -> Tensor:
 @pytest.fixture(autouse=True, scope="session")
 def own_weights_are_read_once() -> Iterator[None]:
     """The package's own files of weights stay as they are while tests run: what one test has read serves the next."""
-    read, kept = Choice._trained, dict[tuple[Path, ...], Any]()
+    kept: dict[tuple[Path, ...], Any] = {}
 
     def trained(choice: Choice, known: Entry) -> Any:
         files = tuple(known.files(choice.weights, choice.means).values())
         if any(file.parent != DATA for file in files):
-            return read(choice, known)
+            return READ(choice, known)
         if files not in kept:
-            kept[files] = read(choice, known)
+            kept[files] = READ(choice, known)
         tensors, mean = kept[files]
         return dict(tensors), mean
 
