@@ -1,9 +1,10 @@
 """Fixtures of all tests: a small seeded network, the bundled network, and pictures from the examples folder."""
 
+import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures and small runs of the bundled network; see runs_for_pages.py."""
     from runs_for_pages import make_runs
 
-    desk = tmp_path_factory.mktemp("runs")
-    make_runs(desk)
-    return desk
+    return made_once("runs", make_runs, tmp_path_factory)
 
 
 @pytest.fixture
@@ -180,9 +179,22 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two pictures and their study; see runs_for_study.py."""
     from runs_for_study import make_study
 
-    desk = tmp_path_factory.getbasetemp() / "studied"
-    make_study(desk)
-    return desk
+    return made_once("studied", make_study, tmp_path_factory)
+
+
+def made_once(name: str, make: Callable[[Path], None], factory: pytest.TempPathFactory) -> Path:
+    """A folder that one worker of pytest makes, and all others wait for."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, ended = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ended.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed
+            folder.mkdir()
+            make(folder)
+            ended.touch()
+    return folder
 
 
 @pytest.fixture
