@@ -40,8 +40,9 @@ LONGEST = (  # files that take longest, which begin first: no worker waits for o
     *("test_study", "test_trained_networks", "test_tiles", "test_runs", "test_host", "test_modules", "test_stopping"),
 )
 REACHING = {  # files whose programs run lines of the package that no test reaches in its own process
-    *("test_batch", "test_cluster", "test_cluster_tiles", "test_desk", "test_jobs", "test_owners", "test_program"),
-    *("test_studio", "test_studio_in_browser", "test_waiting", "test_watchers"),
+    *("test_batch", "test_cluster", "test_cluster_tiles", "test_desk", "test_jobs", "test_modest_machines"),
+    *("test_owners", "test_program", "test_stopping", "test_studio", "test_studio_in_browser", "test_tracking"),
+    *("test_waiting", "test_watchers"),
 }
 
 
