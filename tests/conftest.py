@@ -1,9 +1,11 @@
 """Fixtures of all tests: a small seeded network, the bundled network, and pictures from the examples folder."""
 
+import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from impasto.files import bundled
 from impasto.images.files import load_image
 from impasto.images.image import Size, resize
 from impasto.machine import Precision
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import Choice, Entry, open_network
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.vgg import vgg
 from impasto.weights.layout import vgg_layers
@@ -26,18 +29,39 @@ settings.register_profile("fast", deadline=None, max_examples=25, derandomize=Tr
 settings.load_profile("fast")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+DATA = bundled("vgg16.safetensors").parent
+READ = Choice._trained
 CONVOLUTIONS = (2, 2)
 CHANNELS = {1: 5, 2: 7}
 
-
 DEAR = {"made", "studied", "wholes", "alone", "cluster"}  # fixtures that take seconds
+LONGEST = (  # files that take longest, which begin first: no worker waits for one of them at the end
+    *("test_studio_in_browser", "test_batch", "test_cluster_tiles", "test_cluster", "test_resume", "test_units"),
+    *("test_study", "test_trained_networks", "test_tiles", "test_runs", "test_host", "test_modules", "test_stopping"),
+)
+REACHING = {  # files whose programs run lines of the package that no test reaches in its own process
+    *("test_batch", "test_cluster", "test_cluster_tiles", "test_desk", "test_jobs", "test_modest_machines"),
+    *("test_owners", "test_program", "test_stopping", "test_studio", "test_studio_in_browser", "test_tracking"),
+    *("test_waiting", "test_watchers"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who waits for a dear fixture is slow too."""
+    """Who waits for a dear fixture is slow too; the longest files begin first."""
     for item in items:
         if DEAR.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def only_programs_that_reach_further_are_measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Coverage makes a program a fifth slower."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem not in REACHING:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 def tiny_weights(seed: int = 0) -> dict[str, Tensor]:
@@ -75,7 +99,32 @@ def random_image(height: int, width: int, seed: int = 0, dtype: torch.dtype = to
 
 
 def example(name: str, size: Size) -> Tensor:
+    """A picture of the examples folder, in a size; a tensor of the caller's own."""
+    return _example(name, size).clone()
+
+
+@cache
+def _example(name: str, size: Size) -> Tensor:
     return resize(load_image(EXAMPLES / f"{name}.webp"), size)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_weights_are_read_once() -> Iterator[None]:
+    """The package's own files of weights stay as they are while tests run: what one test has read serves the next."""
+    kept: dict[tuple[Path, ...], Any] = {}
+
+    def trained(choice: Choice, known: Entry) -> Any:
+        files = tuple(known.files(choice.weights, choice.means).values())
+        if any(file.parent != DATA for file in files):
+            return READ(choice, known)
+        if files not in kept:
+            kept[files] = READ(choice, known)
+        tensors, mean = kept[files]
+        return dict(tensors), mean
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Choice, "_trained", trained)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +166,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures and small runs of the bundled network; see runs_for_pages.py."""
     from runs_for_pages import make_runs
 
-    desk = tmp_path_factory.mktemp("runs")
-    make_runs(desk)
-    return desk
+    return made_once("runs", make_runs, tmp_path_factory)
 
 
 @pytest.fixture
@@ -133,9 +180,22 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two pictures and their study; see runs_for_study.py."""
     from runs_for_study import make_study
 
-    desk = tmp_path_factory.getbasetemp() / "studied"
-    make_study(desk)
-    return desk
+    return made_once("studied", make_study, tmp_path_factory)
+
+
+def made_once(name: str, make: Callable[[Path], None], factory: pytest.TempPathFactory) -> Path:
+    """A folder that one worker of pytest makes, and all others wait for."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, ended = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ended.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed
+            folder.mkdir()
+            make(folder)
+            ended.touch()
+    return folder
 
 
 @pytest.fixture

@@ -2,10 +2,19 @@
 
 import os
 import signal
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
 
 from impasto.errors import OutOfMemoryError
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is used of a batch's Workplace, whose module would import PyTorch."""
+
+    out: Path
+    memory_share: float = 1.0
 
 
 class Refusal:
@@ -15,21 +24,21 @@ class Refusal:
         return OutOfMemoryError("too little memory")
 
 
-def killed(connection: Connection, workplace: Any, number: int) -> None:
+def killed(connection: Connection, place: Place, number: int) -> None:
     _, name = connection.recv()
-    with open(workplace.out / name, "a") as file:  # noqa: PTH123
-        file.write(f"{workplace.memory_share}\n")
+    with open(place.out / name, "a") as file:  # noqa: PTH123
+        file.write(f"{place.memory_share}\n")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def short_of_memory_at_first(connection: Connection, workplace: Any, number: int) -> None:
+def short_of_memory_at_first(connection: Connection, place: Place, number: int) -> None:
     """Refuses the first of each name, by a mark beside the folder of the run, which is not begun."""
     while True:
         try:
             _, name = connection.recv()
         except EOFError:
             return
-        mark = workplace.out / f"{name}.refused"
+        mark = place.out / f"{name}.refused"
         again = mark.exists()
         mark.touch()
         connection.send(None if again else Refusal())

@@ -18,6 +18,7 @@ GROUND = (
     "events",
     "extras",
     "files",
+    "gradients",
     "machine",
     "waiting",
 )  # modules on which every folder may rest
@@ -116,3 +117,9 @@ def test_imports_are_found_at_all() -> None:
 def test_shapes_are_checked_here(shape: tuple[int, ...]) -> None:
     with pytest.raises(TypeCheckError):
         quantise(torch.zeros(shape))
+
+
+def test_shapes_are_checked_in_all_folders_that_have_them(pytestconfig: pytest.Config) -> None:
+    *checked, _ = pytestconfig.getoption("--jaxtyping-packages").split(",")
+    shaped = {path.parent.name for path in FILES if "jaxtyping" in path.read_text(encoding="utf-8")}
+    assert set(checked) == {f"impasto.{folder}" for folder in shaped}

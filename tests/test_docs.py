@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from conftest import copied
 from impasto.cli.app import main
 from impasto.weights.layout import BLOCKS
 from runs_for_study import TINIEST
@@ -63,10 +65,15 @@ def factory_of_the_page() -> str:
     return found[1]
 
 
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the pictures that the documentation speaks of."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("*.py"))
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pictures that the documentation speaks of, small ones, which are quickly read."""
+    folder = tmp_path_factory.mktemp("stocked")
+    (folder / "examples").mkdir()
+    for path in [*(ROOT / "examples").glob("*.webp"), *(ROOT / "examples").glob("*.png")]:
+        with Image.open(path) as picture:
+            picture.thumbnail((256, 256), Image.Resampling.NEAREST if picture.mode == "L" else Image.Resampling.BOX)
+            picture.save(folder / "examples" / path.name, icc_profile=picture.info.get("icc_profile"))
     for name, source in {
         "photo.jpg": "schwerin-palace.webp",
         "painting.jpg": "church-at-auvers.webp",
@@ -74,23 +81,26 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "two.jpg": "cafe-terrace-at-night.webp",
         "sky.png": "castle-sky.png",
     }.items():
-        shutil.copy(ROOT / "examples" / source, tmp_path / name)
+        shutil.copy(folder / "examples" / source, folder / name)
     spec = (
         'task = "transfer"\npictures = ["photo.jpg", "painting.jpg"]\nsettings = {size = 32, steps = 2, frames = 2}\n'
     )
-    (tmp_path / "spec.toml").write_text(spec, "utf-8")
-    (tmp_path / "list.csv").write_text("content,style\nphoto.jpg,one.jpg;two.jpg\n", "utf-8")
-    for folder, name in (("photos", "photo.jpg"), ("paintings", "painting.jpg")):
-        (tmp_path / folder).mkdir()
-        shutil.copy(tmp_path / name, tmp_path / folder)
-    (tmp_path / "FOLDER").mkdir()
-    shutil.copy(ROOT / "examples" / "night-cafe.webp", tmp_path / "FOLDER")
-    save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], tmp_path / "vgg19-dcbb9e9d.pth")
+    (folder / "spec.toml").write_text(spec, "utf-8")
+    (folder / "list.csv").write_text("content,style\nphoto.jpg,one.jpg;two.jpg\n", "utf-8")
+    for name, picture in {"photos": "photo.jpg", "paintings": "painting.jpg", "FOLDER": "one.jpg"}.items():
+        (folder / name).mkdir()
+        shutil.copy(folder / picture, folder / name)
+    save_torchvision(narrow(BLOCKS["VGG-19"]), BLOCKS["VGG-19"], folder / "vgg19-dcbb9e9d.pth")
+    (folder / "mine.py").write_text(factory_of_the_page(), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def desk(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder to work in."""
     monkeypatch.setenv("IMPASTO_WEIGHTS", str(tmp_path / "weights"))
-    (tmp_path / "mine.py").write_text(factory_of_the_page(), "utf-8")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    return tmp_path
+    return copied(stocked, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

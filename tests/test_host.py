@@ -25,6 +25,7 @@ from PIL import ImageFile
 
 import impasto
 from command import StopAfter, call, pixels, read_json, read_lines, save_pictures
+from conftest import READ
 from impasto.errors import InterruptedRunError
 from impasto.events import (
     Event,
@@ -42,7 +43,7 @@ from impasto.events import (
 from impasto.images.files import load_image
 from impasto.images.image import Image
 from impasto.machine import isolated
-from impasto.networks.catalogue import open_network
+from impasto.networks.catalogue import Choice, open_network
 from impasto.runs.recorders import Recorder, Watched
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import question
@@ -56,6 +57,14 @@ pytestmark = pytest.mark.slow
 
 SOURCE = Path(impasto.__file__).parent
 SMALL: dict[str, Any] = {"device": "cpu", "size": 48, "steps": 3, "frames": 2, "threads": 1, "precision": "float32"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def each_host_reads_the_weights() -> Iterator[None]:
+    """In its own modes; elsewhere they are read once in each process, see conftest.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Choice, "_trained", READ)
+        yield
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def of_the_process() -> dict[str, object]:
         "umask": umask(),
         "handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "matplotlib": (mpl.rcParams["backend"], {key: str(value) for key, value in mpl.rcParams.items()}),
-        "warnings": [each for each in warnings.filters if "sympy" not in each[2].__module__],  # see docs/library.md
+        "warnings": list(warnings.filters),
         "folder": Path.cwd(),
         "environment": dict(os.environ),
     }

@@ -18,6 +18,7 @@ from impasto.machine import find_device, find_precision
 from impasto.networks.catalogue import NETWORKS, open_network
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.networks.steps import AveragePool, Convolution, MaxPool
+from impasto.networks.vgg import in_precision
 
 BLOCKS = (
     ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"),
@@ -160,11 +161,24 @@ def test_bfloat16_is_near_float32(plain: Network, normalised: Network, photo: Te
     for name, exact in (("vgg16", plain), ("vgg16-normalised", normalised)):
         network = open_network(name, precision="bfloat16", device="cpu")
         assert network.precision == torch.bfloat16
+        assert_same_weights(in_precision(exact, torch.bfloat16), network)
+        assert in_precision(exact, torch.float32) is exact
         found, truth = network(photo, LAYERS), exact(photo, LAYERS)
         for layer in LAYERS:
             assert found[layer].dtype == torch.bfloat16
             error = (found[layer].float() - truth[layer]).norm() / truth[layer].norm()
             assert 0 < error < 0.02, layer
+
+
+def assert_same_weights(found: Network, expected: Network) -> None:
+    """All that convolutions have, also how it lies in memory."""
+    assert (found.precision, list(found.layers)) == (expected.precision, list(expected.layers))
+    for one, other in zip(found.layers.values(), expected.layers.values(), strict=True):
+        if isinstance(one.step, Convolution) and isinstance(other.step, Convolution):
+            assert one.step.weight.equal(other.step.weight)
+            assert one.step.bias.equal(other.step.bias)
+            assert one.step.weight.stride() == other.step.weight.stride()
+            assert one.step.padding == other.step.padding
 
 
 def test_float64_stays_float64(tiny: Network) -> None:

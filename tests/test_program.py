@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from command import read_json, save_pictures
+from command import call, read_json, save_pictures
 from impasto.cli.streams import print_err
 
 pytestmark = pytest.mark.slow
@@ -21,8 +21,10 @@ IMPASTO = f"{sys.executable} -m impasto"
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures, and the settings of a run."""
     desk = tmp_path_factory.mktemp("desk")
     save_pictures(desk)
+    assert call(*RUN.replace("photo.png", str(desk / "photo.png")).split(), "--save-spec", desk / "spec.toml").code == 0
     return desk
 
 
@@ -40,13 +42,13 @@ def shell(command: str, desk: Path, **environment: str) -> subprocess.CompletedP
 
 @pytest.mark.parametrize("end", ["| true", "2>/dev/full", ">&- 2>&- <&-"])
 def test_words_that_nobody_reads(desk: Path, end: str) -> None:
-    ended = shell(f"{IMPASTO} networks {end}", desk)
+    ended = shell(f"{IMPASTO} show spec.toml {end}", desk)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_words_that_are_lost(desk: Path) -> None:
     """A full disk is told, in words and by the exit code."""
-    ended = shell(f"{IMPASTO} networks >/dev/full", desk)
+    ended = shell(f"{IMPASTO} show spec.toml >/dev/full", desk)
     words = "impasto: standard output cannot be written: No space left on device\n"
     assert (ended.returncode, ended.stderr) == (1, words)
 

@@ -370,7 +370,7 @@ def test_measured_is_what_is_saved(desk: Path) -> None:
 
 
 def transfer(*styles: str, **values: object) -> RunSpec:
-    settings = TransferSettings(**{"size": 32, "steps": 1, "frames": 2, **values})
+    settings = TransferSettings(**{"size": 32, "steps": 1, "frames": 2, "style_layers": "relu1_1", **values})
     return RunSpec(task="transfer", pictures=(Path("photo.png"), *map(Path, styles)), settings=settings)
 
 

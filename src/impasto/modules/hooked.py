@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from impasto.errors import ImageError, NetworkError
+from impasto.gradients import end
 from impasto.images.image import Image, Size, size_of
 from impasto.modules.arrangements import tensors_of
 from impasto.modules.calls import observe
@@ -29,9 +30,8 @@ class HookedTrace:
             slopes = {name: visit(name, maps.detach(), None) for name, maps in reversed(self.maps.items())}
         if not slopes:
             return torch.zeros_like(self.image)
-        ends = [self.maps[name] for name in slopes]
-        taken = [slope.to(end.dtype) for slope, end in zip(slopes.values(), ends, strict=True)]
-        (found,) = torch.autograd.grad(ends, self.image, taken)
+        ends = [end(self.maps[name], slope.to(self.maps[name].dtype)) for name, slope in slopes.items()]
+        (found,) = torch.autograd.grad(ends, self.image)
         return found
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from impasto.gradients import end
+
 
 @dataclass(frozen=True, eq=False)
 class Scale:
@@ -55,7 +57,7 @@ class WideMaxPool:
         """Autograd's: the first of equal maxima takes the gradient of each kernel."""
         with torch.enable_grad():
             variable = past.inputs[0].detach().requires_grad_()
-            (found,) = torch.autograd.grad(self.forward([variable], [False]), variable, gradient)
+            (found,) = torch.autograd.grad(end(self.forward([variable], [False]), gradient), variable)
         return (found,)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from impasto.errors import ImageError
+from impasto.gradients import end
 from impasto.images.image import Image, Size
 from impasto.machine import unfolds
 from impasto.modules.preprocess import Preprocess
@@ -211,7 +212,7 @@ class HandTrace:
                 _hand_back(self, layer, gradient, gradients)
         if IMAGE not in gradients:
             return torch.zeros_like(self.image)
-        (found,) = torch.autograd.grad(self.prepared, self.image, gradients[IMAGE])
+        (found,) = torch.autograd.grad(end(self.prepared, gradients[IMAGE]), self.image)
         return found
 
 

@@ -11,7 +11,7 @@ from impasto.machine import Precision, find_device, find_precision
 from impasto.modules.preprocess import Preprocess
 from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
 from impasto.networks.network import Network, Padding, Pooling, Weights
-from impasto.networks.steps import AveragePool, Convolution, MaxPool
+from impasto.networks.steps import AveragePool, Convolution, MaxPool, Step
 from impasto.weights.layout import BLOCKS, CAFFE_MEAN, convolution_names, vgg_layers
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block; source: table 1
@@ -99,6 +99,20 @@ def vgg(
         aliases=keras_names(layers),
         variant={"pooling": pooling, "padding": padding},
     )
+
+
+def in_precision(network: Network, precision: torch.dtype) -> Network:
+    """A network of `vgg` with its weights in another precision; the network itself if it has that precision."""
+    if network.precision == precision:
+        return network
+    layers = {name: replace(layer, step=_in_precision(layer.step, precision)) for name, layer in network.layers.items()}
+    return replace(network, layers=layers, precision=precision)
+
+
+def _in_precision(step: Step, precision: torch.dtype) -> Step:
+    if not isinstance(step, Convolution):
+        return step
+    return replace(step, weight=step.weight.to(precision), bias=None if step.bias is None else step.bias.to(precision))
 
 
 def _chain(names: Iterable[str], weights: Weights, pooling: MaxPool | AveragePool) -> dict[str, Layer]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from impasto.gradients import end
 from impasto.images.image import Image
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
@@ -94,7 +95,7 @@ class WrappedCriterion:
             variable = image.detach().requires_grad_()
             repeated = wrapped(variable, self.around_px)
             losses, slope = self.inside.losses_and_gradient(repeated.detach())
-            (gradient,) = torch.autograd.grad(repeated, variable, slope)
+            (gradient,) = torch.autograd.grad(end(repeated, slope), variable)
         return losses, gradient
 
 

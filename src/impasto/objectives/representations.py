@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from impasto.gradients import end
 from impasto.images.image import size_of
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.moments import first_two, gram, mean_above_gram, pull_back_gram, pull_back_mean_above_gram, wide
@@ -52,7 +53,7 @@ class Representation:
             return self.way_back(features, slope, onto)
         with torch.enable_grad():
             variable = features.detach().requires_grad_()
-            (found,) = torch.autograd.grad(self.function(variable), variable, slope)
+            (found,) = torch.autograd.grad(end(self.function(variable), slope), variable)
         return _added(found, features, onto)
 
     def cut(self, rows: slice, columns: slice) -> "Representation":

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from impasto.amounts import parse_memory
 from impasto.cluster.crew import Crew
 from impasto.errors import SpecError
@@ -12,7 +10,7 @@ from impasto.images.files import load_picture
 from impasto.images.image import Picture
 from impasto.networks.network import Network
 from impasto.runs.fitting import check, plan_memory, sentence_for_memory, within
-from impasto.tasks.parts import Part, network_of
+from impasto.tasks.parts import Part, networks_of
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import MemoryPlan, limits, reduced
@@ -34,8 +32,7 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
     """Prepare and check a run; nothing is written yet. `share` is the fraction of the allowed memory to use."""
     settings = spec.settings
     with sentence_for_memory(settings.size):
-        network = network_of(settings, settings.precision)
-        precise = network if network.precision == torch.float32 else network_of(settings, "float32")
+        network, precise = networks_of(settings)
         for layer in settings.named_layers:
             network.canonical(layer)  # raises LayerError before a picture is opened
 

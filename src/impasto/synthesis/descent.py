@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from impasto.errors import DivergedError
+from impasto.gradients import end
 from impasto.images.image import Image, Size
 from impasto.objectives.criterion import Criterion, Losses
 from impasto.synthesis.composition import Composition, Look, Views
@@ -71,7 +72,7 @@ class Evaluate:
             variable = parameters.detach().requires_grad_()
             seen = look(self.parameterisation.decode(variable, self.size))
             losses, slope = criterion.losses_and_gradient(seen)
-            (gradient,) = torch.autograd.grad(seen, variable, slope)
+            (gradient,) = torch.autograd.grad(end(seen, slope), variable)
         return Evaluation(losses, sum(losses.values()), gradient)
 
 

@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
 from impasto.images.image import Image
-from impasto.machine import Precision
+from impasto.machine import Precision, find_precision
 from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
+from impasto.networks.vgg import in_precision
 from impasto.synthesis.composition import Composition
 from impasto.tasks.divisions import Division, divide
 from impasto.tasks.painting import transfer
@@ -54,6 +57,19 @@ def choice_of(settings: Settings) -> Choice:
 def network_of(settings: Settings, precision: Precision) -> Network:
     """The network that the settings choose, in the given precision. Raises as `open_network`."""
     return choice_of(settings).open(precision)
+
+
+def networks_of(settings: Settings) -> tuple[Network, Network]:
+    """The network that the settings choose, in their precision, and in float32: one network if both are the same.
+
+    The files of a built-in network are read once. Raises as `open_network`.
+    """
+    choice = choice_of(settings)
+    if choice.is_built_in:
+        precise = choice.open("float32")
+        return in_precision(precise, find_precision(settings.precision, precise.device)), precise
+    network = choice.open(settings.precision)
+    return network, network if network.precision == torch.float32 else choice.open("float32")
 
 
 def inverted(settings: InvertSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
