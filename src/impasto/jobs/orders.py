@@ -47,7 +47,9 @@ class OneRun:
 
     def changed(self, settings: Settings, values: Mapping[str, Any]) -> Settings:
         """The settings in force after a change. Raises SpecError if the change is not possible."""
-        return changed(self.spec.task, settings, values)
+        after = changed(self.spec.task, settings, values)
+        after.require_pictures(len(self.spec.pictures))
+        return after
 
     def make(self, folder: Path, ways: Ways, *, resumes: bool) -> None:
         """Make the run, or go on from its last checkpoint. Raises an ImpastoError."""
