@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,12 @@ def _hashed_regions(texts: Sequence[str], hashes: Sequence[str]) -> dict[str, li
 
 def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
     """The spec with relative paths made relative to a folder, so that a spec saved there finds its files."""
+    return with_files(spec, partial(moved, folder))
 
-    def moved(path: Path) -> Path:
-        return path if path.is_absolute() else Path(os.path.relpath(path, folder))
 
-    return with_files(spec, moved)
+def moved(folder: Path, path: Path) -> Path:
+    """A relative path made relative to a folder."""
+    return path if path.is_absolute() else Path(os.path.relpath(path, folder))
 
 
 def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[str]]:

@@ -103,7 +103,8 @@ class Sheet:
 
         settings = TransferSettings(**{name: getattr(self.spec.settings, name) for name in self.given})
         choices = Choices(self.presets, self.strengths, self.strokes)
-        explore(self.spec.pictures, choices, settings, folder, stop=ways.stop, listener=ways.listener)
+        heard: dict[str, Any] = {"stop": ways.stop, "listener": ways.listener, "recorders": ways.recorders}
+        explore(self.spec.pictures, choices, settings, folder, **heard)
 
 
 Order = OneRun | Sheet

@@ -1,7 +1,7 @@
 """The page Runs: a gallery of all runs in the folder of runs, and one of them in detail."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -21,8 +21,8 @@ from impasto.tasks.table import TASKS, part_title
 THUMB_PX = 320
 
 
-def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
-    """Build the page inside the present Blocks."""
+def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    """Build the page inside the present Blocks; `sheet` is what the page Explore shows."""
     names, name = gr.State([]), gr.State(None)
     gallery = gr.Gallery(label="Runs", columns=4, height="auto", allow_preview=False, elem_id="gallery", buttons=[])
     about = gr.HTML('<p class="hint">Choose a run to see it here.</p>', elem_id="about")
@@ -39,14 +39,17 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     details = gr.HTML("", elem_id="details")
 
     def cards() -> tuple[list[Any], list[str]]:
-        shown = [(card, _thumb(card)) for card in desk.cards()]
+        shown = [(card, _thumb(card)) for card in desk.gallery()]
         return [(image, f"{card.name} · {card.status}") for card, image in shown], [card.name for card, _ in shown]
 
     tab.select(cards, None, [gallery, names], **QUIET)
 
-    @gallery.select(inputs=names, outputs=name, **QUIET)
-    def choose(every: list[str], event: gr.SelectData) -> str:
-        return every[event.index]
+    @gallery.select(inputs=names, outputs=[name, sheet, tabs], **QUIET)
+    def choose(every: list[str], event: gr.SelectData) -> list[Any]:
+        one = every[event.index]
+        if one in desk.sheets():
+            return [gr.skip(), one, gr.update(selected="explore")]
+        return [one, gr.skip(), gr.skip()]
 
     parts = [about, slider, controls, resume, beside, details, delete, really, keep, large, enlarge]
 
@@ -57,7 +60,7 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
             return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 5]
         asking = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
         hidden = [gr.update(visible=False)] * 2
-        choices = gr.update(choices=[each for each in every if each != chosen], value=None, visible=True)
+        choices = gr.update(choices=_others(desk, chosen, every), value=None, visible=True)
         try:
             record = desk.record(chosen)
         except ImpastoError as error:
@@ -115,6 +118,11 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
         with sentences():
             desk.delete(chosen)
         return *cards(), None
+
+
+def _others(desk: Desk, name: str, every: Sequence[str]) -> list[str]:
+    """The runs that can be compared with one."""
+    return [each for each in every if each not in (name, *desk.sheets())]
 
 
 def _thumb(card: Card) -> Any:

@@ -18,7 +18,8 @@ EDITOR_PX = 640
 REST, PHOTO = "painted as the rest", "left as it is"
 HINT = (
     "Paint over the photo: each colour is a region. Say what each region is, and press *Use these regions*; then paint "
-    "on the page *Paint*. The eraser, undo and layers are the editor's."
+    "on the page *Paint*. *Change the run* gives them to the run that is being painted, from its next step on. The "
+    "eraser, undo and layers are the editor's."
 )
 
 
@@ -32,6 +33,7 @@ def regions_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> No
             with gr.Row(elem_classes="controls"):
                 use = gr.Button("Use these regions", variant="primary", min_width=150, elem_id="use-regions")
                 none = gr.Button("Use no regions", min_width=150, elem_id="no-regions")
+                change = gr.Button("Change the run", min_width=200, elem_id="change-regions")
         with gr.Column(scale=5, min_width=320):
             kinds, strengths = {}, {}
             for name in BRUSHES:
@@ -67,27 +69,37 @@ def regions_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> No
     more.change(offered, [paint.paintings, more], [of, *kinds.values()], **QUIET)
     of.input(lambda path: _sheet(path), of, part, **QUIET)
 
-    @use.click(
-        inputs=[paint.photo, paint.task, editor, part, of, softness, *kinds.values(), *strengths.values()],
-        outputs=[paint.fields["region"], paint.note, tabs],
-        **QUIET,
-    )
-    def apply(photo: Any, task: str, drawn: Any, from_: Any, whole: str | None, soft: float, *rest: Any) -> Any:
+    what = [editor, part, of, softness, *kinds.values(), *strengths.values()]
+
+    def said(drawn: Any, from_: Any, whole: str | None, soft: float, *rest: Any) -> tuple[str, str]:
+        """The regions as settings take them, and in words."""
+        masks = painted(_layers(drawn), soft / 100)
+        if not masks:
+            raise SpecError("no region is painted; choose a brush and paint over the photo first")
+        sources = painted(_layers(from_), soft / 100) if whole else {}
+        given = dict(zip(kinds, rest[: len(kinds)], strict=True))
+        how = dict(zip(strengths, rest[len(kinds) :], strict=True))
+        texts = [
+            region_text(desk, name, mask, given[name], how[name], sources if given[name] == whole else {})
+            for name, mask in masks.items()
+        ]
+        return "; ".join(texts), ", ".join(f"**{name}** {_in_words(given[name])}" for name in masks)
+
+    @use.click(inputs=[paint.photo, paint.task, *what], outputs=[paint.fields["region"], paint.note, tabs], **QUIET)
+    def apply(photo: Any, task: str, *given: Any) -> Any:
         with sentences():
             if task != "transfer" or not chosen_files("invert", photo, None):
                 raise SpecError("regions need a photo and the task that paints a photo; choose both on the page Paint")
-            masks = painted(_layers(drawn), soft / 100)
-            if not masks:
-                raise SpecError("no region is painted; choose a brush and paint over the photo first")
-            sources = painted(_layers(from_), soft / 100) if whole else {}
-            given = dict(zip(kinds, rest[: len(kinds)], strict=True))
-            how = dict(zip(strengths, rest[len(kinds) :], strict=True))
-            texts = [
-                region_text(desk, name, mask, given[name], how[name], sources if given[name] == whole else {})
-                for name, mask in masks.items()
-            ]
-        words = ", ".join(f"**{name}** {_in_words(given[name])}" for name in masks)
-        return "; ".join(texts), f"Regions: {words}.", gr.update(selected="paint")
+            text, words = said(*given)
+        return text, f"Regions: {words}.", gr.update(selected="paint")
+
+    @change.click(inputs=[paint.job, *what], outputs=tabs, **QUIET)
+    def steer(number: int | None, *given: Any) -> Any:
+        with sentences():
+            if number is None:
+                raise SpecError("no run is being painted; press Use these regions, and then paint")
+            desk.change(number, {"region": said(*given)[0]})
+        return gr.update(selected="paint")
 
     none.click(lambda: ("", "", gr.update(selected="paint")), None, [paint.fields["region"], paint.note, tabs], **QUIET)
 

@@ -51,10 +51,10 @@ class Change(BaseModel):
 
     def with_files(self, change: Callable[[Path], Path]) -> "Change":
         """The change with a function applied to the path of each of `files`."""
-        return self.model_copy(update={"settings": with_files(self.settings, change)})
+        return self.model_copy(update={"settings": values_with_files(self.settings, change)})
 
 
-def with_files(values: Mapping[str, Any], change: Callable[[Path], Path]) -> dict[str, Any]:
+def values_with_files(values: Mapping[str, Any], change: Callable[[Path], Path]) -> dict[str, Any]:
     """Changed settings with a function applied to the path of each file that they name. Raises SpecError."""
     if "region" not in values:
         return dict(values)
