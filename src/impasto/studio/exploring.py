@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from impasto.desk.desk import WAYS, Desk
-from impasto.desk.drawing import as_data, status
+from impasto.desk.desk import WAYS, Candidate, Desk
+from impasto.desk.drawing import as_data, empty_sheet, status
 from impasto.desk.places import run_folder, thumbnail
 from impasto.folders.names import SHEET_FILE
 from impasto.jobs.queue import Job
@@ -16,6 +16,7 @@ from impasto.studio.painting import PaintPage, chosen_files
 
 LOOK_SECONDS = 0.5
 SMALL_PX = 320
+NONE_YET = empty_sheet("Nine small paintings appear here.")
 HINT = (
     "Nine small paintings of the photo in the style of the paintings that are chosen on the page *Paint*. "
     "Click one: it is painted large, starting from the small one."
@@ -29,15 +30,14 @@ def explore_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> gr
     with gr.Row(elem_classes="controls"):
         differ = gr.Dropdown(list(WAYS), value=next(iter(WAYS)), label="They differ in", min_width=220)
         size = gr.Slider(256, 2048, value=768, step=64, label="Size of the large one", min_width=220, elem_id="large")
-        sheets = gr.Dropdown([], label="Sheets", info="Those made before, also on the command line.", elem_id="sheets")
+        sheets = gr.Dropdown([], label="Sheets made before", elem_id="sheets")
     with gr.Row(elem_classes="controls"):
         nine = gr.Button("Nine ways", variant="primary", min_width=120, elem_id="nine")
         stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="stop-nine")
     words = gr.HTML("", elem_id="nine-status")
-    live = gr.HTML("", elem_id="nine-live")
-    gallery = gr.Gallery(
-        label="Nine ways", columns=3, height="auto", allow_preview=False, elem_id="candidates", buttons=[]
-    )
+    live = gr.HTML(NONE_YET, elem_id="nine-live")
+    more: dict[str, Any] = {"columns": 3, "height": "auto", "allow_preview": False, "buttons": [], "visible": False}
+    gallery = gr.Gallery(label="Nine ways", elem_id="candidates", **more)
 
     def job_of(name: str | None) -> Job | None:
         return next((job for job in reversed(desk.jobs.all()) if job.folder.name == name), None)
@@ -62,10 +62,10 @@ def explore_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> gr
         pictures: Any = gr.skip()
         if not before.startswith(f"{name} {len(found)} "):
             shown = [(thumbnail(each.folder / "result.png", SMALL_PX), each.words) for each in found]
-            pictures = gr.update(value=shown)
+            pictures = gr.update(value=shown, visible=bool(shown))
         possible = job is not None and job.state == "running" and job.wish is None
         numbered = [each.number for each in found]
-        return [mark, _live(job), pictures, numbered, told, gr.update(interactive=possible)]
+        return [mark, _live(job, found), pictures, numbered, told, gr.update(interactive=possible)]
 
     shown_here = [seen, live, gallery, numbers, words, stop]
     gr.Timer(LOOK_SECONDS).tick(follow, [sheet, seen], shown_here, queue=False, **QUIET)
@@ -90,9 +90,9 @@ def explore_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> gr
     return sheet
 
 
-def _live(job: Job | None) -> str:
-    """The candidate that is being painted, as it is now."""
+def _live(job: Job | None, painted: Sequence[Candidate]) -> str:
+    """The candidate that is being painted, as it is now; an empty sheet before the first."""
     if job is None or job.state != "running" or job.preview is None or job.member is None:
-        return ""
+        return "" if painted else NONE_YET
     words = f"Number {job.member.number}, being painted: {job.member.about}"
     return f'<figure><img src="{as_data(job.preview.jpeg)}" alt=""><figcaption>{escape(words)}</figcaption></figure>'

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from impasto.desk.desk import RESUMABLE, Card, Desk, sentence
-from impasto.desk.drawing import curves
+from impasto.desk.drawing import curves, empty_sheet
 from impasto.desk.places import thumbnail
 from impasto.errors import ImpastoError
 from impasto.folders.names import ANIMATION, PAGE, RESULT, SETTINGS_FILE
@@ -19,13 +19,16 @@ from impasto.studio.painting import PaintPage
 from impasto.tasks.table import TASKS, part_title
 
 THUMB_PX = 320
+HINT = '<p class="hint">Choose a run to see it here.</p>'
 
 
 def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Build the page inside the present Blocks; `sheet` is what the page Explore shows."""
     names, name = gr.State([]), gr.State(None)
-    gallery = gr.Gallery(label="Runs", columns=4, height="auto", allow_preview=False, elem_id="gallery", buttons=[])
-    about = gr.HTML('<p class="hint">Choose a run to see it here.</p>', elem_id="about")
+    more: dict[str, Any] = {"columns": 4, "height": "auto", "allow_preview": False, "buttons": [], "visible": False}
+    gallery = gr.Gallery(label="Runs", elem_id="gallery", **more)
+    none = gr.HTML(empty_sheet("No runs yet. Paint a picture, and find it here."), elem_id="no-runs")
+    about = gr.HTML("", elem_id="about")
     slider = gr.HTML(visible=False, elem_id="run-compare")
     with gr.Row(visible=False, elem_classes="controls") as controls:
         repeat = gr.Button("Repeat with changes", min_width=120, elem_id="repeat")
@@ -38,11 +41,16 @@ def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab:
     beside = gr.Dropdown([], label="Compare with", visible=False, elem_id="beside")
     details = gr.HTML("", elem_id="details")
 
-    def cards() -> tuple[list[Any], list[str]]:
+    def cards() -> list[Any]:
         shown = [(card, _thumb(card)) for card in desk.gallery()]
-        return [(image, f"{card.name} · {card.status}") for card, image in shown], [card.name for card, _ in shown]
+        pictures = [(image, f"{card.name} · {card.status}") for card, image in shown]
+        seen = gr.update(value=pictures, visible=bool(shown))
+        return [seen, gr.update(visible=not shown), [card.name for card, _ in shown]]
 
-    tab.select(cards, None, [gallery, names], **QUIET)
+    @tab.select(inputs=name, outputs=[gallery, none, names, about], **QUIET)
+    def arrive(chosen: str | None) -> list[Any]:
+        every = cards()
+        return [*every, HINT if chosen is None and every[-1] else gr.skip()]
 
     @gallery.select(inputs=names, outputs=[name, sheet, tabs], **QUIET)
     def choose(every: list[str], event: gr.SelectData) -> list[Any]:
@@ -56,8 +64,14 @@ def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab:
     @name.change(inputs=[name, names], outputs=parts, **QUIET)
     def show(chosen: str | None, every: list[str]) -> list[Any]:
         if chosen is None:
-            hint = '<p class="hint">Choose a run to see it here.</p>'
-            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 5]
+            return [
+                HINT if every else "",
+                gr.update(visible=False),
+                gr.update(visible=False),
+                *[gr.skip()] * 2,
+                "",
+                *[gr.skip()] * 5,
+            ]
         asking = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
         hidden = [gr.update(visible=False)] * 2
         choices = gr.update(choices=_others(desk, chosen, every), value=None, visible=True)
@@ -113,8 +127,8 @@ def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab:
     delete.click(lambda: both, None, [delete, really, keep], **QUIET)
     keep.click(lambda: [gr.update(visible=not each["visible"]) for each in both], None, [delete, really, keep], **QUIET)
 
-    @really.click(inputs=name, outputs=[gallery, names, name], **QUIET)
-    def remove(chosen: str) -> tuple[Any, Any, None]:
+    @really.click(inputs=name, outputs=[gallery, none, names, name], **QUIET)
+    def remove(chosen: str) -> tuple[Any, ...]:
         with sentences():
             desk.delete(chosen)
         return *cards(), None

@@ -90,7 +90,7 @@ def _choices(
     fields = {name: component(settings[name], FIRST) for name in main}
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         for title, names in grouped(settings, groups).items():
-            gr.Markdown(f"#### {title}")
+            gr.Markdown(f"## {title}")
             fields |= {name: component(settings[name], FIRST) for name in names if name not in main}
     note = gr.Markdown("", elem_id="note")
     page = PaintPage(task, photo, paintings, preset, fields, job, note, gr.State(None))
