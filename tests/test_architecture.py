@@ -47,7 +47,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "batch": ("images", "tasks", "folders", "pages", "cluster", "runs", "series"),
     "sequels": ("finishing", "images", "tasks", "folders", "runs", "series"),
     "jobs": ("images", "synthesis", "tasks", "folders", "runs", "series"),
-    "desk": ("images", "tasks", "folders", "pages", "sequels", "jobs"),
+    "desk": ("images", "modules", "tasks", "folders", "pages", "sequels", "jobs"),
     "studio": ("tasks", "folders", "pages", "jobs", "desk"),
     "cli": (
         *("finishing", "images", "weights", "modules", "networks", "tasks", "folders", "pages", "cluster", "runs"),

@@ -19,6 +19,7 @@ def studio(
     port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 0,
     host: str = "127.0.0.1",
     password: Annotated[str | None, Parameter(show_default=False)] = None,
+    network: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     no_browser: Switch = False,
 ) -> None:
     """A page in the browser on which a picture is painted before your eyes, and you take the brush.
@@ -36,6 +37,9 @@ def studio(
         Address to listen on. Another than 127.0.0.1 lets other machines reach the page, and needs a password.
     password
         Password that the page asks for; better in the variable IMPASTO_STUDIO_PASSWORD, since others see options.
+    network
+        A network that is code of yours, such as package.module:factory or torchvision:NAME, which settings may choose;
+        may be repeated. Without it the page takes only networks of impasto's own.
     no_browser
         Do not open the page in the browser; its address is printed in any case.
 
@@ -46,7 +50,7 @@ def studio(
     from impasto.studio.app import studio as opened
 
     address = Address(host, port, password or os.environ.get(PASSWORD) or None)
-    with opened(runs, address, GROUPS) as (url, serve):
+    with opened(runs, address, GROUPS, network) as (url, serve):
         print_out(url)
         print_err("Ctrl-C ends the studio")
         if not no_browser:

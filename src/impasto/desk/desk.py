@@ -10,14 +10,16 @@ from typing import Any
 from impasto.desk.places import delete_run, inside, picture_taken, run_folder
 from impasto.errors import ImpastoError, RunFolderError, SpecError
 from impasto.files import sha256
-from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, SHEET_FILE
+from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, SHEET, SHEET_FILE
 from impasto.folders.records import UNFINISHED, RunRecord, read_run
-from impasto.folders.specfiles import parse_spec, read_spec, with_files
+from impasto.folders.specfiles import located, parse_spec, read_spec, with_files
 from impasto.jobs.orders import OneRun, Sheet
 from impasto.jobs.queue import Job, Jobs
+from impasto.modules.names import is_name_of_module
 from impasto.sequels.larger import larger_run
 from impasto.tasks.presets import DEFAULT, preset
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.settings import Settings
+from impasto.tasks.spec import RunSpec, values_with_files
 from impasto.tasks.table import TASKS, make_settings
 
 RESUMABLE = (UNFINISHED, "interrupted", "out of memory")
@@ -35,7 +37,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Card:
-    """A run in the gallery: its name, how it ended, and its picture if it has one."""
+    """A run or a sheet in the gallery: its name, how it ended, and its picture if it has one."""
 
     name: str
     status: str
@@ -53,11 +55,15 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Desk:
-    """The folder of runs, the queue of jobs, and the folder into which the server puts what is uploaded."""
+    """The folder of runs, the queue of jobs, and the folder into which the server puts what is uploaded.
+
+    `networks` are names of modules, code that is installed or lies in a file, that settings may choose.
+    """
 
     runs: Path
     jobs: Jobs
     inbox: Path
+    networks: tuple[str, ...] = ()
 
     def begin(self, task: str, files: Sequence[Path], preset_name: str, values: Mapping[str, Any]) -> Job:
         """Begin a run of uploaded pictures. Raises an ImpastoError in one sentence."""
@@ -66,6 +72,14 @@ class Desk:
         self._require_pictures(task, len(files))
         settings = make_settings(task, **{**preset(task, preset_name).model_dump(exclude_unset=True), **values})
         return self.jobs.add(self._spec(task, files, settings))
+
+    def change(self, number: int, values: Mapping[str, Any]) -> None:
+        """Change settings of a job, see `Jobs.change`; files lie inside the folder of runs. Raises SpecError."""
+        self.jobs.change(number, **values_with_files(values, lambda path: inside(path, self.runs)))
+
+    def settings_here(self, job: Job) -> Settings:
+        """The settings in force of a job, with the files of regions named relative to the folder of runs."""
+        return job.settings.with_files(lambda path: Path(os.path.relpath(path, self.runs)))
 
     def explore(self, files: Sequence[Path], differ: str) -> Job:
         """Begin a sheet of nine small candidates that differ as WAYS says. Raises an ImpastoError in one sentence."""
@@ -87,11 +101,20 @@ class Desk:
         return picture_taken(file, self.runs)
 
     def from_here(self, record: RunRecord) -> RunSpec:
-        """The spec of a run with its files as the studio's settings name them: relative to the folder of runs."""
-        return with_files(record.spec, lambda path: Path(os.path.relpath(record.folder / path, self.runs)))
+        """The spec of a run with its files as the studio's settings name them: relative to the folder of runs.
+
+        Raises ImageError or WeightsError if a file is missing.
+        """
+        spec, _ = located(read_spec(record.folder))
+        return with_files(spec, lambda path: Path(os.path.relpath(path, self.runs)))
 
     def _spec(self, task: str, files: Sequence[Path], settings: Any) -> RunSpec:
         """The spec of a run of uploaded pictures. Files that settings name must lie inside the folder of runs."""
+        if is_name_of_module(settings.network) and settings.network not in self.networks:
+            raise SpecError(
+                f"the network {settings.network} is code that would be run here; end the studio and start it with "
+                f"--network {settings.network} if you trust that code"
+            )
         pictures = tuple(self.taken(file).relative_to(self.runs) for file in files)
         spec = RunSpec(task=task, pictures=pictures, settings=settings)
         return with_files(spec, lambda path: inside(path, self.runs))
@@ -127,6 +150,13 @@ class Desk:
         """The names of all sheets in the folder of runs, the newest first."""
         return [folder.name for folder in self._newest(SHEET_FILE)]
 
+    def gallery(self) -> list[Card]:
+        """All runs and sheets in the folder of runs, the newest first."""
+        runs = dict.fromkeys(self._newest(SETTINGS_FILE), self._card)
+        sheets = dict.fromkeys(self._newest(SHEET_FILE), self._sheet_card)
+        made = {**runs, **sheets}
+        return [made[folder](folder) for folder in sorted(made, key=_begun, reverse=True)]
+
     def candidates(self, name: str) -> list[Candidate]:
         """The candidates of a sheet that are painted. Raises RunFolderError if there is no such sheet."""
         folder = run_folder(self.runs, name, SHEET_FILE)
@@ -161,6 +191,11 @@ class Desk:
         except RunFolderError:  # no step yet, or damaged
             return Card(folder.name, UNFINISHED, picture)
 
+    def _sheet_card(self, folder: Path) -> Card:
+        painted = self.candidates(folder.name)
+        pictures = [folder / SHEET, *(each.folder / RESULT for each in painted)]
+        return Card(folder.name, f"sheet of {len(painted)}", next(filter(Path.is_file, pictures), None))
+
     def _newest(self, file: str) -> list[Path]:
         """The folders that hold the file, the newest first."""
         found = [folder for folder in self._folders() if (folder / file).is_file()]
@@ -181,6 +216,10 @@ class Desk:
         if given < row.least:
             raise SpecError(f"{task} needs {needed}; choose {'one' if row.least - given == 1 else 'them'} first")
         raise SpecError(f"{task} takes at most {row.most} picture{'s' if row.most > 1 else ''}, not {given}")
+
+
+def _begun(folder: Path) -> float:
+    return max((folder / file).stat().st_mtime for file in (SETTINGS_FILE, SHEET_FILE) if (folder / file).is_file())
 
 
 def sentence(error: ImpastoError) -> str:

@@ -25,10 +25,15 @@ def as_data(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
+def empty_sheet(words: str) -> str:
+    """A sheet with nothing on it but a few words."""
+    return f'<div class="sheet empty"><p>{escape(words)}</p></div>'
+
+
 def canvas(source: str | None, alt: str) -> str:
     """The picture, or an empty sheet."""
     if source is None:
-        return '<div class="sheet empty"><p>Your picture appears here.</p></div>'
+        return empty_sheet("Your picture appears here.")
     return f'<div class="sheet"><img src="{escape(source)}" alt="{escape(alt)}"></div>'
 
 

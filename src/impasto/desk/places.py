@@ -8,16 +8,17 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from PIL import Image as PillowImage
 
-from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
+from impasto.errors import ImageError, ImpastoError, OutputError, RunFolderError, SpecError
 from impasto.files import write_bytes
 from impasto.folders.names import FOLDER, SETTINGS_FILE, SHEET_FILE, plain_name
 from impasto.folders.owners import OWNER
+from impasto.folders.specfiles import located, read_spec, with_files
 from impasto.images.opening import open_picture
 
 UPLOADS = "uploads"  # in the folder of runs, since run.toml names the pictures
@@ -134,15 +135,35 @@ def inside(value: Path, runs: Path) -> Path:
 
 @contextmanager
 def zipped(folder: Path) -> Iterator[IO[bytes]]:
-    """The folder of a run as a ZIP file, without checkpoints."""
+    """The folder of a run as a ZIP file, without checkpoints, with the uploads that its settings name.
+
+    The uploads lie in a subfolder in which a run that is repeated from there finds them.
+    """
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
                 inside = path.relative_to(folder)
                 if path.is_file() and not path.is_symlink() and inside.parts[0] != FOLDER and path.name != OWNER:
                     archive.write(path, Path(folder.name) / inside)
+            uploads = folder.parent / UPLOADS
+            for path in _files_named(folder):
+                if path.is_relative_to(uploads.resolve()):
+                    archive.write(path, Path(folder.name) / UPLOADS / path.relative_to(uploads.resolve()))
         file.seek(0)
         yield file
+
+
+def _files_named(folder: Path) -> list[Path]:
+    """The files that the settings of a run name, none if one is missing."""
+    found: dict[Path, None] = {}
+
+    def note(path: Path) -> Path:
+        found[path.resolve()] = None
+        return path
+
+    with suppress(ImpastoError):
+        with_files(located(read_spec(folder))[0], note)
+    return [path for path in found if path.is_file()]
 
 
 def delete_run(runs: Path, name: str) -> None:

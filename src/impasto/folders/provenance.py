@@ -12,7 +12,7 @@ import torch
 
 from impasto.extras import own_version
 from impasto.files import sha256
-from impasto.folders.specfiles import direction_of, palette_of, spec_toml
+from impasto.folders.specfiles import direction_of, hashes_of_changes, palette_of, spec_toml
 from impasto.networks.network import Network
 from impasto.tasks.parts import choice_of
 from impasto.tasks.settings import INITS
@@ -43,6 +43,7 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         known["init_sha256"] = sha256(Path(settings.init))
     if settings.files:
         known["region_files_sha256"] = [sha256(file) for file in settings.files]
+    known |= hashes_of_changes(spec)
     if (palette := palette_of(spec)) is not None:
         known["colours_sha256"] = sha256(palette)
     if (direction := direction_of(spec)) is not None:

@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
-from impasto.files import as_text, is_text
+from impasto.files import as_text, is_text, sha256
 from impasto.folders.finding import file_of_hash
 from impasto.folders.names import SETTINGS_FILE
 from impasto.formats.sixteen import PNG
@@ -28,6 +29,7 @@ from impasto.tasks.values import Colours, explain
 
 KEYS = ("task", "pictures", "preset", "settings", "changes", "provenance")
 FILES = ("weights", "means", "init", "colours", "network", "region", "direction")  # settings that may name files
+CHANGED_FILES = "changed_files_sha256"
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,16 @@ def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
 
 
 def with_changes(toml: str, spec: RunSpec) -> str:
-    """The text of a spec, with the changes of `spec` in place of its own."""
-    changes = [change.model_dump(mode="json") for change in spec.changes]
-    return tomli_w.dumps({**tomllib.loads(toml), "changes": changes})
+    """The text of a run's spec with the changes of `spec` in place of its own, and the hashes of their files."""
+    content, changes = tomllib.loads(toml), [change.model_dump(mode="json") for change in spec.changes]
+    known = {**content.get("provenance", {}), **hashes_of_changes(spec)}
+    return tomli_w.dumps({**content, "changes": changes, "provenance": known})
+
+
+def hashes_of_changes(spec: RunSpec) -> dict[str, list[str]]:
+    """The hashes of the files that changes name, in order; nothing if there are none."""
+    files = [file for change in spec.changes for file in change.files]
+    return {CHANGED_FILES: [sha256(file) for file in files]} if files else {}
 
 
 def fingerprint(toml: str) -> str:
@@ -170,11 +179,12 @@ def _hashed_regions(texts: Sequence[str], hashes: Sequence[str]) -> dict[str, li
 
 def relative_to(folder: Path, spec: RunSpec) -> RunSpec:
     """The spec with relative paths made relative to a folder, so that a spec saved there finds its files."""
+    return with_files(spec, partial(moved, folder))
 
-    def moved(path: Path) -> Path:
-        return path if path.is_absolute() else Path(os.path.relpath(path, folder))
 
-    return with_files(spec, moved)
+def moved(folder: Path, path: Path) -> Path:
+    """A relative path made relative to a folder."""
+    return path if path.is_absolute() else Path(os.path.relpath(path, folder))
 
 
 def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[str]]:
@@ -211,6 +221,8 @@ def with_paths(toml: str, spec: RunSpec) -> str:
     moved = {key: settings[key] for key in FILES if key in content.get("settings", {}) and key in settings}
     pictures = [str(picture) for picture in spec.pictures]
     new = {**content, "pictures": pictures, "settings": {**content.get("settings", {}), **moved}}
+    if "changes" in content:
+        new["changes"] = [change.model_dump(mode="json") for change in spec.changes]
     return toml if new == content else tomli_w.dumps(new)
 
 
@@ -223,9 +235,11 @@ def _hashes(found: SpecFile) -> dict[Path, str]:
     named |= {"colours": palette_of(spec), "direction": direction_of(spec)}
     named["network"] = file_of(spec.settings.network)
     hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
-    files, regions = spec.settings.files, known.get("region_files_sha256", [])
-    if isinstance(regions, list) and len(regions) == len(files):
-        hashes |= dict(zip(files, regions, strict=True))
+    later = tuple(file for change in spec.changes for file in change.files)
+    for files, key in ((spec.settings.files, "region_files_sha256"), (later, CHANGED_FILES)):
+        regions = known.get(key, [])
+        if isinstance(regions, list) and len(regions) == len(files):
+            hashes |= dict(zip(files, regions, strict=True))
     return hashes
 
 
@@ -257,4 +271,6 @@ def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     if (direction := direction_of(spec)) is not None:
         changes["direction"] = change(direction)
     pictures = tuple(change(picture) for picture in spec.pictures)
-    return spec.model_copy(update={"pictures": pictures, "settings": settings.model_copy(update=changes)})
+    later = tuple(each.with_files(change) for each in spec.changes)
+    new = {"pictures": pictures, "settings": settings.model_copy(update=changes), "changes": later}
+    return spec.model_copy(update=new)

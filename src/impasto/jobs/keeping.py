@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,9 @@ from impasto.files import save_json
 from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.processes import Owner
 from impasto.folders.records import read_run
-from impasto.folders.specfiles import parse_spec, relative_to, spec_toml, with_files
+from impasto.folders.specfiles import moved, parse_spec, relative_to, spec_toml, with_files
 from impasto.jobs.orders import Order, order_of
+from impasto.tasks.spec import values_with_files
 
 QUEUE = ".impasto-queue"  # subfolder of the folder of runs
 
@@ -51,7 +53,7 @@ def keep(queue: Path, kept: Kept) -> None:
     content = {
         "folder": kept.folder.name,
         "state": kept.state,
-        "asked": dict(kept.asked),
+        "asked": values_with_files(kept.asked, partial(moved, queue)),
         "kind": kept.order.kind,
         "spec": spec_toml(relative_to(queue, kept.order.spec)),
         "options": dict(kept.order.options),
@@ -86,12 +88,16 @@ def _file(queue: Path, number: int) -> Path:
 
 
 def _read(queue: Path, path: Path) -> Kept | None:
+    def beside(file: Path) -> Path:
+        return Path(os.path.normpath(queue / file))
+
     try:
         read = json.loads(path.read_text("utf-8"))
         spec, _ = parse_spec(read["spec"], str(path))
-        here = with_files(spec, lambda file: Path(os.path.normpath(queue / file)))
+        here = with_files(spec, beside)
         order = order_of(read["kind"], here, read["options"])
         state: Literal["waiting", "paused"] = "waiting" if read["state"] == "waiting" else "paused"
-        return Kept(int(path.stem), queue.parent / Path(read["folder"]).name, order, state, dict(read["asked"]))
+        asked = values_with_files(read["asked"], beside)
+        return Kept(int(path.stem), queue.parent / Path(read["folder"]).name, order, state, asked)
     except (OSError, ValueError, KeyError, TypeError, ImpastoError):
         return None

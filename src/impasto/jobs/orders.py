@@ -47,7 +47,9 @@ class OneRun:
 
     def changed(self, settings: Settings, values: Mapping[str, Any]) -> Settings:
         """The settings in force after a change. Raises SpecError if the change is not possible."""
-        return changed(self.spec.task, settings, values)
+        after = changed(self.spec.task, settings, values)
+        after.require_pictures(len(self.spec.pictures))
+        return after
 
     def make(self, folder: Path, ways: Ways, *, resumes: bool) -> None:
         """Make the run, or go on from its last checkpoint. Raises an ImpastoError."""
@@ -101,7 +103,8 @@ class Sheet:
 
         settings = TransferSettings(**{name: getattr(self.spec.settings, name) for name in self.given})
         choices = Choices(self.presets, self.strengths, self.strokes)
-        explore(self.spec.pictures, choices, settings, folder, stop=ways.stop, listener=ways.listener)
+        heard: dict[str, Any] = {"stop": ways.stop, "listener": ways.listener, "recorders": ways.recorders}
+        explore(self.spec.pictures, choices, settings, folder, **heard)
 
 
 Order = OneRun | Sheet

@@ -255,7 +255,7 @@ class Jobs:
     def _heard(self, number: int, event: Event) -> None:
         match event:
             case MemberBegun():
-                self._replace(number, member=event, title=event.about, step=None)
+                self._replace(number, member=event, title=event.about, step=None, preview=None)
             case PartBegun() if self.job(number).member is None:
                 self._replace(number, title=event.title)
             case Step():

@@ -35,8 +35,11 @@ def plan_memory(
     """
     history = 0 if settings.optimiser == "adam" else settings.history
     helper = None if crew is None else CrewHelper(crew)
-    beside = KEPT if isinstance(composition.parameterisation, Keeping) else 0
-    return MemoryPlan(network, composition.objective, allowed, history, helper, beside)
+    return MemoryPlan(network, composition.objective, allowed, history, helper, _beside(composition))
+
+
+def _beside(composition: Composition) -> int:
+    return KEPT if isinstance(composition.parameterisation, Keeping) else 0
 
 
 def within(part: Part, plan: MemoryPlan) -> Part:
@@ -82,12 +85,12 @@ def sentence_for_memory(size_px: int) -> Iterator[None]:
 
 
 def planned(
-    plan: MemoryPlan, between_tiles: Callable[[], None], halved: Callable[[Size], None]
+    plan: Callable[[], MemoryPlan], between_tiles: Callable[[], None], halved: Callable[[Size], None]
 ) -> Callable[[Objective, Network, Size], Criterion]:
-    """The function with which `synthesise` binds objectives within the plan's limits, whole or in tiles."""
+    """The function with which `synthesise` binds objectives within the present plan's limits, whole or in tiles."""
 
     def bind(objective: Objective, network: Network, size: Size) -> Criterion:
-        return replace(plan, objective=objective).bind(size, between_tiles, halved)
+        return replace(plan(), objective=objective).bind(size, between_tiles, halved)
 
     return bind
 
@@ -108,25 +111,26 @@ class Course:
     listener: Listener
 
     def enter(self, number: int, step: int) -> None:
-        """Go to part `number`, of which `step` steps are done."""
+        """Go to part `number`, of which `step` steps are done, as it was at the last of these: `turn` comes after."""
         if self.spec.changes:
-            self._take(number, self._fitted(number, self._changed(number, step)))
+            self._take(number, self._fitted(number, self._changed(number, step - 1)))
 
-    def turn(self, number: int, step: int) -> Objective | None:
-        """The objective from this step of a part on, if it changes there; asked before each step."""
+    def turn(self, number: int, step: int) -> Composition | None:
+        """The composition that holds from this step of a part on, if it changes there; asked before each step."""
         if asked := self.steering.take():
             self._add(number, Change(part=self.parts[number].name, step=step, settings=asked))
         here = (self.parts[number].name, step)
         if not any((change.part, change.step) == here for change in self.spec.changes):
             return None
         self._take(number, self._fitted(number, self._changed(number, step)))
-        return self.parts[number].composition.objective
+        return self.parts[number].composition
 
     def _add(self, number: int, change: Change) -> None:
         """Keep a change, unless the part cannot be made with it: the listener is told why."""
         spec = self.spec.model_copy(update={"changes": (*self.spec.changes, change)})
-        settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
         try:
+            settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
+            settings.require_pictures(len(spec.pictures))
             part, plan = self._fitted(number, settings)
             check(part, plan, spec.model_copy(update={"settings": settings}), self.pictures)
         except ImpastoError as error:
@@ -134,7 +138,10 @@ class Course:
             return
         self.save(spec)
         self.spec = spec
-        words = ", ".join(f"{name} is {value} now" for name, value in change.settings.items())
+        for note in part.division.notes:
+            self.listener(Notice(note))
+        new = {name: _in_words(settings, name, value) for name, value in change.settings.items()}
+        words = ", ".join(f"{name} is {value} now" for name, value in new.items())
         self.listener(Notice(f"from step {change.step + 1} on, {words}"))
 
     def _changed(self, number: int, step: int) -> Settings:
@@ -144,8 +151,16 @@ class Course:
         """The part made with other settings, and its plan within the same limits."""
         images: Sequence[Image] = [picture.image for picture in self.pictures]
         part = compose(self.spec.model_copy(update={"settings": settings}), images)[number]
-        plan = replace(self.plans[number], objective=part.composition.objective)
-        return within(part, plan), plan
+        composition = replace(part.composition, schedule=self.parts[number].composition.schedule)
+        plan = replace(self.plans[number], objective=composition.objective, beside=_beside(composition))
+        return replace(part, composition=composition), plan
 
     def _take(self, number: int, fitted: tuple[Part, MemoryPlan]) -> None:
         self.parts[number], self.plans[number] = fitted
+
+
+def _in_words(settings: Settings, name: str, value: object) -> object:
+    """A setting's new value; regions without the folders of their files."""
+    if name != "region":
+        return value
+    return "; ".join(f"{region.mask.name}: {region.words}" for region in getattr(settings, name)) or "nowhere"

@@ -222,7 +222,7 @@ def _follow(loop: _Loop, progress: _Progress, past: Past) -> ImpastoError | None
 
 def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunError | None:
     """Go through the iterates; an error if a stop was asked for between two steps."""
-    composition, plan = loop.part.composition, loop.plan
+    composition, turn = loop.part.composition, partial(loop.painting.course.turn, loop.number)
 
     def between_tiles() -> None:
         # A step of a large picture takes minutes, and a stop here loses only this step.
@@ -232,8 +232,8 @@ def _descend(loop: _Loop, progress: _Progress, past: Past) -> InterruptedRunErro
 
     checkpoint = past.take()
     after = None if checkpoint is None else progress.go_on_after(checkpoint, composition)
-    bind, turn = planned(plan, between_tiles, loop.painting.halved), partial(loop.painting.course.turn, loop.number)
-    iterates = synthesise(composition, plan.network, after, bind, progress.image, turn)
+    bind = planned(lambda: loop.plan, between_tiles, loop.painting.halved)
+    iterates = synthesise(composition, loop.plan.network, after, bind, progress.image, turn)
     del checkpoint, after  # both are large, and the loop has taken the state
     for iterate in iterates:
         progress.reach(iterate)

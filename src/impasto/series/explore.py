@@ -19,6 +19,7 @@ from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
+from impasto.runs.recorders import Recorder
 from impasto.runs.stopping import Stop
 from impasto.series.members import Hashes
 from impasto.series.sweep import COMPARISON, Cell, Series, paint_cells
@@ -86,12 +87,14 @@ def explore(
     force: bool = False,
     stop: Stop = None,
     listener: Listener = silent,
+    recorders: Sequence[Recorder] = (),
 ) -> Path:
     """Paint the candidates for a photo and its styles, and return the folder, by default runs/explore-PICTURES.
 
     The folder has sheet.png, comparison.html and a run for each candidate: 01, 02 … Candidates are at most SMALL_PX
     large unless `settings` name a size. The same call continues after a stop; candidates that are there are not
-    painted again, and with `force` the folder starts afresh. `stop` and `listener` are as for `run`.
+    painted again, and with `force` the folder starts afresh. `stop`, `listener` and `recorders` are as for `run`; the
+    recorders receive one candidate after the other.
     """
     cells = candidates(pictures, choices or Choices(), settings)
     folder = out or Path("runs") / folder_name("explore", pictures)
@@ -102,7 +105,7 @@ def explore(
         return spec_toml(cells[0].spec, known)
 
     series = Series(folder, SHEET_FILE, about, lambda done: _save_sheet(cells, done, folder))
-    paint_cells(cells, series, force=force, stop=stop, listener=listener)
+    paint_cells(cells, series, force=force, stop=stop, listener=listener, recorders=recorders)
     listener(SeriesDone(folder, folder / COMPARISON, folder / SHEET))
     return folder
 

@@ -4,7 +4,7 @@ The folder is the only state: the same call continues after the last one, howeve
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from impasto.images.image import Picture
 from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
 from impasto.runs.fitting import check, plan_memory, sentence_for_memory
+from impasto.runs.recorders import Recorder
 from impasto.runs.start import resume, run
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.tasks.parts import choice_of
@@ -67,6 +68,7 @@ def make_run(
     *,
     stop: Stop,
     listener: Listener,
+    recorders: Sequence[Recorder] = (),
     checkpoint_seconds: float = 30.0,
     memory_share: float = 1.0,
     held: Ownership | None = None,
@@ -84,6 +86,7 @@ def make_run(
             resume(
                 folder,
                 pictures=spec.pictures,
+                recorders=recorders,
                 stop=stop,
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
@@ -103,6 +106,7 @@ def make_run(
     run(
         spec,
         folder,
+        recorders=recorders,
         stop=stop,
         listener=listener,
         checkpoint_seconds=checkpoint_seconds,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
+from impasto.runs.recorders import Recorder
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.series.members import Hashes, check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
@@ -133,7 +135,15 @@ class Series:
     show: Callable[[Sequence[Cell]], None]
 
 
-def paint_cells(cells: Sequence[Cell], series: Series, *, force: bool, stop: Stop, listener: Listener) -> None:
+def paint_cells(
+    cells: Sequence[Cell],
+    series: Series,
+    *,
+    force: bool,
+    stop: Stop,
+    listener: Listener,
+    recorders: Sequence[Recorder] = (),
+) -> None:
     """Make the runs of cells of the same pictures that are missing, and show all that are done.
 
     If a run diverges, the others are made and its error is raised at the end.
@@ -152,7 +162,8 @@ def paint_cells(cells: Sequence[Cell], series: Series, *, force: bool, stop: Sto
     check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
 
     with taken(folder, file, about, fresh=fresh, before=before) as ownership:
-        diverged = _make_left(cells, left, ownership, hashes, stop, listener)
+        make = partial(make_run, hashes=hashes, stop=stop, listener=listener, recorders=recorders)
+        diverged = _make_left(cells, left, ownership, make, stop, listener)
         if done := [cell for cell in cells if is_done(cell)]:
             series.show(done)
     if diverged:
@@ -160,7 +171,12 @@ def paint_cells(cells: Sequence[Cell], series: Series, *, force: bool, stop: Sto
 
 
 def _make_left(
-    cells: Sequence[Cell], left: Sequence[Cell], ownership: Ownership, hashes: Hashes, stop: Stop, listener: Listener
+    cells: Sequence[Cell],
+    left: Sequence[Cell],
+    ownership: Ownership,
+    make: Callable[[RunSpec, Path], None],
+    stop: Stop,
+    listener: Listener,
 ) -> list[DivergedError]:
     """Make the cells that are left; return the errors of those that diverge. Raises any other ImpastoError."""
     folder, diverged = ownership.folder, list[DivergedError]()
@@ -171,7 +187,7 @@ def _make_left(
             go_on_unless(stop)
             ownership.require()
             listener(MemberBegun(number, len(cells), cell.name, cell.words))
-            make_run(cell.spec, folder / cell.name, hashes, stop=stop, listener=listener)
+            make(cell.spec, folder / cell.name)
         except DivergedError as error:
             diverged.append(error)
         except (ImpastoError, KeyboardInterrupt) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from impasto.desk.desk import Desk
 from impasto.errors import ImpastoError, OutputError, RunFolderError, SpecError
 from impasto.extras import import_extra
 from impasto.folders.records import RunRecord
@@ -43,10 +44,16 @@ class Address:
 
 @contextmanager
 def studio(
-    runs: Path, address: Address, groups: Mapping[str, Sequence[str]], most_bytes: int = MOST_BYTES
+    runs: Path,
+    address: Address,
+    groups: Mapping[str, Sequence[str]],
+    networks: Sequence[str] = (),
+    most_bytes: int = MOST_BYTES,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """A studio that is ready: its URL, and the function that serves until Ctrl-C.
 
+    `groups` are the headings of the settings. `networks` are names of modules that settings may choose, because the
+    user trusts their code.
     At the end the present run has written a checkpoint, and uploads that no run has taken are deleted.
     Raises OutputError if the folder of runs cannot be made or the port is taken, SpecError without the extra.
     """
@@ -66,7 +73,8 @@ def studio(
             listening.close()
             raise
         try:
-            guarded = Guard(_application(runs, jobs, groups, most_bytes), hosts, address.password, most_bytes)
+            desk = Desk(runs, jobs, Path(uploads), tuple(networks))
+            guarded = Guard(_application(desk, groups, most_bytes), hosts, address.password, most_bytes)
             shown = address.host if address.host not in ("0.0.0.0", "::") else socket.gethostname()
             yield f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/", lambda: _serve(guarded, listening)
         finally:
@@ -98,17 +106,16 @@ def _serve(app: App, listening: socket.socket) -> None:
         server.run(sockets=[listening])
 
 
-def _application(runs: Path, jobs: Jobs, groups: Mapping[str, Sequence[str]], most_bytes: int) -> App:
+def _application(desk: Desk, groups: Mapping[str, Sequence[str]], most_bytes: int) -> App:
     import gradio as gr
     from fastapi import FastAPI, Response
     from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
-    from impasto.desk.desk import Desk
     from impasto.desk.making import tiff, video
     from impasto.desk.places import run_folder, served, zipped
     from impasto.studio.pages import CSS, HEAD, pages, theme
 
-    desk = Desk(runs, jobs, Path(os.environ["GRADIO_TEMP_DIR"]))
+    runs = desk.runs
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @application.get("/files/{name}/{path:path}")

@@ -1,6 +1,6 @@
 """The right side of the page Paint: the picture as it is painted, what can be asked of it, and the jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,25 +19,43 @@ from impasto.tasks.table import TASKS
 LOOK_SECONDS = 0.4
 
 
+# Fields that were typed into after the question was asked keep what was typed; the page itself decides.
+UNLESS_TYPED = """(answer, ...now) => answer === null ? now : now.map((value, at) =>
+  JSON.stringify(value) === JSON.stringify(answer.before[at]) ? answer.after[at] : value)"""
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """The components that change a run while it paints, and the number of the job whose settings they show."""
+    """The components that change a run while it paints, and the number of the job whose settings they show.
+
+    The settings of a job come as an `answer`, which the page puts into the fields.
+    """
 
     fields: Mapping[str, gr.components.Component]
     of: gr.State
+    answer: gr.JSON
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What is typed in the fields as the question is asked."""
+        return list(self.fields.values())
 
     @property
     def outputs(self) -> list[Any]:
         """What `taken_over` fills."""
-        return [self.of, *self.fields.values()]
+        return [self.of, self.answer, *self.fields.values()]
 
-    def taken_over(self, job: Job) -> list[Any]:
-        """The settings of a job, to be shown."""
-        possible, values = changeable(job.spec.task), dict(job.settings)
-        return [
-            job.number,
-            *(gr.update(visible=name in possible, value=shown(values.get(name))) for name in self.fields),
-        ]
+    def taken_over(self, desk: Desk, job: Job, before: Sequence[Any]) -> list[Any]:
+        """The settings of a job, to be shown, and which fields are visible; `before` are the values of `inputs`."""
+        possible, values = changeable(job.spec.task), dict(desk.settings_here(job))
+        given = zip(self.fields, before, strict=True)
+        after = [shown(values[name]) if name in possible else value for name, value in given]
+        visible = [gr.update(visible=name in possible) for name in self.fields]
+        return [job.number, {"before": list(before), "after": after}, *visible]
+
+    def fill_after(self, asked: Any) -> None:
+        """Put the answer of an event into the fields."""
+        asked.then(None, [self.answer, *self.inputs], self.inputs, js=UNLESS_TYPED, **QUIET)
 
 
 def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State) -> Panel:
@@ -63,7 +81,7 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         steered = {
             name: component(settings[name], first, elem_id=f"steer-{name}") for name in CHANGEABLE if name in settings
         }
-        panel = Panel(steered, gr.State(None))
+        panel = Panel(steered, gr.State(None), gr.JSON(visible="hidden"))
         apply = gr.Button("Apply", min_width=90, elem_id="apply")
     jobs = gr.Dropdown([], label="Jobs", info="One run at a time is painted; the others wait.", elem_id="jobs")
 
@@ -105,11 +123,12 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
         button.click(_asked(act), job, None, **QUIET)
     jobs.input(lambda number: number, jobs, job, **QUIET)
 
-    @job.change(inputs=[job, panel.of], outputs=panel.outputs, queue=False, **QUIET)
-    def show_settings(number: int | None, filled: int | None) -> list[Any]:
+    def show_settings(number: int | None, filled: int | None, *before: Any) -> list[Any]:
         if number is None or number == filled:
-            return [gr.skip()] * len(panel.outputs)
-        return panel.taken_over(desk.jobs.job(number))
+            return [gr.skip(), None, *[gr.skip()] * len(before)]
+        return panel.taken_over(desk, desk.jobs.job(number), before)
+
+    panel.fill_after(job.change(show_settings, [job, panel.of, *panel.inputs], panel.outputs, queue=False, **QUIET))
 
     @apply.click(inputs=[job, *steered.values()], outputs=None, **QUIET)
     def steer(number: int | None, *values: Any) -> None:
@@ -117,11 +136,12 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
             if number is None:
                 return
             now = desk.jobs.job(number)
-            possible, before = changeable(now.spec.task), {name: shown(value) for name, value in now.settings}
+            possible = changeable(now.spec.task)
+            before = {name: shown(value) for name, value in desk.settings_here(now)}
             given = zip(steered, values, strict=True)
             asked = {name: value for name, value in given if name in possible and value != before[name]}
             if asked:
-                desk.jobs.change(number, **asked)
+                desk.change(number, asked)
 
     @again.click(inputs=left, outputs=[job, left, banner], **QUIET)
     def take_up(name: str | None) -> tuple[Any, Any, Any]:

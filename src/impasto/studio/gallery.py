@@ -1,14 +1,14 @@
 """The page Runs: a gallery of all runs in the folder of runs, and one of them in detail."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from impasto.desk.desk import RESUMABLE, Card, Desk, sentence
-from impasto.desk.drawing import curves
+from impasto.desk.drawing import curves, empty_sheet
 from impasto.desk.places import thumbnail
 from impasto.errors import ImpastoError
 from impasto.folders.names import ANIMATION, PAGE, RESULT, SETTINGS_FILE
@@ -19,13 +19,16 @@ from impasto.studio.painting import PaintPage
 from impasto.tasks.table import TASKS, part_title
 
 THUMB_PX = 320
+HINT = '<p class="hint">Choose a run to see it here.</p>'
 
 
-def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
-    """Build the page inside the present Blocks."""
+def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    """Build the page inside the present Blocks; `sheet` is what the page Explore shows."""
     names, name = gr.State([]), gr.State(None)
-    gallery = gr.Gallery(label="Runs", columns=4, height="auto", allow_preview=False, elem_id="gallery", buttons=[])
-    about = gr.HTML('<p class="hint">Choose a run to see it here.</p>', elem_id="about")
+    more: dict[str, Any] = {"columns": 4, "height": "auto", "allow_preview": False, "buttons": [], "visible": False}
+    gallery = gr.Gallery(label="Runs", elem_id="gallery", **more)
+    none = gr.HTML(empty_sheet("No runs yet. Paint a picture, and find it here."), elem_id="no-runs")
+    about = gr.HTML("", elem_id="about")
     slider = gr.HTML(visible=False, elem_id="run-compare")
     with gr.Row(visible=False, elem_classes="controls") as controls:
         repeat = gr.Button("Repeat with changes", min_width=120, elem_id="repeat")
@@ -38,26 +41,40 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     beside = gr.Dropdown([], label="Compare with", visible=False, elem_id="beside")
     details = gr.HTML("", elem_id="details")
 
-    def cards() -> tuple[list[Any], list[str]]:
-        shown = [(card, _thumb(card)) for card in desk.cards()]
-        return [(image, f"{card.name} · {card.status}") for card, image in shown], [card.name for card, _ in shown]
+    def cards() -> list[Any]:
+        shown = [(card, _thumb(card)) for card in desk.gallery()]
+        pictures = [(image, f"{card.name} · {card.status}") for card, image in shown]
+        seen = gr.update(value=pictures, visible=bool(shown))
+        return [seen, gr.update(visible=not shown), [card.name for card, _ in shown]]
 
-    tab.select(cards, None, [gallery, names], **QUIET)
+    @tab.select(inputs=name, outputs=[gallery, none, names, about], **QUIET)
+    def arrive(chosen: str | None) -> list[Any]:
+        every = cards()
+        return [*every, HINT if chosen is None and every[-1] else gr.skip()]
 
-    @gallery.select(inputs=names, outputs=name, **QUIET)
-    def choose(every: list[str], event: gr.SelectData) -> str:
-        return every[event.index]
+    @gallery.select(inputs=names, outputs=[name, sheet, tabs], **QUIET)
+    def choose(every: list[str], event: gr.SelectData) -> list[Any]:
+        one = every[event.index]
+        if one in desk.sheets():
+            return [gr.skip(), one, gr.update(selected="explore")]
+        return [one, gr.skip(), gr.skip()]
 
     parts = [about, slider, controls, resume, beside, details, delete, really, keep, large, enlarge]
 
     @name.change(inputs=[name, names], outputs=parts, **QUIET)
     def show(chosen: str | None, every: list[str]) -> list[Any]:
         if chosen is None:
-            hint = '<p class="hint">Choose a run to see it here.</p>'
-            return [hint, gr.update(visible=False), gr.update(visible=False), *[gr.skip()] * 2, "", *[gr.skip()] * 5]
+            return [
+                HINT if every else "",
+                gr.update(visible=False),
+                gr.update(visible=False),
+                *[gr.skip()] * 2,
+                "",
+                *[gr.skip()] * 5,
+            ]
         asking = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
         hidden = [gr.update(visible=False)] * 2
-        choices = gr.update(choices=[each for each in every if each != chosen], value=None, visible=True)
+        choices = gr.update(choices=_others(desk, chosen, every), value=None, visible=True)
         try:
             record = desk.record(chosen)
         except ImpastoError as error:
@@ -110,11 +127,16 @@ def runs_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> None:
     delete.click(lambda: both, None, [delete, really, keep], **QUIET)
     keep.click(lambda: [gr.update(visible=not each["visible"]) for each in both], None, [delete, really, keep], **QUIET)
 
-    @really.click(inputs=name, outputs=[gallery, names, name], **QUIET)
-    def remove(chosen: str) -> tuple[Any, Any, None]:
+    @really.click(inputs=name, outputs=[gallery, none, names, name], **QUIET)
+    def remove(chosen: str) -> tuple[Any, ...]:
         with sentences():
             desk.delete(chosen)
         return *cards(), None
+
+
+def _others(desk: Desk, name: str, every: Sequence[str]) -> list[str]:
+    """The runs that can be compared with one."""
+    return [each for each in every if each not in (name, *desk.sheets())]
 
 
 def _thumb(card: Card) -> Any:

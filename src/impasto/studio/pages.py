@@ -46,13 +46,13 @@ def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
             with gr.Tab("Paint", id="paint"):
                 paint = paint_page(desk, groups)
             with gr.Tab("Explore", id="explore") as explore:
-                explore_page(desk, paint, tabs, explore)
+                sheet = explore_page(desk, paint, tabs, explore)
             with gr.Tab("Regions", id="regions") as regions:
                 regions_page(desk, paint, tabs, regions)
             with gr.Tab("Understand", id="understand") as understand:
                 understand_page(desk, paint, understand)
             with gr.Tab("Runs", id="runs") as runs:
-                runs_page(desk, paint, tabs, runs)
+                runs_page(desk, paint, sheet, tabs, runs)
         programs(desk)
     return blocks
 

@@ -61,16 +61,15 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
     names = list(found.fields)
     _take_over(desk, found)
 
-    @paint.click(
-        inputs=[found.task, found.photo, found.paintings, found.preset, *found.fields.values()],
-        outputs=[job, *panel.outputs],
-        **QUIET,
-    )
     def begin(task: str, photo: Any, paintings: Any, preset: str, *values: Any) -> list[Any]:
+        given, typed = values[: len(names)], values[len(names) :]
         with sentences():
             files = chosen_files(task, photo, paintings)
-            begun = desk.begin(task, files, preset, chosen(task, preset, names, values))
-        return [begun.number, *panel.taken_over(begun)]
+            begun = desk.begin(task, files, preset, chosen(task, preset, names, given))
+        return [begun.number, *panel.taken_over(desk, begun, typed)]
+
+    what = [found.task, found.photo, found.paintings, found.preset, *found.fields.values()]
+    panel.fill_after(paint.click(begin, [*what, *panel.inputs], [job, *panel.outputs], **QUIET))
 
     return found
 
@@ -91,7 +90,7 @@ def _choices(
     fields = {name: component(settings[name], FIRST) for name in main}
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         for title, names in grouped(settings, groups).items():
-            gr.Markdown(f"#### {title}")
+            gr.Markdown(f"## {title}")
             fields |= {name: component(settings[name], FIRST) for name in names if name not in main}
     note = gr.Markdown("", elem_id="note")
     page = PaintPage(task, photo, paintings, preset, fields, job, note, gr.State(None))

@@ -24,6 +24,9 @@ def programs(desk: Desk) -> None:
         number, picture = gr.Number(precision=0), gr.File()
         gr.Button().click(lambda job: _picture(desk, job), number, picture, api_name="picture")
 
+        kept, named = gr.File(), gr.Textbox()
+        gr.Button().click(lambda file: _kept(desk, file), kept, named, api_name="keep")
+
     def look(job: int) -> dict[str, Any]:
         with sentences():
             return about(desk.jobs.job(job))
@@ -48,7 +51,7 @@ def programs(desk: Desk) -> None:
 
     def change(job: int, settings: dict[str, Any]) -> dict[str, Any]:
         with sentences():
-            desk.jobs.change(job, **settings)
+            desk.change(job, settings)
         return look(job)
 
     def resume(run: str) -> dict[str, Any]:
@@ -81,6 +84,14 @@ def _begin(desk: Desk, task: str, pictures: Any, preset: str, settings: Mapping[
     files = [Path(str(each)) for each in (pictures or [])]
     with sentences():
         return about(desk.begin(task, files, preset or "default", settings or {}))
+
+
+def _kept(desk: Desk, file: Any) -> str:
+    """Keep a picture among the uploads; its name as settings take it, for a mask for instance."""
+    with sentences():
+        if file is None:
+            raise SpecError("no picture was sent; send one")
+        return desk.taken(Path(str(file))).relative_to(desk.runs).as_posix()
 
 
 def _picture(desk: Desk, number: int) -> str:

@@ -96,7 +96,7 @@ def descend(
     """The steps of one stage, starting from `after`; ends early if the stage converges or no evaluation is left.
 
     Before each step `renewed` is called with the stage's steps so far. If it has given `evaluate` another criterion and
-    returns true, the optimiser begins anew: what it remembers is of another objective.
+    parameterisation and returns true, the optimiser begins anew: what it remembers is of another objective.
     Raises DivergedError with the last good picture if a loss or the gradient is not finite.
     """
     optimiser = composition.optimiser(stage)
@@ -113,19 +113,19 @@ def descend(
         elif after.converged:
             return
         try:
-            update = optimiser.step(after.parameters, evaluate, composition.parameterisation.project)
+            update = optimiser.step(after.parameters, evaluate, evaluate.parameterisation.project)
         except SpentError:
             return
-        _require_finite(update, after, stage, composition)
+        _require_finite(update, after, stage, evaluate.parameterisation)
         after = Descent(after.step + 1, evaluate.count, update.parameters, after.parameters, update.converged, {})
-        image, losses = composition.parameterisation.decode(after.parameters, stage.size), update.before.losses
+        image, losses = evaluate.parameterisation.decode(after.parameters, stage.size), update.before.losses
         del update  # frees the gradient
         yield Descended(after.step, after.evaluations, image.detach(), losses, state)
 
 
-def _require_finite(update: Update, before: Descent, stage: Stage, composition: Composition) -> None:
+def _require_finite(update: Update, before: Descent, stage: Stage, parameterisation: Parameterisation) -> None:
     """Raise DivergedError with the last good picture if a loss, the gradient or a new parameter is not finite."""
-    step, decode = before.step + 1, composition.parameterisation.decode
+    step, decode = before.step + 1, parameterisation.decode
     if not math.isfinite(update.before.loss):
         raise DivergedError(_what_diverged(update.before.losses, stage, step), decode(before.good, stage.size))
     sums = [each.sum(dtype=torch.float64) for each in (update.before.gradient, update.parameters)]

@@ -1,7 +1,7 @@
 """The optimisation loop, from the first picture through all stages to the result. All tasks use this loop."""
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from impasto.synthesis.descent import Descended, Descent, Evaluate, Viewed, desc
 from impasto.synthesis.schedules import Stage, share
 
 Bind = Callable[[Objective, Network, Size], Criterion]
-Turn = Callable[[int], Objective | None]  # from the number of steps so far to another objective; None keeps the present
+Turn = Callable[[int], Composition | None]  # from the number of steps so far to what holds from now on; None: as before
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class State:
 
 
 def straight_on(step: int) -> None:
-    """The turn that is none: the objective stays."""
+    """The turn that is none: the composition stays."""
 
 
 def _no_state() -> State:
@@ -87,9 +87,10 @@ def synthesise(
 
     `after` is the state of an earlier iterate to continue from. `bind` makes the criterion for each size, which reads
     pictures whole or in tiles. `first` is the first picture if it is known already; otherwise the composition makes it.
-    `turn` is asked before each step, with the number of steps so far over all stages, whether another objective holds
-    from now on. To continue from a state, give a composition with the objective that held then, and a `turn` that
-    answers as before.
+    `turn` is asked before each step, with the number of steps so far over all stages, whether the objective and the
+    parameterisation of another composition hold from now on; the parameters stay, so both parameterisations must take
+    the same. To continue from a state, give the composition that held at the state's step, and a `turn` that answers as
+    before.
 
     The same composition, machine and number of threads give the same pictures, bit for bit, also if the loop continues
     from a state.
@@ -119,17 +120,16 @@ def _iterates(
     budget, opening, closing = budget_of(composition), composition.opening, composition.closing
     if opening is not None and progress.resumed is None and budget.allows_opening(opening):
         progress.open(opening, network)
-    objective = composition.objective
     for stage in progress.stages_left():
-        seen = progress.seeing(objective, stage, begins=True)
+        seen = progress.seeing(stage, begins=True)
         evaluate = progress.evaluate(_viewed(bind, seen, network, stage.size), stage, budget.steps)
 
         def renewed(step: int, stage: Stage = stage, evaluate: Evaluate = evaluate) -> bool:
-            nonlocal objective
             if (other := turn(progress.steps + step)) is None:
                 return False
-            objective = other
-            evaluate.criterion = _viewed(bind, progress.seeing(other, stage, begins=False), network, stage.size)
+            progress.turn(other)
+            evaluate.criterion = _viewed(bind, progress.seeing(stage, begins=False), network, stage.size)
+            evaluate.parameterisation = other.parameterisation
             return True
 
         yield from map(progress.step, descend(progress.take(stage), evaluate, stage, composition, renewed))
@@ -187,19 +187,25 @@ class _Progress:
         """Move the first picture."""
         self.image, self.evaluations = move(network, self.image), move.evaluations
 
+    def turn(self, other: Composition) -> None:
+        """Go on with the objective and the parameterisation of another composition."""
+        new, parameterisation = other.objective, other.parameterisation
+        self.composition = replace(self.composition, objective=new, parameterisation=parameterisation)
+
     def stages_left(self) -> Iterator[Stage]:
         """The stages that are not finished; each becomes the current stage."""
         for number in range(self.stage, len(self.composition.schedule) + 1):
             self.stage = number
             yield self.composition.schedule[number - 1]
 
-    def seeing(self, objective: Objective, stage: Stage, *, begins: bool) -> Objective:
+    def seeing(self, stage: Stage, *, begins: bool) -> Objective:
         """The objective in a stage that `begins` or goes on: from the second stage on, its first picture may matter.
 
         If an objective to which that picture matters is taken up later in the stage, the picture is the one then.
         """
         if begins and self.resumed is None:
             self.begun = None
+        objective = self.composition.objective
         if self.stage == 1 or not objective.neighbours:
             return objective
         if self.begun is None:

@@ -3,7 +3,7 @@
 A change is part of the spec, so a run that was changed is repeated and resumed like any other, bit for bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from impasto.errors import SpecError, nearest
 from impasto.files import as_text, is_text
-from impasto.tasks.settings import Settings
+from impasto.tasks.settings import Settings, TransferSettings
 from impasto.tasks.table import TASKS, make_settings
 
 if TYPE_CHECKING:
     from impasto.images.image import Image, Picture
     from impasto.tasks.parts import Part
 
-CHANGEABLE = (  # settings that enter only the objective
+CHANGEABLE = (  # settings that enter only the objective and what is laid over the picture
     "content_weight",
     "style_weight",
     "style_weights",
@@ -31,6 +31,7 @@ CHANGEABLE = (  # settings that enter only the objective
     "contrast",
     "statistics",
     "distance",
+    "region",
 )
 
 
@@ -42,6 +43,23 @@ class Change(BaseModel):
     part: str = ""
     step: Annotated[int, Field(ge=0)]
     settings: dict[str, Any]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the settings name, in order."""
+        return TransferSettings(region=self.settings.get("region", ())).files
+
+    def with_files(self, change: Callable[[Path], Path]) -> "Change":
+        """The change with a function applied to the path of each of `files`."""
+        return self.model_copy(update={"settings": values_with_files(self.settings, change)})
+
+
+def values_with_files(values: Mapping[str, Any], change: Callable[[Path], Path]) -> dict[str, Any]:
+    """Changed settings with a function applied to the path of each file that they name. Raises SpecError."""
+    if "region" not in values:
+        return dict(values)
+    regions = make_settings("transfer", region=values["region"]).with_files(change)
+    return {**values, "region": regions.model_dump(mode="json")["region"]}
 
 
 def changeable(task: str) -> list[str]:
@@ -116,7 +134,9 @@ class RunSpec(BaseModel):
                 raise ValueError(f"a change names the part {change.part!r}; {nearest(change.part, names)}")
         in_force(self.task, self.settings, self.changes).require_pictures(given)
         direction = getattr(settings, "direction", None)
-        for path in (*self.pictures, settings.init, settings.weights, settings.means, direction, *settings.files):
+        later = [file for change in self.changes for file in change.files]
+        named = (*self.pictures, settings.init, settings.weights, settings.means, direction, *settings.files, *later)
+        for path in named:
             if path is not None and not is_text(str(path)):
                 raise ValueError(f"the name of {as_text(Path(path))} contains bytes that are not text; rename the file")
         return self

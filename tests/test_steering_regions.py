@@ -1,0 +1,148 @@
+"""Regions changed while a run goes on: seen at the next step, repeated and resumed bit for bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from command import pixels, save_pictures
+from impasto import InterruptedRunError, Recorder, RunSpec, events, read_run, resume, run
+from impasto.errors import RunFolderError, SpecError
+from impasto.folders.specfiles import located, read_spec
+from impasto.jobs.orders import OneRun
+from impasto.runs.stopping import Steering
+from impasto.synthesis.loop import Iterate
+from impasto.tasks.spec import Change, changed
+from impasto.tasks.table import make_settings
+
+pytestmark = pytest.mark.slow
+BOX = (16, 12, 47, 35)  # of a photo of 64 × 48
+INSIDE = (slice(16, 32), slice(20, 44))
+
+
+class At(Recorder):
+    """Does something after some steps, and keeps all pictures and losses."""
+
+    def __init__(self, **what: Callable[[], object]) -> None:
+        self.what = {int(step[1:]): act for step, act in what.items()}
+        self.pictures: list[Any] = []
+        self.losses: list[dict[str, float]] = []
+
+    def record(self, iterate: Iterate) -> None:
+        self.pictures.append(iterate.image[0].permute(1, 2, 0).numpy())
+        self.losses.append(dict(iterate.losses))
+        if iterate.step in self.what:
+            self.what.pop(iterate.step)()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path)
+    for name, box in (("box.png", BOX), ("sky.png", (0, 0, 63, 23))):
+        mask = Image.new("L", (64, 48))
+        ImageDraw.Draw(mask).rectangle(box, fill=255)
+        mask.save(tmp_path / name)
+    return tmp_path
+
+
+def spec(**more: Any) -> RunSpec:
+    values = {"size": 64, "steps": 6, "smallest": 64, "optimiser": "adam", "frames": 0, "threads": 1, **more}
+    settings = make_settings("transfer", **values)
+    return RunSpec(task="transfer", pictures=(Path("photo.png"), Path("painting.png")), settings=settings)
+
+
+def steered(asked: RunSpec, out: str, step: int, **values: Any) -> tuple[At, list[events.Event]]:
+    steering, heard = Steering(asked), list[events.Event]()
+    seen = At(**{f"_{step}": lambda: steering.change(**values)})
+    run(asked, Path(out), recorders=[seen], steering=steering, listener=heard.append)
+    return seen, heard
+
+
+def difference(image: Any) -> float:
+    """The largest difference from the photo inside the box."""
+    with Image.open("photo.png") as photo:
+        return float(np.abs(image - np.asarray(photo.convert("RGB")) / 255)[INSIDE].max())
+
+
+def test_a_region_is_left_as_it_is_from_the_next_step_on(desk: Path) -> None:
+    """And given back to the painter by another change; the losses before are those of a run without a change."""
+    seen, heard = steered(spec(steps=4), "kept", 2, region="box.png=photo")
+    assert difference(seen.pictures[1]) > 0.01
+    assert difference(seen.pictures[2]) < 1e-6
+    assert any(
+        isinstance(each, events.Notice) and each.text.endswith("region is box: left as it is now") for each in heard
+    )
+    assert read_run(Path("kept")).spec.changes == (Change(step=2, settings={"region": "box.png=photo"}),)
+    page = Path("kept/report.html").read_text("utf-8")
+    assert '<tr><th scope="row">step 3</th><td>region</td><td>box.png=photo</td></tr>' in page
+    seen, _ = steered(spec(steps=4, region="box.png=photo"), "freed", 2, region="")
+    assert difference(seen.pictures[1]) < 1e-6
+    assert difference(seen.pictures[2]) > 0.001
+
+
+def test_a_region_takes_a_style_of_its_own(desk: Path) -> None:
+    """Its terms come with the next step, and neighbours are matched anew, for the region alone."""
+    seen, _ = steered(spec(neighbours=0.5), "out", 4, region="sky.png=photo.png")
+    assert not any(" in sky" in name for name in seen.losses[3])
+    assert {name.partition("/")[0] for name in seen.losses[4]} >= {"style", "style in sky", "neighbours in sky"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "neighbours", "stops"),
+    [("", "box.png=photo; sky.png,strength=2", 0.0, (3, 5)), ("box.png=photo", "sky.png=photo.png", 0.5, (4,))],
+)
+def test_changed_regions_repeat_and_resume_bit_for_bit(
+    desk: Path, before: str, after: str, neighbours: float, stops: tuple[int, ...]
+) -> None:
+    """Repeated and stopped before the change, at the change or after it; the masks are found where they were moved."""
+    steered(asked := spec(region=before, neighbours=neighbours), "whole", 4, region=after)
+    for step in stops:
+        recorder = At(**{f"_{step}": (stop := Event()).set})
+        with pytest.raises(InterruptedRunError):
+            run(read_spec(Path("whole")).spec, Path(f"out{step}"), recorders=[recorder], stop=stop)
+    (desk / "moved").mkdir()
+    for name in ("sky.png", "box.png"):
+        Path(name).rename(desk / "moved" / name)
+    for step in stops:
+        resume(Path(f"out{step}"), pictures=[desk / "moved"])
+        assert (pixels(Path("whole/result.png")) == pixels(Path(f"out{step}/result.png"))).all()
+    there, changes = located(read_spec(Path("whole")), [desk / "moved"])
+    assert (changes, there.settings == asked.settings) == ([], before == "")
+    assert all(file.parent == desk / "moved" for change in there.changes for file in change.files if "sky" in file.name)
+
+
+def test_tiles_paint_changed_regions_too(desk: Path) -> None:
+    """In tiles the losses are the same."""
+    regions = "box.png=photo; sky.png=photo.png"
+    one, _ = steered(spec(size=128, smallest=128, tile=64, steps=2), "tiled", 1, region=regions)
+    other, _ = steered(spec(size=128, smallest=128, steps=2), "whole", 1, region=regions)
+    assert one.losses[1] == pytest.approx(other.losses[1], rel=0.01)
+
+
+def test_a_mask_that_has_changed_since_ends_a_resumed_run(desk: Path) -> None:
+    steering, stop = Steering(asked := spec()), Event()
+    recorder = At(_2=lambda: steering.change(region="box.png=photo"), _3=stop.set)
+    with pytest.raises(InterruptedRunError):
+        run(asked, Path("out"), recorders=[recorder], steering=steering, stop=stop)
+    Image.new("L", (64, 48), 255).save("box.png")
+    with pytest.raises(RunFolderError, match=r"box\.png has changed since that run"):
+        resume(Path("out"))
+
+
+def test_masks_that_cannot_be_read_are_reported_and_the_run_goes_on(desk: Path) -> None:
+    _, heard = steered(spec(steps=2), "out", 1, region="none.png=photo")
+    assert any("the change is not made" in each.words and "none.png" in each.words for each in heard)
+    assert read_spec(Path("out")).spec.changes == ()
+
+
+def test_regions_that_cannot_be_changed() -> None:
+    with pytest.raises(SpecError, match="no setting 'region'"):
+        changed("texture", make_settings("texture"), {"region": "a.png=photo"})
+    three = RunSpec(task="transfer", pictures=(Path("a"), Path("b"), Path("c")), settings=make_settings("transfer"))
+    with pytest.raises(SpecError, match="there are 2 styles"):
+        OneRun(three).changed(three.settings, {"region": "a.png,from=b.png"})
