@@ -173,6 +173,13 @@ def test_links_lead_somewhere() -> None:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/tour.md"])
+def test_maps_name_every_folder(page: str) -> None:
+    folders = {file.parent.name for file in (ROOT / "src" / "impasto").glob("*/__init__.py")}
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    assert folders <= set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
 def test_make_targets_are_documented() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     assert "make demo" in readme

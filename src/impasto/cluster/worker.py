@@ -130,11 +130,13 @@ class TileWorker:
         for at, (bank, chosen) in enumerate(zip(self._work.banks, rows, strict=True), start=len(references)):
             target = Chosen(bank.to(network.device), self._tensor(chosen)).maps()
             targets |= {n: target for n, place in enumerate(self._work.references) if place == at}
+
         for at, reference in enumerate(references):
             terms = {n: term for n, term in enumerate(piece.terms) if self._work.references[n] == at}
             layers = {term.layer for term in terms.values()}
             for layer, own in owned(network, self._tensor(reference), piece.tile.inside, layers):
                 targets |= {n: own.clone() for n, term in terms.items() if term.layer == layer}
+
         data = self._tiles[number] = _TileData(piece, [targets[n] for n in range(len(piece.terms))])
         return [float(term.scale(target)) for term, target in zip(piece.terms, data.targets, strict=True)]
 

@@ -55,10 +55,12 @@ def calibrate(
     if not folder.is_dir():
         raise ImageError(f"{folder} is not a folder of pictures")
     _require_writable(out, force)
+
     album = _Album(folder)
     opened = open_network(
         network, weights=weights, pooling=pooling, padding=padding, precision="float32", device=device
     )
+
     measured = mean_activations(opened, album.squashed(watch))
     about = {
         **measured.metadata,

@@ -110,10 +110,11 @@ def _styles(
     paintings: Sequence[Image], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
 ) -> Objective:
     """The terms of all paintings whose weight is not 0."""
-    objective = Objective(())
     represent, distance = statistics_of(settings)
-    layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
     common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
+    layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
+
+    objective = Objective(())
     for number, (painting, fraction) in enumerate(zip(paintings, fractions, strict=True), start=1):
         if each := fraction * settings.style_weight * weight:
             weights = {layer: each * w for layer, w in layers.items()}

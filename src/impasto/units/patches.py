@@ -57,9 +57,10 @@ def strongest(network: Network, units: Iterable[Unit], files: Iterable[Path], al
     """
     units = list(units)
     answers = {unit: _answer(network, unit) for unit in units}
+    layers = {network.canonical(unit.layer) for unit in units}
     best: dict[Unit, list[tuple[float, int, Path]]] = {unit: [] for unit in units}
+
     for number, (file, image) in enumerate(_readable(files, network, units, album.long_side_px)):
-        layers = {network.canonical(unit.layer) for unit in units}
         with torch.no_grad():
             features = network(image, layers)
             found = {unit: float(answers[unit](features[network.canonical(unit.layer)]).max()) for unit in units}
@@ -67,17 +68,15 @@ def strongest(network: Network, units: Iterable[Unit], files: Iterable[Path], al
             heapq.heappush(best[unit], (value, -number, file))
             if len(best[unit]) > album.count:
                 heapq.heappop(best[unit])
+
     if not all(best.values()):
         raise ImageError("none of the photos can be read, or all are too small for the layer")
-    return {
-        unit: [
-            Patch(
-                file, value, _patch(network, unit, answers[unit], _opened(file, album.long_side_px).to(network.device))
-            )
-            for value, _, file in sorted(best[unit], reverse=True)
-        ]
-        for unit in units
-    }
+
+    def patch(unit: Unit, file: Path, value: float) -> Patch:
+        photo = _opened(file, album.long_side_px).to(network.device)
+        return Patch(file, value, _patch(network, unit, answers[unit], photo))
+
+    return {unit: [patch(unit, file, value) for value, _, file in sorted(best[unit], reverse=True)] for unit in units}
 
 
 def _answer(network: Network, unit: Unit) -> Callable[[Tensor], Tensor]:
