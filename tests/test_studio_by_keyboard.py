@@ -64,7 +64,7 @@ def test_typed_before_the_answer_and_masks_given_to_the_run(page: Page, running:
     page.set_input_files("#paintings input[type=file]", here / "painting.png")
     expect(page.locator(".chosen img")).to_have_count(2, timeout=SECONDS)
     page.get_by_role("button", name="Advanced").click()  # numbers that are not given stay so
-    for name, value in (("size", "128"), ("steps", "2000")):
+    for name, value in (("size", "96"), ("steps", "2000")):
         page.locator(f"#setting-{name} input[type=number]").first.fill(value)
         page.keyboard.press("Tab")
     page.locator("#steer-style_weight input[type=number]").evaluate(TYPED)
@@ -80,6 +80,7 @@ def test_typed_before_the_answer_and_masks_given_to_the_run(page: Page, running:
     expect(page.locator("#mask-files")).to_contain_text("box", timeout=SECONDS)
     page.locator("#change-regions").press("Enter")
     says(page, "region is box: left as it is now")
+    expect(page.locator("#stop")).to_be_visible(timeout=SECONDS)  # the page Paint is open again
     page.locator("#stop").press("Enter")
     says(page, "stopped")
     page.get_by_role("tab", name="Runs").press("Enter")
