@@ -93,26 +93,29 @@ def test_a_region_takes_a_style_of_its_own(desk: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "neighbours", "stops"),
-    [("", "box.png=photo; sky.png,strength=2", 0.0, (3, 5)), ("box.png=photo", "sky.png=photo.png", 0.5, (4,))],
+    ("before", "after", "neighbours", "stopped"),
+    [
+        ("", {"region": "box.png=photo; sky.png,strength=2"}, 0.0, 5),
+        ("box.png=photo", {"region": "sky.png=photo.png"}, 0.5, 4),
+        ("", {"style_weight": 0.0}, 0.5, 5),  # without neighbours a composition has other stages
+    ],
+    ids=["after", "at-the-change", "no-neighbours"],
 )
-def test_changed_regions_repeat_and_resume_bit_for_bit(
-    desk: Path, before: str, after: str, neighbours: float, stops: tuple[int, ...]
+def test_changed_runs_repeat_and_resume_bit_for_bit(
+    desk: Path, before: str, after: dict[str, Any], neighbours: float, stopped: int
 ) -> None:
-    """Repeated and stopped before the change, at the change or after it; the masks are found where they were moved."""
-    steered(asked := spec(region=before, neighbours=neighbours), "whole", 4, region=after)
-    for step in stops:
-        recorder = At(**{f"_{step}": (stop := Event()).set})
-        with pytest.raises(InterruptedRunError):
-            run(read_spec(Path("whole")).spec, Path(f"out{step}"), recorders=[recorder], stop=stop)
+    """Repeated, stopped at the change or after it, and resumed; the masks are found where they were moved."""
+    steered(asked := spec(region=before, neighbours=neighbours), "whole", 4, **after)
+    recorder = At(**{f"_{stopped}": (stop := Event()).set})
+    with pytest.raises(InterruptedRunError):
+        run(read_spec(Path("whole")).spec, Path("stopped"), recorders=[recorder], stop=stop)
     (desk / "moved").mkdir()
     for name in ("sky.png", "box.png"):
         Path(name).rename(desk / "moved" / name)
-    for step in stops:
-        resume(Path(f"out{step}"), pictures=[desk / "moved"])
-        assert (pixels(Path("whole/result.png")) == pixels(Path(f"out{step}/result.png"))).all()
-    there, changes = located(read_spec(Path("whole")), [desk / "moved"])
-    assert (changes, there.settings == asked.settings) == ([], before == "")
+    resume(Path("stopped"), pictures=[desk / "moved"])
+    assert (pixels(Path("whole/result.png")) == pixels(Path("stopped/result.png"))).all()
+    there, changed_files = located(read_spec(Path("whole")), [desk / "moved"])
+    assert (changed_files, there.settings == asked.settings) == ([], before == "")
     assert all(file.parent == desk / "moved" for change in there.changes for file in change.files if "sky" in file.name)
 
 

@@ -29,7 +29,8 @@ ACCENT = gr.themes.Color(
     c950="#2d150a",
 )
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
-# are seen. Without the label, the words are read. Lists of choices get the name that they lack. Arrow keys go from tab to tab.
+# are seen. Without the label, the words are read. Lists of choices get the name that they lack. Arrow keys go from tab
+# to tab.
 HEAD = """<script>
 const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
 new MutationObserver(() => {
