@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from command import pixels, save_pictures
 from impasto import InterruptedRunError, Recorder, RunSpec, events, read_run, resume, run
-from impasto.errors import RunFolderError, SpecError
+from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.folders.specfiles import located, read_spec
 from impasto.jobs.orders import OneRun
 from impasto.runs.stopping import Steering
@@ -141,6 +141,13 @@ def test_masks_that_cannot_be_read_are_reported_and_the_run_goes_on(desk: Path) 
     _, heard = steered(spec(steps=2), "out", 1, region="none.png=photo")
     assert any("the change is not made" in each.words and "none.png" in each.words for each in heard)
     assert read_spec(Path("out")).spec.changes == ()
+
+
+def test_a_missing_mask_of_a_change_ends_a_repeated_run_before_it_begins(desk: Path) -> None:
+    changes = (Change(step=2, settings={"region": "none.png=photo"}),)
+    with pytest.raises(ImageError, match=r"none\.png cannot be read"):
+        run(spec().model_copy(update={"changes": changes}), Path("out"))
+    assert not Path("out").exists()
 
 
 def test_regions_that_cannot_be_changed() -> None:
