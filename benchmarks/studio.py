@@ -115,10 +115,10 @@ def memory(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
         assert program.stdout is not None
         client = Client(program.stdout.readline().strip(), verbose=False)
         time.sleep(5)
-        rows = [{"runs": 0, **_memory(program.pid)}]
+        rows: list[dict[str, Any]] = [{"runs": 0, **_memory(program.pid)}]
         for number in range(1, max(counts) + 1):
             pictures = [handle_file(str(picture)) for picture in PICTURES]
-            job = client.predict("transfer", pictures, "default", {"size": 128, "steps": 5}, api_name="/paint")
+            job = client.predict("transfer", pictures, "default", {"size": 64, "steps": 3}, api_name="/paint")
             while client.predict(job["job"], api_name="/look")["state"] not in ("done", "failed"):
                 time.sleep(0.2)
             if number in counts:
@@ -133,16 +133,20 @@ def _memory(pid: int) -> dict[str, float]:
     return {f"{name}_mb": each.memory_info().rss // 2**20 for name, each in (("studio", studio), ("worker", process))}
 
 
-def main(pairs: int) -> None:
+def main(pairs: int, size_px: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        figures = watching(Path(folder), pairs, 256, 25) | waits(Path(folder) / "waits")
+        figures = watching(Path(folder), pairs, size_px, 15)
         print(figures, flush=True)
         rows = memory(Path(folder) / "memory", [1, 5, 10, 15, 20])
         print(*rows, sep="\n", flush=True)
+        figures |= waits(Path(folder) / "waits")
+        print(figures, flush=True)
     keep("studio", "The studio", rows, **figures)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="watched and unwatched runs to compare")
-    main(parser.parse_args().pairs)
+    parser.add_argument("--size", type=int, default=256, help="long side in pixels of these runs")
+    asked = parser.parse_args()
+    main(asked.pairs, asked.size)

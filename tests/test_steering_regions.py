@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from command import pixels, save_pictures
 from impasto import InterruptedRunError, Recorder, RunSpec, events, read_run, resume, run
-from impasto.errors import RunFolderError, SpecError
+from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.folders.specfiles import located, read_spec
 from impasto.jobs.orders import OneRun
 from impasto.runs.stopping import Steering
@@ -93,26 +93,29 @@ def test_a_region_takes_a_style_of_its_own(desk: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "neighbours", "stops"),
-    [("", "box.png=photo; sky.png,strength=2", 0.0, (3, 5)), ("box.png=photo", "sky.png=photo.png", 0.5, (4,))],
+    ("before", "after", "neighbours", "stopped"),
+    [
+        ("", {"region": "box.png=photo; sky.png,strength=2"}, 0.0, 5),
+        ("box.png=photo", {"region": "sky.png=photo.png"}, 0.5, 4),
+        ("", {"style_weight": 0.0}, 0.5, 5),  # without neighbours a composition has other stages
+    ],
+    ids=["after", "at-the-change", "no-neighbours"],
 )
-def test_changed_regions_repeat_and_resume_bit_for_bit(
-    desk: Path, before: str, after: str, neighbours: float, stops: tuple[int, ...]
+def test_changed_runs_repeat_and_resume_bit_for_bit(
+    desk: Path, before: str, after: dict[str, Any], neighbours: float, stopped: int
 ) -> None:
-    """Repeated and stopped before the change, at the change or after it; the masks are found where they were moved."""
-    steered(asked := spec(region=before, neighbours=neighbours), "whole", 4, region=after)
-    for step in stops:
-        recorder = At(**{f"_{step}": (stop := Event()).set})
-        with pytest.raises(InterruptedRunError):
-            run(read_spec(Path("whole")).spec, Path(f"out{step}"), recorders=[recorder], stop=stop)
+    """Repeated, stopped at the change or after it, and resumed; the masks are found where they were moved."""
+    steered(asked := spec(region=before, neighbours=neighbours), "whole", 4, **after)
+    recorder = At(**{f"_{stopped}": (stop := Event()).set})
+    with pytest.raises(InterruptedRunError):
+        run(read_spec(Path("whole")).spec, Path("stopped"), recorders=[recorder], stop=stop)
     (desk / "moved").mkdir()
     for name in ("sky.png", "box.png"):
         Path(name).rename(desk / "moved" / name)
-    for step in stops:
-        resume(Path(f"out{step}"), pictures=[desk / "moved"])
-        assert (pixels(Path("whole/result.png")) == pixels(Path(f"out{step}/result.png"))).all()
-    there, changes = located(read_spec(Path("whole")), [desk / "moved"])
-    assert (changes, there.settings == asked.settings) == ([], before == "")
+    resume(Path("stopped"), pictures=[desk / "moved"])
+    assert (pixels(Path("whole/result.png")) == pixels(Path("stopped/result.png"))).all()
+    there, changed_files = located(read_spec(Path("whole")), [desk / "moved"])
+    assert (changed_files, there.settings == asked.settings) == ([], before == "")
     assert all(file.parent == desk / "moved" for change in there.changes for file in change.files if "sky" in file.name)
 
 
@@ -138,6 +141,13 @@ def test_masks_that_cannot_be_read_are_reported_and_the_run_goes_on(desk: Path) 
     _, heard = steered(spec(steps=2), "out", 1, region="none.png=photo")
     assert any("the change is not made" in each.words and "none.png" in each.words for each in heard)
     assert read_spec(Path("out")).spec.changes == ()
+
+
+def test_a_missing_mask_of_a_change_ends_a_repeated_run_before_it_begins(desk: Path) -> None:
+    changes = (Change(step=2, settings={"region": "none.png=photo"}),)
+    with pytest.raises(ImageError, match=r"none\.png cannot be read"):
+        run(spec().model_copy(update={"changes": changes}), Path("out"))
+    assert not Path("out").exists()
 
 
 def test_regions_that_cannot_be_changed() -> None:

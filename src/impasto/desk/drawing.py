@@ -61,7 +61,7 @@ def layers_shown(
     if count == 0:
         return f'<p class="hint">The first {escape(each)} is being painted.</p>'
     columns = "".join(
-        f'<section><h3>{escape(name)}</h3><figure><img src="{escape(source)}" alt="{escape(name)}"></figure></section>'
+        f'<section><h2>{escape(name)}</h2><figure><img src="{escape(source)}" alt="{escape(name)}"></figure></section>'
         for name, source in originals
     )
     columns += "".join(_column(name, pictures) for name, pictures in runs)
@@ -86,7 +86,7 @@ def _column(name: str, pictures: Sequence[tuple[str, str]]) -> str:
         f'<li><img src="{escape(source)}" alt="" loading="lazy"><span>{escape(title)}</span></li>'
         for title, source in pictures
     )
-    return f'<section><h3>{escape(name)}</h3>{large}<ul class="strip">{small}</ul></section>'
+    return f'<section><h2>{escape(name)}</h2>{large}<ul class="strip">{small}</ul></section>'
 
 
 def status(job: Job) -> str:

@@ -146,9 +146,14 @@ def with_changes(toml: str, spec: RunSpec) -> str:
 
 
 def hashes_of_changes(spec: RunSpec) -> dict[str, list[str]]:
-    """The hashes of the files that changes name, in order; nothing if there are none."""
-    files = [file for change in spec.changes for file in change.files]
-    return {CHANGED_FILES: [sha256(file) for file in files]} if files else {}
+    """The hashes of the files that changes name, in order; nothing if there are none. Raises ImageError."""
+    hashes = []
+    for file in (file for change in spec.changes for file in change.files):
+        try:
+            hashes.append(sha256(file))
+        except OSError as error:
+            raise ImageError(f"{file} cannot be read: {error.strerror or error}") from None
+    return {CHANGED_FILES: hashes} if hashes else {}
 
 
 def fingerprint(toml: str) -> str:

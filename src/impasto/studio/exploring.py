@@ -36,7 +36,14 @@ def explore_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> gr
         stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="stop-nine")
     words = gr.HTML("", elem_id="nine-status")
     live = gr.HTML(NONE_YET, elem_id="nine-live")
-    more: dict[str, Any] = {"columns": 3, "height": "auto", "allow_preview": False, "buttons": [], "visible": False}
+    more: dict[str, Any] = {
+        "columns": 3,
+        "height": "auto",
+        "allow_preview": False,
+        "buttons": [],
+        "visible": False,
+        "show_label": False,
+    }
     gallery = gr.Gallery(label="Nine ways", elem_id="candidates", **more)
 
     def job_of(name: str | None) -> Job | None:

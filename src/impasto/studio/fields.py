@@ -84,10 +84,8 @@ def component(setting: Setting, task: str, **more: Any) -> gr.components.Compone
         return gr.Dropdown(list(get_args(kind)), **about)
     if kind is bool:
         return gr.Checkbox(**about)
-    if kind is int:
-        return gr.Number(precision=0, **about)
-    if kind is float:
-        return gr.Number(**about)
+    if kind in (int, float) and about["value"] is not None:  # Gradio makes a 0 of no number
+        return gr.Number(precision=0 if kind is int else None, **about)
     return gr.Textbox(**about)
 
 

@@ -25,7 +25,14 @@ HINT = '<p class="hint">Choose a run to see it here.</p>'
 def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Build the page inside the present Blocks; `sheet` is what the page Explore shows."""
     names, name = gr.State([]), gr.State(None)
-    more: dict[str, Any] = {"columns": 4, "height": "auto", "allow_preview": False, "buttons": [], "visible": False}
+    more: dict[str, Any] = {
+        "columns": 4,
+        "height": "auto",
+        "allow_preview": False,
+        "buttons": [],
+        "visible": False,
+        "show_label": False,
+    }
     gallery = gr.Gallery(label="Runs", elem_id="gallery", **more)
     none = gr.HTML(empty_sheet("No runs yet. Paint a picture, and find it here."), elem_id="no-runs")
     about = gr.HTML("", elem_id="about")

@@ -29,11 +29,24 @@ ACCENT = gr.themes.Color(
     c950="#2d150a",
 )
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
-# are seen. Without the label, the words are read.
+# are seen. Without the label, the words are read. Lists of choices get the name that they lack. Arrow keys go from tab
+# to tab.
 HEAD = """<script>
 const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
-new MutationObserver(() => document.querySelectorAll(misnamed.map(each => `${each}[aria-label]`).join())
-  .forEach(each => each.removeAttribute("aria-label"))).observe(document, {childList: true, subtree: true});
+new MutationObserver(() => {
+  const wrong = misnamed.map(each => `${each}[aria-label]`).join();
+  document.querySelectorAll(wrong).forEach(each => each.removeAttribute("aria-label"));
+  const lists = "[role=listbox]:not([aria-label])";
+  document.querySelectorAll(lists).forEach(each => each.setAttribute("aria-label", "Choices"));
+}).observe(document, {childList: true, subtree: true});
+document.addEventListener("keydown", event => {
+  const way = {ArrowRight: 1, ArrowLeft: -1}[event.key], here = event.target.closest("[role=tab]");
+  if (!way || !here) return;
+  const tabs = [...here.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+  const next = tabs[(tabs.indexOf(here) + way + tabs.length) % tabs.length];
+  next.focus();
+  next.click();
+});
 </script>"""
 
 

@@ -47,7 +47,9 @@ def regions_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> No
             softness = gr.Slider(
                 0, 5, value=1, step=0.25, label="Softness of the edges", info="Per cent of the width.", elem_id="soft"
             )
-            files = gr.File(label="Masks as files", file_types=["image"], file_count="multiple", height=110)
+            files = gr.File(
+                label="Masks as files", file_types=["image"], file_count="multiple", elem_id="mask-files", height=150
+            )
             gr.Markdown("In place of painting: the first is red, then green, blue and yellow. White is inside.")
             more = gr.File(label="Paintings for regions alone", file_types=["image"], file_count="multiple", height=150)
     with gr.Accordion("Take a region's style from a part of its painting", open=False, elem_id="from-part"):
