@@ -89,12 +89,11 @@ EVERY = [
 ]
 INK = """canvas => {
     const {width, height} = canvas, pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-    const colours = new Set();
     for (let i = 0; i < pixels.length; i += 4) {
-        const [r, g, b, a] = pixels.slice(i, i + 4);
-        if (a === 255 && Math.max(r, g, b) - Math.min(r, g, b) > 60) colours.add(r >> 5 << 10 | g >> 5 << 5 | b >> 5);
+        const r = pixels[i], g = pixels[i + 1], b = pixels[i + 2];
+        if (pixels[i + 3] === 255 && Math.max(r, g, b) - Math.min(r, g, b) > 60) return true;
     }
-    return colours.size;
+    return false;
 }"""
 
 
@@ -115,7 +114,7 @@ def test_every_page_is_whole(opened: Opened) -> None:
     page.eval_on_selector_all("details", "all => all.forEach(each => each.open = true)")
     until(page, "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('canvas'))")
     for canvas in page.query_selector_all(".plot canvas"):
-        assert canvas.evaluate(INK) >= 1
+        assert canvas.evaluate(INK)
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
 
 

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -114,12 +115,17 @@ PICTURES = {
 }
 
 
+PLACES = (["invert"], ["transfer", "photo.png"], ["invert", "photo.png", "--init"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "sentence"), PICTURES.items(), ids=lambda word: word[:20])
-def test_pictures_that_cannot_be_read(refused, name: str, sentence: str) -> None:
-    refused(1, sentence, "invert", name)
-    refused(1, sentence, "transfer", "photo.png", name)
-    refused(1, sentence, "invert", "photo.png", "--init", name)
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [*zip(cycle(PLACES), PICTURES), *((place, "cut.png") for place in PLACES)],
+    ids=lambda word: word[:20] if isinstance(word, str) else word[0],
+)
+def test_pictures_that_cannot_be_read(refused, place: list[str], name: str) -> None:
+    refused(1, PICTURES[name], *place, name)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from command import read_lines, save_pictures
+from command import call, read_lines, save_pictures
 from impasto import load_image, read_run
 from impasto.cli.groups import GROUPS
 from impasto.desk.desk import Desk
@@ -67,10 +67,10 @@ def paint(client: Client, here: Path, **settings: Any) -> dict[str, Any]:
 
 
 def wait(client: Client, job: int, *states: str) -> dict[str, Any]:
-    for _ in range(6000):
+    for _ in range(2000):
         if (now := client.predict(job, api_name="/look"))["state"] in states:
             return now
-        time.sleep(0.1)
+        time.sleep(0.3)
     pytest.fail(f"never came: {states}, but {now}")
 
 
@@ -298,9 +298,10 @@ def test_another_host_needs_a_password(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_one_sentence(running: Studio, tmp_path: Path) -> None:
-    port = str(httpx.URL(running.url).port)
-    with pytest.raises(AssertionError, match="name another --port"):
-        Studio(tmp_path / "runs", "--port", port)
+    ended = call("studio", "--runs", tmp_path / "runs", "--no-browser", "--port", httpx.URL(running.url).port)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.startswith("impasto: the studio cannot listen on 127.0.0.1:")
+    assert ended.err.endswith("; name another --port\n")
 
 
 # Without a server -----------------------------------------------------------------------------------------------------
