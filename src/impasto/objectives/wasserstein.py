@@ -10,7 +10,7 @@ from torch import Tensor
 
 from impasto.objectives.distances import Scalar
 
-FEW_DIRECTIONS = 256  # up to here float64 takes at most 5 ms more
+FEW_CHANNELS = 256  # up to here float64 takes at most 5 ms more
 MOST_ROUNDING = 2e-5  # of the target's energy; twice float32's measured error
 
 
@@ -22,14 +22,9 @@ class Wasserstein:
     target's energy E‖f‖²: about 1 for found = 0. Both distributions are blurred by noise with `blur` times the mean
     energy of a channel: directions in which features hardly vary are mostly rounding, and a root has no slope at 0.
     Source: Dowson & Landau 1982, equation 4. Departs: the blur; computed by eigenvalues, on the CPU.
-
-    With `directions`, covariances are compared along that many directions only, those in which the target varies most.
-    Of all others together the variance is compared, as (t₁^½ − t₂^½)². This is a lower bound of the distance, for the
-    eigenvalues of a smaller matrix: 0 if both are equal, and the distance itself if there are no other directions.
     """
 
     blur: float = 0.1
-    directions: int | None = None
 
     def __call__(self, found: Tensor, target: Tensor) -> Scalar:
         """The distance between two distributions, by their moments."""
@@ -41,9 +36,7 @@ class Wasserstein:
         noise = self.blur * energy / len(mean)
         values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
         values = values.clamp_min(0) + noise
-        others = 0 if self.directions is None else max(0, len(mean) - self.directions)
-        kept, vectors = values[others:], vectors[:, others:]
-        return _Target(mean, vectors * kept.sqrt(), energy, noise, kept, float(values[:others].sum()))
+        return _Target(mean, vectors * values.sqrt(), energy, noise, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +47,17 @@ class _Target:
     root: Tensor  # R of R Rᵀ = Σ₂: Rᵀ Σ₁ R has the eigenvalues of Σ₂^½ Σ₁ Σ₂^½
     energy: Tensor
     noise: Tensor
-    values: Tensor  # the eigenvalues of Σ₂ that belong to the columns of the root, the least first
-    others: float  # the sum of all other eigenvalues
+    values: Tensor  # the eigenvalues of Σ₂, the least first
 
     def __call__(self, found: Tensor) -> Scalar:
         """The distance of a distribution, given by its moments, from the target."""
         here = found.to("cpu", torch.promote_types(found.dtype, self._precision))
-        wanted, root, values = (each.to(here.dtype) for each in (self.mean, self.root, self.values))
+        wanted, root, total = (each.to(here.dtype) for each in (self.mean, self.root, self.energy))
         average, spread, _ = _normal(here)
         spread = spread + self.noise.to(here.dtype) * torch.eye(len(average), dtype=here.dtype)
-        inner = root.T @ spread @ root
-        shared: Tensor = _TraceOfRoot.apply(inner, self._least)  # type: ignore[no-untyped-call]
-        if self.others:
-            left = spread.trace() - (inner.diagonal() / values).sum()
-            shared = shared + (left.clamp_min(torch.finfo(torch.float32).tiny) * self.others).sqrt()
-        traces = spread.trace() + values.sum() + self.others - 2 * shared
-        squared: Tensor = ((average - wanted).square().sum() + traces) / self.energy.to(here.dtype)
+        shared: Tensor = _TraceOfRoot.apply(spread, root, self._least)  # type: ignore[no-untyped-call]
+        traces = spread.trace() + self.values.sum().to(here.dtype) - 2 * shared
+        squared: Tensor = ((average - wanted).square().sum() + traces) / total
         return squared.to(found)
 
     @cached_property
@@ -79,14 +67,14 @@ class _Target:
 
     @cached_property
     def _precision(self) -> torch.dtype:
-        """float64 for up to 256 directions; above, float32 unless its rounding would show.
+        """float64 for up to 256 channels; above, float32 unless its rounding would show.
 
         Rounding of eigenvalues is relative to the largest eigenvalue. It swamps the roots of the smallest eigenvalues
         if a layer has fewer positions than channels.
         """
         rounding = torch.finfo(torch.float32).eps / 2 * self.values[-1] ** 2 * self.values.reciprocal().norm()
         shows = bool(rounding / self.energy > MOST_ROUNDING)
-        return torch.float64 if len(self.values) <= FEW_DIRECTIONS or shows else torch.float32
+        return torch.float64 if len(self.mean) <= FEW_CHANNELS or shows else torch.float32
 
 
 wasserstein_distance = Wasserstein()
@@ -100,21 +88,21 @@ def _normal(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _TraceOfRoot(torch.autograd.Function):
-    """tr(A^½) for a symmetric A, whose eigenvalues below `least` count as `least`.
+    """tr((Rᵀ S R)^½) for a symmetric S; eigenvalues of Rᵀ S R below `least` count as `least`.
 
-    The slope, ½ A^-½, uses the same eigenvectors; autograd would need twice as many products.
+    The slope, ½ R (Rᵀ S R)^-½ Rᵀ, uses the same eigenvectors; autograd would need twice as many products.
     """
 
     @staticmethod
-    def forward(ctx: Any, squared: Tensor, least: float) -> Tensor:
-        squares, vectors = torch.linalg.eigh(squared)
+    def forward(ctx: Any, spread: Tensor, root: Tensor, least: float) -> Tensor:
+        squares, vectors = torch.linalg.eigh(root.T @ spread @ root)
         values = squares.clamp_min(least).sqrt()
-        half = vectors * (2 * values).rsqrt()
+        half = root @ (vectors * (2 * values).rsqrt())
         ctx.save_for_backward(half @ half.T)
         total: Tensor = values.sum()
         return total
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return slopes[0] * slope, None
+        return slopes[0] * slope, None, None

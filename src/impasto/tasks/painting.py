@@ -13,7 +13,6 @@ from impasto.images.files import load_image
 from impasto.images.image import Image, Size, cropped
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
-from impasto.objectives.wasserstein import Wasserstein
 from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition, Finish
 from impasto.synthesis.keeping import Keeping
@@ -25,7 +24,6 @@ from impasto.tasks.settings import (
 )
 from impasto.tasks.values import Colours, StyleWeights
 
-ALONG = Wasserstein(directions=256)  # half of relu4_1's; 128 lose style: docs/decisions/0054-half-the-time.md
 STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 
 
@@ -112,7 +110,7 @@ def _styles(
     paintings: Sequence[Image], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
 ) -> Objective:
     """The terms of all paintings whose weight is not 0."""
-    represent, distance = statistics_of(settings, ALONG)
+    represent, distance = statistics_of(settings)
     common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
     layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
 

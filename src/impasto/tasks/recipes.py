@@ -180,12 +180,10 @@ def _content_at(layer: str, photo: Image, settings: Settings) -> Objective:
     return content(photo, {layer: 1.0}, distance=DISTANCES[settings.distance])
 
 
-def statistics_of(
-    settings: TextureSettings | TransferSettings, distance: Distance = wasserstein_distance
-) -> tuple[Representation, Distance]:
-    """The representation of the style that the settings name, and its distance; `distance` is that of Wasserstein-2."""
+def statistics_of(settings: TextureSettings | TransferSettings) -> tuple[Representation, Distance]:
+    """The representation of the style that the settings name, and its distance."""
     if settings.statistics in ("wasserstein", "pattern"):
-        return mean_and_gram, distance
+        return mean_and_gram, wasserstein_distance
     if settings.statistics == "sliced":
         return sliced, sliced_wasserstein
     return gram_matrix if settings.statistics == "gram" else channel_moments, DISTANCES[settings.distance]

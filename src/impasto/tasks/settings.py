@@ -221,7 +221,7 @@ class TransferSettings(_StatisticsSettings):
 
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
-    steps: Annotated[int, Field(ge=1)] = 30
+    steps: Annotated[int, Field(ge=1)] = 25
     "Updates at full size; each smaller size takes twice as many as the next larger one."
     statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
     "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
