@@ -1,21 +1,42 @@
 """The studio as a program of its own, for tests."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-SEED = Path(__file__).parents[1] / "examples"
+import httpx
+
+AS_IT_IS = ("-m", "impasto")
+# The studio with smaller candidates and fewer steps on the pages Explore and Understand, which have no fields for them.
+BRISK = """\
+import impasto.desk.desk
+from impasto.cli.program import program
+from impasto.studio.understanding import QUESTIONS
+
+impasto.desk.desk.SMALL = {"size": 96, "steps": 5, "frames": 0}
+for _, settings in QUESTIONS.values():
+    settings |= {"steps": 6}
+program()
+"""
 
 
 class Studio:
     """A running studio: its URL, its folder of runs, and its process."""
 
-    def __init__(self, runs: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
-        words = [sys.executable, "-m", "impasto", "studio", "--runs", str(runs), "--no-browser", *options]
+    def __init__(
+        self,
+        runs: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = AS_IT_IS,
+    ) -> None:
+        words = [sys.executable, *program, "studio", "--runs", str(runs), "--no-browser", *options]
         self.runs = runs
         self.process = subprocess.Popen(
             words,
@@ -27,6 +48,13 @@ class Studio:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), self.process.communicate()
+
+    def ask(self, name: str, *given: object) -> Any:
+        """What the studio answers a program that calls one of its functions."""
+        function = f"{self.url}gradio_api/call/{name}"
+        event = httpx.post(function, json={"data": given}, timeout=300).json()["event_id"]
+        answer = httpx.get(f"{function}/{event}", timeout=300).text
+        return json.loads(answer.rpartition("data: ")[2])[0]
 
     def kill(self) -> None:
         """End the process as the system would."""
@@ -40,8 +68,8 @@ class Studio:
 
 
 @contextmanager
-def studio(runs: Path, *options: str) -> Iterator[Studio]:
-    running = Studio(runs, *options)
+def studio(runs: Path, *options: str, program: Sequence[str] = AS_IT_IS) -> Iterator[Studio]:
+    running = Studio(runs, *options, program=program)
     try:
         yield running
     finally:
