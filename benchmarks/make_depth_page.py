@@ -32,8 +32,8 @@ What one learns from it:
   its descent has not converged, and the pictures say little.
 - A person recognises the panda up to `fire5` of SqueezeNet (traces at `fire7`), `_blocks.10` of EfficientNet-Lite0,
   `stage2` of the thin ResNet, `relu4_3` of VGG-16 (traces at `relu5_3`), and at every block of DINOv2.
-- The "untrained" transformer of this table is hardly one: the measurement left LayerScale's factors as trained, and
-  these are so small that each block is nearly the identity. `--random-weights` sets such factors to 1.
+- An untrained transformer keeps the picture at every depth: the PSNR is 30.1 after the first block and 29.6 after the
+  last, with LayerScale's factors at 1. Training loses 20 dB on the way, from 35.3 to 15.3.
 - At strides 4 and 8, EfficientNet-Lite0 has the largest errors of all trained networks: .09 and .11.
 
 The photo has 37,632 numbers; a layer with fewer may be matched by many pictures. The weights come inside packages of

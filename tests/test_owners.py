@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from command import call, pixels, read_json, save_pictures
@@ -113,6 +114,19 @@ def test_a_number_that_another_process_has_now(tmp_path: Path, monkeypatch: pyte
     require_unowned(tmp_path)
     with owned(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_changes_no_owner(hours: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system gives the time of its boot, and so that of a process, by the clock as set now."""
+    boot, created = psutil.boot_time(), psutil.Process().create_time()
+    with present(tmp_path):
+        monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600 * hours)
+        monkeypatch.setattr(psutil.Process, "create_time", lambda _: created + 3600 * hours)
+        with pytest.raises(OutputError, match="is in use by process"):
+            require_unowned(tmp_path)
+        with present(tmp_path):
+            assert len(list(tmp_path.glob(f"{PRESENT}*"))) == 2
 
 
 # Waiting, and losing a folder ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 import impasto.pages.run_page
 from command import Ended, call, pixels, read_json
 from impasto.errors import RunFolderError
+from impasto.extras import own_version
 from impasto.files import bundled, sha256
 from impasto.folders.records import Frame, Line, RunRecord, read_run
 from impasto.images.files import embedded_settings
@@ -26,9 +27,11 @@ from impasto.pages.blocks import _embedded_file, figure, spread
 from impasto.pages.comparison import comparison_page, differences, unique_names
 from impasto.pages.curves import stage_changes, term_curves, total_curves
 from impasto.pages.rendering import _templates
-from impasto.pages.run_page import run_page, title, write_report
+from impasto.pages.run_page import about_run, run_page, title, write_report
 from impasto.pages.sections import frame_label, measures_table, terms_table
 from impasto.pages.words import duration, number, repeat_command
+from impasto.tasks.settings import InvertSettings
+from impasto.tasks.spec import RunSpec
 from outline import Outline, decoded
 
 
@@ -239,6 +242,20 @@ def test_the_command_repeats_the_run(made_desk: Path) -> None:
         for part in ("conv1_1", "conv3_1") if name == "layers" else (".",):  # its own result.png has the seconds in it
             first, again = (pixels(made_desk / run / part / "result.png") for run in (name, f"{name}-again"))
             assert np.array_equal(first, again)
+
+
+def test_the_defaults_of_a_module_are_its_own() -> None:
+    """A layer by depth and a long memory; what is VGG-16's default, but not the module's, is an option."""
+    settings = InvertSettings(network="mine.py:small", history=10)
+    spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=settings)
+    record = RunRecord(Path("run"), spec, "", {"impasto": own_version()}, (), ("",), ())
+    rows = {row[0].text: (row[1].text, row[2].text) for row in about_run(record)["settings"].rows}
+    assert rows["network"] == ("mine.py:small", "–")
+    assert rows["layer"] == ("@0.57", "@0.57")
+    assert rows["history"] == ("10", "100")
+    assert shlex.split(repeat_command(record)) == [
+        *("impasto", "invert", "a.png", "--history", "10", "--network", "mine.py:small")
+    ]
 
 
 def test_the_command_quotes(made_desk: Path) -> None:

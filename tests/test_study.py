@@ -32,7 +32,7 @@ from impasto.networks.catalogue import NETWORKS
 from impasto.networks.means import load_means
 from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan_study
 from impasto.study.profile import Profile
-from impasto.study.run import run_study
+from impasto.study.run import default_folder, run_study
 from impasto.tasks.spec import RunSpec
 from outline import Outline, decoded
 from runs_for_study import STUDY, TINIEST, TINY
@@ -102,6 +102,20 @@ def test_the_command_of_a_study() -> None:
 
 
 # The folder ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "study-photo-painting"),
+        ({"quick": True, "network": "nets/mine.py:small"}, "study-quick-small-photo-painting"),
+        ({"network": "timm:hub/a", "random_weights": 3}, "study-hub-a-untrained-3-photo-painting"),
+        ({"network": "vgg19", "weights": Path("w/best.pth")}, "study-vgg19-best-photo-painting"),
+    ],
+)
+def test_studies_of_several_networks_have_folders_of_their_own(settings: dict[str, Any], name: str) -> None:
+    study = Study(Path("a/photo.png"), Path("painting.png"), StudySettings(**settings), QUICK)
+    assert default_folder(study) == Path("runs") / name
 
 
 def test_every_part_is_an_ordinary_run(studied: Path) -> None:

@@ -18,6 +18,7 @@ from impasto.errors import ImageError, InterruptedRunError, LayerError, SpecErro
 from impasto.events import Event, Notice
 from impasto.folders.names import PATCHES, PATCHES_FILE
 from impasto.folders.records import read_run
+from impasto.folders.specfiles import located, read_spec
 from impasto.images.curves import upright
 from impasto.images.files import load_image, save_image
 from impasto.images.noise import noise_picture
@@ -381,6 +382,9 @@ def test_a_run_of_several_units_with_photos(tmp_path: Path, factory: str) -> Non
     page = run_page(record)
     assert "Beside photos" in page
     assert "Unit by unit" in page
+    assert located(read_spec(out))[1] == []
+    (folder / "broken.png").write_bytes(b"still no picture")
+    assert located(read_spec(out))[1] == [f"the photos in {folder} have changed since that run"]
 
 
 def test_the_patch_is_where_the_answer_comes_from(tmp_path: Path, network: Network) -> None:
@@ -476,7 +480,9 @@ def test_what_is_wrong_with_a_unit(tmp_path: Path, factory: str) -> None:
         with pytest.raises(kind, match=sentence):
             run(spec_of(factory, **values), tmp_path / "out")
         assert not (tmp_path / "out").exists()
-    with pytest.raises(LayerError, match="vgg16-normalised has no classes: its last layer, pool5, gives a map"):
+    with pytest.raises(
+        LayerError, match="vgg16-normalised has no classes: its last layer gives a map; use --layer pool5 --channel N"
+    ):
         run(spec_of("vgg16-normalised", classes="1", layer="conv1_1"), tmp_path / "out")
 
 

@@ -109,7 +109,7 @@ def study(
     settings
         Settings of the study.
     out
-        Folder for the study, by default runs/study-CONTENT-STYLE (with --quick study-quick-CONTENT-STYLE).
+        Folder for the study, by default runs/study-CONTENT-STYLE (runs/study-quick-NETWORK-CONTENT-STYLE).
     force
         Make all parts again, and replace the study that the folder holds.
     quiet

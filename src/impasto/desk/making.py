@@ -3,6 +3,7 @@
 A process of its own makes each file and ends, so that the studio need not load PyTorch.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -32,10 +33,12 @@ def video(record: RunRecord) -> Path:
 
 
 def _made(out: Path, source: Path, write: Callable[[Any, Path], None], content: object) -> Path:
-    """The file, made again if it is older than its source."""
-    if not out.is_file() or out.stat().st_mtime < source.stat().st_mtime:
+    """The file, made again if it is not of its source's time: a clock that is set back makes a new source look old."""
+    made = source.stat()
+    if not out.is_file() or out.stat().st_mtime_ns != made.st_mtime_ns:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             process.submit(write, content, out).result()
+        os.utime(out, ns=(made.st_atime_ns, made.st_mtime_ns))
     return out
 
 

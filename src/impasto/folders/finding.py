@@ -1,11 +1,14 @@
 """Finding files that were moved, by their hashes."""
 
+import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from impasto.errors import ImageError
 from impasto.files import sha256
+from impasto.images.gathering import pictures_below
 
 
 def file_of_hash(given: Path, folder: Path, sha: str, among: Sequence[Path] = ()) -> Path | None:
@@ -52,3 +55,15 @@ def _has_hash(path: Path, sha: str) -> bool:
         return path.is_file() and sha256(path) == sha
     except OSError:
         return False
+
+
+def hash_of_pictures(folder: Path) -> str:
+    """One SHA-256 for the names and the contents of all pictures below a folder.
+
+    Raises ImageError as `pictures_below`.
+    """
+    total = hashlib.sha256()
+    for path in pictures_below(folder)[0]:
+        with contextlib.suppress(OSError):
+            total.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+    return total.hexdigest()

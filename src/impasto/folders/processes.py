@@ -11,15 +11,15 @@ from pathlib import Path
 
 import psutil
 
-CLOCK_SECONDS = 2.0  # a clock may be adjusted by this much while a process runs
+CLOCK_SECONDS = 2.0  # the system gives the time of its boot in whole seconds
 
 
 @dataclass(frozen=True)
 class Owner:
     """The owner of a folder: host, process id, since when (local time), and the count of its heartbeats.
 
-    `machine` is the space in which process ids are unique. `started` (seconds) tells a process from a later one with
-    the same id.
+    `machine` is the space in which process ids are unique. `started` (seconds after the machine's) tells a process from
+    a later one with the same id.
     """
 
     host: str
@@ -38,8 +38,7 @@ class Owner:
 def this_process() -> Owner:
     """The running process as an owner, with a new name."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    started = psutil.Process().create_time()
-    return Owner(platform.node(), os.getpid(), since, machine_id(), started, uuid.uuid4().hex)
+    return Owner(platform.node(), os.getpid(), since, machine_id(), _started(psutil.Process()), uuid.uuid4().hex)
 
 
 def machine_id() -> str:
@@ -72,12 +71,17 @@ def life(owner: Owner) -> Life:
     try:
         if psutil.Process(owner.process).status() == psutil.STATUS_ZOMBIE:
             return Life.ENDED
-        same = abs(psutil.Process(owner.process).create_time() - owner.started) < CLOCK_SECONDS
+        same = abs(_started(psutil.Process(owner.process)) - owner.started) < CLOCK_SECONDS
     except psutil.NoSuchProcess:
         return Life.ENDED
     except psutil.Error:
         return Life.DOUBTFUL
     return Life.RUNNING if same else Life.DOUBTFUL
+
+
+def _started(process: psutil.Process) -> float:
+    """Seconds from the machine's boot to the process's beginning, which stay the same if the clock is set."""
+    return process.create_time() - psutil.boot_time()
 
 
 def read_text(file: Path) -> str | None:

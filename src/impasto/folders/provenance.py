@@ -12,7 +12,8 @@ import torch
 
 from impasto.extras import own_version
 from impasto.files import sha256
-from impasto.folders.specfiles import direction_of, hashes_of_changes, palette_of, spec_toml
+from impasto.folders.finding import hash_of_pictures
+from impasto.folders.specfiles import direction_of, hashes_of_changes, palette_of, photos_of, spec_toml
 from impasto.networks.network import Network
 from impasto.tasks.parts import choice_of
 from impasto.tasks.settings import INITS
@@ -48,6 +49,8 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         known["colours_sha256"] = sha256(palette)
     if (direction := direction_of(spec)) is not None:
         known["direction_sha256"] = sha256(direction)
+    if (photos := photos_of(spec)) is not None and photos.is_dir():
+        known["photos_sha256"] = hash_of_pictures(photos)
     return known
 
 

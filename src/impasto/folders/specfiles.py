@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
 from impasto.files import as_text, is_text, sha256
-from impasto.folders.finding import file_of_hash
+from impasto.folders.finding import file_of_hash, hash_of_pictures
 from impasto.folders.names import SETTINGS_FILE
 from impasto.formats.sixteen import PNG
 from impasto.modules.names import file_of, with_file
@@ -217,7 +217,11 @@ def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[
             changed.append(f"{there[0]} has changed since that run")
         return there[0]
 
-    return with_files(found.spec, find), changed
+    spec = with_files(found.spec, find)
+    photos, sha = photos_of(spec), found.provenance.get("photos_sha256")
+    if photos is not None and photos.is_dir() and sha not in (None, hash_of_pictures(photos)):
+        changed.append(f"the photos in {photos} have changed since that run")
+    return spec, changed
 
 
 def with_paths(toml: str, spec: RunSpec) -> str:
@@ -256,6 +260,11 @@ def palette_of(spec: RunSpec) -> Path | None:
 def direction_of(spec: RunSpec) -> Path | None:
     """The file of the direction that a run maximises, if there is one."""
     return spec.settings.direction if isinstance(spec.settings, MaximiseSettings) else None
+
+
+def photos_of(spec: RunSpec) -> Path | None:
+    """The folder of photos that a run compares its units' pictures with, if there is one."""
+    return spec.settings.photos if isinstance(spec.settings, MaximiseSettings) else None
 
 
 def _models(spec: RunSpec) -> list[Path]:

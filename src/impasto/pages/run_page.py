@@ -103,7 +103,7 @@ def _names(record: RunRecord) -> list[str]:
 
 def about_run(record: RunRecord) -> dict[str, Any]:
     """The command, settings, versions and hashes of a run, for the end of a page."""
-    usual = TASKS[record.spec.task].settings().model_dump(mode="json", exclude_none=True)
+    usual = TASKS[record.spec.task].usual_settings(record.spec.settings.network)
     settings = record.spec.settings.model_dump(mode="json", exclude_none=True)
     rows = [(Cell(key), Cell(str(value)), Cell(str(usual.get(key, "–")))) for key, value in settings.items()]
     flat = {key: listed(value) for key, value in record.provenance.items()}

@@ -47,7 +47,7 @@ def repeat_command(record: RunRecord) -> str:
     """
     spec, settings = record.spec, record.spec.settings.model_dump(mode="json", exclude_none=True)
     if record.provenance.get("impasto") == own_version():
-        usual = TASKS[spec.task].settings().model_dump(mode="json", exclude_none=True)
+        usual = TASKS[spec.task].usual_settings(spec.settings.network)
         settings = {name: value for name, value in settings.items() if value != usual.get(name)}
     if "threads" in record.provenance:  # the rounding of sums depends on the number of threads
         settings.setdefault("threads", record.provenance["threads"])

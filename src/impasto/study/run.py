@@ -65,9 +65,13 @@ def run_study(
 
 
 def default_folder(study: Study) -> Path:
-    """runs/study-CONTENT-STYLE: always the same folder, so that the same command continues the study."""
-    name = "study-quick" if study.settings.quick else "study"
-    return Path("runs") / folder_name(name, (study.content, study.style))
+    """runs/study-CONTENT-STYLE, with the network if one is chosen: the same command always has the same folder."""
+    settings, words = study.settings, ["study"]
+    words += ["quick"] if settings.quick else []
+    words += [settings.network.rpartition(":")[2].replace("/", "-")] if settings.network else []
+    words += [settings.weights.stem] if settings.weights else []
+    words += [] if settings.random_weights is None else [f"untrained-{settings.random_weights}"]
+    return Path("runs") / folder_name("-".join(words), (study.content, study.style))
 
 
 def _make_members(

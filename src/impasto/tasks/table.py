@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from impasto.errors import SpecError, nearest
+from impasto.modules.names import is_name_of_module
 from impasto.tasks.formulas import (
     Formula,
     amalgamated,
@@ -72,6 +73,12 @@ class Task:
     def least(self) -> int:
         """The smallest number of pictures."""
         return len(self.roles)
+
+    def usual_settings(self, network: str) -> dict[str, Any]:
+        """The defaults; if the network is a module, those of modules, without a network."""
+        given: dict[str, Any] = {"network": network} if is_name_of_module(network) else {}
+        usual = self.settings(**given).model_dump(mode="json", exclude_none=True)
+        return {name: value for name, value in usual.items() if name not in given}
 
     @property
     def has_content(self) -> bool:
