@@ -53,8 +53,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> list[str]:
+    """Each command once, however many pages have it."""
     lines = [line for _, block in blocks("console") for line in block.splitlines()]
-    return [re.split(r"\s#", line[2:])[0].strip() for line in lines if line.startswith("$ impasto ")]
+    return list(dict.fromkeys(re.split(r"\s#", line[2:])[0].strip() for line in lines if line.startswith("$ impasto ")))
 
 
 def factory_of_the_page() -> str:
