@@ -64,7 +64,8 @@ TITLES = {
         "from painting to result (the painting is used). `layout`: difference of the self-similarity from the "
         "photo's at held-out layers. The photograph and the painting cut to fit are yardsticks. Where flat skies meet "
         "flat paint, `coherent` puts the photograph before what is painted (kingfisher and painter), `complete` does "
-        "not: it decides. `impasto` is the default, `neighbours` the preset of that name. Processor seconds of one "
+        "not: it decides. `impasto` is the default, `classic` (the default until decision 54, called impasto in the "
+        "picture) and `neighbours` are the presets of these names. Processor seconds of one "
         "thread on a busy machine.\n\n"
         "![Six pairs](images/style-panel.webp)",
     ),
@@ -73,7 +74,7 @@ TITLES = {
         "Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, "
         "whose statistics no recipe optimises, relative to the spread of the style's own features. Content: feature "
         "error at relu4_2, which all recipes read. Lower is better for both; the factor multiplies each recipe's "
-        "own style weight. `impasto` is the default. "
+        "own style weight. `classic` is impasto's preset of that name, its default until decision 54. "
         "Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
         "`benchmarks/style_quality.py`). Seconds are of runs side by side on the two cores, one thread each, "
         "so they are only a rough guide.\n\n![Style against content](style-quality.png)",

@@ -20,9 +20,7 @@ class Stage:
 
 
 Schedule = tuple[Stage, ...]
-BESIDE_PX = (
-    16384  # what a step costs beside its picture's pixels, in pixels: matrices of 512 × 512; measured on transfer
-)
+BESIDE_PX = 16384  # what a step costs beside its pixels, as pixels: matrices of 512 × 512, measured on transfer
 
 
 def single(size: Size, steps: int) -> Schedule:
