@@ -29,7 +29,7 @@ PICTURES = (EXAMPLES / "kingfisher.webp", EXAMPLES / "night-cafe.webp")
 
 
 def spec(**values: Any) -> RunSpec:
-    return RunSpec(task="transfer", pictures=PICTURES, settings=make_settings("transfer", frames=0, **values))
+    return RunSpec(task="transfer", pictures=PICTURES, settings=make_settings("transfer", **{"frames": 0, **values}))
 
 
 def watched(jobs: Jobs, job: Job, until: Callable[[Job], bool]) -> tuple[float, int]:
@@ -37,7 +37,7 @@ def watched(jobs: Jobs, job: Job, until: Callable[[Job], bool]) -> tuple[float, 
     begun, seen = time.monotonic(), set()
     while not until(now := jobs.job(job.number)):
         seen.add(now.preview and now.preview.step)
-        time.sleep(LOOK_SECONDS / 4)
+        time.sleep(LOOK_SECONDS)  # as the page does
     return time.monotonic() - begun, len(seen - {None})
 
 
