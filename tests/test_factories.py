@@ -38,6 +38,10 @@ def small():
     return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU())
 
 
+def gelu():
+    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.GELU(), nn.Conv2d(6, 6, 3))
+
+
 def residual():
     return Residual()
 
@@ -265,6 +269,7 @@ def create_model(name, pretrained):
 """
 HUB = """
 from pathlib import Path
+from typing import Any
 
 
 def try_to_load_from_cache(repository, file):
@@ -464,14 +469,17 @@ def test_a_run_of_a_module_from_folder_to_page(desk: Path, tmp_path: Path) -> No
 
 
 def test_a_run_of_a_module_is_resumed_bit_for_bit_unless_the_module_changed(desk: Path, tmp_path: Path) -> None:
-    """Stopped after two steps, and resumed; then the file is another one."""
+    """In tiles, stopped between two of them, and resumed; then the file is another one."""
     (tmp_path / "nets.py").write_text(FACTORIES.replace("import beside\n", ""))
-    settings = InvertSettings(network=f"{tmp_path / 'nets.py'}:residual", size=48, steps=6, frames=0, layer="layer2")
+    settings = InvertSettings(
+        network=f"{tmp_path / 'nets.py'}:residual", size=48, steps=6, frames=0, layer="layer2", tile=32
+    )
     spec = RunSpec(task="invert", pictures=(EXAMPLES / "red-panda.webp",), settings=settings)
     whole = run(spec, tmp_path / "whole")
+    assert json.loads((whole / "summary.json").read_text())["tile_px"] == [32, 32]
     steps = iter(range(100))
     with pytest.raises(ImpastoError, match="stopped"):
-        run(spec, tmp_path / "cut", stop=lambda: next(steps) >= 5)
+        run(spec, tmp_path / "cut", stop=lambda: next(steps) >= 20)
     cut = resume(tmp_path / "cut")
     assert (cut / "result.png").stat().st_size > 0
     from impasto.images.files import load_image
@@ -487,12 +495,15 @@ def test_a_run_of_a_module_is_resumed_bit_for_bit_unless_the_module_changed(desk
 
 def test_tiles_are_refused_in_a_sentence(desk: Path, tmp_path: Path) -> None:
     pictures = (EXAMPLES / "red-panda.webp",)
-    tiled = InvertSettings(network=named(desk, "residual"), size=96, steps=2, tile=32)
-    with pytest.raises(SpecError, match=r"layers of .* that are read cannot be computed in tiles; leave out --tile"):
-        run(RunSpec(task="invert", pictures=pictures, settings=tiled), tmp_path / "tiled")
-    large = InvertSettings(network=named(desk, "residual"), size=60000, steps=2)
+    tiled = InvertSettings(network=named(desk, "gelu"), size=96, steps=2, tile=32)
     with pytest.raises(
-        ImpastoError, match=r"cannot be computed in tiles, and a whole result of .* --size \d+ would fit"
+        SpecError, match=r"nets.py:gelu cannot be computed in tiles from 1 \(GELU\) on; leave out --tile"
+    ):
+        run(RunSpec(task="invert", pictures=pictures, settings=tiled), tmp_path / "tiled")
+    large = InvertSettings(network=named(desk, "gelu"), size=60000, steps=2)
+    with pytest.raises(
+        ImpastoError,
+        match=r"cannot be computed in tiles from 1 \(GELU\) on, and a whole result of .* --size \d+ would fit",
     ):
         run(RunSpec(task="invert", pictures=pictures, settings=large), tmp_path / "large")
     assert not list(tmp_path.iterdir())
@@ -515,7 +526,7 @@ def test_the_command_lists_the_layers_of_a_module(desk: Path, monkeypatch: pytes
     lines = call("networks", "layers", "nets.py:small", "--json").out.splitlines()
     assert json.loads(lines[2]) == {
         "layer": "2", "kind": "Conv2d", "channels": 8, "stride": 2, "reach_px": 2, "smallest_px": 1,
-        "notes": ["not in tiles"], "vector": False,
+        "notes": [], "vector": False,
     }  # fmt: skip
     wrong = call("networks", "layers", "nets.py:residul")
     assert (wrong.code, wrong.out) == (2, "")

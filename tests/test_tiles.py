@@ -47,7 +47,7 @@ from impasto.tiles.budget import Limits, MemoryPlan, reduced
 from impasto.tiles.criterion import bind_tiled
 from impasto.tiles.passes import Key
 from impasto.tiles.reading import feature_error, read_once
-from impasto.tiles.windows import cut, grid_px, margin_px
+from impasto.tiles.windows import cut, cutting
 from impasto.weights.layout import vgg_layers
 
 DEPTHS = (2, 2, 3, 3, 3)
@@ -222,8 +222,9 @@ def test_the_margin_is_not_larger_than_needed(monkeypatch: pytest.MonkeyPatch, l
     network, size = narrow(), (16 * 11, 16 * 11)
     objective, image = style(random_image(64, 64, 1), [layer]), random_image(*size, 2)
     _, truth = objective.bind(network, size).losses_and_gradient(image)
-    less = margin_px(network, [layer]) - grid_px(network, [layer])
-    monkeypatch.setattr(impasto.tiles.windows, "margin_px", lambda *_: less)
+    known = cutting(network, [layer])
+    less = known._replace(margin=known.margin - known.grid)
+    monkeypatch.setattr(impasto.tiles.windows, "cutting", lambda *_: less)
     _, found = bind_tiled(objective, network, size, (80, 80)).losses_and_gradient(image)
     assert (found - truth).norm() > 1e-6 * truth.norm()
 
@@ -238,12 +239,12 @@ def test_every_position_has_one_owner(size: Size, core: Size, layers: list[str])
         stride = network.stride(layer)
         owners = torch.zeros(size[0] // stride, size[1] // stride)
         for tile in tiles:
-            tile.core.of(owners, stride).add_(1)
-            assert tile.core.positions(stride) > 0
-            crop = torch.zeros(tile.crop.bottom - tile.crop.top, tile.crop.right - tile.crop.left)
-            assert tile.inside.of(crop[None], stride).numel() >= tile.core.positions(stride)
+            own = tile.core.own(owners, stride, size).add_(1)
+            assert own.numel() > 0
+            crop = tile.crop.bottom - tile.crop.top, tile.crop.right - tile.crop.left
+            assert tile.inside.own(torch.zeros(crop[0] // stride, crop[1] // stride), stride, crop).shape == own.shape
         assert bool((owners == 1).all())
-    grid = grid_px(network, layers)
+    grid = cutting(network, layers).grid
     for tile in tiles:
         assert tile.crop.top % grid == tile.crop.left % grid == 0
         assert tile.core.bottom - tile.core.top < max(core[0], grid) + grid

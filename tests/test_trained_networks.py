@@ -2,6 +2,7 @@
 
 import copy
 import runpy
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from impasto.networks.catalogue import open_network
 from impasto.networks.joint import normalise_module
 from impasto.networks.network import Network
 from impasto.networks.translate import Translated
+from impasto.objectives.objective import content
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.recipes import invert
 from impasto.tasks.settings import InvertSettings
 from impasto.tasks.values import LayerName
+from impasto.tiles.criterion import bind_tiled
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PANDA = 387  # of ImageNet's classes
@@ -71,13 +74,19 @@ def test_joint_normalisation_is_exact(name: str, rectifiers: int) -> None:
     assert (now * logits - truth).norm() <= 1e-9 * truth.norm()
 
 
-def test_squeezenet_by_hand_gives_autograds_gradient() -> None:
-    module = runpy.run_path(str(EXAMPLES / "networks.py"))["trained_squeezenet"]().double()
-    computation, layers = Network.from_module(module, "caffe").computation, ["fire3", "fire9", "relu10"]
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("squeezenet", ["fire3", "fire9", "relu10"]), ("efficientnet_lite0", ["_blocks.2", "_blocks.8", "_blocks.12"])],
+)
+def test_by_hand_and_in_tiles_the_gradient_is_autograds(name: str, layers: list[str]) -> None:
+    module = runpy.run_path(str(EXAMPLES / "networks.py"))[f"trained_{name}"]().double()
+    network, size = Network.from_module(module, "caffe"), (97, 231)
+    computation = network.computation
     assert isinstance(computation, Translated)
-    photo = resize(load_image(EXAMPLES / "red-panda.webp"), (96, 128)).double()
-    ours, theirs = (
-        way.trace(photo, layers).back(lambda _, maps, later: maps.clone() if later is None else later.add_(maps))
-        for way in (computation.by_hand, computation.hooked)
-    )
-    assert (ours - theirs).norm() <= 1e-10 * theirs.norm()
+    photo = resize(load_image(EXAMPLES / "red-panda.webp"), size).double()
+    objective = content(resize(load_image(EXAMPLES / "night-cafe.webp"), size).double(), layers)
+    whole = objective.bind(replace(network, computed_by=computation.hooked), size).losses_and_gradient(photo)
+    by_hand, tiled = objective.bind(network, size), bind_tiled(objective, network, size, (97, 64))
+    for losses, gradient in (by_hand.losses_and_gradient(photo), tiled.losses_and_gradient(photo)):
+        assert losses == pytest.approx(whole[0], rel=1e-10)
+        assert (gradient - whole[1]).norm() <= 1e-10 * whole[1].norm()

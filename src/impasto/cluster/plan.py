@@ -78,7 +78,9 @@ class CrewHelper:
         """The plan in words: the number of workers, or that the cluster would not help."""
         core, workers = self.core(plan, size), len(self.crew.workers)
         if core is None:
-            return [*plan.words_here(size), "on this machine alone: too small to gain from the cluster"]
+            tiles = not plan.layers or plan.network.tileable(plan.layers)
+            why = "too small to gain from the cluster" if tiles else plan.network.untileable()
+            return [*plan.words_here(size), f"on this machine alone: {why}"]
         return [f"{plan.words_of_tiles(size, core)} on {workers} worker{'s' * (workers > 1)}"]
 
     def as_summary(self, size: Size) -> dict[str, object]:

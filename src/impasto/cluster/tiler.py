@@ -180,7 +180,7 @@ class ClusterTiler:
     def _piece(self, tile: Tile) -> Piece:
         """What a worker is told about a tile, with the weights of the tile's own positions and no others."""
         keys = tuple(placed(self.network, self.work.size, tile, key) for key in self.keys)
-        terms = tuple(term.own(tile.core, self.network.stride(term.layer)) for term in self.terms)
+        terms = tuple(term.own(tile.core, self.network.stride(term.layer), self.work.size) for term in self.terms)
         return Piece(tile, keys, terms)
 
     def _rows(self, tile: Tile) -> list[Array]:
@@ -188,7 +188,7 @@ class ClusterTiler:
         found: list[Array] = []
         for number, chosen in enumerate(self.chosen, start=len(self.references)):
             term = self.terms[self.work.references.index(number)]
-            found.append(_array(tile.core.of(chosen.rows, self.network.stride(term.layer))))
+            found.append(_array(tile.core.own(chosen.rows, self.network.stride(term.layer), self.work.size)))
         return found
 
     def _look(self, image: Image, turn: int, errors: bool, worker: Worker, number: int) -> list[Any]:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Autograd's own step back through a rectifier with a cap, in the variant that takes an output tensor.
+_hardtanh_backward = torch.ops.aten.hardtanh_backward.grad_input
+
 
 @dataclass(frozen=True, eq=False)
 class Scale:
@@ -29,6 +32,26 @@ class Scale:
     def back(self, gradient: Tensor, past: Any) -> Sequence[Tensor]:
         """The gradient times the factors."""
         return (gradient.mul_(self.factor),)
+
+
+@dataclass(frozen=True)
+class Capped:
+    """A rectifier whose values are at most `most`, as ReLU6."""
+
+    most: float
+
+    keeps = frozenset[Literal["input", "output"]]({"output"})
+    unfolded = 0
+    in_place = True
+
+    def forward(self, inputs: Sequence[Tensor], spare: Sequence[bool]) -> Tensor:
+        """The output, over the input if that is spare."""
+        return functional.hardtanh(inputs[0], 0.0, self.most, inplace=spare[0])
+
+    def back(self, gradient: Tensor, past: Any) -> Sequence[Tensor]:
+        """The gradient where the output is above 0 and below `most`."""
+        _hardtanh_backward(gradient, past.output, 0.0, self.most, grad_input=gradient)
+        return (gradient,)
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,34 @@ class WideMaxPool:
 
 
 @dataclass(frozen=True)
+class PadSame:
+    """Zeros for windows of a kernel and stride to give ⌈side / stride⌉ positions: the odd zero is the last.
+
+    How many there are depends on the map's size. Source: TensorFlow's padding "SAME".
+    """
+
+    kernel: int
+    stride: int
+
+    keeps = frozenset[Literal["input", "output"]]()
+    unfolded = 0
+    in_place = False
+
+    def forward(self, inputs: Sequence[Tensor], spare: Sequence[bool]) -> Tensor:
+        """A larger map."""
+        return Pad(*self.beside(inputs[0].shape)).forward(inputs, spare)
+
+    def back(self, gradient: Tensor, past: Any) -> Sequence[Tensor]:
+        """The gradient without that of the zeros."""
+        return Pad(*self.beside(past.shapes[0])).back(gradient, past)
+
+    def beside(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """The zeros on the left and right, top and bottom of a map of that shape."""
+        rows, columns = (max(self.kernel - 1 - (side - 1) % self.stride, 0) for side in shape[-2:])
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+
+
+@dataclass(frozen=True)
 class Pad:
     """Zeros around a map: so many columns on the left and right, and rows at the top and bottom."""
 
@@ -71,6 +122,10 @@ class Pad:
     keeps = frozenset[Literal["input", "output"]]()
     unfolded = 0
     in_place = False
+
+    def beside(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """The zeros on the left and right, top and bottom of any map."""
+        return self.left, self.right, self.top, self.bottom
 
     def forward(self, inputs: Sequence[Tensor], spare: Sequence[bool]) -> Tensor:
         """A larger map."""

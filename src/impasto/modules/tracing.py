@@ -19,7 +19,7 @@ from impasto.modules.calls import observe, stand_ins
 from impasto.modules.probing import Output
 
 PICTURE = 0  # the number of the value that the module is called with
-Kind = Literal["convolution", "norm", "rectifier", "max", "average", "pad", "sum", "join"]
+Kind = Literal["convolution", "norm", "rectifier", "capped", "max", "average", "pad", "sum", "join"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,8 @@ class Operation:
     def facts(self) -> tuple[object, ...]:
         """What two operations have in common if they do the same."""
         weights = tuple(None if each is None else each.shape for each in self.weights)
-        return self.kind, self.reads, self.value, weights, dict(self.options)
+        options = {} if self.kind == "pad" else dict(self.options)  # zeros may depend on the picture's size
+        return self.kind, self.reads, self.value, weights, options
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +147,10 @@ def _convolution(
     groups: int = 1,
 ) -> _Read | None:
     sides = _one(stride), _one(padding), _one(dilation)
-    if None in sides or sides[2] != 1 or groups != 1:
+    if None in sides:
         return None
-    return _Read("convolution", (maps,), (weight, bias), {"stride": sides[0], "padding": sides[1]})
+    options = {"stride": sides[0], "padding": sides[1], "dilation": sides[2], "groups": groups}
+    return _Read("convolution", (maps,), (weight, bias), options)
 
 
 def _norm(
@@ -168,6 +170,14 @@ def _norm(
 
 def _rectifier(maps: Tensor, inplace: bool = False) -> _Read | None:
     return _Read("rectifier", (maps,))
+
+
+def _hardtanh(maps: Tensor, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False) -> _Read | None:
+    return None if min_val else _Read("capped", (maps,), options={"most": float(max_val)})
+
+
+def _rectifier6(maps: Tensor, inplace: bool = False) -> _Read | None:
+    return _hardtanh(maps, 0.0, 6.0)
 
 
 def _largest(
@@ -200,7 +210,11 @@ def _average(
 
 def _pad(maps: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> _Read | None:
     zeros = mode == "constant" and not value and min(pad, default=-1) >= 0
-    return _Read("pad", (maps,), options={"beside": tuple(pad)}) if zeros and len(pad) == 4 else None
+    return (
+        _Read("pad", (maps,), options={"beside": tuple(pad), "shape": tuple(maps.shape)})
+        if zeros and len(pad) == 4
+        else None
+    )
 
 
 def _sum(first: Any, second: Any, alpha: float = 1) -> _Read | None:
@@ -220,6 +234,8 @@ READERS: dict[Any, Callable[..., _Read | None]] = {
     functional.conv2d: _convolution,
     functional.batch_norm: _norm,
     **dict.fromkeys((functional.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_), _rectifier),
+    functional.hardtanh: _hardtanh,
+    functional.relu6: _rectifier6,
     functional.max_pool2d: _largest,
     functional.avg_pool2d: _average,
     functional.pad: _pad,

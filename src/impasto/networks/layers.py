@@ -10,11 +10,13 @@ A layer is made from the layers that it reads, which determine its channels, str
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from impasto.errors import NetworkError
+from impasto.images.image import Size
 from impasto.networks.steps import (
     Add,
     AveragePool,
@@ -30,6 +32,19 @@ from impasto.networks.steps import (
 
 UNKNOWN_PX = 1 << 40  # the reach of layers that may see all of any picture
 IMAGE = "image"  # the picture itself is a layer too, so that priors are ordinary terms
+
+
+@runtime_checkable
+class Windowed(Step, Protocol):
+    """A step whose positions see windows of a map with zeros, or nothing, around."""
+
+    @property
+    def stride(self) -> int:
+        """Positions from one window to the next."""
+
+    @property
+    def padding(self) -> int:
+        """Positions of the first window before the map."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,11 @@ class Opaque:
 class Layer:
     """One layer: its step, and the layers that the step reads, by name.
 
-    A layer of stride s has a position for each whole square of s × s pixels of the picture. `reach_px` is the farthest
-    distance in pixels that a position sees beyond its square.
+    A layer of stride s has a position for each square of s × s pixels of the picture. A position sees `before_px`
+    pixels above and to the left of its square, and `after_px` below and to the right, at most; if negative, not all of
+    the square. Along a side there are (side + `extra_px`) // s positions: zeros around maps may give one more than the
+    picture has whole squares, kernels without zeros leave some out. `shifts` says that what a position sees also
+    depends on the remainder of the picture's side divided by the stride.
     """
 
     name: str
@@ -62,14 +80,26 @@ class Layer:
     reads: tuple[str, ...]
     channels: int
     stride: int
-    reach_px: int
+    before_px: int
+    after_px: int
+    extra_px: int = 0
+    shifts: bool = False
+
+    @property
+    def reach_px(self) -> int:
+        """The farthest distance in pixels that a position sees beyond its square."""
+        return max(self.before_px, self.after_px, 0)
+
+    def positions(self, size: Size) -> Size:
+        """The height and width of the layer's map of a picture of that size."""
+        return (size[0] + self.extra_px) // self.stride, (size[1] + self.extra_px) // self.stride
 
     def bytes_per_pixel(self, item: int) -> float:
         """Memory of the layer's map per pixel of the picture; a number takes `item` bytes."""
         return self.channels * item / self.stride**2
 
 
-PICTURE = Layer(IMAGE, Add(), (), 3, 1, 0)  # nobody computes it
+PICTURE = Layer(IMAGE, Add(), (), 3, 1, 0, 0)  # nobody computes it
 
 
 def convolution(
@@ -91,24 +121,38 @@ def convolution(
             f"{name} has a kernel of {kernel}, stride {stride} and padding {padding}; twice the padding must be at "
             f"least {kernel - stride} and below {kernel}"
         )
-    beyond = max(padding, kernel - padding - stride) * read.stride
-    step = Convolution(weight, bias, stride, padding)
-    return Layer(name, step, (read.name,), out, read.stride * stride, read.reach_px + beyond)
+    made = windows(name, read, Convolution(weight, bias, stride, padding), kernel)
+    return replace(made, channels=out, extra_px=read.extra_px)
+
+
+def windows(name: str, read: Layer, step: Windowed, kernel: int, over: int = 0) -> Layer:
+    """A layer whose positions see `kernel` × `kernel` positions; at the end `over` of them may lie behind zeros."""
+    behind = kernel - step.padding - step.stride
+    return replace(
+        read,
+        name=name,
+        step=step,
+        reads=(read.name,),
+        stride=read.stride * step.stride,
+        before_px=read.before_px + step.padding * read.stride,
+        after_px=read.after_px + behind * read.stride,
+        extra_px=read.extra_px + (step.padding - behind + over) * read.stride,
+    )
 
 
 def rectifier(name: str, read: Layer) -> Layer:
     """A rectified linear unit."""
-    return Layer(name, Rectifier(), (read.name,), read.channels, read.stride, read.reach_px)
+    return replace(read, name=name, step=Rectifier(), reads=(read.name,))
 
 
 def opaque(name: str, channels: int, stride: int) -> Layer:
     """A layer that a module computes; how far its positions see is unknown."""
-    return Layer(name, Opaque(), (), channels, stride, UNKNOWN_PX)
+    return Layer(name, Opaque(), (), channels, stride, UNKNOWN_PX, UNKNOWN_PX)
 
 
 def pool(name: str, read: Layer, step: MaxPool | AveragePool) -> Layer:
     """A pooling. Its squares do not overlap, so its reach is that of the layer it reads."""
-    return Layer(name, step, (read.name,), read.channels, read.stride * step.stride, read.reach_px)
+    return replace(read, name=name, step=step, reads=(read.name,), stride=read.stride * step.stride)
 
 
 def add(name: str, *read: Layer) -> Layer:
@@ -126,8 +170,18 @@ def concatenate(name: str, *read: Layer) -> Layer:
 
 
 def _joined(name: str, step: Step, read: tuple[Layer, ...], channels: int) -> Layer:
-    reach = max(layer.reach_px for layer in read)
-    return Layer(name, step, tuple(layer.name for layer in read), channels, read[0].stride, reach)
+    alike = len({layer.extra_px for layer in read}) == 1  # else the maps fit in pictures of some sizes alone
+    return Layer(
+        name,
+        step,
+        tuple(layer.name for layer in read),
+        channels,
+        read[0].stride,
+        max(layer.before_px for layer in read) if alike else UNKNOWN_PX,
+        max(layer.after_px for layer in read),
+        read[0].extra_px,
+        any(layer.shifts for layer in read),
+    )
 
 
 def _described(read: tuple[Layer, ...]) -> str:

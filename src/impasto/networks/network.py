@@ -152,9 +152,8 @@ class Network:
         facts = {name: self.facts(name) for name in self.layers}
         found = [name for name, each in facts.items() if each.vector and "softmax" not in each.kind.lower()]
         if not found:
-            raise LayerError(
-                f"{self.name} has no classes: its last layer, {[*self.layers][-1]}, gives a map; use --channel"
-            )
+            last = [*self.layers][-1]
+            raise LayerError(f"{self.name} has no classes: its last layer gives a map; use --layer {last} --channel N")
         return found[-1]
 
     def has(self, layer: str) -> bool:
@@ -189,6 +188,13 @@ class Network:
         """Whether tiles give the maps of the whole picture: if it is known how far each of the layers sees."""
         return all(self.reach_px(layer) < UNKNOWN_PX for layer in layers)
 
+    def untileable(self) -> str:
+        """Why not all layers can be computed in tiles, in words: pictures are resized, or the first such operation."""
+        if self.preprocess.size is not None or self.preprocess.multiple > 1:
+            return f"{self.name} takes pictures resized, and cannot be computed in tiles"
+        first = next(name for name in self.layers if not self.tileable([name]))
+        return f"{self.name} cannot be computed in tiles from {first} ({self.facts(first).kind}) on"
+
     def rectified(self, layer: str) -> str | None:
         """The rectified linear unit right after a layer; None if there is none."""
         name = self.canonical(layer)
@@ -217,8 +223,8 @@ class Network:
         return min((self.stride(name) for name in self.layer(layer).reads), default=self.stride(layer))
 
     def smallest_side(self, layers: Iterable[str]) -> int:
-        """The least height and width in pixels at which the deepest of `layers` has one position."""
-        return max((self.stride(layer) for layer in layers), default=1)
+        """The least height and width in pixels at which each of `layers` has one position."""
+        return max((layer.stride - layer.extra_px for layer in map(self.layer, layers)), default=1)
 
     def require_size(self, size: Size, layers: Iterable[str]) -> None:
         """Raise ImageError if the deepest of `layers` has no position in a picture of `size`."""

@@ -58,34 +58,34 @@ class Step(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AnyConvolution:
-    """A convolution with fixed weights (out, in, height, width) and bias (out), at all positions that PyTorch gives it.
-
-    With some strides and paddings its positions are no whole squares of the picture.
-    """
+    """A convolution with fixed weights (out, in, height, width) and bias (out), at all positions that PyTorch gives."""
 
     weight: Tensor = field(repr=False)
     bias: Tensor | None = field(default=None, repr=False)
     stride: int = 1
     padding: int = 0
+    dilation: int = 1
+    groups: int = 1
 
     keeps = frozenset[Kept]()
     in_place = False
 
     @property
     def unfolded(self) -> int:
-        """The number of values under the kernel."""
-        return self.weight[0].numel()
+        """The number of values under the kernels."""
+        return self.weight[0].numel() * self.groups
 
     def forward(self, inputs: Sequence[FeatureMap], spare: Sequence[bool]) -> FeatureMap:
         """The output, in the weights' precision."""
-        return functional.conv2d(inputs[0], self.weight, self.bias, stride=self.stride, padding=self.padding)
+        maps, weight, bias = inputs[0], self.weight, self.bias
+        return functional.conv2d(maps, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def back(self, gradient: FeatureMap, past: Past) -> Sequence[FeatureMap]:
         """A transposed convolution; 0 where no kernel reaches."""
-        weight, stride, padding = self.weight, self.stride, self.padding
+        weight, stride, padding, dilation = self.weight, self.stride, self.padding, self.dilation
         sides = zip(past.shapes[0][2:], gradient.shape[2:], weight.shape[2:], strict=True)
-        more = [side - ((count - 1) * stride - 2 * padding + kernel) for side, count, kernel in sides]
-        return (functional.conv_transpose2d(gradient, weight, None, stride, padding, more),)
+        more = [side - ((n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1) for side, n, kernel in sides]
+        return (functional.conv_transpose2d(gradient, weight, None, stride, padding, more, self.groups, dilation),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,14 @@
 VGG, residual networks, SqueezeNet and their kin are translated as far as their operations are known here:
 convolutions, batch norms, rectifiers, poolings, zeros around maps, sums and concatenations. All other layers are read
 by hooks.
+
+Zeros around a map may depend on the size of the picture. Pictures of several sizes show whether they follow a rule.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +19,29 @@ from impasto.errors import NetworkError
 from impasto.images.image import Image, Size
 from impasto.modules.hooked import Hooked
 from impasto.modules.probing import PAIR
-from impasto.modules.steps import Pad, Scale, WideMaxPool
+from impasto.modules.steps import Capped, Pad, PadSame, Scale, WideMaxPool
 from impasto.modules.table import Facts, LayerTable
 from impasto.modules.tracing import PICTURE as PICTURE_VALUE
 from impasto.modules.tracing import Graph, Operation, trace
-from impasto.networks.layers import PICTURE, UNKNOWN_PX, Layer, add, concatenate, convolution, pool, rectifier
+from impasto.networks.layers import PICTURE, UNKNOWN_PX, Layer, add, concatenate, convolution, pool, rectifier, windows
 from impasto.networks.passes import ByHand, Trace
 from impasto.networks.steps import AnyConvolution, AveragePool, FeatureMap, MaxPool
 
-PAIRS = {"kernel": 2, "stride": 2, "padding": 0, "ceil": False}  # the poolings whose squares tiles can follow
-SIDES_PX = math.gcd(*PAIR[0], *PAIR[1])  # of the pictures that a module's zeros are learned from
+PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}  # the convolutions of VGG, but for their zeros
+PAIRS = {"kernel": 2, "stride": 2, "padding": 0, "ceil": False}  # the poolings of VGG
+SIDES_PX = math.gcd(*PAIR[0], *PAIR[1])  # all sides of the first pictures that a module's zeros are learned from
+ODD: tuple[Size, Size] = ((225, 291), (230, 319))  # the others, whose sides leave other remainders
 
 
 @dataclass(frozen=True, eq=False)
 class Translation:
     """A graph of layers, and what is known of some of them, by name.
 
-    `loose` are layers with positions that are no whole squares of the picture: tiles cannot compute them. `padded` are
-    layers after zeros whose number is known only if a picture's sides are multiples of `SIDES_PX`. `same` are other
-    names of layers, as blocks give the map of their last layer.
+    `padded` are layers after zeros whose number is known only if a picture's sides are multiples of `SIDES_PX`: tiles
+    cannot compute them. `same` are other names of layers, as blocks give the map of their last layer.
     """
 
     layers: Mapping[str, Layer]
-    loose: frozenset[str] = frozenset()
     padded: frozenset[str] = frozenset()
     same: Mapping[str, str] = field(default_factory=dict)
 
@@ -48,29 +51,31 @@ def translate(table: LayerTable, precision: torch.dtype) -> Translation:
     preprocess, module = table.preprocess, table.probing.module
     if preprocess.size is not None or preprocess.multiple > 1:
         return Translation({})
-    graph, other = (trace(module, size, preprocess.channels, precision) for size in PAIR)
-    if not graph.is_like(other):  # the module does other things for pictures of other sizes
+    graph, *others = (trace(module, size, preprocess.channels, precision) for size in PAIR)
+    if not all(graph.is_like(other) for other in others):  # the module does other things for pictures of other sizes
         return Translation({})
+    zeros = dict[int, Zeros]()
+    if any(operation.kind == "pad" for operation in graph.operations):
+        odd = [trace(module, size, preprocess.channels, precision) for size in ODD]
+        zeros = {at: found for at in range(len(graph.operations)) if (found := _zeros(at, [graph, *others], odd))}
     names, same = _names(table, graph)
     values: dict[int, Layer] = {PICTURE_VALUE: replace(PICTURE, channels=preprocess.channels)}
-    loose, padded = set[int](), set[int]()
-    for operation in graph.operations:
-        if not all(read in values for read in operation.reads):
+    padded = set[int]()
+    for at, operation in enumerate(graph.operations):
+        if not all(read in values for read in operation.reads) or (operation.kind == "pad" and at not in zeros):
             continue
         read = [values[each] for each in operation.reads]
+        name = names.get(operation.value, f"~{operation.value}")
         try:
-            made = _layer(names.get(operation.value, f"~{operation.value}"), operation, read)
+            made = _layer(name, operation, read) if operation.kind != "pad" else _padded(name, read[0], zeros[at])
         except NetworkError:  # maps of one size by chance, whose strides differ
             continue
         values[operation.value] = made
-        if _is_loose(operation) or loose.intersection(operation.reads):
-            loose.add(operation.value)
-        if operation.kind == "pad" or padded.intersection(operation.reads):
+        if (at in zeros and not zeros[at].always) or padded.intersection(operation.reads):
             padded.add(operation.value)
     layers = {layer.name: layer for value, layer in values.items() if value != PICTURE_VALUE}
     return Translation(
         layers,
-        frozenset(values[each].name for each in loose),
         frozenset(values[each].name for each in padded),
         {alias: own for alias, own in same.items() if own in layers},
     )
@@ -89,18 +94,65 @@ def _names(table: LayerTable, graph: Graph) -> tuple[dict[int, str], dict[str, s
     return names, same
 
 
-def _is_loose(operation: Operation) -> bool:
-    """Whether the module's positions are no whole squares of those that the operation reads."""
-    options = operation.options
-    match operation.kind:
-        case "convolution":
-            (weight, _), padding = operation.weights, options["padding"]
-            assert weight is not None
-            return options["stride"] > 1 or weight.shape[2:] != (2 * padding + 1, 2 * padding + 1)
-        case "max":
-            return options != PAIRS
-        case kind:
-            return kind == "pad"
+class Zeros(NamedTuple):
+    """Zeros around a map, and whether they are known for pictures of all sizes."""
+
+    step: Pad | PadSame
+    always: bool
+
+
+def _zeros(at: int, graphs: Sequence[Graph], odd: Sequence[Graph]) -> Zeros | None:
+    """The zeros that an operation puts around its map; None if there is no rule, or the operation is another one.
+
+    A rule must hold in pictures of all sizes looked at; without a rule, zeros may be equal at least in those of `PAIR`.
+    """
+    own = [graph.operations[at] for graph in graphs]
+    if own[0].kind != "pad":
+        return None
+    seen = own + [graph.operations[at] for graph in odd if graph.is_like(graphs[0])]
+    fixed = Pad(*own[0].options["beside"])
+    rules: list[Pad | PadSame] = [fixed, *_same([each for each in graphs[0].operations if own[0].value in each.reads])]
+    for rule in rules if len(seen) == len(own) + len(odd) else []:
+        if all(_gives(rule, each) for each in seen):
+            return Zeros(rule, always=True)
+    return Zeros(fixed, always=False) if all(_gives(fixed, each) for each in own) else None
+
+
+def _same(readers: Sequence[Operation]) -> list[PadSame]:
+    """The zeros of TensorFlow for the convolutions that read them, if all of these have one kernel and stride."""
+    if not all(each.kind == "convolution" and not each.options["padding"] for each in readers):
+        return []
+    alike = {(_extent(each), each.options["stride"]) for each in readers}
+    return [PadSame(*each) for each in alike] if len(alike) == 1 else []
+
+
+def _extent(convolution: Operation) -> int:
+    """How many rows a kernel spans."""
+    weight, dilation = convolution.weights[0], int(convolution.options["dilation"])
+    assert weight is not None
+    return dilation * (weight.shape[2] - 1) + 1
+
+
+def _gives(rule: Pad | PadSame, seen: Operation) -> bool:
+    beside: tuple[int, ...] = seen.options["beside"]
+    return rule.beside(seen.options["shape"]) == beside
+
+
+def _padded(name: str, read: Layer, zeros: Zeros) -> Layer:
+    """The layer of a map with zeros around; what a named map of `PadSame` sees is left open, as are its sides."""
+    made, step = replace(rectifier(name, read), step=zeros.step), zeros.step
+    if isinstance(step, PadSame):
+        before, more = ((step.kernel - 1) // 2, max(step.kernel - step.stride, 0) // 2), {step.kernel - 1}
+    else:
+        before, more = (step.left, step.top), {step.left + step.right, step.top + step.bottom}
+    known = zeros.always and len(more) == 1 and (isinstance(step, Pad) or name.startswith("~"))
+    return replace(
+        made,
+        before_px=read.before_px + max(before) * read.stride if known else UNKNOWN_PX,
+        after_px=read.after_px - min(before) * read.stride,
+        extra_px=read.extra_px + max(more) * read.stride,
+        shifts=read.shifts or isinstance(step, PadSame),
+    )
 
 
 def _layer(name: str, operation: Operation, read: list[Layer]) -> Layer:
@@ -109,27 +161,32 @@ def _layer(name: str, operation: Operation, read: list[Layer]) -> Layer:
         case "convolution":
             weight, bias = operation.weights
             assert weight is not None
-            if not _is_loose(operation):
+            side = 2 * options["padding"] + 1
+            if weight.shape[2:] == (side, side) and options == {**PLAIN, "padding": options["padding"]}:
                 return convolution(name, read[0], weight, bias, padding=options["padding"])
-            step = AnyConvolution(weight, bias, options["stride"], options["padding"])
-            made = _windows(name, read[0], step, max(weight.shape[2:]))
-            return replace(made, channels=weight.shape[0])
+            made = windows(name, read[0], AnyConvolution(weight, bias, **options), _extent(operation))
+            square = weight.shape[2] == weight.shape[3]  # else rows and columns differ in number and in what they see
+            return replace(made, channels=weight.shape[0], before_px=made.before_px if square else UNKNOWN_PX)
         case "norm":
             return replace(rectifier(name, read[0]), step=_scale(operation))
         case "rectifier":
             return rectifier(name, read[0])
+        case "capped":
+            return replace(rectifier(name, read[0]), step=Capped(**options))
         case "max":
-            if not _is_loose(operation):
+            if options == PAIRS:
                 return pool(name, read[0], MaxPool())
-            return _windows(name, read[0], WideMaxPool(**options), options["kernel"])
+            step = WideMaxPool(**options)
+            over = min(step.stride - 1, step.kernel - step.padding - 1) if step.ceil else 0
+            return windows(name, read[0], step, step.kernel, over)
         case "average":
             return pool(name, read[0], AveragePool())
-        case "pad":
-            return replace(rectifier(name, read[0]), step=Pad(*options["beside"]), reach_px=UNKNOWN_PX)
         case "sum":
             return add(name, *read)
         case "join":
             return concatenate(name, *read)
+        case _:
+            raise NetworkError(f"{name} is of another kind")
 
 
 def _scale(operation: Operation) -> Scale:
@@ -143,13 +200,6 @@ def _scale(operation: Operation) -> Scale:
 
 def _across(values: Tensor) -> Tensor:
     return values.reshape(1, -1, 1, 1)
-
-
-def _windows(name: str, read: Layer, step: AnyConvolution | WideMaxPool, kernel: int) -> Layer:
-    """A layer whose positions see `kernel` positions on each side, which may reach beyond their squares."""
-    beyond = max(step.padding, kernel - step.padding - step.stride, 0) * read.stride
-    reach = min(UNKNOWN_PX, read.reach_px + beyond)
-    return replace(rectifier(name, read), step=step, stride=read.stride * step.stride, reach_px=reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +225,7 @@ class Translated:
 
     def require_size(self, size: Size, wanted: Mapping[str, str]) -> None:
         """Raise ImageError if the module cannot take a picture of that size, or a layer has no position there."""
-        loose = self.translation.loose.intersection(wanted.values())
-        way = self.hooked if loose else self._way(size, wanted.values())
-        way.require_size(size, wanted)
+        self.hooked.require_size(size, wanted)
 
     def bytes_per_pixel(self, read: Collection[str], compared: Collection[str]) -> float:
         """About how many bytes per pixel a pass holds, by hand if that is possible at all sizes."""
@@ -191,8 +239,7 @@ class Translated:
             return known
         also = [f"also {name}" for name, given in self.translation.same.items() if given == layer]
         reach = own.reach_px if own.reach_px < UNKNOWN_PX else None
-        tiles = ["not in tiles"] if reach is not None and layer in self.translation.loose else []
-        return known._replace(stride=own.stride, reach_px=reach, notes=(*known.notes, *also, *tiles))
+        return known._replace(stride=own.stride, reach_px=reach, notes=(*known.notes, *also))
 
     def _way(self, size: Size, wanted: Collection[str]) -> ByHand | Hooked:
         known = all(name in self.by_hand.layers for name in wanted)
@@ -209,9 +256,7 @@ def computed(table: LayerTable, translation: Translation, hooked: Hooked, device
 
 
 def described(table: LayerTable, translation: Translation, opaque: Mapping[str, Layer]) -> dict[str, Layer]:
-    """All layers by name: the translated ones that tiles can compute, and `opaque` ones.
-
-    An opaque layer has its exact stride if the layer is translated, otherwise an estimate.
+    """All layers by name: the translated ones, and `opaque` ones.
 
     Operations that are no modules have no names here, also not among what a layer reads.
     """
@@ -219,7 +264,5 @@ def described(table: LayerTable, translation: Translation, opaque: Mapping[str, 
     known = {
         name: replace(layer, reads=tuple(read for read in layer.reads if read in named))
         for name, layer in translation.layers.items()
-        if name not in translation.loose
     }
-    known |= {name: replace(opaque[name], stride=translation.layers[name].stride) for name in translation.loose & named}
     return {name: known.get(name, opaque[name]) for name in table.rows if name not in translation.same}

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from impasto.images.image import Image, Size, resize, size_of
-from impasto.networks.layers import Layer
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.networks.steps import FeatureMap
@@ -149,7 +148,7 @@ class Neighbours:
         weights = (
             {} if where is None else {name: where.at(size, layer, network.device) for name, layer in layers.items()}
         )
-        shapes = {name: _positions(layer, size) for name, layer in layers.items()}
+        shapes = {name: layer.positions(size) for name, layer in layers.items()}
         levels = {name: each.levels for name, each in weights.items()}
         taken = {name: Places.of(shape, levels.get(name), SAMPLE) for name, shape in shapes.items()}
         banks = self._banks(network, size, pieces, samples(pieces, asking, taken))
@@ -177,7 +176,7 @@ class Neighbours:
             for layer in map(network.layer, asking):
                 of = self.reference_where
                 levels = None if of is None else of.inside(framed, layer, network.device).core
-                places[layer.name].append(Places.of(_positions(layer, framed), levels, most))
+                places[layer.name].append(Places.of(layer.positions(framed), levels, most))
             taken = {name: each[-1] for name, each in places.items()}
             styles.append(samples(pieces, style.to(network.device), taken))
         fractions = [fraction for _, fraction in self.styles]
@@ -291,8 +290,3 @@ def _prices(asking: Tensor, counts: Tensor, directions: Tensor, shares: Tensor, 
 
 def _directions(rows: Tensor, centre: Tensor) -> Tensor:
     return torch.nn.functional.normalize(wide(rows) - centre, dim=1)
-
-
-def _positions(layer: Layer, size: Size) -> Size:
-    """The size of a layer's map of a picture of that size."""
-    return size[0] // layer.stride, size[1] // layer.stride

@@ -120,8 +120,11 @@ def stretched(weights: Tensor, size: Size) -> Tensor:
 
 
 def _pooled(weights: Tensor, layer: Layer) -> Tensor:
-    """The mean over the square of each of the layer's positions."""
-    return functional.avg_pool2d(weights, layer.stride)[0, 0]
+    """The mean over the square of each of the layer's positions; a square beyond the picture counts as the last one."""
+    means = functional.avg_pool2d(weights, layer.stride, ceil_mode=True)
+    height, width = layer.positions(size_of(weights))
+    more = max(0, height - means.shape[2]), max(0, width - means.shape[3])
+    return functional.pad(means, (0, more[1], 0, more[0]), mode="replicate")[0, 0, :height, :width]
 
 
 def _seen(weights: Tensor, reach_px: int) -> Tensor:

@@ -18,6 +18,7 @@ from impasto.images.image import Image, Size, resize, size_of
 from impasto.images.noise import noise_picture
 from impasto.networks.network import Network
 from impasto.networks.steps import FeatureMap
+from impasto.tiles.passes import owned
 from impasto.tiles.windows import cut
 
 PICTURE_PX = 224
@@ -59,13 +60,12 @@ class Leap:
 @torch.no_grad()
 def maps_of(network: Network, image: Image, layer: str) -> FeatureMap:
     """The layer's map of the whole picture in float32, read in tiles if the picture is large."""
-    stride, name = network.stride(layer), network.canonical(layer)
-    rows = []
+    name, rows = network.canonical(layer), list[Tensor]()
     tiles = cut(size_of(image), (TILE_PX, TILE_PX), network, [layer])
     for top in sorted({tile.core.top for tile in tiles}):
         row = [tile for tile in tiles if tile.core.top == top]
-        maps = [tile.inside.of(network(tile.crop.of(image), [name])[name].float(), stride) for tile in row]
-        rows.append(torch.cat(maps, dim=3))
+        maps = [own for tile in row for _, own in owned(network, tile.crop.of(image), tile.inside, [name])]
+        rows.append(torch.cat([own.float() for own in maps], dim=3))
     return torch.cat(rows, dim=2)
 
 

@@ -23,7 +23,7 @@ from impasto.objectives.terms import Match
 from impasto.tiles.criterion import bind_tiled, require_tiles
 from impasto.tiles.tiler import MakeTiler, do_nothing, ignore_halving
 from impasto.tiles.tilings import Tiling, tilings
-from impasto.tiles.windows import crop_lengths, cut, grid_px, margin_px
+from impasto.tiles.windows import cut, cutting
 
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
 WEIGHT = 5.0  # bytes of a position's weight: its level, and its place in the order of weights
@@ -171,7 +171,7 @@ class MemoryPlan:
         """Raise if tiles are needed, but a layer cannot be computed in tiles."""
         if self.network.tileable(self.layers):
             return
-        why = f"layers of {self.network.name} that are read cannot be computed in tiles"
+        why = self.network.untileable()
         if self.limits.tile_px is not None:
             raise SpecError(f"{why}; leave out --tile")
         fitting = self._largest_side(size, lambda side: self.core(side) is None)
@@ -215,15 +215,12 @@ class MemoryPlan:
 
     def tilings(self, size: Size) -> list[Tiling]:
         """Ways to cut a picture of that size."""
-        return tilings(
-            self.objective.read_size(size), grid_px(self.network, self.layers), margin_px(self.network, self.layers)
-        )
+        return tilings(self.objective.read_size(size), cutting(self.network, self.layers))
 
     def largest_crop(self, size: Size, core: Size) -> int:
         """Pixels of the largest crop, in tiles that own at most `core`."""
-        grid, margin = grid_px(self.network, self.layers), margin_px(self.network, self.layers)
-        read = self.objective.read_size(size)
-        height, width = (max(crop_lengths(side, most, grid, margin)) for side, most in zip(read, core, strict=True))
+        known, read = cutting(self.network, self.layers), self.objective.read_size(size)
+        height, width = (max(known.crop_lengths(side, most)) for side, most in zip(read, core, strict=True))
         return height * width
 
     def vectors(self, history: int) -> int:

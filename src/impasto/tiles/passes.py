@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from impasto.images.image import Image
+from impasto.images.image import Image, Size, size_of
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
 from impasto.networks.passes import backward, forward, read
@@ -30,9 +30,9 @@ class MapTerm(NamedTuple):
     weight: float
     distance: SquaredError
 
-    def own(self, core: Window, stride: int) -> "MapTerm":
-        """The term for the positions that a tile owns."""
-        return self._replace(represent=self.represent.cut(*core.slices(stride)))
+    def own(self, core: Window, stride: int, size: Size) -> "MapTerm":
+        """The term for the positions that a tile owns, in a picture of that size."""
+        return self._replace(represent=self.represent.cut(*core.slices(stride, size)))
 
     def scale(self, maps: FeatureMap) -> Tensor:
         """The error's divisor for these maps of the target; the divisor of the whole is the sum over its tiles."""
@@ -52,9 +52,9 @@ class TileError(NamedTuple):
         return self.term.weight * self.term.distance.scaled(found, target, self.scale)
 
 
-def own_key(key: Key, core: Window, stride: int) -> Key:
+def own_key(key: Key, core: Window, stride: int, size: Size) -> Key:
     """The key for the positions that a tile owns; the key itself, unless its positions have weights."""
-    return key[0], key[1].cut(*core.slices(stride))
+    return key[0], key[1].cut(*core.slices(stride, size))
 
 
 def tile_statistics(
@@ -87,7 +87,7 @@ def tile_gradient(
     def visit(layer: str, maps: FeatureMap, gradient: FeatureMap | None) -> FeatureMap:
         gradient = torch.zeros_like(maps) if gradient is None else gradient
         stride = network.stride(layer)
-        own, onto = inside.of(maps, stride), inside.of(gradient, stride)
+        own, onto = (inside.own(each, stride, size_of(crop)) for each in (maps, gradient))
         for key in [key for key in slopes if key[0] == layer]:
             key[1].pull_back(own, slopes[key], onto)
         values.update((number, _pull_back_error(error, own, onto)) for number, error in _at(layer, errors))
@@ -102,9 +102,8 @@ def tile_gradient(
 
 def owned(network: Network, crop: Image, inside: Window, layers: Collection[str]) -> Iterator[tuple[str, FeatureMap]]:
     """A tile's own positions of each layer's map, the shallowest first; each is valid until the next is asked for."""
-    whole = inside == Window(0, crop.shape[2], 0, crop.shape[3])  # the map may have more positions than whole strides
     for layer, maps in read(network, crop, layers):
-        yield layer, maps if whole else inside.of(maps, network.stride(layer))
+        yield layer, inside.own(maps, network.stride(layer), size_of(crop))
 
 
 def _at(layer: str, errors: Sequence[TileError]) -> list[tuple[int, TileError]]:

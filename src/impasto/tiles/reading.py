@@ -78,7 +78,7 @@ def _read(
         targets = {} if reference is None else _kept(network, reference, tile, compared)
         for layer, own in owned(network, tile.crop.of(image), tile.inside, layers):
             owned_fraction, stride = fraction(network, size, tile, layer), network.stride(layer)
-            here = {key: own_key(key, tile.core, stride)[1] for key in keys if key[0] == layer}
+            here = {key: own_key(key, tile.core, stride, size)[1] for key in keys if key[0] == layer}
             add_statistics(statistics, {key: represent(own) * owned_fraction for key, represent in here.items()})
             for key in [key for key in targets if key[0] == layer]:
                 differences[key] += _difference(key[1](own), targets.pop(key))

@@ -55,11 +55,14 @@ class Target(NamedTuple):
     maps: Tensor | Chosen  # in the network's precision
     scale: Tensor
 
-    def error(self, tile: Tile, stride: int) -> TileError:
-        """The tile's contribution to the term."""
-        maps = self.maps
-        target = maps.maps(tile.core.of(maps.rows, stride)) if isinstance(maps, Chosen) else tile.core.of(maps, stride)
-        return TileError(self.term.own(tile.core, stride), target, self.scale)
+    def error(self, tile: Tile, stride: int, size: Size) -> TileError:
+        """The tile's contribution to the term, in a picture of that size."""
+        maps, core = self.maps, tile.core
+        if isinstance(maps, Chosen):
+            target = maps.maps(core.own(maps.rows, stride, size))
+        else:
+            target = core.own(maps, stride, size)
+        return TileError(self.term.own(core, stride, size), target, self.scale)
 
 
 @dataclass(eq=False)
@@ -117,7 +120,7 @@ class LocalTiler:
         return errors, gradient
 
     def _errors(self, tile: Tile, targets: Sequence[Target]) -> list[TileError]:
-        return [target.error(tile, self.network.stride(target.term.layer)) for target in targets]
+        return [target.error(tile, self.network.stride(target.term.layer), self.size) for target in targets]
 
     def _own(self, tile: Tile) -> dict[Key, Key]:
         """Each key with the key of the positions that the tile owns."""
@@ -148,8 +151,10 @@ def fraction(network: Network, size: Size, tile: Tile, layer: str) -> float:
     """The fraction of the layer's positions that the tile owns, in a picture of that size."""
     if tile.core == Window(0, size[0], 0, size[1]):
         return 1.0
-    stride = network.stride(layer)
-    return tile.core.positions(stride) / ((size[0] // stride) * (size[1] // stride))
+    known = network.layer(layer)
+    height, width = known.positions(size)
+    rows, columns = tile.core.slices(known.stride, size)
+    return len(range(height)[rows]) * len(range(width)[columns]) / (height * width)
 
 
 def weight_of(network: Network, size: Size, tile: Tile, key: Key) -> float:
@@ -160,11 +165,10 @@ def weight_of(network: Network, size: Size, tile: Tile, key: Key) -> float:
 def placed(network: Network, size: Size, tile: Tile, key: Key) -> Key:
     """The key of the positions that a tile owns: sampled positions are found by where the tile is."""
     layer, represent = key
-    stride = network.stride(layer)
+    known = network.layer(layer)
     if not isinstance(represent, Sampled):
-        return own_key(key, tile.core, stride)
-    whole = size[0] // stride, size[1] // stride
-    return layer, represent.within(whole, tile.core.top // stride, tile.core.left // stride)
+        return own_key(key, tile.core, known.stride, size)
+    return layer, represent.within(known.positions(size), tile.core.top // known.stride, tile.core.left // known.stride)
 
 
 def add_statistics(total: Statistics, more: Statistics) -> None:
@@ -203,11 +207,11 @@ def _targets(
     for tile in cut(size, core, network, layers):
         between_tiles()
         for layer, own in owned(network, tile.crop.of(reference), tile.inside, layers):
-            stride = network.stride(layer)
+            known = network.layer(layer)
             if layer not in maps:
-                maps[layer] = own.new_empty((1, own.shape[1], size[0] // stride, size[1] // stride))
-            tile.core.of(maps[layer], stride).copy_(own)
-            here = {n: term.own(tile.core, stride) for n, term in enumerate(terms) if term.layer == layer}
+                maps[layer] = own.new_empty((1, own.shape[1], *known.positions(size)))
+            tile.core.own(maps[layer], known.stride, size).copy_(own)
+            here = {n: term.own(tile.core, known.stride, size) for n, term in enumerate(terms) if term.layer == layer}
             _add_scales(scales, {n: term.scale(own) for n, term in here.items()})
     return [Target(term, maps[term.layer], scales[number]) for number, term in enumerate(terms)]
 

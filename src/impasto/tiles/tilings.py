@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from impasto.images.image import Size
-from impasto.tiles.windows import crop_lengths
+from impasto.tiles.windows import Cutting
 
 TILE_PX = 1 << 14  # a tile's fixed cost, in pixels
 LEAST_PX = 128  # the smallest side of a core, unless a side is asked for
@@ -32,9 +32,9 @@ class _Division(NamedTuple):
     cores: int
 
 
-def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
-    """Ways to cut a picture into tiles that begin at multiples of `grid`, with crops of `margin` around each core."""
-    rows, columns = (_divisions(length, grid, margin) for length in size)
+def tilings(size: Size, cutting: Cutting) -> list[Tiling]:
+    """Ways to cut a picture into tiles."""
+    rows, columns = (_divisions(length, cutting) for length in size)
     return [
         Tiling(
             (row.core, column.core),
@@ -47,11 +47,11 @@ def tilings(size: Size, grid: int, margin: int) -> list[Tiling]:
     ]
 
 
-def _divisions(length: int, grid: int, margin: int) -> list[_Division]:
+def _divisions(length: int, cutting: Cutting) -> list[_Division]:
     found, count = [], 1
     while count == 1 or length // count >= LEAST_PX:
-        core = -(-length // count // grid) * grid
-        crops = crop_lengths(length, core, grid, margin)
+        core = -(-length // count // cutting.grid) * cutting.grid
+        crops = cutting.crop_lengths(length, core)
         found.append(_Division(core, max(crops), sum(crops), len(crops)))
         count += 1 + count // 16  # one more tile matters less, the more there are
     return found

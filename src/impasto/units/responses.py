@@ -164,7 +164,7 @@ class Exaggeration:
 def unrectified(network: Network, layer: str) -> str:
     """The layer before a rectifier, also if poolings follow the rectifier; the layer itself if there is none."""
     here, rectified = layer, False
-    while isinstance((found := network.layer(here)).step, (*RECTIFIED, *POOLED)) and network.has(found.reads[0]):
+    while isinstance((found := network.layer(here)).step, (*RECTIFIED, *POOLED)) and any(map(network.has, found.reads)):
         here, rectified = found.reads[0], rectified or isinstance(found.step, RECTIFIED)
     return here if rectified else layer
 
