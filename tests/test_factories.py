@@ -269,6 +269,7 @@ def create_model(name, pretrained):
 """
 HUB = """
 from pathlib import Path
+from typing import Any
 
 
 def try_to_load_from_cache(repository, file):
@@ -468,14 +469,17 @@ def test_a_run_of_a_module_from_folder_to_page(desk: Path, tmp_path: Path) -> No
 
 
 def test_a_run_of_a_module_is_resumed_bit_for_bit_unless_the_module_changed(desk: Path, tmp_path: Path) -> None:
-    """Stopped after two steps, and resumed; then the file is another one."""
+    """In tiles, stopped between two of them, and resumed; then the file is another one."""
     (tmp_path / "nets.py").write_text(FACTORIES.replace("import beside\n", ""))
-    settings = InvertSettings(network=f"{tmp_path / 'nets.py'}:residual", size=48, steps=6, frames=0, layer="layer2")
+    settings = InvertSettings(
+        network=f"{tmp_path / 'nets.py'}:residual", size=48, steps=6, frames=0, layer="layer2", tile=32
+    )
     spec = RunSpec(task="invert", pictures=(EXAMPLES / "red-panda.webp",), settings=settings)
     whole = run(spec, tmp_path / "whole")
+    assert json.loads((whole / "summary.json").read_text())["tile_px"] == [32, 32]
     steps = iter(range(100))
     with pytest.raises(ImpastoError, match="stopped"):
-        run(spec, tmp_path / "cut", stop=lambda: next(steps) >= 5)
+        run(spec, tmp_path / "cut", stop=lambda: next(steps) >= 20)
     cut = resume(tmp_path / "cut")
     assert (cut / "result.png").stat().st_size > 0
     from impasto.images.files import load_image

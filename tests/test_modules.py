@@ -326,7 +326,8 @@ def test_rows_say_stride_and_channels() -> None:
         (8, 16),
         (320, 10),
     ]
-    assert not network.tileable(["layer1"])
+    assert network.tileable(["layer1"])
+    assert not network.tileable(["fc"])
     assert network.rectified("layer1") is None
 
 
