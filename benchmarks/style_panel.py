@@ -1,8 +1,8 @@
 """The panel: six pairs of examples, painted by each recipe and judged by three judges that no recipe optimises.
 
 The judges are those of `style_quality.py`. Yardsticks: the photograph itself and the style picture cut to fit, which
-every judge must tell apart, and impasto's default with three and nine times its weight of the style. Recipes:
-impasto's default and its preset `neighbours`; NNST (`nnst.py`), mended and as released; style-transfer-pytorch's,
+every judge must tell apart, and the preset `classic` with three and nine times its weight of the style. Recipes:
+impasto's preset `classic` and its default; NNST (`nnst.py`), mended and as released; style-transfer-pytorch's,
 rebuilt (`style_quality.py`). Processor seconds are of one thread, so a busy machine does not change them much.
 """
 
@@ -57,10 +57,10 @@ def whole_canvas(change: Callable[[Image, Image, tuple[int, int]], Image]) -> Pa
 RECIPES: dict[str, Paint] = {
     "the photograph itself": whole_canvas(lambda photo, painting, size: resize(photo, size)),
     "the style picture, cut to fit": whole_canvas(lambda photo, painting, size: cover(painting, size)),
-    "impasto": by("default"),
-    "neighbours": by("neighbours"),
-    "impasto, style × 3": by("default", style_weight=3.0),
-    "impasto, style × 9": by("default", style_weight=9.0),
+    "classic": by("classic"),
+    "default": by("default"),
+    "classic, style × 3": by("classic", style_weight=3.0),
+    "classic, style × 9": by("classic", style_weight=9.0),
     "NNST": lambda *given: (nnst(*given), 0),
     "NNST as released": lambda *given: (nnst(*given, mended=False), 0),
     "style-transfer-pytorch": lambda *given: (wasserstein_recipe(*given, 1.0), 0),

@@ -8,7 +8,7 @@ result to painting (what is painted exists in the painting), `complete` from pai
 used). Layout: difference of the self-similarity from the photo's at relu3_3 and relu4_3 (STROTSS). All of the 8-bit
 picture, by the plain VGG-16 in float32, with the style picture at as many pixels as the result. Lower is better.
 
-Recipes: impasto's default; the plain Gram recipe (the reference's objective, its
+Recipes: impasto's preset `classic`; the plain Gram recipe (the reference's objective, its
 optimiser, 500 evaluations); and style-transfer-pytorch's, rebuilt on VGG-16: means and covariances under the
 Wasserstein-2 distance, layer weights
 256 : 64 : 16 : 4 : 1, content 0.015, smoothness 2, Adam 0.02 with averaged iterates, scales 128 … by √2, 1000 steps
@@ -163,7 +163,7 @@ def _scaled_error(found: Tensor, target: Tensor) -> Tensor:
 
 
 def impasto_recipe(network: Network, photo: Image, painting: Image, size_px: int, factor: float) -> Image:
-    settings = preset("transfer", "default", size=size_px, frames=0, style_weight=factor)
+    settings = preset("transfer", "classic", size=size_px, frames=0, style_weight=factor)
     *_, last = synthesise(transfer(photo, [painting], settings), network)
     return last.image
 

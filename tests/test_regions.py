@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from command import StopAfter, call, pixels, read_json, save_pictures
-from conftest import random_image
+from conftest import CLASSIC, random_image
 from impasto.errors import ImageError, InterruptedRunError, SpecError
 from impasto.events import Notice
 from impasto.folders.specfiles import fingerprint, read_spec
@@ -231,7 +231,7 @@ def test_regions_that_cannot_be(desk: Path) -> None:
 
 
 def matches(*regions: str, count: int = 1, **more: object) -> dict[str, Match]:
-    settings = TransferSettings(region=regions, size=64, **more)  # type: ignore[arg-type]
+    settings = TransferSettings(region=regions, size=64, **{**CLASSIC, **more})  # type: ignore[arg-type]
     paintings = [load_image("painting.png")] * count
     return {each.name: each for each in transfer(load_image("photo.png"), paintings, settings).objective.matches()}
 

@@ -32,7 +32,7 @@ class At(Recorder):
 def spec(tmp_path: Path) -> RunSpec:
     save_pictures(tmp_path)
     pictures = (tmp_path / "photo.png", tmp_path / "painting.png")
-    settings = preset("transfer", "default", size=88, steps=3, smallest=40, frames=0, threads=1)
+    settings = preset("transfer", "classic", size=88, steps=3, smallest=40, frames=0, threads=1)
     return RunSpec(task="transfer", pictures=pictures, settings=settings)
 
 
