@@ -153,7 +153,7 @@ def test_a_change_that_cannot_be_made_is_reported_and_the_run_goes_on(spec: RunS
 )
 def test_changes_that_are_not_allowed(values: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError, match=words.replace("?", r"\?")):
-        changed("transfer", make_settings("transfer"), values)
+        changed("transfer", make_settings("transfer", layout=0), values)
 
 
 def test_layers_of_their_own_cannot_be_changed() -> None:
