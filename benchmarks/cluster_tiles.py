@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from common import EXAMPLES, keep
 
-from impasto import TransferSettings, bind_tiled, load_image, resize, transfer
+from impasto import bind_tiled, load_image, preset, resize, transfer
 from impasto.cluster.connection import connected
 from impasto.cluster.crew import Crew
 from impasto.cluster.plan import CrewHelper, equipment
@@ -48,7 +48,7 @@ def nodes(count: int) -> Iterator[str]:
 def measure(address: str, size_px: int, workers: int, evaluations: int) -> dict[str, Any]:
     size = (size_px, size_px)
     photo = resize(load_image(PHOTO), size)
-    settings = TransferSettings(size=size_px, threads=1)
+    settings = preset("transfer", "classic", size=size_px, threads=1)
     network, objective = network_of(settings, "auto"), transfer(photo, [load_image(PAINTING)], settings).objective
 
     def seconds(evaluate: Callable[[torch.Tensor], object]) -> float:

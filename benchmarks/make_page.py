@@ -21,7 +21,7 @@ TITLES = {
     ),
     "step_cost": (
         "Cost of an evaluation",
-        "Whole steps of the default style transfer (losses, gradients, L-BFGS) divided by their evaluations, against "
+        "Whole steps of the preset `classic` (losses, gradients, L-BFGS) divided by their evaluations, against "
         "the bare network in the same precision, forward and backward.",
     ),
     "memory": ("Memory", "Peak of the whole process."),
@@ -38,17 +38,17 @@ TITLES = {
     ),
     "tiles_cost": (
         "Cost of tiles",
-        "Evaluations of the default style transfer's objective, in tiles against the whole picture. Tiles cost a "
+        "Evaluations of the objective of the preset `classic`, in tiles against the whole picture. Tiles cost a "
         "second forward pass and their margins.",
     ),
     "tiles_memory": (
         "Memory of tiles",
-        "Peak of the whole process over three evaluations of the default style transfer at one size: `whole` is "
+        "Peak of the whole process over three evaluations of the preset `classic` at one size: `whole` is "
         "without a limit, other rows with that `--memory`; `history` is the number of steps that L-BFGS remembers.",
     ),
     "cluster_tiles": (
         "One picture on a cluster",
-        "Evaluations of the default style transfer's objective in the same tiles, on workers of one core each and in "
+        "Evaluations of the objective of the preset `classic` in the same tiles, on workers of one core each and in "
         "one process on one core, in turns. MB are those of one evaluation: crops and slopes are sent, "
         "gradients and sums of statistics returned.",
     ),
@@ -64,9 +64,8 @@ TITLES = {
         "from painting to result (the painting is used). `layout`: difference of the self-similarity from the "
         "photo's at held-out layers. The photograph and the painting cut to fit are yardsticks. Where flat skies meet "
         "flat paint, `coherent` puts the photograph before what is painted (kingfisher and painter), `complete` does "
-        "not: it decides. `impasto` is the default, `classic` (the default until decision 54, called impasto in the "
-        "picture) and `neighbours` are the presets of these names. Processor seconds of one "
-        "thread on a busy machine.\n\n"
+        "not: it decides. In the picture `impasto` is the preset `classic`, and `neighbours` is the default. Processor "
+        "seconds of one thread on a busy machine.\n\n"
         "![Six pairs](images/style-panel.webp)",
     ),
     "style_quality": (
@@ -74,7 +73,7 @@ TITLES = {
         "Style: sliced Wasserstein distance to the style picture at relu1_2, relu2_2, relu3_2, relu4_2 and relu4_3, "
         "whose statistics no recipe optimises, relative to the spread of the style's own features. Content: feature "
         "error at relu4_2, which all recipes read. Lower is better for both; the factor multiplies each recipe's "
-        "own style weight. `classic` is impasto's preset of that name, its default until decision 54. "
+        "own style weight. `impasto` is the preset `classic`. "
         "Wasserstein-2 is style-transfer-pytorch's recipe rebuilt on VGG-16 (departures: "
         "`benchmarks/style_quality.py`). Seconds are of runs side by side on the two cores, one thread each, "
         "so they are only a rough guide.\n\n![Style against content](style-quality.png)",

@@ -1,4 +1,4 @@
-"""Peak memory over size, impasto's default style transfer against the reference, each in a process of its own."""
+"""Peak memory over size, impasto's preset `classic` against the reference, each in a process of its own."""
 
 import argparse
 import subprocess
@@ -24,9 +24,10 @@ def use_reference(size_px: int) -> None:
 def use_impasto(size_px: int) -> None:
     from dataclasses import replace
 
-    from impasto import TransferSettings, load_image, open_network, synthesise, transfer
+    from impasto import load_image, open_network, preset, synthesise, transfer
 
-    composition = transfer(load_image(PHOTO), [load_image(PAINTING)], TransferSettings(size=size_px, smallest=size_px))
+    settings = preset("transfer", "classic", size=size_px, smallest=size_px)
+    composition = transfer(load_image(PHOTO), [load_image(PAINTING)], settings)
     for _ in synthesise(replace(composition, evaluations=EVALUATIONS), open_network(padding="replicate")):
         pass
 

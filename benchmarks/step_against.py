@@ -1,4 +1,4 @@
-"""Seconds for losses and gradient of the default transfer in this checkout against another checkout, in turns.
+"""Seconds for losses and gradient of the preset `classic` in this checkout against another checkout, in turns.
 
     python benchmarks/step_against.py ../older
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from common import EXAMPLES, ROOT, THREADS
 
-from impasto import TransferSettings, load_image, open_network, resize, transfer
+from impasto import load_image, open_network, preset, resize, transfer
 
 WARM_UP = 2
 
@@ -29,7 +29,7 @@ def answer(size_px: int, threads: int) -> None:
     size = (size_px, size_px)
     photo = resize(load_image(EXAMPLES / "schwerin-palace.webp"), size)
     painting = load_image(EXAMPLES / "church-at-auvers.webp")
-    objective = transfer(photo, [painting], TransferSettings(size=size_px)).objective
+    objective = transfer(photo, [painting], preset("transfer", "classic", size=size_px)).objective
     criterion = objective.bind(open_network(padding="replicate"), size)
     for _ in range(WARM_UP):
         criterion.losses_and_gradient(photo)

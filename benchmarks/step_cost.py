@@ -2,7 +2,7 @@
 
 The bare network is the same convolutions, ReLUs and poolings as a plain nn.Sequential, to the deepest layer that the
 transfer reads, in the same precision and memory format, forward and backward to the input, without losses or optimiser.
-impasto's figure is that of whole steps of the default style transfer, optimiser included, divided by their evaluations.
+impasto's figure is that of whole steps of the preset `classic`, optimiser included, divided by their evaluations.
 The two take turns.
 """
 
@@ -17,7 +17,7 @@ import torch
 from common import EXAMPLES, THREADS, keep
 from torch import nn
 
-from impasto import TransferSettings, load_image, open_network, resize, single, synthesise, transfer
+from impasto import load_image, open_network, preset, resize, single, synthesise, transfer
 from impasto.networks.network import Network
 from impasto.networks.steps import Convolution, Rectifier
 
@@ -41,7 +41,8 @@ def measure(size_px: int, rounds: int) -> dict[str, Any]:
     photo = resize(load_image(EXAMPLES / "schwerin-palace.webp"), size)
     painting = load_image(EXAMPLES / "church-at-auvers.webp")
     network = open_network("vgg16", padding="replicate")
-    composition = replace(transfer(photo, [painting], TransferSettings(size=size_px)), schedule=single(size, 10**6))
+    settings = preset("transfer", "classic", size=size_px)
+    composition = replace(transfer(photo, [painting], settings), schedule=single(size, 10**6))
     plain = bare(network, max(composition.objective.layers(), key=list(network.layers).index))
     steps = synthesise(composition, network)
     counted = next(steps).evaluations

@@ -1,10 +1,9 @@
 """The panel: six pairs of examples, painted by each recipe and judged by three judges that no recipe optimises.
 
 The judges are those of `style_quality.py`. Yardsticks: the photograph itself and the style picture cut to fit, which
-every judge must tell apart, and impasto's preset `classic` with three and nine times its weight of the style. Recipes:
-impasto's default and its presets `classic` and `neighbours`; NNST (`nnst.py`), mended and as released;
-style-transfer-pytorch's, rebuilt (`style_quality.py`). Processor seconds are of one thread, so a busy machine does not
-change them much.
+every judge must tell apart, and the preset `classic` with three and nine times its weight of the style. Recipes:
+impasto's preset `classic` and its default; NNST (`nnst.py`), mended and as released; style-transfer-pytorch's,
+rebuilt (`style_quality.py`). Processor seconds are of one thread, so a busy machine does not change them much.
 """
 
 import argparse
@@ -58,9 +57,8 @@ def whole_canvas(change: Callable[[Image, Image, tuple[int, int]], Image]) -> Pa
 RECIPES: dict[str, Paint] = {
     "the photograph itself": whole_canvas(lambda photo, painting, size: resize(photo, size)),
     "the style picture, cut to fit": whole_canvas(lambda photo, painting, size: cover(painting, size)),
-    "impasto": by("default"),
     "classic": by("classic"),
-    "neighbours": by("neighbours"),
+    "default": by("default"),
     "classic, style × 3": by("classic", style_weight=3.0),
     "classic, style × 9": by("classic", style_weight=9.0),
     "NNST": lambda *given: (nnst(*given), 0),

@@ -1,7 +1,7 @@
 """Tiles against the whole picture: the cost per pixel if both fit, and the peak of memory over size.
 
-Cost: evaluations of the default style transfer's objective, whole and in tiles in turns, in one process. Memory: the
-default style transfer at one size, a few evaluations, each in a process of its own.
+Cost: evaluations of the objective of the preset `classic`, whole and in tiles in turns, in one process. Memory: a
+style transfer by that preset at one size, a few evaluations, each in a process of its own.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from common import EXAMPLES, THREADS, keep, kept
 
-from impasto import TransferSettings, bind_tiled, load_image, open_network, resize, single, synthesise, transfer
+from impasto import bind_tiled, load_image, open_network, preset, resize, single, synthesise, transfer
 from impasto.amounts import parse_memory
 from impasto.machine import peak_memory_mb
 from impasto.runs.fitting import plan_memory, planned, within
@@ -33,7 +33,7 @@ def cost(size_px: int, tiles_px: list[int], rounds: int) -> list[dict[str, Any]]
     size = (size_px, size_px)
     photo = resize(load_image(PHOTO), size)
     network = open_network(padding="replicate")
-    objective = transfer(photo, [load_image(PAINTING)], TransferSettings(size=size_px)).objective
+    objective = transfer(photo, [load_image(PAINTING)], preset("transfer", "classic", size=size_px)).objective
     whole = objective.bind(network, size)
     tiled = {tile: bind_tiled(objective, network, size, (tile, tile)) for tile in tiles_px}
 
@@ -64,7 +64,7 @@ def cost(size_px: int, tiles_px: list[int], rounds: int) -> list[dict[str, Any]]
 def use(size_px: int, memory: str) -> None:
     """A few evaluations at one size, within a memory."""
     network = open_network(padding="replicate")
-    settings = TransferSettings(size=size_px, smallest=size_px, memory=BUDGETS[memory])
+    settings = preset("transfer", "classic", size=size_px, smallest=size_px, memory=BUDGETS[memory])
     photo = resize(load_image(PHOTO), (size_px, size_px))
     composition = transfer(photo, [load_image(PAINTING)], settings)
     composition = replace(composition, schedule=single((size_px, size_px), EVALUATIONS), evaluations=EVALUATIONS)

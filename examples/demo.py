@@ -16,7 +16,7 @@ PANDA, CAFE = EXAMPLES / "red-panda.webp", EXAMPLES / "cafe-terrace-at-night.web
 RUNS = [
     (
         RunSpec(task="transfer", pictures=(PALACE, CHURCH), settings=TransferSettings(frames=24)),
-        "The palace in the manner of Van Gogh's church: relu4_2 keeps what is seen, the features' moments its manner.",
+        "The palace in the manner of Van Gogh's church: each part is painted as the part of the church most like it.",
     ),
     (
         RunSpec(task="invert", pictures=(PANDA,), settings=InvertSettings(size=320, steps=200, frames=24)),

@@ -31,6 +31,12 @@ settings.load_profile("fast")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = bundled("vgg16.safetensors").parent
 READ = Choice._trained
+CLASSIC: dict[str, Any] = {
+    "neighbours": 0.0,
+    "layout": 0.0,
+    "content_weight": 0.06,
+}  # of a transfer by statistics and content alone
+CLASSIC_WORDS = ("--neighbours", "0", "--layout", "0", "--content-weight", "0.06")
 CONVOLUTIONS = (2, 2)
 CHANNELS = {1: 5, 2: 7}
 

@@ -57,7 +57,7 @@ CASES: dict[str, list[str]] = {
     "transfer, in tiles": ["transfer", PHOTO, CAFE, "--tile", "32", "--style-layers", "relu1_1,relu3_1"],
     "transfer, smaller first": ["transfer", PHOTO, CAFE, "--size", "96", "--smallest", "48", "--steps", "2"],
     "transfer, fast": ["transfer", PHOTO, CAFE, "--preset", "fast"],
-    "transfer, neighbours": ["transfer", PHOTO, CAFE, "--preset", "neighbours"],
+    "transfer, classic": ["transfer", PHOTO, CAFE, "--preset", "classic"],
     "transfer, sliced, in tiles": ["transfer", PHOTO, CAFE, "--statistics", "sliced", "--tile", "32"],
     "texture, seamless": ["texture", CAFE, "--seamless", "--size", "64x48"],
 }

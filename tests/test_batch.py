@@ -21,7 +21,7 @@ import pytest
 
 import dying
 from command import call, pixels, read_json, read_lines, save_pictures
-from conftest import example
+from conftest import CLASSIC_WORDS, example
 from impasto.batch import processes as engines
 from impasto.batch.inputs import find_entries
 from impasto.batch.naming import keep_names
@@ -40,7 +40,10 @@ from impasto.images.gathering import pictures_below, words_about
 from impasto.tasks.settings import InvertSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
 
-SMALL = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
+SMALL = (
+    *("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1"),
+    *CLASSIC_WORDS,
+)
 TINY = (*SMALL, "--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1")
 STEPS = 200  # of some milliseconds: a run goes on long enough after its first checkpoint to be stopped
 LONG = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.05")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from command import call, pixels, read_json, read_lines, save_pictures
-from conftest import example
+from conftest import CLASSIC_WORDS, example
 from impasto.batch.processes import Ended, Job
 from impasto.batch.ray import PATIENCE_SECONDS, _attempt_there, _Cancelling, _Tasks, _work
 from impasto.batch.underway import runs_under_way
@@ -29,7 +29,7 @@ from impasto.tasks.spec import RunSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 STEPS = 150
-TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
+TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1", *CLASSIC_WORDS)
 WORDS = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 NAMES = ("one--painting", "two--painting")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import impasto.cluster.crew
 from command import call, pixels, read_json, read_lines, save_pictures
-from conftest import random_image
+from conftest import CLASSIC_WORDS, random_image
 from impasto.cluster.connection import connected
 from impasto.cluster.crew import Crew, LostError, Worker, assigned
 from impasto.cluster.plan import CrewHelper, equipment
@@ -270,7 +270,7 @@ def test_tiles_stay_where_they_are() -> None:
 STEPS = 12  # 8 at half size, 4 at full size
 WORDS = (
     *("--size", "200", "--smallest", "100", "--steps", "4", "--frames", "0", "--precision", "float32", "--tile", "64"),
-    *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", "--threads", "1"),
+    *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", "--threads", "1", *CLASSIC_WORDS),
     *("--statistics", "gram"),  # whose rounding is the least
 )
 

@@ -14,7 +14,7 @@ import impasto.finishing.chroma
 import impasto.finishing.matching
 import impasto.runs.paint
 from command import call, save_pictures
-from conftest import example
+from conftest import CLASSIC_WORDS, example
 from impasto.errors import ImageError, SpecError
 from impasto.finishing.chroma import PutBack
 from impasto.finishing.matching import grey, is_grey, lightness_matched, matched, moments
@@ -191,6 +191,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SMALL = ["--size", "48", "--steps", "6", "--smallest", "48", "--frames", "3", "--quiet", "--precision", "float32"]
+SMALL += CLASSIC_WORDS
 CHOICES = ["style", "photo", "luminance", "photo-late", "palette=palette.png"]
 
 

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 import impasto.runs.paint
 from command import call, save_pictures
-from conftest import example
+from conftest import CLASSIC, CLASSIC_WORDS, example
 from impasto.errors import RunFolderError, SpecError
 from impasto.finishing.likeness import ssim
 from impasto.images.files import load_image, save_image
@@ -25,11 +25,12 @@ from impasto.tasks.painting import transfer
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import TASKS
+from impasto.tasks.table import TASKS, make_settings
 from impasto.tasks.values import PrintSize
 
 PICTURES = (Path("photo.png"), Path("painting.png"))
 QUICK = ["--steps", "8", "--smallest", "48", "--quiet", "--precision", "float32", "--style-layers", "relu1_1,relu2_1"]
+QUICK += CLASSIC_WORDS
 SHEET = ["explore", "photo.png", "painting.png", "--size", "48", "--strengths", "1,3", "--strokes", "0.7,1.4", *QUICK]
 
 
@@ -235,7 +236,10 @@ def test_the_spec_of_an_enlargement() -> None:
     found = larger(spec, Path("small/result.png"), small, 500, {"depth": 16}).settings
     assert isinstance(found, TransferSettings)
     assert (found.size, found.smallest, found.init, found.depth) == (500, 96, "small/result.png", 16)
-    assert (found.style_scale, found.likeness, found.evaluations, found.print) == (1.5, pytest.approx(0.2), None, None)
+    assert (found.style_scale, found.likeness, found.evaluations, found.print) == (1.5, pytest.approx(0.8), None, None)
+    plain = spec.model_copy(update={"settings": make_settings("transfer", style_weight=4, **CLASSIC)})
+    plain = larger(plain, Path("small/result.png"), small, 500, {})
+    assert getattr(plain.settings, "likeness", None) == pytest.approx(0.2)
     printed = larger(spec, Path("small/result.png"), small, PrintSize("3x2cm@100"), {"likeness": 1.0}).settings
     assert (printed.size, printed.print, getattr(printed, "likeness", None)) == (118, "3x2cm@100", 1.0)
     with pytest.raises(SpecError, match="choose a larger size"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import impasto.tiles.tilings
-from conftest import example, random_image
+from conftest import CLASSIC, example, random_image
 from impasto.images.image import Picture, psnr, quantise
 from impasto.machine import peak_memory_mb
 from impasto.networks.network import Network
@@ -65,14 +65,16 @@ def test_an_empty_code_can_be_met(tiny: Network) -> None:
     assert feature_error(tiny, black, black, ["image"]) == {"image": 0}
 
 
-PLAIN: dict[str, Any] = {"neighbours": 0.0, "layout": 0.0}  # both need readings of their own
-
-
 @pytest.mark.parametrize("memory", [1e12, 1e6], ids=["whole", "tiles"])
 @pytest.mark.parametrize(
     ("settings", "passes"),
     [
-        (TransferSettings(content_layers="conv2_2=1,relu1_2=0.5", style_layers="relu1_1,relu2_1", size=64, **PLAIN), 3),
+        (
+            TransferSettings(
+                content_layers="conv2_2=1,relu1_2=0.5", style_layers="relu1_1,relu2_1", size=64, **CLASSIC
+            ),
+            3,
+        ),
         (
             TransferSettings(
                 content_layers="relu2_2",
@@ -80,7 +82,7 @@ PLAIN: dict[str, Any] = {"neighbours": 0.0, "layout": 0.0}  # both need readings
                 distance="squared",
                 statistics="gram",
                 size=64,
-                **PLAIN,
+                **CLASSIC,
             ),
             3,
         ),

@@ -27,7 +27,7 @@ def test_every_preset_says_where_it_is_from() -> None:
 
 
 def test_all_promised_presets_are_there() -> None:
-    promised = "fast best neighbours classic accurate gatys2015 gatys2016 johnson"
+    promised = "fast best classic accurate gatys2015 gatys2016 johnson"
     promised += " mahendran2015 mahendran2016 report fel2023"
     assert set(presets()) == set(promised.split())
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import random_image
+from conftest import CLASSIC, random_image
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import save_image
 from impasto.images.image import cover, resize, size_of
@@ -57,7 +57,7 @@ def make_texture(**values: object) -> Composition:
 
 
 def make_transfer(*more: Tensor, **values: object) -> Composition:
-    given = {"size": 32, "content_layers": "conv2_1", "style_layers": "relu1_1,relu2_1=3", **values}
+    given = {"size": 32, "content_layers": "conv2_1", "style_layers": "relu1_1,relu2_1=3", **CLASSIC, **values}
     return transfer(PHOTO, [PAINTING, *more], TransferSettings(**given))
 
 

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from command import StopAfter, call, pixels, read_json, save_pictures
-from conftest import random_image
+from conftest import CLASSIC, CLASSIC_WORDS, random_image
 from impasto.errors import ImageError, InterruptedRunError, SpecError
 from impasto.events import Notice
 from impasto.folders.specfiles import fingerprint, read_spec
@@ -30,7 +30,7 @@ from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
 
 SETTINGS = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
-WORDS = (*SETTINGS, "--steps", "3")
+WORDS = (*SETTINGS, "--steps", "3", *CLASSIC_WORDS)
 SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_2", "neighbour_layers": "relu3_1"}
 SMALL = {"size": 48, "smallest": 48, "steps": 4, "frames": 0, "precision": "float32", "threads": 1, **SHALLOW}
 
@@ -231,7 +231,7 @@ def test_regions_that_cannot_be(desk: Path) -> None:
 
 
 def matches(*regions: str, count: int = 1, **more: object) -> dict[str, Match]:
-    settings = TransferSettings(region=regions, size=64, **more)  # type: ignore[arg-type]
+    settings = TransferSettings(region=regions, size=64, **{**CLASSIC, **more})  # type: ignore[arg-type]
     paintings = [load_image("painting.png")] * count
     return {each.name: each for each in transfer(load_image("photo.png"), paintings, settings).objective.matches()}
 
@@ -486,7 +486,7 @@ def test_a_batch_with_regions(desk: Path) -> None:
     """Regions as an option for all, and as a column of a list, whose files lie beside the list."""
     (desk / "photos").mkdir()
     Path("photo.png").rename("photos/one.png")
-    words = (*SETTINGS, "--steps", "1", "--region", "sky.png=other.png;hut.png=photo")
+    words = (*SETTINGS, *CLASSIC_WORDS, "--steps", "1", "--region", "sky.png=other.png;hut.png=photo")
     ended = call("batch", "photos", "--styles", "painting.png", *words, "-o", "all")
     assert ended.code == 0, ended.err
     (done,) = Path("all").glob("*/run.toml")
@@ -497,7 +497,7 @@ def test_a_batch_with_regions(desk: Path) -> None:
     Path("list/runs.csv").write_text(
         "content,style,region\n../photos/one.png,../painting.png,sky.png=other.png;../hut.png=photo\n", "utf-8"
     )
-    ended = call("batch", "list/runs.csv", *SETTINGS, "--steps", "1", "-o", "listed")
+    ended = call("batch", "list/runs.csv", *SETTINGS, *CLASSIC_WORDS, "--steps", "1", "-o", "listed")
     assert ended.code == 0, ended.err
     (summary,) = Path("listed").glob("*/summary.json")
     assert "style in sky/relu1_1" in read_json(summary)["losses"]

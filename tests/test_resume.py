@@ -22,7 +22,7 @@ import torch
 
 import impasto.runs.paint
 from command import Ended, StopAfter, call, pixels, read_json, read_lines, save_pictures
-from conftest import make_tiny, random_image
+from conftest import CLASSIC, make_tiny, random_image
 from impasto.errors import DivergedError, InterruptedRunError, RunFolderError
 from impasto.events import Listener
 from impasto.folders.checkpoints import (
@@ -278,7 +278,7 @@ SPECS = {
         task="transfer",
         pictures=(Path("photo.png"), Path("painting.png")),
         settings=TransferSettings(
-            **{**FRAMES, "size": 96}, smallest=48, content_layers="relu2_1", style_layers="relu1_1"
+            **{**FRAMES, "size": 96}, smallest=48, content_layers="relu2_1", style_layers="relu1_1", **CLASSIC
         ),
     ),
     "fourier": RunSpec(

@@ -184,7 +184,7 @@ def test_settings_are_frozen() -> None:
         ({"style_weights": "0,0"}, "the styles' weights are all 0"),
         ({"memory": "4 bits"}, "memory is '4 bits'; write 4GB, 500MB or auto for instance"),
         (
-            {"content_weight": 0, "style_weight": 0},
+            {"content_weight": 0, "style_weight": 0, "layout": 0},
             "content_weight, layout and style_weight are all 0; at least one must be above 0",
         ),
     ],

@@ -32,7 +32,7 @@ class At(Recorder):
 def spec(tmp_path: Path) -> RunSpec:
     save_pictures(tmp_path)
     pictures = (tmp_path / "photo.png", tmp_path / "painting.png")
-    settings = preset("transfer", "default", size=88, steps=3, smallest=40, frames=0, threads=1)
+    settings = preset("transfer", "classic", size=88, steps=3, smallest=40, frames=0, threads=1)
     return RunSpec(task="transfer", pictures=pictures, settings=settings)
 
 
@@ -153,7 +153,7 @@ def test_a_change_that_cannot_be_made_is_reported_and_the_run_goes_on(spec: RunS
 )
 def test_changes_that_are_not_allowed(values: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError, match=words.replace("?", r"\?")):
-        changed("transfer", make_settings("transfer"), values)
+        changed("transfer", make_settings("transfer", layout=0), values)
 
 
 def test_layers_of_their_own_cannot_be_changed() -> None:

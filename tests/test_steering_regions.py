@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from command import pixels, save_pictures
+from conftest import CLASSIC
 from impasto import InterruptedRunError, Recorder, RunSpec, events, read_run, resume, run
 from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.folders.specfiles import located, read_spec
@@ -51,7 +52,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec(**more: Any) -> RunSpec:
-    values = {"size": 64, "steps": 6, "smallest": 64, "optimiser": "adam", "frames": 0, "threads": 1, **more}
+    values = {"size": 64, "steps": 6, "smallest": 64, "optimiser": "adam", "frames": 0, "threads": 1, **CLASSIC, **more}
     settings = make_settings("transfer", **values)
     return RunSpec(task="transfer", pictures=(Path("photo.png"), Path("painting.png")), settings=settings)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from command import call, pixels, read_json, read_lines, save_pictures
+from conftest import CLASSIC_WORDS
 from impasto.events import Event, StopAsked
 from impasto.runs.stopping import stop_signal
 
@@ -19,7 +20,7 @@ STEPS = 3
 WORDS = (  # some hundreds of tiles, so that a step takes long enough to be hit
     *("transfer", "photo.png", "painting.png", "--size", "96", "--smallest", "96", "--tile", "8", "--threads", "1"),
     *("--steps", str(STEPS), "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1", "--frames", "2"),
-    *("--precision", "float32", "--quiet"),
+    *("--precision", "float32", "--quiet", *CLASSIC_WORDS),
 )
 EVER, NEVER = "0.000001", "0"  # seconds between checkpoints
 

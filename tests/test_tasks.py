@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from command import call, save_pictures
-from conftest import random_image
+from conftest import CLASSIC, random_image
 from impasto.batch.inputs import find_entries
 from impasto.cli.app import app
 from impasto.errors import LayerError, SpecError
@@ -109,13 +109,13 @@ def test_a_row_has_a_command_and_a_formula(task: str) -> None:
         ("texture", {}, "Σ<sub>l</sub> v<sub>l</sub> · W(N<sub>l</sub>(x), N<sub>l</sub>(original))"),
         (
             "transfer",
-            {"statistics": "moments", "smoothness": 0},
+            {"statistics": "moments", "smoothness": 0, **CLASSIC},
             "Σ<sub>l</sub> w<sub>l</sub> · D(Φ<sub>l</sub>(x), Φ<sub>l</sub>(photo)) + Σ over paintings of "
             "Σ<sub>l</sub> v<sub>l</sub> · D(M<sub>l</sub>(x), M<sub>l</sub>(painting))",
         ),
         (
             "transfer",
-            {"statistics": "sliced", "content_weight": 0, "layout": 0.1, "neighbours": 0.3},
+            {"statistics": "sliced", "content_weight": 0},
             "layout · Σ<sub>l</sub> D(S<sub>l</sub>(x), S<sub>l</sub>(photo)) + Σ over paintings of Σ<sub>l</sub> "
             "v<sub>l</sub> · W(H<sub>l</sub>(x), H<sub>l</sub>(painting)) + neighbours · Σ<sub>l</sub> mean of "
             "1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>) + smoothness · TV(x)",
@@ -138,7 +138,7 @@ def test_parts_of_several_layers() -> None:
 
 def test_only_the_table_and_the_commands_name_tasks() -> None:
     """Not even a page: what differs between tasks is a fact of the table."""
-    allowed = {"tasks/table.py", "tasks/presets.py", "cli/app.py", "cli/batch.py", "study/plan.py", "series/explore.py"}
+    allowed = {"tasks/table.py", "tasks/presets.py", "cli/app.py", "cli/many.py", "study/plan.py", "series/explore.py"}
     pages = ("painting", "exploring", "regions", "understanding", "gallery")
     allowed |= {"desk/desk.py", *(f"studio/{page}.py" for page in pages)}  # the studio's commands, and their words
     for path in sorted({*SOURCE.rglob("*.py"), *SOURCE.rglob("*.html")}):

@@ -22,7 +22,7 @@ import impasto.tiles.tiler
 import impasto.tiles.tilings
 import impasto.tiles.windows
 from command import call, pixels, read_json, save_pictures
-from conftest import random_image
+from conftest import CLASSIC_WORDS, random_image
 from impasto.amounts import parse_memory
 from impasto.errors import ImageError, SpecError
 from impasto.images.image import Size
@@ -392,7 +392,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 WORDS = (
     *("transfer", "photo.png", "painting.png", "--size", 200, "--smallest", 100, "--steps", 2, "--frames", 0),
-    *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2"),
+    *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", *CLASSIC_WORDS),
 )
 
 

@@ -28,7 +28,7 @@ SMALL = {"size": 192, "steps": 15, "frames": 0}  # of candidates: nine are paint
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "strength and strokes": {"strengths": (0.3, 1.0, 3.0), "strokes": (0.6, 1.0, 1.6)},
     "preset and strength": {
-        "presets": (DEFAULT, "neighbours", "gatys2016"),
+        "presets": (DEFAULT, "classic", "gatys2016"),
         "strengths": (0.3, 1.0, 3.0),
         "strokes": (1.0,),
     },

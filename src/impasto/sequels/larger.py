@@ -15,6 +15,7 @@ from impasto.tasks.table import make_settings
 from impasto.tasks.values import PrintSize
 
 LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
+PLACED = 0.5  # as much again, relative to the weight of neighbours, which would move the strokes; decision 55
 NEXT = 1.5  # the first stage is at least this much larger than the small picture: a smaller one would repaint it
 STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
 
@@ -38,7 +39,7 @@ def larger(
     if wanted <= max(height, width):
         raise SpecError(f"size is {wanted}; the picture has {width} × {height} px already, choose a larger size")
     kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
-    likeness = LIKENESS * max(own.style_weight, own.content_weight)
+    likeness = LIKENESS * max(own.style_weight, own.content_weight) + PLACED * own.style_weight * own.neighbours
     grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
     grown["smallest"] = round(NEXT * max(height, width))
     if isinstance(size, PrintSize):

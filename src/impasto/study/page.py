@@ -27,7 +27,7 @@ from impasto.pages.sections import (
 )
 from impasto.pages.words import duration, number, repeat_command
 from impasto.study.network_section import network_section
-from impasto.study.plan import Member, Section, Study
+from impasto.study.plan import PLAIN, Member, Section, Study
 from impasto.study.profile import Profile
 
 STUDY_PAGE = "report.html"
@@ -80,6 +80,7 @@ def study_page(study: Study, records: Mapping[str, RunRecord], profile: Profile,
             amalgamation=_descents(by_section["amalgamation"], "Loss of each layer"),
             style=_styles(by_section["style"], inputs),
             matrix=_matrix(study, records),
+            content_weight=PLAIN["content_weight"],
             final=_final(by_section["final"], inputs),
             command=command,
             repeat=_repeat(by_section),

@@ -2,10 +2,10 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from impasto.networks.catalogue import Choice
     from impasto.networks.network import Network
 
+# The matrix shows content against style alone, at weights between which both can be seen; docs/decisions/0055
+PLAIN: Mapping[str, Any] = {"content_weight": 0.06, "layout": 0.0, "neighbours": 0.0}
 Section = Literal["layers", "priors", "amalgamation", "style", "matrix", "final"]
 
 
@@ -243,6 +245,7 @@ def _matrix(study: Study) -> list[Member]:
     return [
         _member(
             *(study, "matrix", "transfer", f"transfer-{layer}-weight-{weight:g}", f"{layer}, style weight {weight:g}"),
+            **PLAIN,
             content_layers=layer,
             style_weight=weight,
             size=extent.matrix_px,

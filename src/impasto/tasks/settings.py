@@ -235,15 +235,15 @@ class TransferSettings(_StatisticsSettings):
     "Layers whose activations are kept, each with an optional =weight."
     style_layers: Layers = STROKES
     "Layers whose statistics are matched, each with an optional =weight."
-    content_weight: Weight = 0.06
+    content_weight: Weight = 0.01
     "Weight of the content."
-    layout: Weight = 0.0
+    layout: Weight = 0.07
     "Weight of the photo's layout: places that are alike in the photo stay alike, whatever they look like."
     layout_layers: Layers = Layers("relu3_1,relu4_1")
     "Layers at which places are compared with each other for the layout, each with an optional =weight."
     style_weight: Weight = 1.0
     "Weight of all styles together."
-    neighbours: Weight = 0.0
+    neighbours: Weight = 0.3
     "Weight, relative to the style's, of painting each part of the photo with the most similar part of the style."
     neighbour_layers: Layers = Layers("relu3_1,relu4_1")
     "Layers at which parts of photo and style are compared, each with an optional =weight."
