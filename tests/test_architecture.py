@@ -35,7 +35,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "synthesis": ("images", "networks", "objectives", "tiles"),
     "units": ("images", "networks", "objectives", "synthesis"),
     "tasks": ("finishing", "images", "modules", "networks", "objectives", "synthesis", "units"),
-    "folders": ("formats", "images", "modules", "networks", "objectives", "synthesis", "tasks", "units"),
+    "folders": ("images", "modules", "networks", "objectives", "synthesis", "tasks", "units"),
     "pages": ("images", "networks", "tasks", "folders"),
     "cluster": ("images", "networks", "objectives", "tiles", "synthesis", "tasks"),
     "runs": (

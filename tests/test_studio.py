@@ -134,7 +134,7 @@ def test_a_program_pauses_changes_and_goes_on(client: Client, running: Studio, h
         ({"region": "/etc/mask.png=photo"}, "must be a file inside"),
         ({"region": "uploads/../../mask.png=/etc/painting.png"}, "must be a file inside"),
         ({"colours": "palette=/etc/palette.png"}, "must be a file inside"),
-        ({"network": "/etc/module.py:make"}, "must be a file inside"),
+        ({"network": "/etc/module.py:make"}, "is code that would be run here"),
     ],
 )
 def test_settings_are_checked_and_keep_inside(client: Client, here: Path, settings: dict[str, Any], words: str) -> None:

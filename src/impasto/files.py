@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from impasto.errors import OutputError
 
+PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file; source: PNG (third edition), 5.2
 HALF = ".half.impasto"  # the end of a temporary file's name
 
 

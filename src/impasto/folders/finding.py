@@ -8,7 +8,6 @@ from pathlib import Path
 
 from impasto.errors import ImageError
 from impasto.files import sha256
-from impasto.images.gathering import pictures_below
 
 
 def file_of_hash(given: Path, folder: Path, sha: str, among: Sequence[Path] = ()) -> Path | None:
@@ -62,6 +61,8 @@ def hash_of_pictures(folder: Path) -> str:
 
     Raises ImageError as `pictures_below`.
     """
+    from impasto.images.gathering import pictures_below
+
     total = hashlib.sha256()
     for path in pictures_below(folder)[0]:
         with contextlib.suppress(OSError):

@@ -14,10 +14,9 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
-from impasto.files import as_text, is_text, sha256
+from impasto.files import PNG, as_text, is_text, sha256
 from impasto.folders.finding import file_of_hash, hash_of_pictures
 from impasto.folders.names import SETTINGS_FILE
-from impasto.formats.sixteen import PNG
 from impasto.modules.names import file_of, with_file
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region

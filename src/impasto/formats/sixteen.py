@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from impasto.files import PNG
+
 Values = np.ndarray[Any, np.dtype[np.uint16]]  # height, width, colours: 3, or 4 with transparency
 ROWS = 64  # of a picture that are packed at a time
 LEVEL = 6  # of compression
-PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
 MOST_TIFF = 1 << 32  # bytes: places in a TIFF are numbers of 32 bits
 INCHES_A_METRE = 1 / 0.0254
 

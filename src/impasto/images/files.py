@@ -8,9 +8,8 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin, UnidentifiedImageError
 
 from impasto.errors import ImageError, OutOfMemoryError, OutputError
-from impasto.files import write_bytes
+from impasto.files import PNG, write_bytes
 from impasto.formats.primaries import by_codes
-from impasto.formats.sixteen import PNG
 from impasto.images.colours import to_srgb
 from impasto.images.depths import second_reading
 from impasto.images.forms import PLAIN, WRITABLE, FileForm, encoded, to_bytes
