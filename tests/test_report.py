@@ -472,8 +472,9 @@ def test_labels_of_frames(made: Path) -> None:
 
 def test_terms_have_weights_and_shares(made: Path) -> None:
     table = terms_table(read_run(made / "other"))
-    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.06"]
-    assert [cell.text for cell in table.rows[1][:3]] == ["style", "relu1_1", "0.353"]
+    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.01"]
+    assert [cell.text for cell in table.rows[1][:3]] == ["layout", "relu3_1", "0.035"]
+    assert [cell.text for cell in table.rows[3][:3]] == ["style", "relu1_1", "0.353"]
     shares = [row[3].bar for row in table.rows]
     assert sum(share or 0 for share in shares) == pytest.approx(1)
     losses = read_json(made / "other" / "summary.json")["losses"]

@@ -24,7 +24,7 @@ import impasto.runs.paint
 import impasto.runs.prepare
 import impasto.runs.recorders
 from command import Ended, call, pixels, read_json, read_lines, save_pictures
-from conftest import random_image
+from conftest import CLASSIC, random_image
 from impasto.cli.listeners import json_lines
 from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
 from impasto.folders.results import Curves
@@ -397,7 +397,7 @@ def test_first_pictures(desk: Path, init: str) -> None:
 def test_several_styles(desk: Path) -> None:
     for number, seed in enumerate((3, 4)):
         save_image(random_image(30, 30, seed, torch.float32), desk / f"{number}.png")
-    folder = run(transfer("painting.png", "0.png", "1.png", style_weights="3,1,0", style_layers="relu1_1"))
+    folder = run(transfer("painting.png", "0.png", "1.png", style_weights="3,1,0", style_layers="relu1_1", **CLASSIC))
     assert folder == Path("runs/transfer-photo-painting-0")
     names = read_json(folder / "summary.json")["losses"]
     assert list(names) == ["content/relu4_2", "style 1/relu1_1", "style 2/relu1_1", "smoothness"]

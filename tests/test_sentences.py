@@ -266,7 +266,10 @@ def test_words(refused, words: list[object], sentence: str) -> None:
         (["--style-weights", "-1"], "a style's weight is '-1'; it must be a number from 0 upwards"),
         (["--style-weight", "nan"], "style_weight is 'nan'; input should be a finite number"),
         (["--content-weight", "inf"], "content_weight is 'inf'; input should be a finite number"),
-        (["--content-weight", 0, "--style-weight", 0], "content_weight, layout and style_weight are all 0"),
+        (
+            ["--content-weight", 0, "--style-weight", 0, "--layout", 0],
+            "content_weight, layout and style_weight are all 0",
+        ),
         (["--content-layers", "relu4_2=0"], "the weights of relu4_2 are all 0"),
         (["--style-layers", "relu1_1=0,relu2_1=0"], "the weights of relu1_1, relu2_1 are all 0"),
         (["--style-layers", "relu1_1=inf"], "the weight of relu1_1 is 'inf'; it must be a number from 0 upwards"),

@@ -69,7 +69,7 @@ def test_typed_before_the_answer_and_masks_given_to_the_run(page: Page, running:
         page.keyboard.press("Tab")
     page.locator("#steer-style_weight input[type=number]").evaluate(TYPED)
     says(page, "step [1-9]")
-    expect(page.locator("#steer-content_weight input[type=number]")).to_have_value("0.06", timeout=SECONDS)
+    expect(page.locator("#steer-content_weight input[type=number]")).to_have_value("0.01", timeout=SECONDS)
     assert page.locator("#steer-style_weight input[type=number]").input_value() == "6"
     page.click("#apply")
     says(page, "style_weight is 6.* now")

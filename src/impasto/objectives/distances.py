@@ -40,7 +40,8 @@ def count(target: Tensor) -> Scalar:
 
 def twice_the_positions(target: Tensor) -> Scalar:
     """Twice the number of the target's positions."""
-    return torch.tensor(2.0 * target.shape[-2] * target.shape[-1], device=target.device)
+    positions = target.shape[-2] * target.shape[-1]
+    return torch.tensor(2.0 * positions, dtype=torch.float32, device=target.device)  # whatever the host's default is
 
 
 def energy(target: Tensor) -> Scalar:

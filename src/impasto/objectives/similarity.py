@@ -70,7 +70,7 @@ class Places:
         if levels is None:
             lattice = Lattice.over(size, most)
             y, x = (lattice.of(each).flatten() for each in torch.meshgrid(*map(torch.arange, size), indexing="ij"))
-            return cls(size, y, x, torch.ones(len(y)), lattice.step)
+            return cls(size, y, x, torch.ones(len(y), dtype=torch.float32), lattice.step)
         counting = levels.cpu().nonzero()
         step = -(-len(counting) // most)
         y, x = counting[::step].T

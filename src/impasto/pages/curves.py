@@ -67,8 +67,8 @@ def _curves(title: str, values: Mapping[str, Sequence[tuple[int, float]]], runs:
 
 
 def stage_changes(lines: Sequence[Line]) -> list[tuple[int, str]]:
-    """The first step of each stage after the first, and the stage's size in words."""
-    return [(line.step, size_words(line.size)) for before, line in pairwise(lines) if line.stage != before.stage]
+    """The first step at each size after the first, and the size in words."""
+    return [(line.step, size_words(line.size)) for before, line in pairwise(lines) if line.size != before.size]
 
 
 def _thinned(steps: Sequence[int]) -> list[int]:
