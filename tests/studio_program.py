@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from PIL import Image, ImageDraw
+
+from command import save_pictures
 
 AS_IT_IS = ("-m", "impasto")
 # The studio with smaller candidates and fewer steps on the pages Explore and Understand, which have no fields for them.
@@ -24,6 +27,15 @@ for _, settings in QUESTIONS.values():
     settings |= {"steps": 6}
 program()
 """
+
+
+def save_pictures_and_mask(folder: Path) -> Path:
+    """photo.png, painting.png and box.png, a mask of the photo's middle, in a folder; the folder."""
+    save_pictures(folder)
+    mask = Image.new("L", (64, 48))
+    ImageDraw.Draw(mask).rectangle((16, 12, 47, 35), fill=255)
+    mask.save(folder / "box.png")
+    return folder
 
 
 class Studio:

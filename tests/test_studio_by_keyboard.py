@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect, sync_playwright
 
-from command import save_pictures
 from impasto.folders.specfiles import read_spec
-from studio_program import Studio, studio
+from studio_program import Studio, save_pictures_and_mask, studio
 
 pytestmark = pytest.mark.slow
 SECONDS = 120_000
@@ -25,12 +23,7 @@ TYPED = """field => {
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("studio")
-    save_pictures(folder)
-    mask = Image.new("L", (64, 48))
-    ImageDraw.Draw(mask).rectangle((16, 12, 47, 35), fill=255)
-    mask.save(folder / "box.png")
-    return folder
+    return save_pictures_and_mask(tmp_path_factory.mktemp("studio"))
 
 
 @pytest.fixture(scope="module")

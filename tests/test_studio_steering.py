@@ -16,16 +16,16 @@ import psutil
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from command import pixels, save_pictures
+from command import pixels
 from impasto import read_run
 from impasto.folders.specfiles import located, read_spec
 from impasto.jobs.keeping import QUEUE, Kept, all_kept, keep
 from impasto.jobs.orders import OneRun
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
-from studio_program import Studio, studio
+from studio_program import Studio, save_pictures_and_mask, studio
 
 pytestmark = pytest.mark.slow
 TRUSTED = "no_such_package:factory"
@@ -34,12 +34,7 @@ SMALL = {"size": 48, "frames": 0, "threads": 1}
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("studio")
-    save_pictures(folder)
-    mask = Image.new("L", (64, 48))
-    ImageDraw.Draw(mask).rectangle((16, 12, 47, 35), fill=255)
-    mask.save(folder / "box.png")
-    return folder
+    return save_pictures_and_mask(tmp_path_factory.mktemp("studio"))
 
 
 @pytest.fixture(scope="module")
