@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from impasto.errors import SpecError, nearest
 from impasto.files import as_text, is_text
 from impasto.tasks.settings import Settings, TransferSettings
 from impasto.tasks.table import TASKS, make_settings
-from impasto.tasks.values import explain
+from impasto.tasks.values import validated
 
 if TYPE_CHECKING:
     from impasto.images.image import Image, Picture
@@ -59,10 +59,7 @@ def values_with_files(values: Mapping[str, Any], change: Callable[[Path], Path])
     """Changed settings with a function applied to the path of each file that they name. Raises SpecError."""
     if "region" not in values:
         return dict(values)
-    try:
-        regions = TransferSettings(region=values["region"]).with_files(change)
-    except ValidationError as error:
-        raise SpecError(explain(error, TransferSettings)) from None
+    regions = validated(TransferSettings, region=values["region"]).with_files(change)
     return {**values, "region": regions.model_dump(mode="json")["region"]}
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from impasto.errors import SpecError, nearest
 from impasto.modules.names import is_name_of_module
 from impasto.tasks.formulas import (
@@ -31,7 +29,7 @@ from impasto.tasks.settings import (
     TextureSettings,
     TransferSettings,
 )
-from impasto.tasks.values import explain
+from impasto.tasks.values import validated
 
 if TYPE_CHECKING:
     from impasto.tasks.parts import Recipe
@@ -225,11 +223,7 @@ def make_settings(task: str, **values: Any) -> Settings:
     """Validated settings of a task. Raises SpecError with one sentence."""
     if task not in TASKS:
         raise SpecError(f"there is no task {task!r}; {nearest(task, TASKS)}")
-    kind = TASKS[task].settings
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise SpecError(explain(error, kind)) from None
+    return validated(TASKS[task].settings, **values)
 
 
 def part_title(name: str) -> str:

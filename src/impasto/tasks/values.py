@@ -6,13 +6,15 @@ Each value is the text itself, for run.toml, pages and help, together with its p
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from impasto.amounts import parse_memory
 from impasto.errors import SpecError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
 
 COLOURS = ("style", "photo", "luminance", "photo-late")
 INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
@@ -221,6 +223,14 @@ def parse_weight(text: str, what: str) -> float:
     if value > MOST_WEIGHT:
         raise SpecError(f"{what} is {text!r}; {MOST_WEIGHT:g} is the most, and only how weights compare counts")
     return value
+
+
+def validated(kind: type[Model], **values: Any) -> Model:
+    """Settings of a kind from values. Raises SpecError with one sentence."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise SpecError(explain(error, kind)) from None
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> str:
