@@ -241,9 +241,20 @@ class Weights:
         url = "https://example.org/models/small-1234abcd.pth"
 
 
+class Inception(Residual):
+    def __init__(self, transform_input: bool = False) -> None:
+        assert transform_input
+        super().__init__()
+
+
+def small(*, weights=None, weights_backbone="fetched", **kwargs) -> Inception:
+    assert weights is None and weights_backbone is None
+    return Inception(**kwargs)
+
+
 class models:
     list_models = staticmethod(lambda: ["small", "large"])
-    get_model = staticmethod(lambda name, weights: Residual())
+    get_model_builder = staticmethod(lambda name: small)
     get_model_weights = staticmethod(lambda name: Weights)
 """
 TIMM = """
@@ -302,6 +313,9 @@ def test_torchvision_with_weights_of_its_own_cache(packages: Path) -> None:
     assert network.computation.module is not None
     assert digest(network.computation.module) == digest(trained)
     assert network.preprocess == PREPROCESSES["imagenet"]
+    torch.save({}, packages / "torch" / "hub" / "checkpoints" / "small-1234abcd.pth")
+    with pytest.raises(WeightsError, match=r"small-1234abcd\.pth is not a file of torchvision:small's weights: "):
+        open_network("torchvision:small")
 
 
 def test_timm_with_its_own_colours_and_weights_of_the_hubs_cache(packages: Path) -> None:
@@ -346,6 +360,21 @@ def test_the_statistics_of_untrained_norms_are_those_of_their_maps() -> None:
     assert 0.6 < float(maps.std((0, 2, 3)).mean()) < 1.6
 
 
+@pytest.mark.parametrize(("size", "measured"), [(None, [True, False]), ((32, 32), [True, True])])
+def test_norms_of_modules_that_take_one_size(size: tuple[int, int] | None, measured: list[bool]) -> None:
+    """Without the size, the norms that can be read are measured: those before the layer that fixes the size."""
+    norms = nn.BatchNorm2d(4), nn.BatchNorm1d(8)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norms[0], nn.Flatten(), nn.Linear(4 * 32 * 32, 8), norms[1])
+    untrain(module, Preprocess(0.5, 0.5, channels=1, size=size), 1, "digits")
+    assert [bool(norm.running_mean.any()) for norm in norms if norm.running_mean is not None] == measured
+
+
+def test_a_module_that_takes_no_picture_is_not_untrained() -> None:
+    films = nn.Sequential(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4))
+    with pytest.raises(NetworkError, match=r"^films fails for a picture of 256 × 192 pixels: "):
+        untrain(films, Preprocess(), 1, "films")
+
+
 def test_untrained_networks_are_their_seeds() -> None:
     def hashed(seed: int) -> str:
         module = open_network("toy_modules:Transformer", random_weights=seed).computation.module
@@ -386,7 +415,7 @@ def test_nothing_of_the_former_weights_remains() -> None:
         with torch.no_grad():
             for value in module.parameters():
                 value.add_(torch.randn_like(value))
-        untrain(module, Preprocess(), 3)
+        untrain(module, Preprocess(), 3, "scaled")
     mine, theirs = first.state_dict(), other.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
     for name in ("layer_scale", "gamma", "norm.weight", "whole.weight", "logit_scale"):
@@ -416,7 +445,7 @@ def test_the_branches_of_an_untrained_transformer_count() -> None:
             return float((after - module.shift - before).norm() / before.norm())
 
     assert added() < 1e-3
-    untrain(module, Preprocess(), 1)
+    untrain(module, Preprocess(), 1, "scaled")
     assert 0.1 < added() < 10
 
 

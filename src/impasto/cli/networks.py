@@ -278,11 +278,13 @@ def _report(words: str, quiet: bool) -> None:
 
 def _words(layer: str, facts: "Facts") -> tuple[str, ...]:
     """A row of the list of layers."""
-    numbers = (facts.channels, facts.stride, facts.reach_px, facts.smallest_px)
+    stride = "whole picture" if facts.stride is None else str(facts.stride)
     return (
         layer,
         facts.kind,
-        *("unknown" if number is None else str(number) for number in numbers),
+        str(facts.channels),
+        stride,
+        *("unknown" if number is None else str(number) for number in (facts.reach_px, facts.smallest_px)),
         ", ".join(facts.notes),
     )
 

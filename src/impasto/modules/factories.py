@@ -21,6 +21,7 @@ from torch import nn
 from impasto.errors import NetworkError, nearest
 from impasto.modules.names import file_of
 from impasto.modules.preprocess import PREPROCESSES, Preprocess
+from impasto.modules.states import load_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,18 +133,33 @@ def _found_beside(file: Path | None) -> Iterator[None]:
         sys.path.remove(folder)
 
 
+TORCHVISION: dict[str, Any] = {
+    "weights_backbone": None,  # of detectors and segmenters, which would be fetched
+    "transform_input": True,  # Inception and GoogLeNet take ImageNet's colours, as they do with trained weights
+    "init_weights": False,  # slow, and weights come after
+}
+"""What models of torchvision are made with, where they have such an argument."""
+
+
 def _from_torchvision(name: str) -> Made:
-    """A classifier of torchvision; its weights, if torchvision has fetched them before."""
+    """A model of torchvision; its weights, if torchvision has fetched them before."""
     models = _package("torchvision").models
     if name not in models.list_models():
         raise NetworkError(f"torchvision has no model {name!r}; {nearest(name, models.list_models())}")
-    module = models.get_model(name, weights=None)
+    module = _built(models.get_model_builder(name))
     url = str(models.get_model_weights(name).DEFAULT.url)
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
         return Made(module, PREPROCESSES["imagenet"], f"{file}, fetched from {url}")
-    module.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    load_state(module, file, f"torchvision:{name}")
     return Made(module, PREPROCESSES["imagenet"])
+
+
+def _built(build: Callable[..., nn.Module]) -> nn.Module:
+    """What a function of torchvision builds without weights; some hand their arguments on to the class."""
+    made = signature(build).return_annotation
+    taken = {*signature(build).parameters, *(signature(made).parameters if isinstance(made, type) else ())}
+    return build(weights=None, **{key: value for key, value in TORCHVISION.items() if key in taken})
 
 
 def _from_timm(name: str) -> Made:
@@ -161,9 +177,7 @@ def _from_timm(name: str) -> Made:
     file = _cached(repository)
     if file is None:
         return Made(module, preprocess, f"the cache of the Hugging Face hub, for {repository}")
-    from safetensors.torch import load_file
-
-    module.load_state_dict(load_file(file))
+    load_state(module, Path(file), f"timm:{name}")
     return Made(module, preprocess)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from impasto.errors import WeightsError
 from impasto.images.noise import noise_picture
 from impasto.modules.calls import observe
 from impasto.modules.preprocess import Preprocess
+from impasto.modules.probing import Probing, settle
 
 PICTURES, PICTURE_PX = 8, 224
 SLOPE = 0.25  # of PReLU before training (He et al. 2015)
@@ -83,23 +85,25 @@ def untrained_tensors(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Ten
     return {key: _random(value, generator, gain=2.0) for key, value in tensors.items()}
 
 
-def untrain(module: nn.Module, preprocess: Preprocess, seed: int) -> None:
+def untrain(module: nn.Module, preprocess: Preprocess, seed: int, name: str) -> None:
     """Give a module random weights; statistics of batch norms are measured anew on pictures of noise.
 
     Kernels have variance 2 / fan-in, matrices of linear layers and of attention 1 / fan-in; biases are 0. Norms, and
     vectors that scale channels, such as LayerScale's factors, are 1; slopes of PReLU .25 (He et al. 2015). Tokens,
     positions and all other tables are normal with standard deviation .02. Nothing of the former weights remains, so
     that the result depends on the seed alone.
+
+    Raises NetworkError, which speaks of the module by `name`, if the module cannot be called.
     """
     generator = torch.Generator().manual_seed(seed)
     known: set[int] = set()
     with torch.no_grad():
         for each in module.modules():
-            for name, value in each.named_parameters(recurse=False):
+            for key, value in each.named_parameters(recurse=False):
                 if id(value) not in known:
                     known.add(id(value))
-                    value.copy_(_untrained(each, name.lower(), value, generator))
-    _measure_norms(module, preprocess, generator)
+                    value.copy_(_untrained(each, key.lower(), value, generator))
+    _measure_norms(module, preprocess, generator, name)
 
 
 def _untrained(owner: nn.Module, name: str, value: Tensor, generator: torch.Generator) -> Tensor:
@@ -127,11 +131,12 @@ def _random(like: Tensor, generator: torch.Generator, gain: float) -> Tensor:
     return (scale * torch.randn(like.shape, generator=generator)).to(like.dtype)
 
 
-def _measure_norms(module: nn.Module, preprocess: Preprocess, generator: torch.Generator) -> None:
+def _measure_norms(module: nn.Module, preprocess: Preprocess, generator: torch.Generator, name: str) -> None:
     """Set the running statistics of batch norms to those of pictures of noise, one norm after the other.
 
     A norm's statistics depend on the norms before it, so each picture is passed once for each depth at most: in train
-    mode a norm uses the picture's own statistics, which come close to those that it will have.
+    mode a norm uses the picture's own statistics, which come close to those that it will have. A module that takes
+    pictures of one size gets such pictures; one that fails behind some of its layers is measured up to there.
     """
     norms = [each for each in module.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None]
     if not norms:
@@ -151,16 +156,20 @@ def _measure_norms(module: nn.Module, preprocess: Preprocess, generator: torch.G
         norm.running_mean.copy_(found_mean)
         norm.running_var.copy_((found_square - found_mean.square()).clamp_min(1e-12))
 
-    handles = [norm.register_forward_pre_hook(take) for norm in norms]
     reference = norms[0].running_mean
     assert reference is not None
+    probing = Probing(module, reference.dtype, preprocess.channels, reference.device)
+    settled, _, unread = settle(probing, preprocess, name)
+    failing = (Exception,) if unread else ()
+    handles = [norm.register_forward_pre_hook(take) for norm in norms]
     try:
         with torch.no_grad():
             for number in range(PICTURES):
                 picture = noise_picture(PICTURE_PX, generator, leaves=number % 2 == 1).to(reference.device)
-                own = {name: value.detach() for name, value in [*module.named_parameters(), *module.named_buffers()]}
-                prepared = preprocess(picture, reference.dtype).contiguous()
-                observe(module, prepared, (), lambda *_: False, own)
+                own = {key: value.detach() for key, value in [*module.named_parameters(), *module.named_buffers()]}
+                prepared = settled(picture, reference.dtype).contiguous()
+                with suppress(*failing):
+                    observe(module, prepared, (), lambda *_: False, own)
     finally:
         for handle in handles:
             handle.remove()

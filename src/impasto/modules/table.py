@@ -20,12 +20,13 @@ from impasto.modules.probing import Output, Probed, Probing, Seen, settle
 class Facts(NamedTuple):
     """What a list of layers says of one: `smallest_px` and `reach_px` are None if unknown.
 
-    `vector` says that the layer gives one vector for the whole picture, as layers of classes do.
+    `stride` is None if the layer has one position for the whole picture, as tokens of classes do; `vector` says that
+    the layer gives one vector and no map, as layers of classes do.
     """
 
     kind: str
     channels: int
-    stride: int
+    stride: int | None
     reach_px: int | None
     smallest_px: int | None
     notes: tuple[str, ...] = ()
@@ -80,8 +81,9 @@ class LayerTable:
         notes += ["in place"] if row.in_place else []
         notes += ["overwritten later, so copied"] if row.overwritten else []
         notes += [f"also {alias}" for alias, own in self.aliases.items() if own == name]
+        stride = None if isinstance(row.arrangement, (Vector, Prefix)) else row.stride
         vector = isinstance(row.arrangement, Vector)
-        return Facts(row.kind, row.channels, row.stride, None, self.smallest_side(name), tuple(notes), vector)
+        return Facts(row.kind, row.channels, stride, None, self.smallest_side(name), tuple(notes), vector)
 
     def smallest_side(self, name: str) -> int | None:
         """The least side of a square picture for which the layer gives a map; None if larger ones may fail."""
@@ -127,15 +129,15 @@ def tabulate(
 NEVER = "never runs as a module: its parent computes without calling it, or not at all"
 
 
-def _names(module: nn.Module) -> set[str]:
-    return {path for path, _ in module.named_modules(remove_duplicate=False) if path}
+def _names(module: nn.Module) -> list[str]:
+    return [path for path, _ in module.named_modules(remove_duplicate=False) if path]
 
 
 def _first_part(outputs: Iterable[Output], output: Output) -> str:
     return next(each.part for each in outputs if each[:2] == output[:2])
 
 
-def _label(output: Output, calls: int, taken: set[str]) -> str:
+def _label(output: Output, calls: int, taken: Sequence[str]) -> str:
     """The name of an output: its path, which call if there are several, and which part of a tuple."""
     name = output.path if calls == 1 else f"{output.path}:{output.call}"
     part = f"{name}{output.part}"
@@ -196,13 +198,14 @@ def _step(pixels: int, positions: int) -> float:
 
 def _unreadable(
     probes: Sequence[Probed],
-    names: set[str],
+    names: Sequence[str],
     outputs: Sequence[Output],
     refused: dict[Output, str],
     calls: Counter[str],
 ) -> dict[str, str]:
     """The names that have no map, and why."""
-    why = dict.fromkeys(names - {output.path for output in outputs}, NEVER)
+    read = {output.path for output in outputs}
+    why = {name: NEVER for name in names if name not in read}
     why |= {path: f"gives {kind}, no tensor of numbers" for path, kind in probes[0].odd.items() if path not in calls}
     for output, words in refused.items():
         why |= {path: words for path in why if output.path in ("", path)}

@@ -237,7 +237,7 @@ class Choice:
         if self.weights is not None:
             load_state(module, self.weights, self.network)
         elif self.random_weights is not None:
-            untrain(module, preprocess, self.random_weights)
+            untrain(module, preprocess, self.random_weights, self.network)
         elif missing is not None:
             raise WeightsError(
                 f"there are no weights for {self.network}: give a file with --weights, or an untrained network with "
