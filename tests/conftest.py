@@ -227,7 +227,8 @@ def cluster() -> Iterator[Any]:
 
     store = 80 * 2**20  # bytes
     soon = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": store, "_system_config": soon}
+    settings = {**soon, "worker_niceness": 0}  # else workers stand still beside the other tests
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": store, "_system_config": settings}
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
