@@ -29,16 +29,22 @@ ACCENT = gr.themes.Color(
     c950="#2d150a",
 )
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
-# are seen. Without the label, the words are read. Lists of choices get the name that they lack. Arrow keys go from tab
-# to tab.
+# are seen. Without the label, the words are read. Lists of choices get the name that they lack. A message's head is no
+# button, since the button that closes the message lies inside. The second click of a double click is no other order.
+# Arrow keys go from tab to tab.
 HEAD = """<script>
 const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
+const without = (selector, name) =>
+  document.querySelectorAll(`${selector}[${name}]`).forEach(each => each.removeAttribute(name));
 new MutationObserver(() => {
-  const wrong = misnamed.map(each => `${each}[aria-label]`).join();
-  document.querySelectorAll(wrong).forEach(each => each.removeAttribute("aria-label"));
+  misnamed.forEach(each => without(each, "aria-label"));
+  ["role", "tabindex"].forEach(each => without(".toast-header", each));
   const lists = "[role=listbox]:not([aria-label])";
   document.querySelectorAll(lists).forEach(each => each.setAttribute("aria-label", "Choices"));
 }).observe(document, {childList: true, subtree: true});
+document.addEventListener("click", event => {
+  if (event.detail > 1 && event.target.closest("button.lg, button.thumbnail-item")) event.stopPropagation();
+}, true);
 document.addEventListener("keydown", event => {
   const way = {ArrowRight: 1, ArrowLeft: -1}[event.key], here = event.target.closest("[role=tab]");
   if (!way || !here) return;

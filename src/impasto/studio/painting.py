@@ -9,7 +9,7 @@ import gradio as gr
 
 from impasto.desk.desk import Desk, sentence
 from impasto.desk.drawing import as_data
-from impasto.desk.places import as_jpeg, thumbnail
+from impasto.desk.places import as_jpeg, picture_ending, thumbnail
 from impasto.errors import ImpastoError
 from impasto.files import bundled
 from impasto.studio.answers import QUIET, sentences
@@ -32,6 +32,10 @@ TASK_WORDS = {
 }
 PHOTOS = {"Kingfisher": "kingfisher.webp", "Red panda": "red-panda.webp"}
 PAINTINGS = {"Night Café": "night-cafe.webp", "Church at Auvers": "church-at-auvers.webp"}
+TO_THE_PICTURE = """() => {
+  const easel = document.querySelector(".easel"), top = easel.getBoundingClientRect().top;
+  if (top > innerHeight / 2) easel.scrollIntoView();  // below the choices, as on a phone
+}"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +73,9 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
         return [begun.number, *panel.taken_over(desk, begun, typed)]
 
     what = [found.task, found.photo, found.paintings, found.preset, *found.fields.values()]
-    panel.fill_after(paint.click(begin, [*what, *panel.inputs], [job, *panel.outputs], **QUIET))
-
+    begun = paint.click(begin, [*what, *panel.inputs], [job, *panel.outputs], **QUIET)
+    panel.fill_after(begun)
+    begun.success(None, None, None, js=TO_THE_PICTURE, **QUIET)
     return found
 
 
@@ -157,7 +162,7 @@ def _follow_choices(
             if not (paths := paths_of(files)):
                 return gr.skip(), ""
             try:
-                pictures = [(Path(path).name, as_data(as_jpeg(thumbnail(Path(path), 320)))) for path in paths]
+                pictures = [(Path(path).name, _small(Path(path))) for path in paths]
             except ImpastoError as error:
                 gr.Warning(sentence(error))
                 return None, ""
@@ -170,6 +175,12 @@ def _follow_choices(
             button.click(
                 lambda file=file, several=several: [str(file)] if several else str(file), None, component_, **QUIET
             )
+
+
+def _small(file: Path) -> str:
+    """An uploaded picture in small, as an address. Raises ImageError if the studio does not take the file."""
+    picture_ending(file)
+    return as_data(as_jpeg(thumbnail(file, 320)))
 
 
 def _take_over(desk: Desk, page: PaintPage) -> None:

@@ -51,8 +51,8 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         )
         look = gr.Button("Look inside", variant="primary", min_width=140, elem_id="look-inside")
     with gr.Row(elem_classes="controls"):
-        shown = gr.Dropdown([], label="Shown", elem_id="shown")
-        beside = gr.Dropdown([], label="Beside it", info="Another network's run, for instance.", elem_id="other")
+        shown = gr.Dropdown([], label="Shown", min_width=220, elem_id="shown")
+        beside = gr.Dropdown([], label="Beside, another network's for instance", min_width=220, elem_id="other")
     words = gr.HTML("", elem_id="inside-status")
     stage = gr.HTML('<p class="hint">Press <i>Look inside</i>, or choose a run.</p>', elem_id="layers")
 
