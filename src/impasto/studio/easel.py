@@ -89,17 +89,21 @@ def easel(desk: Desk, settings: Mapping[str, Setting], first: str, job: gr.State
 
 def _unfinished(desk: Desk, job: gr.State) -> None:
     """The runs that were not finished, to be resumed, above all else."""
-    there = desk.unfinished()
-    with gr.Row(visible=bool(there), elem_classes="banner") as banner:
-        left = gr.Dropdown(there, value=next(iter(there), None), label="Runs that were not finished", scale=3)
+    with gr.Row(visible=False, elem_classes="banner") as banner:
+        left = gr.Dropdown([], label="Runs that were not finished", scale=3)
         again = gr.Button("Resume", scale=1)
 
+    def rest() -> list[Any]:
+        names = desk.unfinished()
+        return [gr.update(choices=names, value=next(iter(names), None)), gr.update(visible=bool(names))]
+
+    gr.on(None, rest, None, [left, banner], **QUIET)  # whenever the page is loaded
+
     @again.click(inputs=left, outputs=[job, left, banner], **QUIET)
-    def take_up(name: str | None) -> tuple[Any, Any, Any]:
+    def take_up(name: str | None) -> list[Any]:
         with sentences():
             number = desk.resume(name or "").number
-        rest = desk.unfinished()
-        return number, gr.update(choices=rest, value=next(iter(rest), None)), gr.update(visible=bool(rest))
+        return [number, *rest()]
 
 
 def _buttons(desk: Desk, job: gr.State) -> list[gr.Button]:
