@@ -146,14 +146,11 @@ class Desk:
         """All runs in the folder of runs, the newest first."""
         return [self._card(folder) for folder in self._newest(SETTINGS_FILE)]
 
-    def has(self, name: str) -> bool:
-        """Whether there is a run of that name."""
-        return (self.runs / name / SETTINGS_FILE).is_file()
-
-    def state(self) -> tuple[Any, ...]:
-        """Another one if the gallery has changed: files have come to a run's folder or gone, or a job has gone on."""
-        folders = tuple(sorted((folder.name, _time(folder)) for folder in self._folders()))
-        return folders, tuple((job.number, job.state) for job in self.jobs.all())
+    def state(self) -> dict[str, tuple[int, str]]:
+        """Of each run and sheet something that changes if files come to its folder or go, or if its job goes on."""
+        jobs = {job.folder.name: job.state for job in self.jobs.all()}
+        named = {folder.name: folder for file in (SETTINGS_FILE, SHEET_FILE) for folder in self._newest(file)}
+        return {name: (_time(folder), jobs.get(name, "")) for name, folder in named.items()}
 
     def names(self) -> list[str]:
         """The names of all runs in the folder of runs, the newest first."""
@@ -244,9 +241,9 @@ def _time(path: Path) -> int:
 
 
 def sentence(error: ImpastoError) -> str:
-    """An error in one sentence that begins with a capital letter, or with the name of a file as it is."""
+    """An error in one sentence that begins with a capital letter, or with the name of a file or run as it is."""
     words = (
         str(error) if isinstance(error, ImpastoError) else f"impasto itself failed ({type(error).__name__}: {error})"
     )
-    is_name = any(mark in words.partition(" ")[0] for mark in "./")
-    return words if is_name else f"{words[:1].upper()}{words[1:]}"
+    is_word = words.partition(" ")[0].strip(",:;").isalpha()
+    return f"{words[:1].upper()}{words[1:]}" if is_word else words

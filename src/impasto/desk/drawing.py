@@ -74,10 +74,11 @@ def layers_shown(
     columns += "".join(_column(name, pictures) for name, pictures in runs)
     show = (
         "const all = this.closest('.layers'); all.querySelectorAll('[data-layer]').forEach("
-        "each => {each.hidden = each.dataset.layer !== this.value})"
+        "each => {each.hidden = each.dataset.layer !== this.value}); layersShown[all.dataset.of] = this.value"
     )
+    of = escape(" ".join(name for name, _ in runs))
     return (
-        f'<div class="layers"><input type="range" min="0" max="{count - 1}" value="0" '
+        f'<div class="layers" data-of="{of}"><input type="range" min="0" max="{count - 1}" value="0" '
         f'aria-label="{escape(each.capitalize())}, from the first to the last" oninput="{show}">'
         f'<div class="columns">{columns}</div></div>'
     )

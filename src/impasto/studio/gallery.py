@@ -1,5 +1,6 @@
 """The page Runs: a gallery of all runs in the folder of runs, and one of them in detail."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -36,11 +37,12 @@ class Shelf:
         """What `filled` fills."""
         return [self.gallery, self.none, self.seen]
 
-    def filled(self, desk: Desk) -> list[Any]:
+    def filled(self, desk: Desk) -> dict[Any, Any]:
         """All runs as they are now."""
         seen = desk.state()
         shown = [(_thumb(card), f"{card.name} · {card.status}") for card in desk.gallery()]
-        return [gr.update(value=shown, visible=bool(shown)), gr.update(visible=not shown), seen]
+        gallery = gr.update(value=shown, visible=bool(shown))
+        return {self.gallery: gallery, self.none: gr.update(visible=not shown), self.seen: seen}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +52,9 @@ class Details:
     about: gr.HTML
     slider: gr.HTML
     controls: gr.Row
-    repeat: gr.Button
     size: gr.Number
     enlarge: gr.Button
+    repeat: gr.Button
     resume: gr.Button
     keep: gr.Button
     delete: gr.Button
@@ -75,15 +77,14 @@ def runs_page(desk: Desk, paint: PaintPage, sheet: gr.State, tabs: gr.Tabs, tab:
     """Build the page inside the present Blocks; `sheet` is what the page Explore shows."""
     name = gr.State(None)
     shelf, details = _shelf(), _details()
-    _follow_folder(desk, shelf, name, tabs, tab)
-    name.change(lambda chosen: _shown(desk, details, chosen), name, details.outputs, **QUIET)
+    _follow_folder(desk, shelf, details, name, tabs, tab)
 
-    @shelf.gallery.select(inputs=None, outputs=[name, sheet, tabs], **QUIET)
-    def choose(event: gr.SelectData) -> list[Any]:
+    @shelf.gallery.select(inputs=None, outputs=[name, sheet, tabs, *details.outputs], **QUIET)
+    def choose(event: gr.SelectData) -> dict[Any, Any]:
         one = event.value["caption"].partition(" · ")[0]
         if one in desk.sheets():
-            return [gr.skip(), one, gr.update(selected="explore")]
-        return [one, gr.skip(), gr.skip()]
+            return {sheet: one, tabs: gr.update(selected="explore")}
+        return {name: one, **_shown(desk, details, one)}
 
     _compare(desk, details, name)
     _go_on(desk, paint, details, name, tabs)
@@ -94,38 +95,42 @@ def _shelf() -> Shelf:
     more: dict[str, Any] = {"columns": 4, "height": "auto", "allow_preview": False, "buttons": [], "show_label": False}
     gallery = gr.Gallery(label="Runs", elem_id="gallery", visible=False, **more)
     none = gr.HTML(empty_sheet("No runs yet. Paint a picture, and find it here."), elem_id="no-runs")
-    return Shelf(gallery, none, gr.State(None))
+    return Shelf(gallery, none, gr.State({}))
 
 
 def _details() -> Details:
     about = gr.HTML(HINT, elem_id="about")
     slider = gr.HTML(visible=False, elem_id="run-compare")
     with gr.Row(visible=False, elem_classes="controls") as controls:
-        repeat = gr.Button("Repeat with changes", min_width=120, elem_id="repeat")
-        size = gr.Number(1024, label="Size", precision=0, minimum=32, maximum=8192, min_width=90, elem_id="large-size")
-        enlarge = gr.Button("Enlarge", min_width=90, elem_id="enlarge")
+        size = gr.Number(1024, label="Size", precision=0, minimum=32, maximum=8192, min_width=140, elem_id="large-size")
+        enlarge = gr.Button("Enlarge", min_width=140, elem_id="enlarge")
+        repeat = gr.Button("Repeat with changes", min_width=200, elem_id="repeat")
         resume = gr.Button("Resume", min_width=90, elem_id="resume")
         keep = gr.Button("Keep", visible=False, min_width=90, elem_id="keep")
         delete = gr.Button("Delete …", min_width=90, elem_id="delete")
         really = gr.Button("Delete for good", variant="stop", visible=False, min_width=90, elem_id="really")
     beside = gr.Dropdown([], label="Compare with", visible=False, elem_id="beside")
     detail = gr.HTML("", elem_id="details")
-    return Details(about, slider, controls, repeat, size, enlarge, resume, keep, delete, really, beside, detail)
+    return Details(about, slider, controls, size, enlarge, repeat, resume, keep, delete, really, beside, detail)
 
 
-def _follow_folder(desk: Desk, shelf: Shelf, name: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+def _follow_folder(desk: Desk, shelf: Shelf, details: Details, name: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Fill the gallery if the page is opened, and, while the page is open, if something in the folder of runs changes.
 
-    A chosen run that is gone is no longer chosen.
+    The chosen run is shown anew if its folder has changed, and no longer chosen if the folder is gone.
     """
     clock = gr.Timer(LOOK_SECONDS, active=False)
 
-    def look(chosen: str | None, seen: Any) -> list[Any]:
-        if desk.state() == seen:
-            return [gr.skip()] * 4
-        return [gr.skip() if chosen is None or desk.has(chosen) else None, *shelf.filled(desk)]
+    def look(chosen: str | None, seen: Mapping[str, Any]) -> dict[Any, Any]:
+        now = desk.state()
+        if now == seen:
+            return gr.skip()
+        if chosen is None or now.get(chosen) == seen.get(chosen):
+            return shelf.filled(desk)
+        there = chosen if chosen in now else None
+        return {name: there, **_shown(desk, details, there), **shelf.filled(desk)}
 
-    given, shown = [name, shelf.seen], [name, *shelf.outputs]
+    given, shown = [name, shelf.seen], [name, *shelf.outputs, *details.outputs]
     tab.select(look, given, shown, **QUIET)
     clock.tick(look, given, shown, **QUIET)
 
@@ -194,11 +199,11 @@ def _delete(desk: Desk, page: Details, name: gr.State, shelf: Shelf) -> None:
     page.delete.click(lambda: page.asking(now=True), None, asked, **QUIET)
     page.keep.click(lambda: page.asking(now=False), None, asked, **QUIET)
 
-    @page.really.click(inputs=name, outputs=[name, *shelf.outputs], **QUIET)
-    def remove(chosen: str) -> list[Any]:
+    @page.really.click(inputs=name, outputs=[name, *shelf.outputs, *page.outputs], **QUIET)
+    def remove(chosen: str) -> dict[Any, Any]:
         with sentences():
             desk.delete(chosen)
-        return [None, *shelf.filled(desk)]
+        return {name: None, **_shown(desk, page, None), **shelf.filled(desk)}
 
 
 def _thumb(card: Card) -> Any:

@@ -15,6 +15,7 @@ from impasto.studio.understanding import understand_page
 
 HOUR = 3600
 CSS = bundled("studio/studio.css").read_text("utf-8")
+DANGER = "#b3261e"  # of what cannot be undone
 ACCENT = gr.themes.Color(
     c50="#fbf3ee",
     c100="#f5e2d7",
@@ -31,8 +32,9 @@ ACCENT = gr.themes.Color(
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
 # are seen. Without the label, the words are read. Lists of choices get the name that they lack. A message's head is no
 # button, since the button that closes the message lies inside. The second click of a double click is no other order.
-# Arrow keys go from tab to tab.
+# Arrow keys go from tab to tab. If another layer's picture comes, the layer that was shown is shown again.
 HEAD = """<script>
+const layersShown = {};
 const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
 const without = (selector, name) =>
   document.querySelectorAll(`${selector}[${name}]`).forEach(each => each.removeAttribute(name));
@@ -41,6 +43,12 @@ new MutationObserver(() => {
   ["role", "tabindex"].forEach(each => without(".toast-header", each));
   const lists = "[role=listbox]:not([aria-label])";
   document.querySelectorAll(lists).forEach(each => each.setAttribute("aria-label", "Choices"));
+  document.querySelectorAll(".layers:not([data-drawn])").forEach(each => {
+    each.dataset.drawn = "";
+    const slider = each.querySelector("input");
+    slider.value = layersShown[each.dataset.of] ?? 0;
+    slider.oninput();
+  });
 }).observe(document, {childList: true, subtree: true});
 document.addEventListener("click", event => {
   if (event.detail > 1 && event.target.closest("button.lg, button.thumbnail-item")) event.stopPropagation();
@@ -95,6 +103,12 @@ def theme() -> gr.themes.Base:
         block_label_text_color_dark="*neutral_200",
         block_title_text_color="*neutral_800",
         block_title_text_color_dark="*neutral_100",
+        button_cancel_background_fill=DANGER,
+        button_cancel_background_fill_hover=DANGER,
+        button_cancel_background_fill_dark=DANGER,
+        button_cancel_background_fill_hover_dark=DANGER,
+        button_cancel_text_color="white",
+        button_cancel_text_color_dark="white",
         link_text_color="*primary_700",
         link_text_color_dark="*primary_300",
     )

@@ -185,7 +185,7 @@ def _small(file: Path) -> str:
 
 def _take_over(desk: Desk, page: PaintPage) -> None:
     """If a run is to be repeated, choose its task, pictures and settings on the page."""
-    shows = [page.task, page.photo, page.paintings, page.preset, page.note, *page.fields.values()]
+    shows = [page.repeated, page.task, page.photo, page.paintings, page.preset, page.note, *page.fields.values()]
 
     @page.repeated.change(inputs=page.repeated, outputs=shows, **QUIET)
     def take(name: str | None) -> list[Any]:
@@ -193,7 +193,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
             return [gr.skip()] * len(shows)
         with sentences():
             record = desk.record(name)
-        spec = desk.from_here(record)
+            spec = desk.from_here(record)
         task, values = spec.task, {key: shown(value) for key, value in spec.settings}
         pictures: list[str | None] = [
             None if each.path is None else desk.handed_out(each.path) for each in record.pictures
@@ -203,7 +203,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]
         preset = gr.update(choices=_presets(task), value=record.spec.preset)
         note = f"Regions: as in {name}." if values.get("region") else ""
-        return [gr.update(value=task), *chosen_, preset, note, *fields]
+        return [None, gr.update(value=task), *chosen_, preset, note, *fields]
 
 
 def chosen_files(task: str, photo: Any, paintings: Any) -> list[Path]:
