@@ -68,6 +68,7 @@ def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
     """All pages; `groups` are the headings of the settings."""
     blocks = gr.Blocks(title="impasto studio", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True)
     with blocks:
+        programs(desk)  # first, so that no function of a page takes the name of one of these
         gr.HTML("<header><h1>impasto</h1><p>Paint a picture, and watch.</p></header>", elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):
@@ -80,7 +81,6 @@ def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
                 understand_page(desk, paint, understand)
             with gr.Tab("Runs", id="runs") as runs:
                 runs_page(desk, paint, sheet, tabs, runs)
-        programs(desk)
     return blocks
 
 
