@@ -113,17 +113,19 @@ def memory(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
     words = [sys.executable, "-m", "impasto", "studio", "--runs", str(folder), "--no-browser"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as program:
         assert program.stdout is not None
-        client = Client(program.stdout.readline().strip(), verbose=False)
-        time.sleep(5)
-        rows: list[dict[str, Any]] = [{"runs": 0, **_memory(program.pid)}]
-        for number in range(1, max(counts) + 1):
-            pictures = [handle_file(str(picture)) for picture in PICTURES]
-            job = client.predict("transfer", pictures, "default", {"size": 64, "steps": 3}, api_name="/paint")
-            while client.predict(job["job"], api_name="/look")["state"] not in ("done", "failed"):
-                time.sleep(0.2)
-            if number in counts:
-                rows.append({"runs": number, **_memory(program.pid)})
-        program.terminate()
+        try:
+            client = Client(program.stdout.readline().strip(), verbose=False)
+            time.sleep(5)
+            rows: list[dict[str, Any]] = [{"runs": 0, **_memory(program.pid)}]
+            for number in range(1, max(counts) + 1):
+                pictures = [handle_file(str(picture)) for picture in PICTURES]
+                job = client.predict("transfer", pictures, "default", {"size": 64, "steps": 3}, api_name="/paint")
+                while client.predict(job["job"], api_name="/look")["state"] not in ("done", "failed"):
+                    time.sleep(0.2)
+                if number in counts:
+                    rows.append({"runs": number, **_memory(program.pid)})
+        finally:  # else an error would wait for a studio that does not end
+            program.terminate()
     return rows
 
 

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
 import impasto.cluster.crew
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import CLASSIC_WORDS, random_image
+from impasto import Recorder, run
 from impasto.cluster.connection import connected
 from impasto.cluster.crew import Crew, LostError, Worker, assigned
 from impasto.cluster.plan import CrewHelper, equipment
@@ -27,6 +29,7 @@ from impasto.cluster.tiler import ClusterTiler, Traffic, cluster_tiler
 from impasto.cluster.worker import About, TileWorker, identity
 from impasto.errors import ClusterError, WeightsError
 from impasto.events import Event
+from impasto.folders.specfiles import read_spec
 from impasto.images.image import Size
 from impasto.machine import Precision
 from impasto.networks.catalogue import open_network
@@ -37,6 +40,8 @@ from impasto.objectives.priors import total_variation
 from impasto.objectives.representations import MeanOverPositions, channel_moments, mean_and_gram
 from impasto.objectives.wasserstein import wasserstein_distance
 from impasto.objectives.weightmaps import WeightMap
+from impasto.runs.stopping import Steering
+from impasto.synthesis.loop import Iterate
 from impasto.tasks.settings import TransferSettings
 from impasto.tiles.budget import Limits, MemoryPlan
 from impasto.tiles.criterion import TiledCriterion, bind_tiled
@@ -331,6 +336,41 @@ def test_a_stop_is_gone_on_with_anywhere(desk: Path, cluster: Any) -> None:
     assert call("resume", desk / "copy").code == 0
     assert_right(desk / "copy", desk)
     assert "cluster" not in read_json(desk / "copy" / "summary.json")
+
+
+class ChangeAt(Recorder):
+    """Gives a run regions after a step."""
+
+    def __init__(self, steering: Steering, step: int, region: str) -> None:
+        self.steering, self.step, self.region = steering, step, region
+
+    def record(self, iterate: Iterate) -> None:
+        if iterate.step == self.step:
+            self.steering.change(region=self.region)
+
+
+@pytest.mark.slow
+def test_regions_change_while_a_cluster_paints(desk: Path, cluster: Any) -> None:
+    """Workers read the targets of the new regions: losses and picture are those of one machine."""
+    spec = read_spec(desk / "here").spec
+    for name, box in (("left.png", (0, 0, 29, 47)), ("sky.png", (0, 0, 63, 19))):
+        mask = PillowImage.new("L", (64, 48))
+        mask.paste(255, box)
+        mask.save(desk / name)
+    region = f"{desk / 'left.png'}={desk / 'photo.png'},strength=2; {desk / 'sky.png'}=photo"
+    for name, more in (("changed-here", {}), ("changed-there", {"cluster": cluster.address})):
+        steering = Steering(spec)
+        run(spec, desk / name, recorders=[ChangeAt(steering, 6, region)], steering=steering, **more)
+        assert [change.step for change in read_spec(desk / name).spec.changes] == [6]
+    assert read_json(desk / "changed-there/summary.json")["cluster"]["workers"] == 2
+    found, truth = lines(desk / "changed-there"), lines(desk / "changed-here")
+    assert not any(" in left" in term for term in found[5]["losses"])
+    assert any(term.startswith("style in left") for term in found[6]["losses"])
+    for line, other in zip(found, truth, strict=True):
+        assert line["losses"] == pytest.approx(other["losses"], rel=1e-3)
+    differences = np.abs(pixels(desk / "changed-there/result.png") - pixels(desk / "changed-here/result.png"))
+    assert differences.max() <= 8
+    assert differences.mean() <= 0.3
 
 
 def test_a_lost_node_costs_nothing(desk: Path, cluster: Any) -> None:

@@ -1,20 +1,26 @@
 """What the studio does without a page: masks from what was painted, files that settings name, files made when asked."""
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from impasto.desk.desk import Desk
-from impasto.desk.drawing import layers_shown
+from impasto import load_image
+from impasto.desk.desk import Desk, sentence
+from impasto.desk.drawing import layers_shown, status
 from impasto.desk.making import video
 from impasto.desk.masks import BRUSHES, painted, saved
-from impasto.errors import RunFolderError, SpecError
+from impasto.desk.places import picture_ending, thumbnail
+from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.images.masks import load_mask
-from impasto.jobs.queue import Jobs
+from impasto.jobs.orders import OneRun
+from impasto.jobs.queue import Job, Jobs
+from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
 SIZE = (120, 80)
@@ -111,3 +117,64 @@ def test_a_video_needs_frames(tmp_path: Path) -> None:
     assert video(read_run(tmp_path / "with")) == made
     with pytest.raises(RunFolderError, match="has kept no frames"):
         video(read_run(tmp_path / "without"))
+
+
+ORIENTATION = 0x0112  # of EXIF 2.3
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_a_small_picture_is_what_a_run_sees(tmp_path: Path, turned: int) -> None:
+    """Photos of telephones are upright, and masks are painted over what will be painted."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = turned
+    corners = Image.new("RGB", (64, 32), "white")
+    corners.paste("red", (0, 0, 32, 16))
+    corners.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    small, seen = thumbnail(tmp_path / "photo.jpg", 640), load_image(tmp_path / "photo.jpg")
+    assert np.abs(np.asarray(small) / 255 - seen[0].permute(1, 2, 0).numpy()).max() < 0.01
+
+
+def test_greys_of_16_bits_are_not_white(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    for name in ("grey.png", "grey.tif"):
+        Image.fromarray(values).save(tmp_path / name)
+        assert np.asarray(thumbnail(tmp_path / name, 640))[..., 0] == pytest.approx(values / 257, abs=0.51)
+
+
+def test_a_file_that_is_not_taken_is_refused_when_it_is_chosen(tmp_path: Path) -> None:
+    """With the sentence of *Paint*: a preview is no promise."""
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.ppm")
+    with pytest.raises(ImageError, match=r"a.ppm is a PPM file; BMP, GIF, JPEG, .* files can be used"):
+        picture_ending(tmp_path / "a.ppm")
+    Image.new("1", (10_001, 10_000)).save(tmp_path / "large.png")
+    with pytest.raises(ImageError, match="at most 100 megapixels"):
+        picture_ending(tmp_path / "large.png")
+
+
+def test_sentences_leave_names_of_files_as_they_are() -> None:
+    assert sentence(SpecError("size is -3")) == "Size is -3"
+    assert sentence(ImageError("half.jpg is not a picture")) == "half.jpg is not a picture"
+
+
+def test_a_job_speaks_of_pictures_by_their_names(tmp_path: Path) -> None:
+    spec = RunSpec(task="invert", pictures=(tmp_path / "uploads/0123456789ab/a.png",), settings=make_settings("invert"))
+    said = f"{spec.pictures[0]}: a picture of 1 × 1 pixels is too small"
+    job = replace(Job(1, tmp_path / "one", OneRun(spec), spec.settings), state="failed", sentence=said)
+    assert '<p class="sentence failed">a.png: a picture of 1 × 1 pixels is too small</p>' in status(job)
+
+
+def test_the_gallery_has_another_state_if_a_run_comes_or_goes(tmp_path: Path) -> None:
+    (runs := tmp_path / "runs").mkdir()
+    jobs = Jobs(runs)
+    desk = Desk(runs, jobs, tmp_path)
+    empty = desk.state()
+    (runs / "one").mkdir()
+    (runs / "one/run.toml").write_text("")
+    begun = desk.state()
+    assert (empty, set(begun)) == ({}, {"one"})
+    assert desk.state() == begun
+    (runs / "one/result.png").write_bytes(b"")
+    assert desk.state() != begun
+    shutil.rmtree(runs / "one")
+    assert desk.state() == empty
+    jobs.close()

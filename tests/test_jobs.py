@@ -137,6 +137,15 @@ def test_a_stopped_job_keeps_its_picture(jobs: Jobs, here: Path) -> None:
         jobs.change(job.number, style_weight=2.0)
 
 
+def test_a_job_that_never_began_leaves_no_folder(jobs: Jobs, here: Path) -> None:
+    first, second = jobs.add(spec_of(here, steps=100_000)), jobs.add(spec_of(here))
+    assert second.folder.is_dir()
+    jobs.stop(second.number)
+    assert not second.folder.exists()
+    jobs.stop(first.number)
+    until(jobs, first.number, ended)
+
+
 def test_a_job_that_fails_says_why_and_the_next_is_painted(jobs: Jobs, here: Path) -> None:
     bad = jobs.add(spec_of(here, content_layers="relu9_9"))
     good = jobs.add(spec_of(here, steps=1))

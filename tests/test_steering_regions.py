@@ -84,6 +84,12 @@ def test_a_region_is_left_as_it_is_from_the_next_step_on(desk: Path) -> None:
     seen, _ = steered(spec(steps=4, region="box.png=photo"), "freed", 2, region="")
     assert difference(seen.pictures[1]) < 1e-6
     assert difference(seen.pictures[2]) > 0.001
+    first, later = (Path(place).read_bytes() for place in ("freed/regions/1.jpg", "kept/regions/from-step-3/1.jpg"))
+    assert first == later  # each is the photo as seen through the same mask
+    assert not Path("kept/regions/1.jpg").exists()
+    assert 'alt="region box from step 3 on"' in page
+    page = Path("freed/report.html").read_text("utf-8")
+    assert page.index("<h3>At first</h3>") < page.index('alt="region box"') < page.index("From step 3 on: no regions")
 
 
 def test_a_region_takes_a_style_of_its_own(desk: Path) -> None:

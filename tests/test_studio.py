@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -374,7 +375,7 @@ def test_text_on_the_page_is_escaped(here: Path) -> None:
 
     spec = RunSpec(task="invert", pictures=(here / "photo.png",), settings=make_settings("invert"))
     job = replace(Job(1, here, OneRun(spec), spec.settings), state="failed", sentence="<script>", title="<b>")
-    for html in (status(job), curves([{"<i>/a": 1.0}, {"<i>/a": 0.5}]), slider("a", "b", "<u>")):
+    for html in (status(job), curves([{"<i>/a": 1.0}, {"<i>/a": 0.5}]), slider("a", "b", "<u>", (4, 3))):
         assert not re.search("<(script|b|i|u)>", html.replace("<b>0.5</b>", ""))
 
 
@@ -415,3 +416,15 @@ def test_the_example_of_the_documentation_runs(
     (here / "painting.jpg").write_bytes((here / "painting.png").read_bytes())
     exec(compile(code.replace("http://127.0.0.1:43211/", running.url), "studio.md", "exec"), {})
     assert capsys.readouterr().out.startswith("done 5 ")
+
+
+def test_a_folder_with_any_name_is_downloaded(client: Client, running: Studio, here: Path) -> None:
+    """Heads of answers are Latin-1; a picture may be named in any letters."""
+    (picture := here / "画像 ü.png").write_bytes((here / "photo.png").read_bytes())
+    files = [handle_file(picture), handle_file(here / "painting.png")]
+    job = client.predict("transfer", files, "default", SMALL, api_name="/paint")
+    assert "画像-ü" in job["run"]
+    wait(client, job["job"], "done", "failed")
+    answer = httpx.get(f"{running.url}zip/{job['run']}", timeout=PATIENCE)
+    assert unquote(answer.headers["content-disposition"]) == f"attachment; filename*=utf-8''{job['run']}.zip"
+    assert f"{job['run']}/result.png" in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()

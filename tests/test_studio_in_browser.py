@@ -388,3 +388,66 @@ def test_the_pages_fit_and_have_names(browser: Browser, running: Studio, viewpor
             assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
     assert wrong == []
     context.close()
+
+
+def test_tabs_stand_in_one_line_on_a_phone(browser: Browser, running: Studio) -> None:
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    page.goto(running.url)
+    page.wait_for_selector("#paint")
+    boxes = [tab.bounding_box() for tab in page.get_by_role("tab").all()]
+    assert len(boxes) == 5
+    assert len({box["y"] for box in boxes if box is not None}) == 1
+    context.close()
+
+
+def test_a_double_click_is_one_order(page: Page, running: Studio, here: Path) -> None:
+    """The list of jobs names the run, and the files are there at its end, also after the page was reloaded."""
+    choose(page, here, steps=3)
+    before = len(running.ask("jobs"))
+    page.dblclick("#paint")
+    says(page, "Transfer done")
+    (made,) = running.ask("jobs")[before:]
+    expect(page.locator("#jobs input")).to_have_value(f"{made['job']} · {made['run']} · done")
+    page.reload()
+    with page.expect_download() as download:
+        page.locator("#status").get_by_role("link", name="Picture (PNG)").click(timeout=SECONDS)
+    assert download.value.path().read_bytes() == (running.runs / made["run"] / "result.png").read_bytes()
+    expect(page.locator("#curves polyline")).not_to_have_count(0)
+
+
+def test_the_gallery_follows_the_folder_of_runs(page: Page, running: Studio, here: Path) -> None:
+    """A run that comes while the page is open is shown; one that is deleted elsewhere is no longer chosen."""
+    settings = TransferSettings(size=32, steps=1, frames=0)
+    pictures = (here / "photo.png", here / "painting.png")
+    page.get_by_role("tab", name="Runs").click()
+    expect(page.locator("#about")).to_contain_text("Choose a run", timeout=SECONDS)
+    folder = run(RunSpec(task="transfer", pictures=pictures, settings=settings), running.runs / "elsewhere")
+    page.locator("#gallery .thumbnail-item").filter(has_text="elsewhere · done").click(timeout=SECONDS)
+    expect(page.locator("#about h2")).to_have_text("photo, in the style of painting", timeout=SECONDS)
+    page.click("#delete")
+    expect(page.locator("#keep")).to_be_visible(timeout=SECONDS)
+    keep, really = (page.locator(name).bounding_box() for name in ("#keep", "#really"))
+    assert keep is not None
+    assert really is not None
+    assert keep["x"] < really["x"]  # a second click does not delete
+    shutil.rmtree(folder)
+    expect(page.locator("#about")).to_contain_text("Choose a run", timeout=SECONDS)
+    expect(page.locator("#gallery .thumbnail-item").filter(has_text="elsewhere")).to_have_count(0)
+
+
+def test_what_was_chosen_is_upright_and_put_away_again(page: Page, here: Path) -> None:
+    """A photo that the camera has turned; a message has no button within a button."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # EXIF's orientation: the camera was turned
+    with Image.open(here / "photo.png") as photo:
+        photo.save(here / "turned.jpg", exif=exif)
+    for name, file in (("photo", "turned.jpg"), ("paintings", "painting.png")):
+        page.locator(f"#{name} input[type=file]").set_input_files(here / file)
+    expect(page.locator(".chosen img")).to_have_count(2, timeout=SECONDS)
+    assert page.locator(".chosen img").first.evaluate("each => each.naturalWidth < each.naturalHeight")
+    page.locator("#paintings").get_by_label("Clear").click()
+    expect(page.locator(".chosen img")).to_have_count(1, timeout=SECONDS)
+    page.click("#paint")
+    expect(page.locator(".toast-body")).to_contain_text("Transfer needs", timeout=SECONDS)
+    expect(page.locator("[role=button] button, button button")).to_have_count(0)

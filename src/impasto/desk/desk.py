@@ -146,6 +146,16 @@ class Desk:
         """All runs in the folder of runs, the newest first."""
         return [self._card(folder) for folder in self._newest(SETTINGS_FILE)]
 
+    def state(self) -> dict[str, tuple[int, str]]:
+        """Of each run and sheet something that changes if files come to its folder or go, or if its job goes on."""
+        jobs = {job.folder.name: job.state for job in self.jobs.all()}
+        named = {folder.name: folder for file in (SETTINGS_FILE, SHEET_FILE) for folder in self._newest(file)}
+        return {name: (_time(folder), jobs.get(name, "")) for name, folder in named.items()}
+
+    def names(self) -> list[str]:
+        """The names of all runs in the folder of runs, the newest first."""
+        return [folder.name for folder in self._newest(SETTINGS_FILE)]
+
     def sheets(self) -> list[str]:
         """The names of all sheets in the folder of runs, the newest first."""
         return [folder.name for folder in self._newest(SHEET_FILE)]
@@ -172,7 +182,7 @@ class Desk:
     def layered(self) -> list[str]:
         """The names of runs with a picture for each layer or unit, the newest first."""
         begun = tuple(f"{task}-" for task in LAYERED)
-        return [card.name for card in self.cards() if card.name.startswith(begun)]
+        return [name for name in self.names() if name.startswith(begun)]
 
     def unfinished(self) -> list[str]:
         """The names of runs that ended early, can be resumed, and are no jobs."""
@@ -199,7 +209,7 @@ class Desk:
     def _newest(self, file: str) -> list[Path]:
         """The folders that hold the file, the newest first."""
         found = [folder for folder in self._folders() if (folder / file).is_file()]
-        return sorted(found, key=lambda folder: (folder / file).stat().st_mtime, reverse=True)
+        return sorted(found, key=lambda folder: _time(folder / file), reverse=True)
 
     def _folders(self) -> list[Path]:
         try:
@@ -218,13 +228,22 @@ class Desk:
         raise SpecError(f"{task} takes at most {row.most} picture{'s' if row.most > 1 else ''}, not {given}")
 
 
-def _begun(folder: Path) -> float:
-    return max((folder / file).stat().st_mtime for file in (SETTINGS_FILE, SHEET_FILE) if (folder / file).is_file())
+def _begun(folder: Path) -> int:
+    return max(_time(folder / file) for file in (SETTINGS_FILE, SHEET_FILE))
+
+
+def _time(path: Path) -> int:
+    """When a file or folder was changed; 0 if there is none, since others may delete it at any moment."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def sentence(error: ImpastoError) -> str:
-    """An error in one sentence that begins with a capital letter."""
+    """An error in one sentence that begins with a capital letter, or with the name of a file or run as it is."""
     words = (
         str(error) if isinstance(error, ImpastoError) else f"impasto itself failed ({type(error).__name__}: {error})"
     )
-    return f"{words[:1].upper()}{words[1:]}"
+    is_word = words.partition(" ")[0].strip(",:;").isalpha()
+    return f"{words[:1].upper()}{words[1:]}" if is_word else words

@@ -2,14 +2,19 @@
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from impasto.desk.places import UPLOADS
 from impasto.jobs.queue import Job
 from impasto.pages.words import duration, number, size_words
 
 POINTS = 200  # of a curve: more are not seen
 WIDTH, HEIGHT = 640, 180
+SLIDE = (  # to the small picture that was pressed
+    "const slider = this.closest('.layers').querySelector('input'); slider.value = this.value; slider.oninput()"
+)
 WORDS = {
     "waiting": "waiting for its turn",
     "running": "painting",
@@ -37,11 +42,13 @@ def canvas(source: str | None, alt: str) -> str:
     return f'<div class="sheet"><img src="{escape(source)}" alt="{escape(alt)}"></div>'
 
 
-def slider(before: str, after: str, label: str) -> str:
+def slider(before: str, after: str, label: str, size: tuple[int, int]) -> str:
     """Two pictures of one size, one over the other, and a slider that says how much is seen of each."""
+    wide, high = size
     move = "this.parentNode.style.setProperty('--at', this.value + '%')"
     return (
-        f'<figure class="slider"><img src="{before}" alt="Before"><img class="over" src="{after}" alt="After">'
+        f'<figure class="slider" style="--shape: {wide / high:.3f}"><img src="{before}" alt="Before">'
+        f'<img class="over" src="{after}" alt="After">'
         f'<input type="range" min="0" max="100" value="50" aria-label="{escape(label)}" oninput="{move}">'
         f"<figcaption>{escape(label)}</figcaption></figure>"
     )
@@ -67,10 +74,11 @@ def layers_shown(
     columns += "".join(_column(name, pictures) for name, pictures in runs)
     show = (
         "const all = this.closest('.layers'); all.querySelectorAll('[data-layer]').forEach("
-        "each => {each.hidden = each.dataset.layer !== this.value})"
+        "each => {each.hidden = each.dataset.layer !== this.value}); layersShown[all.dataset.of] = this.value"
     )
+    of = escape(" ".join(name for name, _ in runs))
     return (
-        f'<div class="layers"><input type="range" min="0" max="{count - 1}" value="0" '
+        f'<div class="layers" data-of="{of}"><input type="range" min="0" max="{count - 1}" value="0" '
         f'aria-label="{escape(each.capitalize())}, from the first to the last" oninput="{show}">'
         f'<div class="columns">{columns}</div></div>'
     )
@@ -83,8 +91,9 @@ def _column(name: str, pictures: Sequence[tuple[str, str]]) -> str:
         for index, (title, source) in enumerate(pictures)
     )
     small = "".join(
-        f'<li><img src="{escape(source)}" alt="" loading="lazy"><span>{escape(title)}</span></li>'
-        for title, source in pictures
+        f'<li><button type="button" onclick="{SLIDE}" value="{index}"><img src="{escape(source)}" alt="" '
+        f'loading="lazy"><span>{escape(title)}</span></button></li>'
+        for index, (title, source) in enumerate(pictures)
     )
     return f'<section><h2>{escape(name)}</h2>{large}<ul class="strip">{small}</ul></section>'
 
@@ -108,7 +117,8 @@ def status(job: Job) -> str:
         words.append(f"loss {number(step.total)}")
     share = 1.0 if job.state == "done" else share
     kind = " failed" if job.state == "failed" else ""
-    sentence = f'<p class="sentence{kind}">{escape(job.sentence)}</p>' if job.sentence and job.state != "done" else ""
+    said = re.sub(f"{re.escape(str(job.folder.parent / UPLOADS))}/[0-9a-f]+/", "", job.sentence)  # names, not places
+    sentence = f'<p class="sentence{kind}">{escape(said)}</p>' if said and job.state != "done" else ""
     return (
         f'<div class="status"><div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{round(100 * share)}"><div style="width:{100 * share:.1f}%"></div></div>'

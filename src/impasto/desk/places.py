@@ -19,7 +19,8 @@ from impasto.files import write_bytes
 from impasto.folders.names import FOLDER, SETTINGS_FILE, SHEET_FILE, plain_name
 from impasto.folders.owners import OWNER
 from impasto.folders.specfiles import located, read_spec, with_files
-from impasto.images.opening import open_picture
+from impasto.images.depths import deep_grey, is_deep
+from impasto.images.opening import open_picture, to_first_frame, upright
 
 UPLOADS = "uploads"  # in the folder of runs, since run.toml names the pictures
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "GIF": ".gif"}
@@ -40,7 +41,14 @@ SERVED = {
 
 
 def picture_taken(file: Path, runs: Path) -> Path:
-    """A copy of an uploaded picture in the uploads of a folder of runs, named by its content.
+    """A copy of an uploaded picture in the uploads of a folder of runs, named by its content. Raises ImageError."""
+    ending = picture_ending(file)
+    stem = re.sub("[,=]+", "-", plain_name(file.stem, 80)) or "picture"  # both have a meaning in a region's text
+    return kept_upload(file.read_bytes(), f"{stem}{ending}", runs)
+
+
+def picture_ending(file: Path) -> str:
+    """The ending that belongs to a picture's content.
 
     The content decides, not the name: SVG and HTML are no pictures here. Raises ImageError in one sentence.
     """
@@ -55,8 +63,7 @@ def picture_taken(file: Path, runs: Path) -> Path:
     if width * height > MOST_PIXELS:
         most = MOST_PIXELS // 10**6
         raise ImageError(f"{name} has {width} × {height} pixels; at most {most} megapixels are taken, so scale it down")
-    stem = re.sub("[,=]+", "-", plain_name(file.stem, 80)) or "picture"  # both have a meaning in a region's text
-    return kept_upload(file.read_bytes(), f"{stem}{FORMATS[kind]}", runs)
+    return FORMATS[kind]
 
 
 def kept_upload(content: bytes, name: str, runs: Path) -> Path:
@@ -72,13 +79,17 @@ def kept_upload(content: bytes, name: str, runs: Path) -> Path:
 
 
 def thumbnail(file: Path, side_px: int) -> PillowImage.Image:
-    """A picture no larger than a side. Raises ImageError if the file cannot be read."""
+    """A picture upright, as a run sees the picture, and no larger than a side. Raises ImageError if unreadable."""
     try:
         with open_picture(file) as opened:
             if opened.width * opened.height > 3 * MOST_PIXELS:
                 raise ImageError(f"{file.name} is too large for a thumbnail")
+            to_first_frame(opened)
             opened.draft("RGB", (side_px, side_px))
-            small = opened.convert("RGB")
+            picture, tags = upright(opened), dict(getattr(opened, "tag_v2", {}))
+            if is_deep(picture):
+                picture = PillowImage.fromarray((255 * deep_grey(picture, tags)).round().astype("uint8"))
+            small = picture.convert("RGB")
     except ImageError:
         raise
     except Exception:

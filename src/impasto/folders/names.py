@@ -36,9 +36,12 @@ def place_of(folder: Path, names: Sequence[str], name: str) -> Path:
     return folder / name if len(names) > 1 else folder
 
 
-def region_file(folder: Path, number: int) -> Path:
-    """The picture that shows a region of a run, counted from 1; the rest comes after the last."""
-    return folder / REGIONS / f"{number}.jpg"
+def region_file(folder: Path, number: int, step: int | None = None) -> Path:
+    """The picture that shows a region of a run, counted from 1; the rest comes after the last.
+
+    Regions that were changed after `step` steps have pictures of their own; None for those of the beginning.
+    """
+    return folder / REGIONS / ("" if step is None else f"from-step-{step + 1}") / f"{number}.jpg"
 
 
 def frame_files(folder: Path) -> list[Path]:

@@ -89,12 +89,12 @@ def save_result(file: Path, content: Picture | None, toml: str, image: Image, fo
     save_image(image, file, alpha=alpha, settings=toml, form=form)
 
 
-def save_regions(folder: Path, division: Division, photo: Image) -> None:
-    """Save a small picture of each region: the photo as seen through its mask."""
+def save_regions(folder: Path, division: Division, photo: Image, step: int | None = None) -> None:
+    """Save a small picture of each region: the photo as seen through its mask. For `step` see `region_file`."""
     small = resize(photo, size_with_long_side(size_of(photo), min(REGION_PX, max(size_of(photo)))))
     for number, view in enumerate(views(division, small), start=1):
-        file = region_file(folder, number)
-        file.parent.mkdir(exist_ok=True)
+        file = region_file(folder, number, step)
+        file.parent.mkdir(parents=True, exist_ok=True)
         save_image(view, file)
 
 

@@ -219,6 +219,8 @@ class Jobs:
             job = self.job(number)
             if job.state in ("waiting", "paused"):
                 self._replace(number, state=wish)
+                if wish == "stopped":
+                    _remove_if_empty(job.folder)
             elif job.state == "running":
                 self._replace(number, wish=wish)
                 self._worker.send(Stop(self._serial))
@@ -277,11 +279,16 @@ class Jobs:
             asked = {**ended.values, **job.asked}
             self._replace(number, state=state, wish=None, sentence=ended.sentence, resumes=begun, asked=asked)
             if not begun:
-                with suppress(OSError):
-                    job.folder.rmdir()  # reserved, and still empty
+                _remove_if_empty(job.folder)
             if self._jobs[number].ended:
                 self._steps[number] = []  # the folder has them all
                 self._replace(number, preview=None)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder that was reserved for a job and has nothing inside."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _make_folder(folder: Path) -> None:

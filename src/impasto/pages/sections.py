@@ -30,6 +30,8 @@ from impasto.pages.blocks import (
 )
 from impasto.pages.curves import Curves, term_curves, total_curves
 from impasto.pages.words import duration, number, size_words
+from impasto.tasks.settings import Settings
+from impasto.tasks.spec import in_force
 from impasto.tasks.table import TASKS, part_title
 
 MOST_FRAMES = 40  # of a page, divided among its films
@@ -73,13 +75,28 @@ def result_figure(
     return figure(path, alt, most_px=most_px, caption=caption, detail=detail) if path is not None else None
 
 
-def region_figures(record: RunRecord) -> list[Figure]:
-    """The photo as seen through each mask, with how the region is painted; last what no mask covers."""
-    regions = getattr(record.spec.settings, "region", ())
-    named = [*((region.mask.name, region.words) for region in regions), ("the rest", "")]
-    files = [region_file(record.folder, place) for place in range(1, len(named) + 1)]
+def region_figures(record: RunRecord) -> list[tuple[str, list[Figure]]]:
+    """The photo as seen through each mask, with how the region is painted; last what no mask covers.
+
+    If regions were changed while the run was made, those of the beginning come first, then those of each change, with
+    the step from which on they hold.
+    """
+    spec, found = record.spec, list[tuple[str, list[Figure]]]()
+    for count, change in enumerate(spec.changes, start=1):
+        if "region" in change.settings:
+            settings = in_force(spec.task, spec.settings, spec.changes[:count])
+            words = f"from step {change.step + 1} on"
+            found.append((words, _region_figures(record, settings, words, change.step)))
+    first = _region_figures(record, spec.settings, "", None)
+    return [("at first" if found else "", first), *found] if first or found else []
+
+
+def _region_figures(record: RunRecord, settings: Settings, when: str, step: int | None) -> list[Figure]:
+    regions = getattr(settings, "region", ())
+    named = [*((region.mask.name, region.words) for region in regions), ("the rest", "")] if regions else []
+    files = [region_file(record.folder, place, step) for place in range(1, len(named) + 1)]
     return [
-        figure(file, f"region {name}", most_px=MEDIUM_PX, caption=name, detail=words)
+        figure(file, f"region {name} {when}".strip(), most_px=MEDIUM_PX, caption=name, detail=words)
         for file, (name, words) in zip(files, named, strict=True)
         if file.is_file()
     ]

@@ -17,6 +17,7 @@ from impasto.objectives.objective import Objective
 from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
+from impasto.tasks.divisions import Division
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import Change, RunSpec, compose, in_force
@@ -99,7 +100,8 @@ def planned(
 class Course:
     """The parts of a run as they are after the changes so far: the spec's own, and those asked for while it goes on.
 
-    `save` keeps a spec with one more change before that change takes effect.
+    `save` keeps a spec with one more change before that change takes effect. `show` shows the regions that hold after
+    some steps, if they have changed.
     """
 
     spec: RunSpec
@@ -108,6 +110,7 @@ class Course:
     plans: list[MemoryPlan]
     steering: Steering
     save: Callable[[RunSpec], None]
+    show: Callable[[Division, int], None]
     listener: Listener
 
     def enter(self, number: int, step: int) -> None:
@@ -120,9 +123,12 @@ class Course:
         if asked := self.steering.take():
             self._add(number, Change(part=self.parts[number].name, step=step, settings=asked))
         here = (self.parts[number].name, step)
-        if not any((change.part, change.step) == here for change in self.spec.changes):
+        changes = [change for change in self.spec.changes if (change.part, change.step) == here]
+        if not changes:
             return None
         self._take(number, self._fitted(number, self._changed(number, step)))
+        if any("region" in change.settings for change in changes):
+            self.show(self.parts[number].division, step)
         return self.parts[number].composition
 
     def _add(self, number: int, change: Change) -> None:

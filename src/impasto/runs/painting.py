@@ -10,6 +10,7 @@ from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint
 from impasto.folders.names import SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
+from impasto.folders.results import save_regions
 from impasto.folders.specfiles import with_changes
 from impasto.images.image import Picture, Size
 from impasto.runs.fitting import Course
@@ -17,6 +18,7 @@ from impasto.runs.prepare import Prepared
 from impasto.runs.recorders import Watched
 from impasto.runs.stopping import Steering
 from impasto.runs.watching import Watching
+from impasto.tasks.divisions import Division
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
 
@@ -39,12 +41,17 @@ class Painting:
         """The parts as they are after the changes so far."""
         prepared, listener = self.prepared, self.watching.listener
         parts, plans = list(prepared.parts), list(prepared.plans)
-        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._save_changes, listener)
+        keep = (self._save_changes, self._show_regions)
+        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, *keep, listener)
 
     def _save_changes(self, spec: RunSpec) -> None:
         self.ownership.require()
         self.toml = with_changes(self.toml, spec)
         write_bytes(self.folder / SETTINGS_FILE, self.toml.encode())
+
+    def _show_regions(self, division: Division, step: int) -> None:
+        self.ownership.require()
+        save_regions(self.folder, division, self.prepared.pictures[0].image, step)
 
     def halved(self, core: Size) -> None:
         """Report that tiles are made smaller because memory is short."""

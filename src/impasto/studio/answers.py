@@ -30,4 +30,4 @@ def side_by_side(before: Path, after: Path, label: str) -> str:
     """A slider between two pictures, shown in the second's shape. Raises ImageError."""
     result = enlarged(thumbnail(after, SIDE_PX), SIDE_PX)
     under = thumbnail(before, SIDE_PX).resize(result.size)
-    return slider(as_data(as_jpeg(under)), as_data(as_jpeg(result)), label)
+    return slider(as_data(as_jpeg(under)), as_data(as_jpeg(result)), label, result.size)

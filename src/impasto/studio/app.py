@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from impasto.desk.desk import Desk
 from impasto.errors import ImpastoError, OutputError, RunFolderError, SpecError
@@ -141,7 +142,7 @@ def _application(desk: Desk, groups: Mapping[str, Sequence[str]], most_bytes: in
                 while chunk := file.read(1 << 20):
                     yield chunk
 
-        headers = {"content-disposition": f'attachment; filename="{folder.name}.zip"'}
+        headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(folder.name)}.zip"}  # RFC 6266
         return StreamingResponse(content(), media_type="application/zip", headers=headers)
 
     def on_request(make: Callable[[RunRecord], Path]) -> Callable[[str], Response]:

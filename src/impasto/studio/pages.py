@@ -15,6 +15,7 @@ from impasto.studio.understanding import understand_page
 
 HOUR = 3600
 CSS = bundled("studio/studio.css").read_text("utf-8")
+DANGER = "#b3261e"  # of what cannot be undone
 ACCENT = gr.themes.Color(
     c50="#fbf3ee",
     c100="#f5e2d7",
@@ -29,16 +30,29 @@ ACCENT = gr.themes.Color(
     c950="#2d150a",
 )
 # Gradio gives some buttons a label that differs from the words inside: readers of screens then say other words than
-# are seen. Without the label, the words are read. Lists of choices get the name that they lack. Arrow keys go from tab
-# to tab.
+# are seen. Without the label, the words are read. Lists of choices get the name that they lack. A message's head is no
+# button, since the button that closes the message lies inside. The second click of a double click is no other order.
+# Arrow keys go from tab to tab. If another layer's picture comes, the layer that was shown is shown again.
 HEAD = """<script>
+const layersShown = {};
 const misnamed = [".upload-container", ".thumbnail-item", ".layer-title-button", ".empty"];
+const without = (selector, name) =>
+  document.querySelectorAll(`${selector}[${name}]`).forEach(each => each.removeAttribute(name));
 new MutationObserver(() => {
-  const wrong = misnamed.map(each => `${each}[aria-label]`).join();
-  document.querySelectorAll(wrong).forEach(each => each.removeAttribute("aria-label"));
+  misnamed.forEach(each => without(each, "aria-label"));
+  ["role", "tabindex"].forEach(each => without(".toast-header", each));
   const lists = "[role=listbox]:not([aria-label])";
   document.querySelectorAll(lists).forEach(each => each.setAttribute("aria-label", "Choices"));
+  document.querySelectorAll(".layers:not([data-drawn])").forEach(each => {
+    each.dataset.drawn = "";
+    const slider = each.querySelector("input");
+    slider.value = layersShown[each.dataset.of] ?? 0;
+    slider.oninput();
+  });
 }).observe(document, {childList: true, subtree: true});
+document.addEventListener("click", event => {
+  if (event.detail > 1 && event.target.closest("button.lg, button.thumbnail-item")) event.stopPropagation();
+}, true);
 document.addEventListener("keydown", event => {
   const way = {ArrowRight: 1, ArrowLeft: -1}[event.key], here = event.target.closest("[role=tab]");
   if (!way || !here) return;
@@ -54,6 +68,7 @@ def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
     """All pages; `groups` are the headings of the settings."""
     blocks = gr.Blocks(title="impasto studio", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True)
     with blocks:
+        programs(desk)  # first, so that no function of a page takes the name of one of these
         gr.HTML("<header><h1>impasto</h1><p>Paint a picture, and watch.</p></header>", elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Paint", id="paint"):
@@ -66,7 +81,6 @@ def pages(desk: Desk, groups: Mapping[str, Sequence[str]]) -> gr.Blocks:
                 understand_page(desk, paint, understand)
             with gr.Tab("Runs", id="runs") as runs:
                 runs_page(desk, paint, sheet, tabs, runs)
-        programs(desk)
     return blocks
 
 
@@ -89,6 +103,12 @@ def theme() -> gr.themes.Base:
         block_label_text_color_dark="*neutral_200",
         block_title_text_color="*neutral_800",
         block_title_text_color_dark="*neutral_100",
+        button_cancel_background_fill=DANGER,
+        button_cancel_background_fill_hover=DANGER,
+        button_cancel_background_fill_dark=DANGER,
+        button_cancel_background_fill_hover_dark=DANGER,
+        button_cancel_text_color="white",
+        button_cancel_text_color_dark="white",
         link_text_color="*primary_700",
         link_text_color_dark="*primary_300",
     )

@@ -9,7 +9,7 @@ import gradio as gr
 
 from impasto.desk.desk import Desk, sentence
 from impasto.desk.drawing import as_data
-from impasto.desk.places import as_jpeg, thumbnail
+from impasto.desk.places import as_jpeg, picture_ending, thumbnail
 from impasto.errors import ImpastoError
 from impasto.files import bundled
 from impasto.studio.answers import QUIET, sentences
@@ -32,6 +32,10 @@ TASK_WORDS = {
 }
 PHOTOS = {"Kingfisher": "kingfisher.webp", "Red panda": "red-panda.webp"}
 PAINTINGS = {"Night Café": "night-cafe.webp", "Church at Auvers": "church-at-auvers.webp"}
+TO_THE_PICTURE = """() => {
+  const easel = document.querySelector(".easel"), top = easel.getBoundingClientRect().top;
+  if (top > innerHeight / 2) easel.scrollIntoView();  // below the choices, as on a phone
+}"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +73,9 @@ def paint_page(desk: Desk, groups: Mapping[str, Sequence[str]]) -> PaintPage:
         return [begun.number, *panel.taken_over(desk, begun, typed)]
 
     what = [found.task, found.photo, found.paintings, found.preset, *found.fields.values()]
-    panel.fill_after(paint.click(begin, [*what, *panel.inputs], [job, *panel.outputs], **QUIET))
-
+    begun = paint.click(begin, [*what, *panel.inputs], [job, *panel.outputs], **QUIET)
+    panel.fill_after(begun)
+    begun.success(None, None, None, js=TO_THE_PICTURE, **QUIET)
     return found
 
 
@@ -157,7 +162,7 @@ def _follow_choices(
             if not (paths := paths_of(files)):
                 return gr.skip(), ""
             try:
-                pictures = [(Path(path).name, as_data(as_jpeg(thumbnail(Path(path), 320)))) for path in paths]
+                pictures = [(Path(path).name, _small(Path(path))) for path in paths]
             except ImpastoError as error:
                 gr.Warning(sentence(error))
                 return None, ""
@@ -172,9 +177,15 @@ def _follow_choices(
             )
 
 
+def _small(file: Path) -> str:
+    """An uploaded picture in small, as an address. Raises ImageError if the studio does not take the file."""
+    picture_ending(file)
+    return as_data(as_jpeg(thumbnail(file, 320)))
+
+
 def _take_over(desk: Desk, page: PaintPage) -> None:
     """If a run is to be repeated, choose its task, pictures and settings on the page."""
-    shows = [page.task, page.photo, page.paintings, page.preset, page.note, *page.fields.values()]
+    shows = [page.repeated, page.task, page.photo, page.paintings, page.preset, page.note, *page.fields.values()]
 
     @page.repeated.change(inputs=page.repeated, outputs=shows, **QUIET)
     def take(name: str | None) -> list[Any]:
@@ -182,7 +193,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
             return [gr.skip()] * len(shows)
         with sentences():
             record = desk.record(name)
-        spec = desk.from_here(record)
+            spec = desk.from_here(record)
         task, values = spec.task, {key: shown(value) for key, value in spec.settings}
         pictures: list[str | None] = [
             None if each.path is None else desk.handed_out(each.path) for each in record.pictures
@@ -192,7 +203,7 @@ def _take_over(desk: Desk, page: PaintPage) -> None:
         chosen_ = [gr.update(value=photo), gr.update(value=[path for path in pictures if path])]
         preset = gr.update(choices=_presets(task), value=record.spec.preset)
         note = f"Regions: as in {name}." if values.get("region") else ""
-        return [gr.update(value=task), *chosen_, preset, note, *fields]
+        return [None, gr.update(value=task), *chosen_, preset, note, *fields]
 
 
 def chosen_files(task: str, photo: Any, paintings: Any) -> list[Path]:

@@ -30,6 +30,7 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {  # the task that answers ea
 }
 UNITS = "maximise"
 NETWORKS = {"rescaled: each filter's mean is 1": "vgg16-normalised", "as it was trained": "vgg16"}
+NO_PICTURE = '<p class="hint">There is no picture of this run.</p>'
 HINT = (
     "A network looks at a picture layer by layer, and each layer forgets something. Here a picture is painted for each "
     "layer, from what that layer alone says. The photo and the painting are those of the page *Paint*. A layer has "
@@ -51,8 +52,8 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         )
         look = gr.Button("Look inside", variant="primary", min_width=140, elem_id="look-inside")
     with gr.Row(elem_classes="controls"):
-        shown = gr.Dropdown([], label="Shown", elem_id="shown")
-        beside = gr.Dropdown([], label="Beside it", info="Another network's run, for instance.", elem_id="other")
+        shown = gr.Dropdown([], label="Shown", min_width=220, elem_id="shown")
+        beside = gr.Dropdown([], label="Beside, another network's for instance", min_width=220, elem_id="other")
     words = gr.HTML("", elem_id="inside-status")
     stage = gr.HTML('<p class="hint">Press <i>Look inside</i>, or choose a run.</p>', elem_id="layers")
 
@@ -75,14 +76,15 @@ def understand_page(desk: Desk, paint: PaintPage, tab: gr.Tab) -> None:
         runs = [each for each in (name, other) if each]
         columns = [(each, _pictures(desk, each)) for each in runs]
         job = next((job for job in reversed(desk.jobs.all()) if job.folder.name == name), None)
-        told = "" if job is None else status(job)
-        here = f"{runs} {[[title for title, _ in pictures] for _, pictures in columns]}"
-        drawn = (
-            layers_shown(columns, _originals(desk, name), _each(desk, name))
-            if not before.startswith(here)
-            else gr.skip()
-        )
-        return [f"{here} {told}", told if f"{here} {told}" != before else gr.skip(), drawn]
+        told, ended = ("", True) if job is None else (status(job), job.ended)
+        here = f"{runs} {ended} {[[title for title, _ in pictures] for _, pictures in columns]}"
+        if before == f"{here} {told}":
+            return [gr.skip()] * 3
+        if before.startswith(here):
+            return [f"{here} {told}", told, gr.skip()]
+        nothing = ended and not any(pictures for _, pictures in columns)
+        drawn = NO_PICTURE if nothing else layers_shown(columns, _originals(desk, name), _each(desk, name))
+        return [f"{here} {told}", told, drawn]
 
     gr.Timer(LOOK_SECONDS).tick(follow, [shown, beside, seen], [seen, words, stage], queue=False, **QUIET)
 
