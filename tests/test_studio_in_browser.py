@@ -24,6 +24,10 @@ SECONDS = 300_000
 FEW_FRAMES = """
 requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 100);
 cancelAnimationFrame = clearTimeout;
+const context = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, given) {
+  return context.call(this, kind, {...given, antialias: false});
+};
 """
 OWN = "Method not implemented."  # Gradio says so of its own client at each upload
 
@@ -56,7 +60,7 @@ def running(here: Path) -> Iterator[Studio]:
 
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[BrowserContext]:
-    """A window whose pages share what the browser has loaded and compiled, and draw few frames without a GPU."""
+    """A window whose pages share what the browser has loaded and compiled, and draw few, rough frames without a GPU."""
     opened = browser.new_context(viewport=DESK, accept_downloads=True, reduced_motion="reduce")
     opened.set_default_timeout(SECONDS)
     opened.add_init_script(FEW_FRAMES)
@@ -350,7 +354,7 @@ def test_killed_and_started_again(window: BrowserContext, here: Path) -> None:
     first = Studio(here / "killed")
     page = window.new_page()
     page.goto(first.url)
-    choose(page, here, steps=40, size=32)
+    choose(page, here, steps=24, size=32)
     page.click("#paint")
     says(page, "painting.*step")
     first.kill()
