@@ -1,10 +1,13 @@
-"""Worker processes that fail, each in its own way; they import nothing slow, so that they start quickly."""
+"""Worker processes that fail, each in its own way; those that paint nothing import nothing slow, and start quickly."""
 
 import os
+import re
+import resource
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from impasto.errors import OutOfMemoryError
 
@@ -42,3 +45,22 @@ def short_of_memory_at_first(connection: Connection, place: Place, number: int) 
         again = mark.exists()
         mark.touch()
         connection.send(None if again else Refusal())
+
+
+def given_little_memory(connection: Connection, place: Any, number: int) -> None:
+    """A real worker, to which the system gives 250 MB more than it has when it begins to paint."""
+    from impasto.batch import worker
+    from impasto.runs import start
+
+    paint, limited = start.paint, False
+
+    def paint_with_little(*given: Any) -> None:
+        nonlocal limited
+        if not limited:
+            data = int(re.findall(r"VmData:\s*(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+            resource.setrlimit(resource.RLIMIT_DATA, (data + 250_000_000,) * 2)
+            limited = True
+        paint(*given)
+
+    start.paint = paint_with_little
+    worker.serve(connection, place, number)

@@ -22,7 +22,7 @@ import impasto.desk.desk
 from impasto.cli.program import program
 from impasto.studio.understanding import QUESTIONS
 
-impasto.desk.desk.SMALL = {"size": 96, "steps": 5, "frames": 0}
+impasto.desk.desk.SMALL = {"size": 64, "steps": 5, "frames": 0}
 for _, settings in QUESTIONS.values():
     settings |= {"steps": 6}
 program()

@@ -9,7 +9,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -420,33 +419,22 @@ def test_too_little_memory_beside_others(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
-def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path) -> None:
+def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system gives it much less than it was told there is: it fails, and then does with less."""
     (desk / "photos" / "other.png").unlink()
+    monkeypatch.setattr(engines, "serve", dying.given_little_memory)
     words = ("--recipe", "invert", "--layer", "relu2_1", "--size", "640", "--steps", "2", "--frames", "0")
     precise = ("--precision", "float32", "--threads", "1", "--history", "2", "--memory", "1400MB")
-    command = [sys.executable, "-m", "impasto", "batch", "photos", *words, *precise, "-o", "out"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    driver, limit, toml = Driver(process), 0, Path("out/photo/run.toml")
-    gone = (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError, IndexError)
-    while process.poll() is None:
-        with suppress(*gone):  # one that has ended just now
-            for worker in driver.workers():
-                data = int(re.findall(r"VmData:\s*(\d+)", Path(f"/proc/{worker.pid}/status").read_text())[0]) * 1024
-                limit = data + 250_000_000 if not limit and toml.exists() else limit
-                if limit:
-                    resource.prlimit(worker.pid, resource.RLIMIT_DATA, (limit, limit))
-        time.sleep(0.05)  # looking at all processes of the machine takes time too
-    code, _, err = driver.end()
-    assert code == 0, err
+    ended = call("batch", "photos", *words, *precise, "-o", "out")
+    assert ended.code == 0, ended.err
     assert re.match(
         r"photo: there is not enough memory for 640 px; .*; the picture so far is in out/photo; "
         r"the run is tried again, alone, with half of the memory\n",
-        err,
+        ended.err,
     )
     summary = read_json(Path("out/photo/summary.json"))
     assert (summary["status"], summary["steps"], summary.get("tile_px") is not None) == ("done", 2, True)
-    known = tomllib.loads(toml.read_text("utf-8"))
+    known = tomllib.loads(Path("out/photo/run.toml").read_text("utf-8"))
     assert known["provenance"]["memory_share"] in (0.5, 0.25)
     assert known["provenance"]["memory_bytes"] < 400e6
     assert known["settings"]["memory"] == "1400MB"

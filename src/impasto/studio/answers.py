@@ -11,7 +11,9 @@ from impasto.desk.drawing import as_data, slider
 from impasto.desk.places import as_jpeg, enlarged, thumbnail
 from impasto.errors import ImpastoError
 
-QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# No component is told that an answer is under way: Gradio 6 asks a component, and all in it, for its value at each such
+# message, and would send the painted masks to the server dozens of times a click.
+QUIET: Mapping[str, Any] = {"show_progress": "hidden", "show_progress_on": (), "api_visibility": "private"}
 SIDE_PX = 1024  # of the pictures that are compared
 
 
