@@ -2,8 +2,9 @@
 
 The judges are those of `style_quality.py`. Yardsticks: the photograph itself and the style picture cut to fit, which
 every judge must tell apart, and the preset `classic` with three and nine times its weight of the style. Recipes:
-impasto's preset `classic` and its default; NNST (`nnst.py`), mended and as released; style-transfer-pytorch's,
-rebuilt (`style_quality.py`). Processor seconds are of one thread, so a busy machine does not change them much.
+impasto's preset `classic` and its default; the plain Gram recipe (the reference's objective and optimiser, 500
+evaluations) and style-transfer-pytorch's, rebuilt (`style_quality.py`); NNST (`nnst.py`), mended and as released.
+Processor seconds are of one thread, so a busy machine does not change them much.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import torch
 from common import EXAMPLES, keep, kept
 from nnst import nnst
 from PIL import Image as PillowImage
-from style_quality import judge, wasserstein_recipe
+from style_quality import gram_recipe, judge, wasserstein_recipe
 
 from impasto import load_image, open_network, preset, resize, synthesise, transfer
 from impasto.images.files import save_image
@@ -61,6 +62,7 @@ RECIPES: dict[str, Paint] = {
     "default": by("default"),
     "classic, style × 3": by("classic", style_weight=3.0),
     "classic, style × 9": by("classic", style_weight=9.0),
+    "plain Gram": lambda network, *given: (gram_recipe(*given, 1.0), 500),
     "NNST": lambda *given: (nnst(*given), 0),
     "NNST as released": lambda *given: (nnst(*given, mended=False), 0),
     "style-transfer-pytorch": lambda *given: (wasserstein_recipe(*given, 1.0), 0),

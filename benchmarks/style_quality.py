@@ -168,19 +168,19 @@ def impasto_recipe(network: Network, photo: Image, painting: Image, size_px: int
     return last.image
 
 
-def gram_recipe(photo_path: Path, painting_path: Path, size_px: int, factor: float) -> Image:
-    photo, painting = reference.load(photo_path, size_px), reference.load(painting_path, size_px)
-    objective = reference.Objective.of(reference.vgg16(WEIGHTS), photo, painting)
+def gram_recipe(photo: Image, painting: Image, size_px: int, factor: float) -> Image:
+    first, style = (255 * resize(each, size_with_long_side(size_of(each), size_px)) for each in (photo, painting))
+    objective = reference.Objective.of(reference.vgg16(WEIGHTS), first, style)
     weighed = replace(objective, style_weight=factor * objective.style_weight)
-    *_, last = reference.optimise(weighed, photo, 500)
+    *_, last = reference.optimise(weighed, first, 500)
     return last.picture / 255
 
 
 def make(name: str, network: Network, photo: Path, painting: Path, size_px: int, factor: float) -> Image:
     """The picture of a recipe with its own weight of the style times `factor`."""
-    if name == "plain Gram":
-        return gram_recipe(photo, painting, size_px, factor)
     pictures = load_image(photo), load_image(painting)
+    if name == "plain Gram":
+        return gram_recipe(*pictures, size_px, factor)
     if name == "classic":
         return impasto_recipe(network, *pictures, size_px, factor)
     return wasserstein_recipe(network, *pictures, size_px, factor)

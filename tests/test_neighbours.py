@@ -17,6 +17,7 @@ from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_check
 from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
 from impasto.networks.network import Network
 from impasto.networks.passes import read
+from impasto.networks.steps import Convolution
 from impasto.objectives.distances import cosine_error
 from impasto.objectives.neighbours import Bank
 from impasto.objectives.objective import Objective, content, neighbours, style
@@ -35,6 +36,7 @@ from impasto.tasks.parts import Part
 from impasto.tasks.settings import TransferSettings
 from impasto.tiles.budget import Limits
 from impasto.tiles.criterion import bind_tiled
+from impasto.tiles.reading import feature_error
 from test_tiles import narrow, require_equal
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -462,18 +464,32 @@ def test_transfer_divides_the_picture_among_its_paintings() -> None:
     assert not transfer(photo, paintings, TransferSettings(size=64, neighbours=0.0)).objective.neighbours
 
 
-def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(plain: Network) -> None:
+def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(
+    plain: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The saved picture, the photo, the painting and the picture that asks are read once each."""
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
     settings = TransferSettings(
-        size=64, neighbours=0.3, neighbour_layers="relu2_1", style_layers="relu1_1", content_layers="relu2_2"
+        size=64, neighbours=0.3, neighbour_layers="relu2_1", style_layers="relu1_1,relu2_1", content_layers="relu2_2"
     )
     composed = transfer(pictures[0].image, [pictures[1].image], settings)
     plan = plan_memory(composed, plain, Limits(1e12), settings)
     image = random_image(48, 64, 3, torch.float32)
-    saved = quantise(image)
-    found = measure(Part("", composed, ("relu2_2",)), saved, pictures[0], plan)
+    saved, readings, forward = quantise(image), list[Convolution](), Convolution.forward
+
+    def counted(step: Convolution, *inputs: Any) -> Tensor:
+        if step.weight.shape[1] == 3:
+            readings.append(step)
+        return forward(step, *inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Convolution, "forward", counted)
+        found = measure(Part("", composed, ("relu2_2",)), saved, pictures[0], plan)
+    assert len(readings) == 4
     truth = composed.objective.seeing(saved).bind(plain, (48, 64)).losses(saved)
     assert found["losses"] == pytest.approx(truth, rel=1e-5)
+    error = feature_error(plain, saved, pictures[0].image, ["relu2_2"])
+    assert found["metrics"]["feature_error"] == pytest.approx(error, rel=1e-5)
 
 
 # Bad input -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
-"""An objective at one size with its targets fixed: losses and gradient of the whole picture in one pass."""
+"""An objective at one size with its targets fixed: losses and gradient of the whole picture in one pass.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+Each picture that targets come from is read once for all terms.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -11,7 +14,7 @@ from torch.nn import functional
 from impasto.gradients import end
 from impasto.images.image import Image
 from impasto.networks.layers import IMAGE
-from impasto.networks.network import Network
+from impasto.networks.network import Features, Network
 from impasto.networks.passes import backward, forward
 from impasto.objectives.representations import Representation
 
@@ -26,6 +29,62 @@ class BoundTerm(NamedTuple):
     weight: float
     represent: Representation
     loss: Callable[[Tensor], Tensor]
+
+
+class Wish(NamedTuple):
+    """A picture as a term reads it, and the layers that the term wants."""
+
+    image: Image
+    layers: Collection[str]
+
+
+@dataclass(eq=False)
+class _Shared:
+    """A picture, the layers that all its readers want together, how many readers are left, and the maps for them."""
+
+    image: Image
+    layers: set[str]
+    readers: int = 1
+    maps: Features = field(default_factory=dict)
+
+    def read(self, network: Network, layers: Iterable[str]) -> Features:
+        """The maps of some of the layers; all are kept until the last reader has read the picture."""
+        maps = self.maps or network(self.image, self.layers)
+        self.readers -= 1
+        self.maps = maps if self.readers > 0 else {}
+        return {layer: maps[layer] for layer in layers}
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """Reads pictures whole, and once for all wishes with an equal picture, which need not be the same tensor."""
+
+    network: Network
+    shared: tuple[_Shared, ...] = ()
+
+    @classmethod
+    def of(cls, network: Network, wishes: Iterable[Wish]) -> "Readings":
+        """Readings that keep the maps of each picture until all its wishes are met."""
+        readings = cls(network)
+        for image, layers in wishes:
+            names, same = set(map(network.canonical, layers)), readings._same(image)
+            if same is None:
+                readings = cls(network, (*readings.shared, _Shared(image, names)))
+            else:
+                same.layers |= names
+                same.readers += 1
+        return readings
+
+    def __call__(self, image: Image, layers: Iterable[str]) -> Features:
+        """The maps of a picture at these layers; nothing is kept of a picture or a layer that nobody wished for."""
+        names, same = {layer: self.network.canonical(layer) for layer in layers}, self._same(image)
+        if same is None or not same.layers.issuperset(names.values()):
+            return self.network(image, names)
+        maps = same.read(self.network, names.values())
+        return {layer: maps[name] for layer, name in names.items()}
+
+    def _same(self, image: Image) -> _Shared | None:
+        return next((each for each in self.shared if torch.equal(each.image, image)), None)
 
 
 @runtime_checkable

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from impasto.images.image import Image, Size, resize, size_of
 from impasto.networks.network import Network
-from impasto.networks.passes import read
 from impasto.networks.steps import FeatureMap
-from impasto.objectives.criterion import BoundTerm
+from impasto.objectives.criterion import BoundTerm, Readings, Wish
 from impasto.objectives.distances import cosine_error, distance_to
 from impasto.objectives.moments import wide
 from impasto.objectives.representations import Pointwise, Representation, activations, directions, directions_from
@@ -122,13 +121,18 @@ class Neighbours:
         """The weight of each layer, by the name of its loss."""
         return {f"{self.name}/{layer}": weight for layer, weight in self.layers.items()}
 
-    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+    def wishes(self, network: Network, size: Size) -> list[Wish]:
+        """What `bind` reads, but for the picture that asks."""
+        return [Wish(style.to(network.device), self.layers) for style in self.framed(size)]
+
+    def bind(self, network: Network, size: Size, readings: Readings | None = None) -> list[BoundTerm]:
         """Match at this size, reading pictures whole."""
         self.require(network, size)
+        maps_of = readings or Readings(network)
 
         @cache  # the picture that asks is looked at several times
         def whole(image: Image, layers: tuple[str, ...]) -> list[Piece]:
-            return [Piece(layer, 0, 0, maps) for layer, maps in read(network, image, layers)]
+            return [Piece(layer, 0, 0, maps) for layer, maps in maps_of(image, layers).items()]
 
         def pieces(image: Image, layers: Collection[str]) -> Iterator[Piece]:
             return iter(whole(image, tuple(layers)))

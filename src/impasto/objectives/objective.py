@@ -10,7 +10,7 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_with_area
 from impasto.networks.network import Network
-from impasto.objectives.criterion import Criterion, WholeCriterion, WrappedCriterion
+from impasto.objectives.criterion import BoundTerm, Criterion, Readings, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, normalised_squared_error
 from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.representations import (
@@ -100,7 +100,15 @@ class Objective:
     def bind(self, network: Network, size: Size) -> Criterion:
         """The objective at one size. Raises ImageError if a picture is too small for a layer, SpecError if empty."""
         self.require(network, size)
-        whole = WholeCriterion(network, tuple(bound for term in self.terms for bound in term.bind(network, size)))
+        reading: list[Match | Neighbours] = [*self.matches(), *self.neighbours]
+        readings = Readings.of(network, [wish for term in reading for wish in term.wishes(network, size)])
+
+        def bound(term: Match | Prior | Neighbours | Towards) -> list[BoundTerm]:
+            if isinstance(term, (Match, Neighbours)):
+                return term.bind(network, size, readings)
+            return term.bind(network, size)
+
+        whole = WholeCriterion(network, tuple(each for term in self.terms for each in bound(term)))
         return WrappedCriterion(whole, self.around_px) if self.around_px else whole
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from impasto.images.image import Image, Size, resize, size_of
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Network
-from impasto.objectives.criterion import BoundTerm
+from impasto.objectives.criterion import BoundTerm, Readings, Wish
 from impasto.objectives.distances import Distance, distance_to, normalised_squared_error
 from impasto.objectives.representations import (
     Pointwise,
@@ -84,13 +84,18 @@ class Match:
         """Each layer's representation, fitted to what was found in the reference (see `Representation.fitted`)."""
         return {layer: self.represent.fitted(value) for layer, value in found.items()}
 
-    def bind(self, network: Network, size: Size) -> list[BoundTerm]:
+    def wishes(self, network: Network, size: Size) -> list[Wish]:
+        """What `bind` reads."""
+        return [Wish(self.framed(size).to(network.device), self.layers)]
+
+    def bind(self, network: Network, size: Size, readings: Readings | None = None) -> list[BoundTerm]:
         """Fix the targets: the reference's representations at this size."""
         self.require(network, size)
         in_place = isinstance(self.represent, Pointwise)
         theirs = self.represents(network, size) if in_place else self.reference_represents(network, size)
         with torch.no_grad():
-            features = network(self.framed(size).to(network.device), self.layers)
+            ((reference, layers),) = self.wishes(network, size)
+            features = (readings or Readings(network))(reference, layers)
             found = {layer: theirs[layer](features[layer]) for layer in self.layers}
             fitted = self.fitted(found)
             changed = [layer for layer, base in fitted.items() if base is not self.represent]

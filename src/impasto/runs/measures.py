@@ -14,6 +14,7 @@ from impasto.networks.network import Network
 from impasto.objectives.criterion import Losses
 from impasto.objectives.distances import mean_squared_error, normalised_squared_error
 from impasto.objectives.objective import Objective
+from impasto.objectives.objective import content as as_content
 from impasto.objectives.representations import MeanOverPositions, Pointwise, Representation, activations
 from impasto.objectives.terms import Match
 from impasto.tasks.parts import Part
@@ -21,6 +22,8 @@ from impasto.tiles.budget import MemoryPlan
 from impasto.tiles.passes import Key, Statistics
 from impasto.tiles.reading import Difference, read_once
 from impasto.tiles.tiler import ignore_halving
+
+ERROR = "feature error"  # the name of the terms by which errors are measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,11 @@ class _Reader:
     plan: MemoryPlan
     size: Size
     halved: Callable[[Size], None]
+
+    @property
+    def whole(self) -> bool:
+        """Whether pictures are read whole, in this process."""
+        return self.plan.helper is None and self.plan.core(self.size, history=0) is None
 
     def means(self, image: Image, keys: Iterable[Key]) -> Statistics:
         """The picture's means at the keys."""
@@ -71,22 +79,52 @@ def measure(
     `halved` is called if tiles are halved because an accelerator's memory is short.
     """
     reader, saved = _Reader(plan, size_of(saved), halved), saved.to(plan.network.device)
-    target = None if content is None else resize(content.image, reader.size).to(plan.network.device)
-    terms = _sorted(part.composition.objective, content, reader.size, plan.network)
-    errors = {} if content is None else _error_keys(part, plan.network)
-    seen = reader.both(saved, terms.keys, target, {*errors.values(), *terms.compared_keys(plan.network)})
-
-    losses = _losses(terms, saved, seen, reader)
-    metrics: dict[str, Any] = {}
-    if target is not None:
-        metrics["feature_error"] = {layer: _finite(seen.differences[key].error) for layer, key in errors.items()}
-        metrics["psnr"] = _finite(psnr(saved, target))
+    found = _read_whole(part, saved, content, reader) if reader.whole else _read_in_tiles(part, saved, content, reader)
+    losses, metrics = found.losses, dict[str, Any]()
+    if content is not None:
+        metrics["feature_error"] = {layer: _finite(error) for layer, error in found.errors.items()}
+        metrics["psnr"] = _finite(psnr(saved, resize(content.image, reader.size).to(saved)))
     if part.unit is not None:
         key = part.unit.key(plan.network, reader.size)
         metrics["response"] = _finite(float(reader.means(saved, [key])[key]))
 
     weights = part.composition.objective.weights()
     return {"losses": {name: _finite(losses[name]) for name in weights}, "weights": weights, "metrics": metrics}
+
+
+class _Found(NamedTuple):
+    """The losses of a saved picture, and the errors of its features against the content's, by layer."""
+
+    losses: Losses
+    errors: Mapping[str, float]
+
+
+def _read_whole(part: Part, saved: Image, content: Picture | None, reader: _Reader) -> _Found:
+    """Errors are measured as terms beside the objective's own, so that all are found in the same readings."""
+    layers, objective = _error_layers(part, content, reader.plan.network), part.composition.objective
+    if content is not None and layers:
+        objective += as_content(content.image, dict.fromkeys(layers, 1.0), name=ERROR)
+    losses = reader.losses(objective, saved)
+    return _Found(losses, {layer: math.sqrt(losses.pop(f"{ERROR}/{layer}")) for layer in layers})
+
+
+def _read_in_tiles(part: Part, saved: Image, content: Picture | None, reader: _Reader) -> _Found:
+    """Pictures are compared tile by tile, so that no map of a whole picture is kept."""
+    network, objective = reader.plan.network, part.composition.objective
+    target = None if content is None else resize(content.image, reader.size).to(network.device)
+    terms = _sorted(objective, content, reader.size, network)
+    errors = {layer: (network.canonical(layer), activations) for layer in _error_layers(part, content, network)}
+    seen = reader.both(saved, terms.keys, target, {*errors.values(), *terms.compared_keys(network)})
+    losses = _losses(terms, saved, seen, reader)
+    return _Found(losses, {layer: seen.differences[key].error for layer, key in errors.items()})
+
+
+def _error_layers(part: Part, content: Picture | None, network: Network) -> list[str]:
+    """The layers whose error is measured: the content's layers, and the rectified layer of each convolution."""
+    if content is None:
+        return []
+    rectified = map(network.rectified, part.content_layers)
+    return list(dict.fromkeys([*part.content_layers, *(layer for layer in rectified if layer is not None)]))
 
 
 class _Terms(NamedTuple):
@@ -120,13 +158,6 @@ def _sorted(objective: Objective, content: Picture | None, size: Size, network: 
 
 def _keys(represents: Mapping[str, Representation], network: Network) -> dict[str, Key]:
     return {layer: (network.canonical(layer), represent) for layer, represent in represents.items()}
-
-
-def _error_keys(part: Part, network: Network) -> dict[str, Key]:
-    """The layers whose error is measured: the content's layers, and the rectified layer of each convolution."""
-    rectified = map(network.rectified, part.content_layers)
-    layers = [*part.content_layers, *(layer for layer in rectified if layer is not None)]
-    return {layer: (network.canonical(layer), activations) for layer in layers}
 
 
 def _losses(terms: _Terms, saved: Image, seen: _Seen, reader: _Reader) -> Losses:

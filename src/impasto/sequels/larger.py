@@ -15,7 +15,7 @@ from impasto.tasks.table import make_settings
 from impasto.tasks.values import PrintSize
 
 LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
-PLACED = 0.5  # as much again, relative to the weight of neighbours, which would move the strokes; decision 55
+PLACED = 0.75  # as much again, relative to the weight of neighbours, which would move the strokes; decisions 55, 56
 NEXT = 1.5  # the first stage is at least this much larger than the small picture: a smaller one would repaint it
 STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
 

@@ -221,7 +221,7 @@ class TransferSettings(_StatisticsSettings):
 
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
-    steps: Annotated[int, Field(ge=1)] = 25
+    steps: Annotated[int, Field(ge=1)] = 15
     "Updates at full size; each smaller size takes twice as many as the next larger one."
     statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
     "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
@@ -235,19 +235,19 @@ class TransferSettings(_StatisticsSettings):
     "Layers whose activations are kept, each with an optional =weight."
     style_layers: Layers = STROKES
     "Layers whose statistics are matched, each with an optional =weight."
-    content_weight: Weight = 0.01
+    content_weight: Weight = 0.005
     "Weight of the content."
-    layout: Weight = 0.07
+    layout: Weight = 0.04
     "Weight of the photo's layout: places that are alike in the photo stay alike, whatever they look like."
     layout_layers: Layers = Layers("relu3_1,relu4_1")
     "Layers at which places are compared with each other for the layout, each with an optional =weight."
     style_weight: Weight = 1.0
     "Weight of all styles together."
-    neighbours: Weight = 0.3
+    neighbours: Weight = 0.2
     "Weight, relative to the style's, of painting each part of the photo with the most similar part of the style."
     neighbour_layers: Layers = Layers("relu3_1,relu4_1")
     "Layers at which parts of photo and style are compared, each with an optional =weight."
-    rematches: Annotated[int, Field(ge=0, le=20)] = 1
+    rematches: Annotated[int, Field(ge=0, le=20)] = 0
     "How many times similar parts are found anew at full size, in addition to once at each size."
     style_weights: StyleWeights = StyleWeights("")
     "Weights of several styles, 2,1 for instance; equal by default."
