@@ -50,16 +50,18 @@ class Studio:
     ) -> None:
         words = [sys.executable, *program, "studio", "--runs", str(runs), "--no-browser", *options]
         self.runs = runs
-        self.process = subprocess.Popen(
-            words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-        )
+        self._said = runs.with_name(f"{runs.name}-said.txt")
+        with self._said.open("w") as said:  # a pipe that nobody reads would stop the studio once full
+            self.process = subprocess.Popen(
+                words,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+            )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://"), self.process.communicate()
+        assert self.url.startswith("http://"), self.said()
 
     def ask(self, name: str, *given: object) -> Any:
         """What the studio answers a program that calls one of its functions."""
@@ -68,15 +70,20 @@ class Studio:
         answer = httpx.get(f"{function}/{event}", timeout=300).text
         return json.loads(answer.rpartition("data: ")[2])[0]
 
+    def said(self) -> str:
+        """What the studio has written as errors."""
+        return self._said.read_text()
+
     def kill(self) -> None:
         """End the process as the system would."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def end(self) -> str:
         """Ctrl-C; what the studio has said."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.communicate(timeout=60)[1]
+        self.process.wait(timeout=60)
+        return self.said()
 
 
 @contextmanager
