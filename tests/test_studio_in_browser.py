@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from command import pixels, save_pictures
 from impasto import RunSpec, TransferSettings, read_run, run
 from impasto.folders.specfiles import read_spec
+from impasto.tasks.table import make_settings
 from studio_program import BRISK, Studio, studio
 
 pytestmark = pytest.mark.slow
@@ -310,8 +311,9 @@ def test_layers_are_slid_through(page: Page, running: Studio, here: Path) -> Non
 
 
 def test_an_error_is_one_sentence(page: Page, here: Path) -> None:
+    settle(page)
     page.click("#paint")
-    expect(page.locator(".toast-body, .toast-wrap").first).to_contain_text("Transfer needs a photo and a painting")
+    expect(page.locator(".toast-wrap")).to_contain_text("Transfer needs a photo and a painting", timeout=SECONDS)
     (here / "page.png").write_text("<svg><script>alert(1)</script></svg>")
     page.locator("#photo input[type=file]").set_input_files(here / "page.png")
     expect(page.locator(".toast-wrap")).to_contain_text("is not a picture that can be read")
@@ -419,6 +421,7 @@ def test_a_double_click_is_one_order(page: Page, running: Studio, here: Path) ->
     says(page, "Transfer done")
     (made,) = running.ask("jobs")[before:]
     expect(page.locator("#jobs input")).to_have_value(f"{made['job']} · {made['run']} · done")
+    page.wait_for_timeout(1000)  # so that no answer is on the way
     page.reload()
     with page.expect_download() as download:
         page.locator("#status").get_by_role("link", name="Picture (PNG)").click(timeout=SECONDS)
@@ -461,3 +464,20 @@ def test_what_was_chosen_is_upright_and_put_away_again(page: Page, here: Path) -
     page.click("#paint")
     expect(page.locator(".toast-body")).to_contain_text("Transfer needs", timeout=SECONDS)
     expect(page.locator("[role=button] button, button button")).to_have_count(0)
+
+
+DRAWN_AGAIN = """page => { page.parentNode.innerHTML = page.outerHTML.replace('data-drawn=""', "") }"""
+
+
+def test_a_small_picture_is_pressed_and_stays(page: Page, running: Studio) -> None:
+    """Also if the page is drawn again, as it is if another unit's picture comes."""
+    settings = make_settings("maximise", layer="conv1_2", channel="3,5", size=32, steps=1, frames=0)
+    run(RunSpec(task="maximise", pictures=(), settings=settings), running.runs / "maximise-here")
+    page.get_by_role("tab", name="Understand").click()
+    shown = page.locator("#layers figcaption:visible")
+    expect(shown).to_have_text("channel-3", timeout=SECONDS)
+    page.locator("#layers .strip button").last.click()
+    expect(shown).to_have_text("channel-5")
+    page.locator("#layers .layers").evaluate(DRAWN_AGAIN)
+    expect(page.locator("#layers .layers:not([data-drawn])")).to_have_count(0)
+    expect(shown).to_have_text("channel-5")
