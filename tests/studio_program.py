@@ -77,13 +77,18 @@ class Studio:
     def kill(self) -> None:
         """End the process as the system would."""
         self.process.kill()
-        self.process.wait()
+        self._close()
 
     def end(self) -> str:
         """Ctrl-C; what the studio has said."""
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self._close()
         return self.said()
+
+    def _close(self) -> None:
+        self.process.wait(timeout=60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @contextmanager

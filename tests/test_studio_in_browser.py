@@ -120,9 +120,12 @@ def settle(page: Page) -> None:
     """Wait until the page's layout is the same twice."""
     layout = "[document.all.length, document.body.scrollHeight]"
     before, now = None, page.evaluate(layout)
-    while before != now:
+    for _ in range(300):
+        if before == now:
+            return
         page.wait_for_timeout(200)
         before, now = now, page.evaluate(layout)
+    pytest.fail("the page's layout changes for ever")
 
 
 def newest(runs: Path) -> Path:
