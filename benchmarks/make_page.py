@@ -64,8 +64,9 @@ TITLES = {
         "from painting to result (the painting is used). `layout`: difference of the self-similarity from the "
         "photo's at held-out layers. The photograph and the painting cut to fit are yardsticks. Where flat skies meet "
         "flat paint, `coherent` puts the photograph before what is painted (kingfisher and painter), `complete` does "
-        "not: it decides. In the picture `impasto` is the preset `classic`, and `neighbours` is the default. Processor "
-        "seconds of one thread on a busy machine.\n\n"
+        "not: it decides. `default, 25 steps` is the default of decision 55, before decision 56; it is "
+        "`neighbours` in the picture, where `impasto` is the preset `classic`. Processor seconds of one thread on a "
+        "busy machine.\n\n"
         "![Six pairs](images/style-panel.webp)",
     ),
     "style_quality": (

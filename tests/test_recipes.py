@@ -275,7 +275,7 @@ def test_small_before_large() -> None:
     plain = partial(make_transfer, size=128, steps=9)
     assert plain(smallest=64).schedule == (Stage((48, 64), 18), Stage((96, 128), 9))
     assert plain(smallest=128).schedule == (Stage((96, 128), 9),)
-    assert make_transfer(size=128, steps=9, smallest=64, neighbours=1).schedule == (
+    assert make_transfer(size=128, steps=9, smallest=64, neighbours=1, rematches=1).schedule == (
         Stage((48, 64), 18),
         Stage((96, 128), 4),
         Stage((96, 128), 5),
