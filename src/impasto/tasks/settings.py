@@ -235,7 +235,7 @@ class TransferSettings(_StatisticsSettings):
     "Layers whose activations are kept, each with an optional =weight."
     style_layers: Layers = STROKES
     "Layers whose statistics are matched, each with an optional =weight."
-    content_weight: Weight = 0.005
+    content_weight: Weight = 0.01
     "Weight of the content."
     layout: Weight = 0.04
     "Weight of the photo's layout: places that are alike in the photo stay alike, whatever they look like."
