@@ -161,6 +161,7 @@ def test_a_job_speaks_of_pictures_by_their_names(tmp_path: Path) -> None:
     said = f"{spec.pictures[0]}: a picture of 1 × 1 pixels is too small"
     job = replace(Job(1, tmp_path / "one", OneRun(spec), spec.settings), state="failed", sentence=said)
     assert '<p class="sentence failed">a.png: a picture of 1 × 1 pixels is too small</p>' in status(job)
+    assert "sentence" not in status(replace(job, state="paused"))
 
 
 def test_the_gallery_has_another_state_if_a_run_comes_or_goes(tmp_path: Path) -> None:

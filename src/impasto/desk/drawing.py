@@ -118,7 +118,8 @@ def status(job: Job) -> str:
     share = 1.0 if job.state == "done" else share
     kind = " failed" if job.state == "failed" else ""
     said = re.sub(f"{re.escape(str(job.folder.parent / UPLOADS))}/[0-9a-f]+/", "", job.sentence)  # names, not places
-    sentence = f'<p class="sentence{kind}">{escape(said)}</p>' if said and job.state != "done" else ""
+    shown = said and job.state not in ("done", "paused")  # a paused run goes on by a button, not by a command
+    sentence = f'<p class="sentence{kind}">{escape(said)}</p>' if shown else ""
     return (
         f'<div class="status"><div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{round(100 * share)}"><div style="width:{100 * share:.1f}%"></div></div>'
