@@ -30,7 +30,7 @@ from impasto.pages.rendering import _templates
 from impasto.pages.run_page import about_run, run_page, title, write_report
 from impasto.pages.sections import frame_label, measures_table, terms_table
 from impasto.pages.words import duration, number, repeat_command
-from impasto.tasks.settings import InvertSettings
+from impasto.tasks.settings import InvertSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
 from outline import Outline, decoded
 
@@ -471,9 +471,9 @@ def test_labels_of_frames(made: Path) -> None:
 
 
 def test_terms_have_weights_and_shares(made: Path) -> None:
-    table = terms_table(read_run(made / "other"))
-    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", "0.01"]
-    assert [cell.text for cell in table.rows[1][:3]] == ["layout", "relu3_1", "0.035"]
+    table, settings = terms_table(read_run(made / "other")), TransferSettings()
+    assert [cell.text for cell in table.rows[0][:3]] == ["content", "relu4_2", number(settings.content_weight)]
+    assert [cell.text for cell in table.rows[1][:3]] == ["layout", "relu3_1", number(settings.layout / 2)]
     assert [cell.text for cell in table.rows[3][:3]] == ["style", "relu1_1", "0.353"]
     shares = [row[3].bar for row in table.rows]
     assert sum(share or 0 for share in shares) == pytest.approx(1)
