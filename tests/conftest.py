@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from impasto.images.image import Size, resize
 from impasto.machine import Precision
 from impasto.networks.catalogue import Choice, Entry, open_network
 from impasto.networks.network import Network, Padding, Pooling
+from impasto.networks.steps import Convolution
 from impasto.networks.vgg import vgg
 from impasto.weights.layout import vgg_layers
 
@@ -218,6 +220,21 @@ def copied(folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(folder, place, dirs_exist_ok=True)
     monkeypatch.chdir(place)
     return place
+
+
+@contextmanager
+def readings() -> Iterator[list[Convolution]]:
+    """The first convolutions that read a picture meanwhile: one for each picture and reading."""
+    found, forward = list[Convolution](), Convolution.forward
+
+    def counted(step: Convolution, *inputs: Any) -> Tensor:
+        if step.weight.shape[1] == 3:
+            found.append(step)
+        return forward(step, *inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Convolution, "forward", counted)
+        yield found
 
 
 @pytest.fixture(scope="module")

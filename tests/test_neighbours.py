@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 import impasto.objectives.neighbours
-from conftest import example, make_tiny, random_image
+from conftest import example, make_tiny, random_image, readings
 from impasto.errors import ImageError, LayerError, SpecError
 from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
 from impasto.networks.network import Network
 from impasto.networks.passes import read
-from impasto.networks.steps import Convolution
 from impasto.objectives.distances import cosine_error
 from impasto.objectives.neighbours import Bank
 from impasto.objectives.objective import Objective, content, neighbours, style
@@ -464,9 +463,7 @@ def test_transfer_divides_the_picture_among_its_paintings() -> None:
     assert not transfer(photo, paintings, TransferSettings(size=64, neighbours=0.0)).objective.neighbours
 
 
-def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(
-    plain: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(plain: Network) -> None:
     """The saved picture, the photo, the painting and the picture that asks are read once each."""
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
     settings = TransferSettings(
@@ -475,17 +472,10 @@ def test_a_saved_picture_is_measured_as_if_a_stage_began_with_it(
     composed = transfer(pictures[0].image, [pictures[1].image], settings)
     plan = plan_memory(composed, plain, Limits(1e12), settings)
     image = random_image(48, 64, 3, torch.float32)
-    saved, readings, forward = quantise(image), list[Convolution](), Convolution.forward
-
-    def counted(step: Convolution, *inputs: Any) -> Tensor:
-        if step.weight.shape[1] == 3:
-            readings.append(step)
-        return forward(step, *inputs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Convolution, "forward", counted)
+    saved = quantise(image)
+    with readings() as read:
         found = measure(Part("", composed, ("relu2_2",)), saved, pictures[0], plan)
-    assert len(readings) == 4
+    assert len(read) == 4
     truth = composed.objective.seeing(saved).bind(plain, (48, 64)).losses(saved)
     assert found["losses"] == pytest.approx(truth, rel=1e-5)
     error = feature_error(plain, saved, pictures[0].image, ["relu2_2"])
