@@ -79,11 +79,15 @@ def measure(
     `halved` is called if tiles are halved because an accelerator's memory is short.
     """
     reader, saved = _Reader(plan, size_of(saved), halved), saved.to(plan.network.device)
-    found = _read_whole(part, saved, content, reader) if reader.whole else _read_in_tiles(part, saved, content, reader)
+    target = None if content is None else resize(content.image, reader.size).to(saved)
+    if reader.whole:
+        found = _read_whole(part, saved, content, reader)
+    else:
+        found = _read_in_tiles(part, saved, content, target, reader)
     losses, metrics = found.losses, dict[str, Any]()
-    if content is not None:
+    if target is not None:
         metrics["feature_error"] = {layer: _finite(error) for layer, error in found.errors.items()}
-        metrics["psnr"] = _finite(psnr(saved, resize(content.image, reader.size).to(saved)))
+        metrics["psnr"] = _finite(psnr(saved, target))
     if part.unit is not None:
         key = part.unit.key(plan.network, reader.size)
         metrics["response"] = _finite(float(reader.means(saved, [key])[key]))
@@ -108,10 +112,9 @@ def _read_whole(part: Part, saved: Image, content: Picture | None, reader: _Read
     return _Found(losses, {layer: math.sqrt(losses.pop(f"{ERROR}/{layer}")) for layer in layers})
 
 
-def _read_in_tiles(part: Part, saved: Image, content: Picture | None, reader: _Reader) -> _Found:
-    """Pictures are compared tile by tile, so that no map of a whole picture is kept."""
+def _read_in_tiles(part: Part, saved: Image, content: Picture | None, target: Image | None, reader: _Reader) -> _Found:
+    """Pictures are compared tile by tile, so that no map of a whole picture is kept; `target` is the content's."""
     network, objective = reader.plan.network, part.composition.objective
-    target = None if content is None else resize(content.image, reader.size).to(network.device)
     terms = _sorted(objective, content, reader.size, network)
     errors = {layer: (network.canonical(layer), activations) for layer in _error_layers(part, content, network)}
     seen = reader.both(saved, terms.keys, target, {*errors.values(), *terms.compared_keys(network)})
