@@ -12,6 +12,9 @@ export KMP_BLOCKTIME ?= 1
 endif
 endif
 
+# Programs that tests start find each module compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 SET_UP := $(VENV)/.set-up
 
 .PHONY: demo test quick lint format types tests browser golden bench docs clean help

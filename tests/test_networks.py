@@ -199,18 +199,21 @@ def test_devices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "precision"),
+    ("capabilities", "unfolded", "precision"),
     [
-        ({}, torch.float32),
-        ({"avx2": True, "avx512_bf16": False}, torch.float32),
-        ({"avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": True}, torch.bfloat16),
+        ({}, True, torch.float32),
+        ({"avx2": True, "avx512_bf16": False}, True, torch.float32),
+        ({"avx512_bf16": True}, False, torch.bfloat16),
+        ({"avx512_bf16": True}, True, torch.float32),
+        ({"amx_bf16": True}, False, torch.bfloat16),
     ],
 )
 def test_precision_follows_the_hardware(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], unfolded: bool, precision: torch.dtype
 ) -> None:
+    """Of a made-up processor, and of a oneDNN that supports bfloat16 there or not."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr("impasto.machine.unfolds", lambda precision, device: unfolded)
     assert find_precision("auto", torch.device("cpu")) == precision
     assert find_precision("float32", torch.device("cpu")) == torch.float32
 
