@@ -76,7 +76,7 @@ CHANNELS = 128  # of each layer; the pages speak of channels up to 100
 
 
 def narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the bundled network the first channels: the others take time, and no page depends on them."""
+    """Of the bundled network the first channels: the others take time, and commands work without them."""
     trained = Choice._trained
 
     def narrowed(*arguments: Any) -> Any:
@@ -137,7 +137,8 @@ def desk(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_python_blocks_run(page: str, code: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    narrow_network(monkeypatch)
+    if page != "CONTRIBUTING.md":  # whose code asserts something of the trained network
+        narrow_network(monkeypatch)
     exec(compile(code, page, "exec"), {})
     assert any(desk.glob("*.png")) or any(desk.glob("runs/*/result.png"))
 
