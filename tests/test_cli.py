@@ -360,22 +360,6 @@ def program(*words: object) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_whole_run(desk: Path) -> None:
-    ended = subprocess.run(program(*INVERT), capture_output=True, text=True, timeout=900, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "runs/invert-photo\n")
-    assert ended.stderr.splitlines()[-1].startswith("invert: step 2/2, loss ")
-    for file in ("summary.json", "metrics.jsonl"):
-        assert (desk / "runs" / "invert-photo" / file).is_file()
-    assert pixels(desk / "runs" / "invert-photo" / "result.png").shape == (24, 32, 3)
-
-
-@pytest.mark.slow
-def test_a_failure(desk: Path) -> None:
-    ended = subprocess.run(program("invert", "none.png"), capture_output=True, text=True, timeout=900, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "impasto: there is no file none.png\n")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(desk: Path, number: signal.Signals) -> None:
     """Once the first step is written down, a signal ends the run: the picture, its measures and frames are there."""

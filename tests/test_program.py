@@ -1,5 +1,6 @@
 """The program as others start it: broken streams do not end a run, and Ctrl-C is answered with one word at any time."""
 
+import json
 import os
 import pty
 import signal
@@ -16,6 +17,7 @@ from impasto.cli.streams import print_err
 pytestmark = pytest.mark.slow
 
 RUN = "invert photo.png --layer conv1_1 --size 32 --steps 4 --threads 1 --frames 0"
+FULL = "impasto: standard output cannot be written: No space left on device\n"
 IMPASTO = f"{sys.executable} -m impasto"
 
 
@@ -49,8 +51,7 @@ def test_words_that_nobody_reads(desk: Path, end: str) -> None:
 def test_words_that_are_lost(desk: Path) -> None:
     """A full disk is told, in words and by the exit code."""
     ended = shell(f"{IMPASTO} show spec.toml >/dev/full", desk)
-    words = "impasto: standard output cannot be written: No space left on device\n"
-    assert (ended.returncode, ended.stderr) == (1, words)
+    assert (ended.returncode, ended.stderr) == (1, FULL)
 
 
 def test_a_closed_standard_error_sends_no_sentence_elsewhere(desk: Path) -> None:
@@ -79,16 +80,71 @@ def test_letters_that_the_encoding_lacks(desk: Path, encoding: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("end", "code"),
-    [("2>&1 | head -1", 0), ("2>/dev/full", 0), ("--json >/dev/full", 1), ("2>&-", 0), (">&- 2>&-", 0)],
-)
-def test_a_run_goes_on_without_its_streams(desk: Path, end: str, code: int) -> None:
-    out = f"run{abs(hash(end))}"
-    assert shell(f"{IMPASTO} {RUN} -o {out} {end}", desk).returncode == code
-    assert read_json(desk / out / "summary.json")["status"] == "done"
-    assert len((desk / out / "metrics.jsonl").read_text().splitlines()) == 4
+ENDS: dict[
+    str, tuple[list[str], dict[str, str], int, str]
+] = {  # words, streams that are broken, the code, what is said
+    "2>&1 | head -1": ([], {"1": "head", "2": "head"}, 0, ""),
+    "2>/dev/full": ([], {"2": "full"}, 0, "run1\n"),
+    "--json >/dev/full": (["--json"], {"1": "full"}, 1, FULL),
+    "2>&-": ([], {"2": "closed"}, 0, "run3\n"),
+    ">&- 2>&-": ([], {"1": "closed", "2": "closed"}, 0, ""),
+}
+FORKS = """
+import json, os, sys
+import impasto.cli.app, impasto.cli.runs, impasto.pages.run_page, impasto.runs.start  # once; each run is a fork
+from impasto.cli.program import program
+
+def fork(words, streams):
+    reading, writing = os.pipe()
+    if child := os.fork():
+        os.close(writing)
+        os.read(reading, 1)
+        os.close(reading)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    out = os.open(words[-1] + ".txt", os.O_WRONLY | os.O_CREAT)
+    files = {"head": writing, "full": os.open("/dev/full", os.O_WRONLY), "out": out}
+    for number in (1, 2):
+        os.dup2(files[streams.get(str(number), "out").replace("closed", "out")], number)
+    for file in (reading, *files.values()):
+        os.close(file)
+    for number in streams:
+        if streams[number] == "closed":
+            os.close(int(number))
+    opened = [None if streams.get(str(n)) == "closed" else open(n, "w", closefd=False) for n in (1, 2)]
+    sys.stdout, sys.stderr = opened
+    sys.argv = ["impasto", *words]
+    program()
+
+codes = [fork(*each) for each in json.loads(sys.argv[1])]
+print(json.dumps(codes))
+"""
+
+
+@pytest.fixture(scope="module")
+def unheard(desk: Path) -> dict[str, int]:
+    """The exit codes of runs whose streams are broken, as a shell would break them."""
+    runs = [
+        ([*RUN.split(), *words, "-o", f"run{number}"], streams)
+        for number, (words, streams, *_) in enumerate(ENDS.values())
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKS, json.dumps(runs)],
+        cwd=desk,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return dict(zip(ENDS, json.loads(ended.stdout), strict=True))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_goes_on_without_its_streams(desk: Path, unheard: dict[str, int], end: str) -> None:
+    out = desk / f"run{list(ENDS).index(end)}"
+    *_, code, words = ENDS[end]
+    assert (unheard[end], out.with_suffix(".txt").read_text()) == (code, words)
+    assert read_json(out / "summary.json")["status"] == "done"
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 4
 
 
 @pytest.mark.slow

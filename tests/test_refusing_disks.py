@@ -3,6 +3,7 @@
 import builtins
 import errno
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -102,52 +103,76 @@ def test_a_locked_folder(desk: Path, words: tuple[str, ...], monkeypatch: pytest
 
 # As a user who is not root, for whom permissions hold ----------------------------------------------------------------
 
+PROGRAM = """
+import io, json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+from impasto.cli.app import main
 
-def as_a_user(desk: Path, *words: str) -> Ended:
-    """`impasto WORDS` as nobody if the tests run as root, else as who runs them."""
+for folder, *words in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(words)
+        except SystemExit as ended:
+            code = ended.code or 0
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+BATCH = ("batch", "photo.png", "--recipe", "invert", "--layer", "conv1_1", "--size", "32")
+
+
+def as_a_user(desk: Path, *commands: tuple[str, ...]) -> list[Ended]:
+    """How commands, each a folder and words, end in one program: nobody's if the tests run as root."""
     prefix: tuple[str, ...] = ()
     if os.geteuid() == 0:
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             pytest.skip("runs as root, and there is no setpriv")
         prefix = (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups")
-        for folder in (desk, *desk.parents):
+        for folder in (desk, *desk.iterdir(), *desk.parents):
             if folder.owner() == "root" and folder.is_relative_to(desk.parents[1]):
                 folder.chmod(0o777)
-    run = [*prefix, sys.executable, "-m", "impasto", *words]
     home = {"HOME": str(desk), "PYTHONDONTWRITEBYTECODE": "1"}
     others = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}  # root's files
     ended = subprocess.run(
-        run, cwd=desk, env={**others, **home}, capture_output=True, text=True, timeout=300, check=False
+        [*prefix, sys.executable, "-c", PROGRAM, json.dumps(commands)],
+        cwd=desk,
+        env={**others, **home},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
-    if "Permission denied" in ended.stderr and "impasto: " not in ended.stderr:
+    if "Permission denied" in ended.stderr and not ended.stdout:
         pytest.skip("another user may not read this Python")
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+    assert ended.returncode == 0, ended.stderr
+    return [Ended(*json.loads(line)) for line in ended.stdout.splitlines()]
 
 
 @pytest.mark.slow
-def test_normalise_skips_a_file_that_may_not_be_read(desk: Path) -> None:
-    for name in ("photo", "painting"):
-        shutil.copy(desk / f"{name}.png", desk / "pictures")
-    (desk / "pictures" / "painting.png").chmod(0)
-    ended = as_a_user(desk, "normalise", "pictures", "-o", "means.safetensors")
-    assert (ended.code, ended.out) == (0, "means.safetensors\n"), ended
-    assert "skipped pictures/painting.png: not a picture that can be read\n" in ended.err
-    assert "pictures averaged: 1, files skipped: 1\n" in ended.err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", [0o555, 0o000])
-def test_runs_are_locked(desk: Path, mode: int) -> None:
-    """The folder of all results, named by nobody; what is in it stays."""
-    (desk / "runs").mkdir()
-    (desk / "runs").chmod(mode)
+def test_places_of_somebody_else(tmp_path: Path) -> None:
+    """Normalising skips a file that may not be read; the folder of all results, named by nobody, stays as it is."""
+    for name in ("open", "read", "locked"):
+        (tmp_path / name).mkdir()
+        save_pictures(tmp_path / name)
+    locked = {"read": 0o555, "locked": 0o000}
+    commands: list[tuple[str, ...]] = [("open", "normalise", ".", "-o", "means.safetensors")]
+    commands += [(f"../{name}", *words) for name in locked for words in (RUN, BATCH)]
+    (tmp_path / "open" / "painting.png").chmod(0)
+    for name in locked:
+        (tmp_path / name / "runs").mkdir()
     try:
-        for words in (RUN, ("batch", "photo.png", "--recipe", "invert", "--layer", "conv1_1", "--size", "32")):
-            ended = as_a_user(desk, *words)
-            assert is_one_sentence(ended), ended
-            assert "impasto: runs/" in ended.err
-            assert "Permission denied" in ended.err
+        for name, mode in locked.items():
+            (tmp_path / name / "runs").chmod(mode)
+        normalised, *refused = as_a_user(tmp_path, *commands)
     finally:
-        (desk / "runs").chmod(0o755)
-    assert not any((desk / "runs").iterdir())
+        for name in locked:
+            (tmp_path / name / "runs").chmod(0o755)
+    assert (normalised.code, normalised.out) == (0, "means.safetensors\n"), normalised
+    assert "skipped painting.png: not a picture that can be read\n" in normalised.err
+    assert "pictures averaged: 1, files skipped: 1\n" in normalised.err
+    for ended in refused:
+        assert is_one_sentence(ended), ended
+        assert "impasto: runs/" in ended.err
+        assert "Permission denied" in ended.err
+    assert not [path for name in locked for path in (tmp_path / name / "runs").iterdir()]

@@ -235,7 +235,7 @@ def test_a_large_photograph_is_shown_upright_and_soon(made_desk: Path, monkeypat
 
 
 def test_the_command_repeats_the_run(made_desk: Path) -> None:
-    for name in ("one", "other", "layers"):
+    for name in ("other", "layers"):
         words = shlex.split(repeat_command(read_run(made_desk / name)))
         assert words[0] == "impasto"
         assert call(*words[1:], "--quiet", "--out", made_desk / f"{name}-again").code == 0

@@ -30,7 +30,7 @@ from impasto.images.files import load_image
 from impasto.images.image import resize
 from impasto.networks.catalogue import NETWORKS
 from impasto.networks.means import load_means
-from impasto.study.plan import FULL, QUICK, Study, StudySettings, plan_study
+from impasto.study.plan import FULL, QUICK, Extent, Study, StudySettings, plan_study
 from impasto.study.profile import Profile
 from impasto.study.run import default_folder, run_study
 from impasto.tasks.spec import RunSpec
@@ -404,24 +404,35 @@ def plain():
 """
 
 
-def study_of(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Study:
+def study_of(monkeypatch: pytest.MonkeyPatch, extent: Extent = TINY, **settings: Any) -> Study:
     """A study as small as those of the other tests, of another network."""
-    monkeypatch.setattr(impasto.study.plan, "QUICK", TINY)
+    monkeypatch.setattr(impasto.study.plan, "QUICK", extent)
     return plan_study(Path("photo.png"), Path("painting.png"), StudySettings(quick=True, threads=1, **settings))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rectifier", "said"),
-    [("ReLU", "It could be normalised exactly: 2 groups of scales"), ("GELU", "cannot be normalised exactly")],
+    ("rectifier", "extent", "layers", "said"),
+    [
+        # the first of six layers, and the one at 17 % of five steps
+        ("ReLU", TINY, ("0", "1"), "It could be normalised exactly: 2 groups of scales"),
+        ("GELU", TINIEST, ("0",), "cannot be normalised exactly"),
+    ],
 )
-def test_a_study_of_a_module(rectifier: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_of_a_module(
+    rectifier: str,
+    extent: Extent,
+    layers: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     save_pictures(tmp_path)
     Path("mine.py").write_text(MODULE.format(rectifier))
-    study = study_of(monkeypatch, network="mine.py:plain", preprocess="none")
+    study = study_of(monkeypatch, extent, network="mine.py:plain", preprocess="none")
     network = study.settings.choice().open("float32")
-    assert study.extent.layers == ("0", "1")  # the first of six layers, and the one at 17 % of five steps
+    assert study.extent.layers == layers
     assert study.styles == ("1",)
     folder = run_study(study, Path("mine"))
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {member.name for member in study.members}

@@ -185,6 +185,8 @@ def test_without_the_option_no_tracker_is_loaded(tmp_path: Path) -> None:
     words = [
         "invert",
         str(tmp_path / "photo.png"),
+        "--layer",
+        "conv1_1",
         "--size",
         "32",
         "--steps",

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from impasto.images.image import Image
 
+Values = np.ndarray[Any, np.dtype[np.float32]]
 PLAIN: Mapping[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the host's defaults are
 
 
@@ -33,15 +34,16 @@ def dead_leaves(side: int, generator: torch.Generator, discs: int = 600, largest
     picture = torch.rand(3, 1, 1, generator=generator, **PLAIN).expand(3, side, side).clone()
     drawn = torch.rand(discs, 6, generator=generator, **PLAIN)
     radii = (0.25 + drawn[:, 0] * (largest_px**-2 - 0.25)).rsqrt()
-    for radius, (y, x), colour in zip(radii.tolist(), (drawn[:, 1:3] * side).tolist(), drawn[:, 3:], strict=True):
-        _draw_disc(picture, y, x, radius, colour)
+    pixels, colours = picture.numpy(), drawn[:, 3:, None, None].numpy()  # NumPy takes less time for each small disc
+    for radius, (y, x), colour in zip(radii.tolist(), (drawn[:, 1:3] * side).tolist(), colours, strict=True):
+        _draw_disc(pixels, y, x, radius, colour)
     return picture[None]
 
 
-def _draw_disc(picture: Tensor, y: float, x: float, radius: float, colour: Tensor) -> None:
+def _draw_disc(picture: Values, y: float, x: float, radius: float, colour: Values) -> None:
     """Colour the pixels of `picture` (3, side, side) within `radius` of (y, x)."""
     top, left = max(0, int(y - radius)), max(0, int(x - radius))
     box = picture[:, top : int(y + radius) + 1, left : int(x + radius) + 1]
-    down = torch.arange(top, top + box.shape[1], **PLAIN)[:, None] - y
-    across = torch.arange(left, left + box.shape[2], **PLAIN) - x
-    box[:, down.square() + across.square() <= radius**2] = colour[:, None]
+    down = np.arange(top, top + box.shape[1], dtype=np.float32)[:, None] - np.float32(y)
+    across = np.arange(left, left + box.shape[2], dtype=np.float32) - np.float32(x)
+    np.copyto(box, colour, where=np.square(down) + np.square(across) <= np.float32(radius**2))

@@ -4,9 +4,12 @@ Layers answer in numbers of any size. Divided by how much the layer's map varies
 statistics, the responses of all layers of all networks compare, and one setting serves them all.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from impasto.images.image import Image
 from impasto.images.noise import noise_picture
 from impasto.networks.network import Network
 from impasto.objectives.moments import wide
@@ -36,11 +39,17 @@ def usual(network: Network, layer: str) -> Tensor:
 
 def _rows(network: Network, layer: str) -> Tensor:
     """The features of all positions of all noise pictures (positions, channels)."""
-    generator = torch.Generator().manual_seed(SEED)
     side = max(SIDE_PX, network.smallest_side([layer]))
     rows = []
     with torch.no_grad():
-        for number in range(PICTURES):
-            picture = noise_picture(side, generator, leaves=number % 2 == 1).to(network.device)
-            rows.append(wide(network(picture, [layer])[layer])[0].flatten(1).T.clone())
+        for picture in _pictures(side):
+            own = picture.to(network.device, copy=True)  # a module may write into what it is given
+            rows.append(wide(network(own, [layer])[layer])[0].flatten(1).T.clone())
     return torch.cat(rows)
+
+
+@lru_cache(maxsize=1)
+def _pictures(side: int) -> list[Image]:
+    """The noise pictures, the same for all layers and networks."""
+    generator = torch.Generator().manual_seed(SEED)
+    return [noise_picture(side, generator, leaves=number % 2 == 1) for number in range(PICTURES)]
