@@ -16,15 +16,16 @@ from PIL import Image, ImageDraw
 from command import save_pictures
 
 AS_IT_IS = ("-m", "impasto")
-# The studio with smaller candidates and fewer steps on the pages Explore and Understand, which have no fields for them.
+# The studio with smaller candidates of fewer layers, and with fewer steps, on the pages Explore and Understand, which
+# have no fields for them.
 BRISK = """\
 import impasto.desk.desk
 from impasto.cli.program import program
 from impasto.studio.understanding import QUESTIONS
 
-impasto.desk.desk.SMALL = {"size": 64, "steps": 5, "frames": 0}
+impasto.desk.desk.SMALL = {"size": 32, "steps": 1, "frames": 0, "style_layers": "relu1_1,relu2_1"}
 for _, settings in QUESTIONS.values():
-    settings |= {"steps": 6}
+    settings |= {"steps": 2}
 program()
 """
 

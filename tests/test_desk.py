@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,21 @@ from impasto.desk.places import picture_ending, thumbnail
 from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.images.masks import load_mask
 from impasto.jobs.orders import OneRun
+from impasto.jobs.process import WorkerProcess
 from impasto.jobs.queue import Job, Jobs
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
 SIZE = (120, 80)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    """A queue whose worker is never started."""
+    monkeypatch.setattr(WorkerProcess, "start", lambda process: None)
+    queue = Jobs(tmp_path / "runs")
+    yield queue
+    queue.close()
 
 
 def layer(name: str, box: tuple[int, int, int, int], opacity: int = 255) -> Image.Image:
@@ -76,11 +87,9 @@ def test_names_of_layers_are_escaped() -> None:
     assert "being painted" in layers_shown([("run", [])])
 
 
-@pytest.mark.slow
-def test_only_uploads_are_taken_and_ways_are_known(tmp_path: Path) -> None:
+def test_only_uploads_are_taken_and_ways_are_known(jobs: Jobs, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    jobs = Jobs(tmp_path / "runs")
     desk = Desk(tmp_path / "runs", jobs, inbox)
     Image.new("RGB", (40, 40), "red").save(tmp_path / "outside.png")
     with pytest.raises(SpecError, match="was not uploaded"):
@@ -94,7 +103,6 @@ def test_only_uploads_are_taken_and_ways_are_known(tmp_path: Path) -> None:
     assert desk.sheets() == desk.layered() == []
     Image.new("RGB", (40, 40), "red").save(inbox / "a,b=c.png")
     assert desk.taken(inbox / "a,b=c.png").name == "a-b-c.png"  # commas and = have a meaning in regions
-    jobs.close()
 
 
 @pytest.mark.slow
@@ -164,9 +172,8 @@ def test_a_job_speaks_of_pictures_by_their_names(tmp_path: Path) -> None:
     assert "sentence" not in status(replace(job, state="paused"))
 
 
-def test_the_gallery_has_another_state_if_a_run_comes_or_goes(tmp_path: Path) -> None:
-    (runs := tmp_path / "runs").mkdir()
-    jobs = Jobs(runs)
+def test_the_gallery_has_another_state_if_a_run_comes_or_goes(jobs: Jobs, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
     desk = Desk(runs, jobs, tmp_path)
     empty = desk.state()
     (runs / "one").mkdir()
@@ -178,4 +185,3 @@ def test_the_gallery_has_another_state_if_a_run_comes_or_goes(tmp_path: Path) ->
     assert desk.state() != begun
     shutil.rmtree(runs / "one")
     assert desk.state() == empty
-    jobs.close()

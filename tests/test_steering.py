@@ -15,6 +15,8 @@ from impasto.synthesis.loop import Iterate
 from impasto.tasks.spec import Change, changed, in_force
 from impasto.tasks.table import make_settings
 
+FEW = {"style_layers": "relu1_1,relu2_1,relu3_1"}  # deeper layers have larger covariances, whose roots are dear
+
 
 class At(Recorder):
     """Does something after some steps."""
@@ -28,12 +30,19 @@ class At(Recorder):
             self.what.pop(iterate.step)()
 
 
-@pytest.fixture
-def spec(tmp_path: Path) -> RunSpec:
-    save_pictures(tmp_path)
-    pictures = (tmp_path / "photo.png", tmp_path / "painting.png")
-    settings = preset("transfer", "classic", size=88, steps=3, smallest=40, frames=0, threads=1)
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
+    folder = tmp_path_factory.mktemp("pictures")
+    save_pictures(folder)
+    pictures = (folder / "photo.png", folder / "painting.png")
+    settings = preset("transfer", "classic", size=88, steps=3, smallest=40, frames=0, threads=1, **FEW)
     return RunSpec(task="transfer", pictures=pictures, settings=settings)
+
+
+@pytest.fixture(scope="module")
+def tripled(spec: RunSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose style's weight was made three times as large after step 5."""
+    return changing(spec, tmp_path_factory.mktemp("tripled") / "run", style_weight=3.0)[0]
 
 
 pytestmark = pytest.mark.slow
@@ -84,41 +93,38 @@ def test_a_changed_run_repeats_bit_for_bit(spec: RunSpec, tmp_path: Path, at: in
 
 
 @pytest.mark.parametrize("stopped", [3, 5, 6])  # before the change, at the change, after it
-def test_a_changed_run_resumes_bit_for_bit(spec: RunSpec, tmp_path: Path, stopped: int) -> None:
-    folder, *_ = changing(spec, tmp_path / "changed", style_weight=3.0)
+def test_a_changed_run_resumes_bit_for_bit(tripled: Path, tmp_path: Path, stopped: int) -> None:
     stop: list[bool] = []
     with pytest.raises(InterruptedRunError):
         run(
-            read_spec(folder).spec,
+            read_spec(tripled).spec,
             tmp_path / "resumed",
             recorders=[At(**{f"_{stopped}": lambda: stop.append(True)})],
             stop=lambda: bool(stop),
         )
     resume(tmp_path / "resumed")
-    assert picture(folder) == picture(tmp_path / "resumed")
+    assert picture(tripled) == picture(tmp_path / "resumed")
 
 
-def test_a_run_killed_after_a_change_makes_the_change_again(spec: RunSpec, tmp_path: Path) -> None:
+def test_a_run_killed_after_a_change_makes_the_change_again(spec: RunSpec, tripled: Path, tmp_path: Path) -> None:
     """Resumed from a checkpoint before the change: run.toml has the change, which is made again at its step."""
-    folder, *_ = changing(spec, tmp_path / "changed", style_weight=3.0)
     stop: list[bool] = []
     with pytest.raises(InterruptedRunError):
         run(spec, tmp_path / "killed", recorders=[At(_3=lambda: stop.append(True))], stop=lambda: bool(stop))
     toml = (tmp_path / "killed/run.toml").read_text()
     (tmp_path / "killed/run.toml").write_text(f"{toml}\n[[changes]]\nstep = 5\nsettings = {{style_weight = 3.0}}\n")
     resume(tmp_path / "killed")
-    assert picture(folder) == picture(tmp_path / "killed")
+    assert picture(tripled) == picture(tmp_path / "killed")
 
 
-def test_a_resumed_run_is_steered(spec: RunSpec, tmp_path: Path) -> None:
-    folder, *_ = changing(spec, tmp_path / "changed", style_weight=3.0)
+def test_a_resumed_run_is_steered(spec: RunSpec, tripled: Path, tmp_path: Path) -> None:
     stop: list[bool] = []
     with pytest.raises(InterruptedRunError):
         run(spec, tmp_path / "resumed", recorders=[At(_5=lambda: stop.append(True))], stop=lambda: bool(stop))
     steering = Steering(read_spec(tmp_path / "resumed").spec)
     steering.change(style_weight=3.0)
     resume(tmp_path / "resumed", steering=steering)
-    assert picture(folder) == picture(tmp_path / "resumed")
+    assert picture(tripled) == picture(tmp_path / "resumed")
 
 
 def test_later_parts_keep_a_change(tmp_path: Path) -> None:

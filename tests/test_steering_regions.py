@@ -52,8 +52,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec(**more: Any) -> RunSpec:
-    values = {"size": 64, "steps": 6, "smallest": 64, "optimiser": "adam", "frames": 0, "threads": 1, **CLASSIC, **more}
-    settings = make_settings("transfer", **values)
+    values = {"size": 64, "steps": 6, "smallest": 64, "optimiser": "adam", "frames": 0, "threads": 1, **CLASSIC}
+    settings = make_settings("transfer", **{**values, "style_layers": "relu1_1,relu2_1,relu3_1", **more})
     return RunSpec(task="transfer", pictures=(Path("photo.png"), Path("painting.png")), settings=settings)
 
 

@@ -86,11 +86,11 @@ def positions(network: Network, layer: str, weights: Tensor) -> np.ndarray:
 @pytest.mark.parametrize("layer", ["relu1_1", "pool1", "relu2_2"])
 def test_weighted_means_are_sums_over_positions(network: Network, layer: str, represent: Representation) -> None:
     """Each position alone, times its weight, added up: by the definition, with levels that rounding leaves alone."""
-    weights = rectangle(32, 48)
-    weights[..., -8:, :8] = 0.25
+    weights = rectangle(16, 24)
+    weights[..., -4:, :4] = 0.25
     weights = weights.repeat_interleave(2, 2).repeat_interleave(2, 3)  # even squares
-    features = network(random_image(64, 96), [layer])[layer]
-    at = WeightMap(weights).at((64, 96), network.layer(layer), network.device)
+    features = network(random_image(32, 48), [layer])[layer]
+    at = WeightMap(weights).at((32, 48), network.layer(layer), network.device)
     wanted = torch.zeros_like(represent(features))
     known = positions(network, layer, weights)
     for y, x in np.ndindex(known.shape):
@@ -119,7 +119,7 @@ def test_gradients_are_those_of_differences(network: Network) -> None:
     assert float((gradient * direction).sum()) == pytest.approx((ahead - behind) / (2 * step), rel=1e-5)
 
 
-@pytest.mark.parametrize("core", [(4, 4), (12, 20), (37, 16)])
+@pytest.mark.parametrize("core", [(8, 8), (12, 20), (37, 16)])
 def test_tiles_give_the_whole(network: Network, core: tuple[int, int]) -> None:
     image, objective = random_image(*SIZE, 9), everything()
     whole, tiled = objective.bind(network, SIZE), bind_tiled(objective, network, SIZE, core)
