@@ -14,7 +14,7 @@ from PIL import Image
 from command import save_pictures
 from impasto import RunSpec, preset, read_run, run
 from impasto.errors import OutputError, SpecError
-from impasto.folders.specfiles import read_spec
+from impasto.folders.specfiles import read_spec, spec_toml
 from impasto.jobs.keeping import QUEUE, Kept, all_kept, keep
 from impasto.jobs.orders import OneRun, Sheet
 from impasto.jobs.process import how_it_died
@@ -168,23 +168,10 @@ def test_a_run_whose_process_is_killed_resumes_in_another(jobs: Jobs, here: Path
     assert pixels(job.folder) == pixels(here / "whole")
 
 
-def test_a_queue_that_is_closed_leaves_a_checkpoint(here: Path) -> None:
-    queue = Jobs(here / "others")
-    job = queue.add(spec_of(here))
-    until(queue, job.number, at_step(2))
-    queue.close()
-    assert read_run(job.folder).status == "interrupted"
-    other = Jobs(here / "others")
-    again = other.resume(job.folder, job.spec)
-    assert until(other, again.number, ended).state == "done"
-    other.close()
-    assert pixels(job.folder) == pixels(here / "whole")
-
-
 def test_jobs_that_wait_are_found_again(here: Path) -> None:
-    """The run that was being painted is paused, those that waited are painted, and changes asked for hold."""
+    """The run that was being painted is paused at a checkpoint; those that waited are painted, as changed."""
     queue = Jobs(here / "left")
-    painted, waiting = queue.add(spec_of(here, steps=300)), queue.add(spec_of(here, steps=2))
+    painted, waiting = queue.add(spec_of(here, steps=60)), queue.add(spec_of(here, steps=2))
     paused = queue.add(spec_of(here, steps=3))
     queue.pause(paused.number)
     queue.change(paused.number, style_weight=7.0)
@@ -192,6 +179,7 @@ def test_jobs_that_wait_are_found_again(here: Path) -> None:
     with pytest.raises(OutputError, match="has a queue already"):
         Jobs(here / "left")
     queue.close()
+    assert read_run(painted.folder).status == "interrupted"
     other = Jobs(here / "left")
     assert [other.job(each.number).folder for each in (painted, waiting, paused)] == [
         each.folder for each in (painted, waiting, paused)
@@ -203,10 +191,9 @@ def test_jobs_that_wait_are_found_again(here: Path) -> None:
     assert until(other, paused.number, ended).state == "done"
     assert read_spec(paused.folder).spec.changes[0].settings == {"style_weight": 7.0}
     other.go_on(painted.number)
-    until(other, painted.number, lambda job: job.state == "running")
-    other.stop(painted.number)
-    until(other, painted.number, ended)
+    assert until(other, painted.number, ended).state == "done"
     other.close()
+    assert pixels(painted.folder) == pixels(run(spec_of(here, steps=60), here / "whole-60"))
     assert list((here / "left/.impasto-queue").glob("*.json")) == []
 
 
@@ -246,16 +233,17 @@ def test_the_worker_ends_if_its_program_is_killed(here: Path, tmp_path: Path) ->
     import sys
 
     code = (
-        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from impasto.jobs.queue import Jobs; from test_jobs import spec_of\n"
+        "import sys, time; from pathlib import Path\n"
+        "from impasto.folders.specfiles import read_spec; from impasto.jobs.queue import Jobs\n"
         "if __name__ == '__main__':\n"
-        "    jobs = Jobs(Path(sys.argv[3])); job = jobs.add(spec_of(Path(sys.argv[1]), steps=100_000))\n"
+        "    jobs = Jobs(Path(sys.argv[2])); job = jobs.add(read_spec(Path(sys.argv[1])).spec)\n"
         "    while jobs.job(1).step is None or jobs.job(1).step.step < 3: time.sleep(.01)\n"
         "    print(job.folder, flush=True); time.sleep(600)\n"
     )
     script = tmp_path / "program.py"
     script.write_text(code)
-    words = [sys.executable, str(script), str(here), str(Path(__file__).parent), str(tmp_path / "runs")]
+    (tmp_path / "spec.toml").write_text(spec_toml(spec_of(here, steps=100_000)), "utf-8")
+    words = [sys.executable, str(script), str(tmp_path / "spec.toml"), str(tmp_path / "runs")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         folder = Path(program.stdout.readline().strip())

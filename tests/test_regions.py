@@ -30,7 +30,8 @@ from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
 
 SETTINGS = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
-WORDS = (*SETTINGS, "--steps", "3", *CLASSIC_WORDS)
+LIGHT = ("--style-layers", "relu1_1,relu2_1", *CLASSIC_WORDS)
+WORDS = (*SETTINGS, "--steps", "3", *LIGHT)
 SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_2", "neighbour_layers": "relu3_1"}
 SMALL = {"size": 48, "smallest": 48, "steps": 4, "frames": 0, "precision": "float32", "threads": 1, **SHALLOW}
 
@@ -486,7 +487,7 @@ def test_a_batch_with_regions(desk: Path) -> None:
     """Regions as an option for all, and as a column of a list, whose files lie beside the list."""
     (desk / "photos").mkdir()
     Path("photo.png").rename("photos/one.png")
-    words = (*SETTINGS, *CLASSIC_WORDS, "--steps", "1", "--region", "sky.png=other.png;hut.png=photo")
+    words = (*SETTINGS, *LIGHT, "--steps", "1", "--region", "sky.png=other.png;hut.png=photo")
     ended = call("batch", "photos", "--styles", "painting.png", *words, "-o", "all")
     assert ended.code == 0, ended.err
     (done,) = Path("all").glob("*/run.toml")
@@ -497,7 +498,7 @@ def test_a_batch_with_regions(desk: Path) -> None:
     Path("list/runs.csv").write_text(
         "content,style,region\n../photos/one.png,../painting.png,sky.png=other.png;../hut.png=photo\n", "utf-8"
     )
-    ended = call("batch", "list/runs.csv", *SETTINGS, *CLASSIC_WORDS, "--steps", "1", "-o", "listed")
+    ended = call("batch", "list/runs.csv", *SETTINGS, *LIGHT, "--steps", "1", "-o", "listed")
     assert ended.code == 0, ended.err
     (summary,) = Path("listed").glob("*/summary.json")
     assert "style in sky/relu1_1" in read_json(summary)["losses"]
@@ -541,7 +542,8 @@ def test_what_cannot_be_painted(desk: Path, regions: list[str], code: int, sente
     paint(Path("black.png"), (64, 48))
     paint(Path("dot.png"), (64, 48), ((10, 10, 12, 12), 255))
     words = [word for region in regions for word in ("--region", region)]
-    ended = call("transfer", "photo.png", "painting.png", *words, *WORDS, "-o", "out")
+    deep = (*SETTINGS, "--steps", "3", *CLASSIC_WORDS)  # whose deepest positions are larger than the dot
+    ended = call("transfer", "photo.png", "painting.png", *words, *deep, "-o", "out")
     assert (ended.code, ended.err.count("\n")) == (code, 1), ended.err
     assert sentence in ended.err
     assert not Path("out").exists()

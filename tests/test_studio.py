@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import httpx
+import psutil
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -27,7 +28,9 @@ from impasto.desk.drawing import curves, slider, status
 from impasto.desk.places import inside, picture_taken, run_folder, served
 from impasto.errors import ImageError, RunFolderError, SpecError
 from impasto.jobs.orders import OneRun
+from impasto.jobs.process import WorkerProcess
 from impasto.jobs.queue import Job, Jobs
+from impasto.studio import app
 from impasto.studio.app import Address
 from impasto.studio.fields import chosen, component, helps, settings_of_all_tasks, values_for
 from impasto.studio.guard import Guard, Message, Receive, Send
@@ -59,6 +62,7 @@ def client(running: Studio, tmp_path_factory: pytest.TempPathFactory) -> Client:
 
 
 SMALL = {"size": 48, "steps": 3, "frames": 2, "threads": 1}
+LIGHT = {**SMALL, "style_layers": "relu1_1,relu2_1"}
 PATIENCE = 300  # seconds; a busy machine answers late
 
 
@@ -75,11 +79,16 @@ def wait(client: Client, job: int, *states: str) -> dict[str, Any]:
     pytest.fail(f"never came: {states}, but {now}")
 
 
+def test_the_studio_itself_does_not_load_pytorch(running: Studio) -> None:
+    """Its memory at rest depends on that; this test is the first, since the studio loads PyTorch to make a TIFF."""
+    assert not any("libtorch" in each.path for each in psutil.Process(running.process.pid).memory_maps())
+
+
 # Programs -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_program_paints_and_downloads(client: Client, running: Studio, here: Path) -> None:
-    job = paint(client, here)
+    job = paint(client, here, **LIGHT)
     done = wait(client, job["job"], "done", "failed")
     assert done["state"] == "done"
     assert done["step"] == done["steps"] == 3
@@ -96,7 +105,7 @@ def test_a_program_paints_and_downloads(client: Client, running: Studio, here: P
 
 def test_files_made_when_asked_and_an_enlargement(client: Client, running: Studio, here: Path) -> None:
     """A TIFF of 16 bits a colour shows the same picture; a video is one; the run is painted large."""
-    job = paint(client, here, frames=3)
+    job = paint(client, here, **{**LIGHT, "frames": 3})
     wait(client, job["job"], "done", "failed")
     answer = httpx.get(f"{running.url}tiff/{job['run']}", timeout=300)
     assert answer.headers["content-type"] == "image/tiff"
@@ -284,18 +293,31 @@ def test_pages_cannot_call_elsewhere(running: Studio) -> None:
     assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_another_host_needs_a_password(tmp_path: Path) -> None:
+def test_another_host_needs_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="choose a password"):
         Address("0.0.0.0")
-    with studio(tmp_path / "runs", "--host", "0.0.0.0", "--password", "käse") as other:
-        port = httpx.URL(other.url).port
-        url = f"http://127.0.0.1:{port}/"
-        assert httpx.get(url, timeout=PATIENCE).status_code == 401
-        assert httpx.get(f"{url}files/uploads/x.png", timeout=PATIENCE).status_code == 401
-        assert httpx.get(url, auth=("any", "cheese"), timeout=PATIENCE).status_code == 401
-        token = base64.b64encode("any:käse".encode()).decode()
-        assert httpx.get(url, headers={"Authorization": f"Basic {token}"}, timeout=PATIENCE).status_code == 200
-        assert httpx.get(url, headers={"Authorization": "Basic ???"}, timeout=PATIENCE).status_code == 401
+    served: list[tuple[Any, str]] = []
+
+    async def page(scope: Message, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    monkeypatch.setattr(WorkerProcess, "start", lambda process: None)
+    monkeypatch.setattr(app, "_application", lambda *given: page)
+    monkeypatch.setattr(app, "_serve", lambda guarded, listening: served.append((guarded, listening.getsockname()[0])))
+    words = ("--host", "0.0.0.0", "--password", "käse", "--no-browser")
+    assert call("studio", "--runs", tmp_path / "runs", *words).code == 0
+    ((guarded, host),) = served
+    assert host == "0.0.0.0"
+
+    async def answers() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://a:1") as other:
+            asked = [other.get("/"), other.get("/files/uploads/x.png"), other.get("/", auth=("any", "cheese"))]
+            for token in (base64.b64encode("any:käse".encode()).decode(), "???"):
+                asked.append(other.get("/", headers={"Authorization": f"Basic {token}"}))
+            return [(await each).status_code for each in asked]
+
+    assert asyncio.run(answers()) == [401, 401, 401, 200, 401]
 
 
 def test_a_taken_port_is_one_sentence(running: Studio, tmp_path: Path) -> None:
@@ -422,7 +444,7 @@ def test_a_folder_with_any_name_is_downloaded(client: Client, running: Studio, h
     """Heads of answers are Latin-1; a picture may be named in any letters."""
     (picture := here / "画像 ü.png").write_bytes((here / "photo.png").read_bytes())
     files = [handle_file(picture), handle_file(here / "painting.png")]
-    job = client.predict("transfer", files, "default", SMALL, api_name="/paint")
+    job = client.predict("transfer", files, "default", LIGHT, api_name="/paint")
     assert "画像-ü" in job["run"]
     wait(client, job["job"], "done", "failed")
     answer = httpx.get(f"{running.url}zip/{job['run']}", timeout=PATIENCE)

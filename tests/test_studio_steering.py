@@ -51,7 +51,7 @@ def client(running: Studio, tmp_path_factory: pytest.TempPathFactory) -> Client:
 def paint(client: Client, here: Path, task: str = "transfer", **settings: Any) -> dict[str, Any]:
     names = ("photo.png", "painting.png") if task == "transfer" else ("photo.png",)
     pictures = [handle_file(here / name) for name in names]
-    settings = {"smallest": 48, **settings} if task == "transfer" else settings
+    settings = {"smallest": 48, "style_layers": "relu1_1,relu2_1", **settings} if task == "transfer" else settings
     return client.predict(task, pictures, "default", {**SMALL, **settings}, api_name="/paint")
 
 
@@ -67,7 +67,7 @@ def wait(client: Client, job: int, *states: str, step: int = 0) -> dict[str, Any
 
 def test_regions_change_in_the_middle_and_travel_in_the_archive(client: Client, running: Studio, here: Path) -> None:
     """The run in the archive is repeated where there are no uploads beside it, bit for bit."""
-    job = paint(client, here, steps=400)
+    job = paint(client, here, steps=100_000)
     wait(client, job["job"], "running", step=2)
     mask = client.predict(handle_file(here / "box.png"), api_name="/keep")
     assert mask.startswith("uploads/")
