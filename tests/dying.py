@@ -31,6 +31,11 @@ class Refusal:
         return OutOfMemoryError("too little memory")
 
 
+def waiting_briefly(connection: Connection, place: None, number: int) -> None:
+    """Says how long its threads wait."""
+    connection.send([os.environ.get(name) for name in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")])
+
+
 def killed(connection: Connection, place: Place, number: int) -> None:
     _, name = connection.recv()
     with open(place.out / name, "a") as file:  # noqa: PTH123

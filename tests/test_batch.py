@@ -46,7 +46,7 @@ TINY = (*SMALL, "--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_
 STEPS = 12
 WORDS = ("batch", "photos", "--styles", "paintings", "-o", "out")
 WHOLE = (*WORDS, *TINY, "--steps", str(STEPS), "--checkpoint", "0.000001")
-ENDLESS = (*SMALL, "--steps", "100000", "--checkpoint", "0.1")  # of deep layers, which do not converge so soon
+ENDLESS = ("--steps", "100000", "--checkpoint", "0.1")
 
 
 def make_desk(tmp_path: Path) -> None:
@@ -437,11 +437,8 @@ def test_a_stop_keeps_what_there_is(desk: Path, alone: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_a_killed_driver_leaves_no_orphans(desk: Path) -> None:
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "impasto", *WORDS, *ENDLESS, "--jobs", "1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = [sys.executable, "-m", "impasto", *WORDS, *SMALL, *ENDLESS]  # of deep layers, which do not converge so soon
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(has_checkpoint)
         workers = workers_of(driver.pid)
@@ -457,7 +454,7 @@ def test_a_killed_driver_leaves_no_orphans(desk: Path) -> None:
 @pytest.mark.slow
 def test_a_folder_that_is_gone(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "serve", dying.without_their_folder)
-    ended = call(*WORDS, *ENDLESS, "--jobs", "2")
+    ended = call(*WORDS, *TINY, *ENDLESS, "--jobs", "2")
     assert ended.code == 1
     assert "cannot be written" in ended.err
     assert "the same command continues in out" in ended.err
