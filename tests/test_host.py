@@ -136,10 +136,9 @@ class Onlooker(Recorder):
         self.seen.append(self._look())
 
 
-@pytest.mark.parametrize("grad", [pytest.param(True, marks=pytest.mark.slow), False])
-def test_before_during_and_after(desk: Path, grad: bool) -> None:
+def test_before_during_and_after(desk: Path) -> None:
     """In a program of its own: nothing has been imported before, and no types are checked, which takes chances."""
-    code = f"import test_host; test_host.look_at_a_run(grad={grad})"
+    code = "import test_host; test_host.look_at_a_run(grad=False); test_host.look_at_a_run(grad=True)"
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
         [sys.executable, "-c", code],
@@ -162,7 +161,7 @@ def look_at_a_run(*, grad: bool) -> None:
             return of_the_process() | there | {"chance": random.getstate(), "gradients here": torch.is_grad_enabled()}
 
         here, before, onlooker = of_this_thread(), all_around(), Onlooker(all_around)
-        run(spec("transfer", threads=threads), Path("run"), recorders=[onlooker])
+        run(spec("transfer", threads=threads), Path(f"run-{grad}"), recorders=[onlooker])
         assert len(onlooker.seen) == 3
         for seen in [*onlooker.seen, all_around()]:
             changed = {key: (seen[key], before[key]) for key in before if seen[key] != before[key]}
