@@ -2,14 +2,12 @@
 
 import json
 import re
-import resource
 import shutil
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Event
@@ -28,6 +26,7 @@ from impasto.batch.processes import Again, Ended, Job
 from impasto.batch.run import make_jobs, open_batch
 from impasto.batch.thumbnails import picture_thumbnail, result_thumbnail
 from impasto.batch.underway import runs_under_way
+from impasto.batch.worker import Workplace, attempt
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, OutputError, SpecError
@@ -44,9 +43,10 @@ SMALL = (
     *CLASSIC_WORDS,
 )
 TINY = (*SMALL, "--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1")
-STEPS = 200  # of some milliseconds: a run goes on long enough after its first checkpoint to be stopped
-LONG = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.05")
-ENDLESS = (*SMALL, "--steps", "100000", "--checkpoint", "0.1")  # of deep layers, which do not converge so soon
+STEPS = 12
+WORDS = ("batch", "photos", "--styles", "paintings", "-o", "out")
+WHOLE = (*WORDS, *TINY, "--steps", str(STEPS), "--checkpoint", "0.000001")
+ENDLESS = ("--steps", "100000", "--checkpoint", "0.1")
 
 
 def make_desk(tmp_path: Path) -> None:
@@ -66,44 +66,19 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@dataclass
-class Driver:
-    """`impasto batch` in a process of its own."""
-
-    process: subprocess.Popen[str]
-
-    def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=900)
-        return self.process.returncode, out, err
+def workers_of(process: int | None = None) -> list[psutil.Process]:
+    """The workers of another process, or of this one."""
+    children = psutil.Process(process).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.fixture
-def start(desk: Path) -> Iterator[Callable[..., Driver]]:
-    begun = []
-
-    def begin(*words: str, limit_bytes: int | None = None) -> Driver:
-        def limited() -> None:
-            assert limit_bytes is not None
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-        process = subprocess.Popen(
-            [sys.executable, "-m", "impasto", "batch", "photos", "--styles", "paintings", "-o", "out", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=limited if limit_bytes else None,
-        )
-        begun.append(process)
-        return Driver(process)
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
+def in_this_process(
+    jobs: Sequence[Job], stop: Event, *, workplace: Workplace, workers: int
+) -> Iterator[Ended | Again | None]:
+    """As `on_this_machine`, without processes of its own."""
+    for each in jobs:
+        failure = attempt(each.spec, each.name, workplace)
+        yield Ended(each, None if failure is None else failure.error())
 
 
 def wait_for(found: Callable[[], object], seconds: float = 600) -> None:
@@ -283,10 +258,10 @@ def test_what_no_run_could_work_with(desk: Path, words: tuple[str, ...], sentenc
 # What it does --------------------------------------------------------------------------------------------------------
 
 
-def test_one_bad_picture_stops_nothing(desk: Path, alone: Path) -> None:
+@pytest.mark.slow
+def test_one_bad_picture_stops_nothing(desk: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (desk / "photos" / "bad.jpg").write_text("no picture")
-    words = ("batch", "photos", "--styles", "paintings", "-o", "out", *TINY, "--steps", STEPS, "--jobs", "2")
-    ended = call(*words, "--json")
+    ended = call(*WHOLE, "--jobs", "2", "--json")
     assert ended.code == 1
     assert "impasto: bad--painting: photos/bad.jpg is not a picture in a format that can be read" in ended.err
     assert "1 of 3 runs failed; the same command tries again" in ended.err
@@ -307,7 +282,8 @@ def test_one_bad_picture_stops_nothing(desk: Path, alone: Path) -> None:
     assert all((desk / "out" / unquote(link)).is_file() for link in links.found)
     before = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
     shutil.copy(desk / "photos" / "photo.png", desk / "photos" / "bad.jpg")
-    ended = call(*words, "--quiet")
+    monkeypatch.setattr(engines, "on_this_machine", in_this_process)
+    ended = call(*WHOLE, "--quiet")
     assert (ended.code, ended.out, ended.err) == (0, "out/index.html\n", "")
     after = {path: path.stat().st_mtime_ns for path in (desk / "out").glob("*/result.png")}
     assert len(after) == 3
@@ -355,7 +331,8 @@ def test_pictures_that_come_later_take_no_other_s_name(desk: Path) -> None:
 
 
 @pytest.mark.slow
-def test_folders_that_are_taken(desk: Path) -> None:
+def test_folders_that_are_taken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "on_this_machine", in_this_process)
     (desk / "list.csv").write_text("content,style,seed\nphotos/photo.png,paintings/painting.png,1\n")
     words = ("batch", "list.csv", *TINY, "-o", "out", "-q")
     assert call(*words, "--steps", "2").code == 0
@@ -369,12 +346,12 @@ def test_folders_that_are_taken(desk: Path) -> None:
     assert "seed = 2" in Path("out/photo--painting/run.toml").read_text()
 
 
-def test_a_killed_worker_is_replaced(start: Callable[..., Driver], alone: Path) -> None:
-    driver = start(*LONG, "--jobs", "1")
-    wait_for(has_checkpoint)
-    driver.workers()[0].kill()
-    code, _, err = driver.end()
-    assert code == 0, err
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(desk: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "serve", dying.killed_in_a_step)
+    ended = call(*WHOLE, "--jobs", "1")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("its process was ended by SIGKILL") == 1
     for name in ("photo", "other"):
         assert_same_run(Path("out"), alone, name)
 
@@ -440,56 +417,58 @@ def test_a_worker_short_of_memory_makes_smaller_tiles(desk: Path, monkeypatch: p
     assert known["settings"]["memory"] == "1400MB"
 
 
-def test_a_stop_keeps_what_there_is(start: Callable[..., Driver], alone: Path) -> None:
-    driver = start(*LONG, "--jobs", "2")
-    wait_for(has_checkpoint)
-    workers = driver.workers()
-    driver.process.terminate()
-    code, _, err = driver.end()
-    assert code == 130
-    assert "of 2 runs are done, and the same command continues in out" in err
-    assert not any(worker.is_running() for worker in workers)
+@pytest.mark.slow
+def test_a_stop_keeps_what_there_is(desk: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "serve", dying.stopped_in_a_step)
+        ended = call(*WHOLE, "--jobs", "2")
+    assert ended.code == 130
+    assert "0 of 2 runs are done, and the same command continues in out" in ended.err
+    assert not workers_of()
     stopped = [read_json(path) for path in Path("out").glob("*/summary.json")]
-    assert "interrupted" in [summary["status"] for summary in stopped]
-    code, _, err = start(*LONG, "--jobs", "1").end()
-    assert code == 0, err
+    assert ("interrupted", dying.STEP) in [(summary["status"], summary["steps"]) for summary in stopped]
+    assert has_checkpoint()
+    monkeypatch.setattr(engines, "on_this_machine", in_this_process)
+    ended = call(*WHOLE)
+    assert ended.code == 0, ended.err
     for name in ("photo", "other"):
         assert_same_run(Path("out"), alone, name)
 
 
 @pytest.mark.slow
-def test_a_killed_driver_leaves_no_orphans(start: Callable[..., Driver]) -> None:
-    driver = start(*ENDLESS, "--jobs", "1")
-    wait_for(has_checkpoint)
-    workers = driver.workers()
-    assert workers
-    driver.process.kill()
+def test_a_killed_driver_leaves_no_orphans(desk: Path) -> None:
+    words = [sys.executable, "-m", "impasto", *WORDS, *SMALL, *ENDLESS]  # of deep layers, which do not converge so soon
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(has_checkpoint)
+        workers = workers_of(driver.pid)
+        assert workers
+    finally:
+        driver.kill()
+        driver.wait()
     wait_for(lambda: not any(worker.is_running() for worker in workers))
     (stopped,) = [read_json(path) for path in Path("out").glob("*/summary.json")]
     assert stopped["status"] == "interrupted"
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_gone(start: Callable[..., Driver], desk: Path) -> None:
-    driver = start(*ENDLESS, "--jobs", "2")
-    wait_for(has_checkpoint)
-    workers = driver.workers()
-    (desk / "out").rename(desk / "elsewhere")
-    code, _, err = driver.end()
-    assert code == 1
-    assert "cannot be written" in err
-    assert "the same command continues in out" in err
-    assert not any(worker.is_running() for worker in workers)
+def test_a_folder_that_is_gone(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "serve", dying.without_their_folder)
+    ended = call(*WORDS, *TINY, *ENDLESS, "--jobs", "2")
+    assert ended.code == 1
+    assert "cannot be written" in ended.err
+    assert "the same command continues in out" in ended.err
+    assert not workers_of()
     assert not (desk / "out").exists()
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full(start: Callable[..., Driver]) -> None:
-    driver = start(*LONG, "--jobs", "1", limit_bytes=60_000)  # as the system says it, without a disk of one's own
-    code, _, err = driver.end()
-    assert code == 1
-    assert "File too large" in err
-    assert "0 of 2 runs are done, and the same command continues in out" in err
+def test_a_disk_that_is_full(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "serve", dying.on_a_full_disk)
+    ended = call(*WHOLE, "--jobs", "1")
+    assert ended.code == 1
+    assert "File too large" in ended.err
+    assert "0 of 2 runs are done, and the same command continues in out" in ended.err
 
 
 # What is said --------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ from impasto.tiles.tiler import do_nothing
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 SETTINGS = TransferSettings(device="cpu", padding="replicate", threads=1)
-SIZE, CORE = (50, 70), (16, 32)
+SIZE, CORE = (40, 60), (16, 32)
 REGION = torch.zeros(1, 1, 5, 8).index_fill_(3, torch.tensor([1, 2, 3]), 1.0)
 
 
@@ -274,7 +274,7 @@ def test_tiles_stay_where_they_are() -> None:
 
 STEPS = 12  # 8 at half size, 4 at full size
 WORDS = (
-    *("--size", "200", "--smallest", "100", "--steps", "4", "--frames", "0", "--precision", "float32", "--tile", "64"),
+    *("--size", "128", "--smallest", "64", "--steps", "4", "--frames", "0", "--precision", "float32", "--tile", "32"),
     *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", "--threads", "1", *CLASSIC_WORDS),
     *("--statistics", "gram"),  # whose rounding is the least
 )
@@ -314,7 +314,7 @@ def assert_right(folder: Path, desk: Path) -> None:
     for line, other in zip(found, truth, strict=True):  # the line search makes more and more of rounding
         assert line["losses"] == pytest.approx(other["losses"], rel=1e-5 if line["step"] <= 2 else 1e-3)
     differences = np.abs(pixels(folder / "result.png") - pixels(desk / "here" / "result.png"))
-    assert differences.max() <= 8  # of 255; tiles of 32 px in place of 64 on one machine make 4, and 0.17 on average
+    assert differences.max() <= 8  # of 255; other tiles on one machine, which round otherwise, make some too
     assert differences.mean() <= 0.3
     assert read_json(folder / "summary.json")["status"] == "done"
 
@@ -325,7 +325,7 @@ def test_a_stop_is_gone_on_with_anywhere(desk: Path, cluster: Any) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=900)
     assert process.returncode == 130, err
-    assert "impasto: 200 × 150 px in 12 tiles of up to 64 × 64 px on 2 workers\n" in err
+    assert "impasto: 128 × 96 px in 12 tiles of up to 32 × 32 px on 2 workers\n" in err
     assert err.endswith(f"continue with: impasto resume stopped --cluster {cluster.address}\n")
     assert "raylet" not in err
     shutil.copytree(desk / "stopped", desk / "copy")

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,9 @@ class Onlooker(Recorder):
         self.seen.append(self._look())
 
 
-@pytest.mark.parametrize("grad", [pytest.param(True, marks=pytest.mark.slow), False])
-def test_before_during_and_after(desk: Path, grad: bool) -> None:
+def test_before_during_and_after(desk: Path) -> None:
     """In a program of its own: nothing has been imported before, and no types are checked, which takes chances."""
-    code = f"import test_host; test_host.look_at_a_run(grad={grad})"
+    code = "import test_host; test_host.look_at_a_run(grad=False); test_host.look_at_a_run(grad=True)"
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
         [sys.executable, "-c", code],
@@ -162,7 +161,7 @@ def look_at_a_run(*, grad: bool) -> None:
             return of_the_process() | there | {"chance": random.getstate(), "gradients here": torch.is_grad_enabled()}
 
         here, before, onlooker = of_this_thread(), all_around(), Onlooker(all_around)
-        run(spec("transfer", threads=threads), Path("run"), recorders=[onlooker])
+        run(spec("transfer", threads=threads), Path(f"run-{grad}"), recorders=[onlooker])
         assert len(onlooker.seen) == 3
         for seen in [*onlooker.seen, all_around()]:
             changed = {key: (seen[key], before[key]) for key in before if seen[key] != before[key]}
@@ -207,24 +206,32 @@ HOSTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "Pillow's limit": small_limit,
 }
 SPECS = {
-    "invert": lambda: spec(layer="conv3_1", leap=2, steps=1, frames=0),
+    "invert": lambda: spec(layer="conv3_1", leap=2, steps=1, frames=0, size=32),
     "dithered": lambda: spec(layer="conv1_1", dither=2, steps=2, frames=0),
     "fourier": lambda: spec(layer="relu2_1", parameterisation="fourier", optimiser="adam", frames=0),
     "transfer": lambda: spec("transfer", init="noise", tile=32, style_layers="relu1_1,relu2_1", steps=1, frames=0),
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["fourier", *(pytest.param(name, marks=pytest.mark.slow) for name in SPECS if name != "fourier")]
+TOGETHER = (
+    ("no gradients", "float64", "Pillow's limit"),
+    ("inference mode", "bfloat16"),
+    ("autocast", "another device"),
 )
+
+
+@pytest.mark.parametrize("name", SPECS)
 def test_a_run_is_the_same_in_any_host(desk: Path, name: str) -> None:
+    """In several modes at once; a loop of one's own, below, has each alone."""
     plain = found(run(SPECS[name](), Path("plain")))
-    for kind in HOSTS if name != "invert" else ("float64", "autocast"):  # which takes seconds to begin
-        with HOSTS[kind]():
+    for number, kinds in enumerate(TOGETHER if name != "invert" else [("float64", "autocast")]):  # seconds to begin
+        with ExitStack() as hosts:
+            for kind in kinds:
+                hosts.enter_context(HOSTS[kind]())
             before = of_the_process() | of_this_thread()
-            folder = run(SPECS[name](), Path(kind))
-            assert of_the_process() | of_this_thread() == before, kind
-        assert found(folder) == plain, kind
+            folder = run(SPECS[name](), Path(f"run-{number}"))
+            assert of_the_process() | of_this_thread() == before, kinds
+        assert found(folder) == plain, kinds
 
 
 @pytest.mark.parametrize("kind", HOSTS)

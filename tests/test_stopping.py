@@ -2,23 +2,22 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
-from command import call, pixels, read_json, read_lines, save_pictures
+from command import Ended, call, pixels, read_json, read_lines, save_pictures
 from conftest import CLASSIC_WORDS
 from impasto.events import Event, StopAsked
+from impasto.networks.steps import Convolution
 from impasto.runs.stopping import stop_signal
 
 STEPS = 3
-WORDS = (  # some hundreds of tiles, so that a step takes long enough to be hit
-    *("transfer", "photo.png", "painting.png", "--size", "96", "--smallest", "96", "--tile", "8", "--threads", "1"),
+WORDS = (  # nine tiles
+    *("transfer", "photo.png", "painting.png", "--size", "48", "--smallest", "48", "--tile", "16", "--threads", "1"),
     *("--steps", str(STEPS), "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1", "--frames", "2"),
     *("--precision", "float32", "--quiet", *CLASSIC_WORDS),
 )
@@ -26,11 +25,12 @@ EVER, NEVER = "0.000001", "0"  # seconds between checkpoints
 
 
 @pytest.fixture(autouse=True)
-def hang_ups_are_heard() -> Iterator[None]:
-    """Tests that were started by `nohup` ignore SIGHUP, and so would their programs."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def signals_are_heard() -> Iterator[None]:
+    """Tests that were started by `nohup`, or in the background, ignore SIGHUP or SIGINT, and so would the command."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGHUP, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +44,19 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return desk
 
 
-def stopped(desk: Path, out: Path, number: int, checkpoint: str, ready: Callable[[Path], bool]) -> tuple[int, str]:
-    """Exit code and words of a run that a signal is sent to once it is `ready`."""
-    words = [sys.executable, "-m", "impasto", *WORDS, "--checkpoint", checkpoint, "-o", str(out)]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # one that is ignored would be inherited so
-    try:
-        running = subprocess.Popen(words, cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    end = time.monotonic() + 900
-    while not ready(out) and running.poll() is None and time.monotonic() < end:
-        time.sleep(0.005)
-    os.kill(running.pid, number)
-    _, err = running.communicate(timeout=900)
-    return running.returncode, err
+def stopped(out: Path, number: int, checkpoint: str, ready: Callable[[Path], bool]) -> Ended:
+    """How a run ends that a signal is sent to within a step: as the next tile is read once the run is `ready`."""
+    forward, sent = Convolution.forward, list[int]()
+
+    def read(step: Convolution, *inputs: Any) -> Tensor:
+        if not sent and step.weight.shape[1] == 3 and ready(out):
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        return forward(step, *inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Convolution, "forward", read)
+        return call(*WORDS, "--checkpoint", checkpoint, "-o", out)
 
 
 def has_begun(folder: Path) -> bool:
@@ -78,12 +77,12 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "checkpoint", "ready"),
+    ("number", "checkpoint", "ready", "ending"),
     [
-        (signal.SIGINT, EVER, has_a_checkpoint),
-        (signal.SIGTERM, NEVER, has_begun),
-        (signal.SIGTERM, NEVER, has_a_step),
-        (signal.SIGHUP, EVER, has_a_checkpoint),
+        (signal.SIGINT, EVER, has_a_checkpoint, "during step 2"),
+        (signal.SIGTERM, NEVER, has_begun, "during step 1"),
+        (signal.SIGTERM, NEVER, has_a_step, "at step 2"),  # more than one step would be lost
+        (signal.SIGHUP, EVER, has_a_checkpoint, "during step 2"),
     ],
     ids=["between checkpoints", "before the first step", "no checkpoint yet", "hang-up"],
 )
@@ -94,23 +93,24 @@ def test_a_stop_within_a_step(
     number: int,
     checkpoint: str,
     ready: Callable[[Path], bool],
+    ending: str,
 ) -> None:
-    """Which step the signal meets is left to the machine; the words must name that one."""
     monkeypatch.chdir(desk)
     out = tmp_path / "stopped"
-    code, err = stopped(desk, out, number, checkpoint, ready)
-    assert code == 130, err
-    assert "stopping after this step at the latest; interrupt again to stop at once\n" in err
+    ended = stopped(out, number, checkpoint, ready)
+    assert ended.code == 130, ended.err
+    assert "stopping after this step at the latest; interrupt again to stop at once\n" in ended.err
     done = len(read_lines(out / "metrics.jsonl"))
-    words = f"stopped at step {done} of {STEPS}"
-    if f"impasto: {words};" not in err:
-        assert checkpoint == EVER or done == 0  # more than one step would be lost
-        words = f"stopped during step {done + 1} of {STEPS}; resuming repeats that step"
-    assert err.endswith(f"impasto: {words}; the picture so far is in {out}; continue with: impasto resume {out}\n")
+    repeats = "during" in ending
+    assert done == int(ending[-1]) - repeats
+    words = f"stopped {ending} of {STEPS}" + ("; resuming repeats that step" if repeats else "")
+    assert ended.err.endswith(
+        f"impasto: {words}; the picture so far is in {out}; continue with: impasto resume {out}\n"
+    )
     summary = read_json(out / "summary.json")
     assert (summary["status"], summary["reason"], summary["steps"]) == ("interrupted", words, done)
     assert set(summary["losses"].values()) == {None}  # measuring would take as long again
-    assert pixels(out / "result.png").shape == (72, 96, 3)
+    assert pixels(out / "result.png").shape == (36, 48, 3)
     assert "This run was" in (out / "report.html").read_text("utf-8")
     assert call("resume", str(out), "--quiet").code == 0
     assert steps_of(out) == steps_of(Path("whole"))

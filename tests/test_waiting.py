@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import dying
+from impasto.batch import processes
 from impasto.waiting import NAMES, for_children, for_workers, missing, wait_briefly
 
 pytestmark = pytest.mark.slow
@@ -24,11 +26,8 @@ def undecided(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def python(code: str, **environment: str) -> str:
-    command = [sys.executable, "-c", code]
-    ended = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
-    )
+def python(code: str) -> str:
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -66,72 +65,60 @@ def test_the_environment_is_put_back_after_an_error() -> None:
 
 
 # Stands in for the command line's `main`: says what the environment is, and whether PyTorch has been loaded already.
-ENTRY = """
-import os, sys, impasto.cli.app, impasto.cli.program
-impasto.cli.app.main = lambda: print(*(os.environ.get(name) for name in {names}), "torch" in sys.modules)
+ENTRIES = """
+import os, runpy, sys
+from importlib.metadata import EntryPoint
+import impasto.cli.app, impasto.cli.program
+impasto.cli.app.main = lambda: print(*(os.environ.get(name) for name in {bounds}), "torch" in sys.modules)
 sys.argv = ["impasto"]
-{begin}
+for theirs in ({{}}, {{"GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "200"}}):
+    for begin in (
+        impasto.cli.program.program,
+        lambda: runpy.run_module("impasto", run_name="__main__"),
+        EntryPoint("impasto", {script!r}, "console_scripts").load(),
+    ):
+        for name in {names}:
+            os.environ.pop(name, None)
+        os.environ |= theirs
+        begin()
 """
 
 
-@pytest.mark.parametrize(
-    "begin",
-    [
-        "impasto.cli.program.program()",
-        "import runpy; runpy.run_module('impasto', run_name='__main__')",
-        "from importlib.metadata import EntryPoint; EntryPoint('impasto', {script!r}, 'console_scripts').load()()",
-    ],
-    ids=["function", "module", "console script"],
-)
-def test_the_program_waits_briefly_before_pytorch_is_loaded(begin: str) -> None:
+def test_the_program_waits_briefly_before_pytorch_is_loaded() -> None:
+    """Called as a function, as a module and as the console script."""
     script = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]["impasto"]
-    code = ENTRY.format(names=tuple(BOUNDS), begin=begin.format(script=script))
-    assert python(code) == "1000 1 False\n"
-    assert python(code, GOMP_SPINCOUNT="7", KMP_BLOCKTIME="200") == "7 200 False\n"
+    said = python(ENTRIES.format(bounds=tuple(BOUNDS), names=NAMES, script=script))
+    assert said == 3 * "1000 1 False\n" + 3 * "7 200 False\n"
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        "import impasto; impasto.open_network",
-        "import impasto.cli.app",
-        "from impasto.cli.app import main\ntry: main(['networks'])\nexcept SystemExit: pass",
-    ],
-)
-def test_a_host_is_left_alone(use: str) -> None:
-    code = f"import os\nbefore = dict(os.environ)\n{use}\nassert dict(os.environ) == before"
-    python(code)
-
-
-# A batch's worker is a process of its own also if a host starts it: what it finds in its environment.
-WORKER = """
+USES = """
 import os
+before = dict(os.environ)
+import impasto.cli.app
+assert dict(os.environ) == before
+import impasto; impasto.open_network
+assert dict(os.environ) == before
+try: impasto.cli.app.main(["networks"])
+except SystemExit: pass
+assert dict(os.environ) == before
+"""
 
-def say(connection, place, number):
-    connection.send((os.environ.get("GOMP_SPINCOUNT"), os.environ.get("KMP_BLOCKTIME")))
 
-if __name__ == "__main__":
-    from impasto.batch import processes
+def test_a_host_is_left_alone() -> None:
+    python(USES)
 
-    processes.serve = say
-    for theirs in ({}, {"GOMP_SPINCOUNT": "7"}):
-        os.environ |= theirs
+
+def test_workers_of_a_batch_wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is a process of its own also if a host starts it: as long as impasto says, or as the host does."""
+    monkeypatch.setattr(processes, "serve", dying.waiting_briefly)
+    for theirs, waits in (({}, ["1000", "1"]), ({"GOMP_SPINCOUNT": "7"}, ["7", "1"])):
+        for name, value in theirs.items():
+            monkeypatch.setenv(name, value)
         before = dict(os.environ)
-        worker = processes._begin(None, 0)
-        print(*worker.connection.recv())
+        worker = processes._begin(None, 0)  # type: ignore[arg-type]
+        assert worker.connection.recv() == waits
         worker.process.join()
         assert dict(os.environ) == before
-"""
-
-
-def test_workers_of_a_batch_wait_briefly(tmp_path: Path) -> None:
-    """As long as impasto says, or as their host does."""
-    (tmp_path / "host.py").write_text(WORKER, "utf-8")
-    ended = subprocess.run(
-        [sys.executable, tmp_path / "host.py"],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert (ended.returncode, ended.stdout) == (0, "1000 1\n7 1\n"), ended.stderr
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is asked")
