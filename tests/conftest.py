@@ -45,9 +45,9 @@ CHANNELS = {1: 5, 2: 7}
 
 DEAR = {"made", "studied", "wholes", "alone", "cluster"}  # fixtures that take seconds
 LONGEST = (  # files that take longest, which begin first: no worker waits for one of them at the end
-    *("test_docs", "test_studio_in_browser", "test_batch", "test_cluster_tiles", "test_resume", "test_steering"),
-    *("test_cluster", "test_units", "test_study", "test_trained_networks", "test_tiles", "test_runs", "test_host"),
-    *("test_modules",),
+    *("test_studio_in_browser", "test_cluster_tiles", "test_docs", "test_jobs", "test_cluster", "test_batch"),
+    *("test_resume", "test_studio", "test_study", "test_host", "test_stopping", "test_regions", "test_memory"),
+    *("test_program", "test_units", "test_trained_networks"),
 )
 REACHING = {  # files whose programs run lines of the package that no test reaches in its own process
     *("test_batch", "test_cluster", "test_cluster_tiles", "test_desk", "test_jobs", "test_modest_machines"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Event
@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import dying
+from batches import in_this_process
 from command import call, pixels, read_json, read_lines, save_pictures
 from conftest import CLASSIC_WORDS, example
 from impasto.batch import processes as engines
@@ -26,7 +27,6 @@ from impasto.batch.processes import Again, Ended, Job
 from impasto.batch.run import make_jobs, open_batch
 from impasto.batch.thumbnails import picture_thumbnail, result_thumbnail
 from impasto.batch.underway import runs_under_way
-from impasto.batch.worker import Workplace, attempt
 from impasto.cli.batches import LiveBatch, batch_lines
 from impasto.cli.listeners import json_lines
 from impasto.errors import ImageError, OutputError, SpecError
@@ -70,15 +70,6 @@ def workers_of(process: int | None = None) -> list[psutil.Process]:
     """The workers of another process, or of this one."""
     children = psutil.Process(process).children(recursive=True)
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-
-
-def in_this_process(
-    jobs: Sequence[Job], stop: Event, *, workplace: Workplace, workers: int
-) -> Iterator[Ended | Again | None]:
-    """As `on_this_machine`, without processes of its own."""
-    for each in jobs:
-        failure = attempt(each.spec, each.name, workplace)
-        yield Ended(each, None if failure is None else failure.error())
 
 
 def wait_for(found: Callable[[], object], seconds: float = 600) -> None:

@@ -4,17 +4,14 @@ import importlib.util
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from batches import in_this_process
 from conftest import copied
-from impasto.batch.processes import Ended, Job
-from impasto.batch.worker import Workplace, attempt
 from impasto.cli.app import main
 from impasto.networks.catalogue import Choice
 from impasto.weights.layout import BLOCKS
@@ -87,13 +84,6 @@ def narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:
         }, mean
 
     monkeypatch.setattr(Choice, "_trained", narrowed)
-
-
-def in_this_process(jobs: Sequence[Job], stop: Event, *, workplace: Workplace, workers: int) -> Iterator[Ended]:
-    """As `on_this_machine` makes the runs of a batch, without processes of its own."""
-    for each in jobs:
-        failure = attempt(each.spec, each.name, workplace)
-        yield Ended(each, None if failure is None else failure.error())
 
 
 @pytest.fixture(scope="module")
