@@ -471,7 +471,9 @@ def test_no_frames(desk: Path) -> None:
 @pytest.mark.slow
 def test_weights_and_means_of_one_s_own_are_recorded(desk: Path) -> None:
     means = desk / "means.safetensors"
-    assert call("normalise", desk, "--out", means, "--quiet").code == 0
+    (desk / "measured").mkdir()
+    shutil.copy("photo.png", "measured")
+    assert call("normalise", "measured", "--out", means, "--quiet").code == 0
     folder = run(invert(network="vgg16", means=means, layer="conv1_1"))
     provenance = tomllib.loads((folder / "run.toml").read_text("utf-8"))["provenance"]
     assert provenance["means_sha256"] == hashlib.sha256(means.read_bytes()).hexdigest()
