@@ -28,7 +28,7 @@ from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-STEPS = 24  # a tenth of a second each: more than two seconds in which a process or a node can be killed
+STEPS = 40  # a tenth of a second each: four seconds in which a process or a node can be killed
 TINY = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1", *CLASSIC_WORDS)
 WORDS = (*TINY, "--steps", str(STEPS), "--checkpoint", "0.1")
 NAMES = ("one--painting", "two--painting")
