@@ -83,6 +83,7 @@ def main(size_px: int, names: list[str], pairs: list[int], pictures: Path) -> No
             row = dict(zip(("photo", "painting"), PAIRS[number], strict=True), size_px=size_px, recipe=name)
             rows[:] = [each for each in rows if any(each[key] != value for key, value in row.items())]
             cost = {"evaluations": evaluations or None, "processor_seconds": round(seconds, 1)}
+            cost["precision"] = str(network.precision).removeprefix("torch.")
             rows.append({**row, **judge(plain, image, photo, painting), **cost})
             print(rows[-1], flush=True)
             keep("style_panel", "Six pairs, judged", rows)
