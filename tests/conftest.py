@@ -46,12 +46,12 @@ CHANNELS = {1: 5, 2: 7}
 DEAR = {"made", "studied", "wholes", "alone", "cluster"}  # fixtures that take seconds
 LONGEST = (  # files that take longest, which begin first: no worker waits for one of them at the end
     *("test_studio_in_browser", "test_cluster_tiles", "test_docs", "test_jobs", "test_cluster", "test_batch"),
-    *("test_resume", "test_studio", "test_study", "test_host", "test_stopping", "test_regions", "test_memory"),
+    *("test_resume", "test_studio", "test_study", "test_host", "test_regions", "test_memory"),
     *("test_program", "test_units", "test_trained_networks"),
 )
 REACHING = {  # files whose programs run lines of the package that no test reaches in its own process
     *("test_batch", "test_cluster", "test_cluster_tiles", "test_desk", "test_jobs", "test_modest_machines"),
-    *("test_owners", "test_program", "test_stopping", "test_studio", "test_studio_in_browser", "test_tracking"),
+    *("test_owners", "test_program", "test_studio", "test_studio_in_browser", "test_tracking"),
     *("test_waiting", "test_watchers"),
 }
 
