@@ -75,6 +75,19 @@ def test_plain_features_are_no_trouble() -> None:
     assert torch.isfinite(sliced_wasserstein(histograms(maps + 1), target))
 
 
+def test_rounding_chooses_no_direction() -> None:
+    """Fewer positions than channels: the directions in which the reference does not vary are not compared."""
+    maps, others = features(4, 5, 1, channels=200), features(4, 5, 2, channels=200)
+    moments = mean_and_gram(maps)
+    losses = []
+    for seed in range(3):
+        noise = torch.randn(moments.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        histograms = Histograms.of(moments * (1 + 1e-7 * noise))
+        losses.append(float(sliced_wasserstein(histograms(others), histograms(maps))))
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
+    assert losses[0] < 10
+
+
 # The distance --------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +149,18 @@ def test_a_palette_is_taken_over(tiny32: Network) -> None:
     for channel in range(3):
         found, wanted = (each[0, channel].flatten().sort().values for each in (last.image, painting))
         assert float((found - wanted).abs().mean()) < 0.02
+
+
+def test_a_palette_without_colour_takes_all_colour_away(tiny32: Network) -> None:
+    photo, grey = (
+        random_image(30, 40, 1, torch.float32),
+        random_image(30, 40, 2, torch.float32)[:, :1].repeat(1, 3, 1, 1),
+    )
+    objective = style(grey, ["image"], represent=sliced, distance=sliced_wasserstein)
+    composed = Composition(from_image(photo), objective, single((30, 40), 40), optimiser=lbfgs())
+    *_, last = synthesise(composed, tiny32)
+    before, after = (float((each - each.mean(1, keepdim=True)).abs().mean()) for each in (photo, last.image))
+    assert after < 0.1 * before
 
 
 def test_the_recipe_takes_it() -> None:

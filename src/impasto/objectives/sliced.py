@@ -54,7 +54,7 @@ class Histograms:
         spread = gram - torch.outer(mean, mean)
         channels = len(mean)
         count = min(MOST, max(FEWEST, channels // 2))
-        leading = torch.linalg.eigh((spread + spread.T) / 2).eigenvectors[:, -min(channels, count // 2) :]
+        leading = _principal(spread, count // 2)
         generator = torch.Generator().manual_seed(SEED)
         others = torch.randn(channels, count - leading.shape[1], generator=generator, dtype=torch.float64)
         across = torch.cat([leading, others / others.norm(dim=0)], 1)
@@ -89,6 +89,18 @@ class Histograms:
         kept = places.clamp(0, BINS - 1)
         bins = kept.floor().clamp(max=BINS - 2)
         return bins.long(), kept - bins, places - kept
+
+
+def _principal(spread: Tensor, most: int) -> Tensor:
+    """The principal directions (channels, directions), at most so many, those of the greatest variance.
+
+    If there are more channels, directions without variance are left out: there are fewer positions than channels then,
+    and rounding chooses among the many directions in which the features do not vary.
+    """
+    variances, directions = torch.linalg.eigh((spread + spread.T) / 2)
+    if len(variances) > most:
+        directions = directions[:, variances > LEAST**2 * variances.mean()]
+    return directions[:, -most:]
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ def enlarge(
 def _likeness(folder: Path, out: Path) -> float:
     """How alike the small picture and the large one are, which likeness.json also says from now on."""
     small, large = load_image(folder / RESULT), load_image(out / RESULT)
-    likeness = ssim(large, cropped(small, size_of(large)))
-    save_json({"of": str(folder), "ssim": round(likeness, 4)}, out / LIKENESS_FILE)
+    likeness = round(ssim(large, cropped(small, size_of(large))), 3)
+    save_json({"of": str(folder), "ssim": likeness}, out / LIKENESS_FILE)
     return likeness
 
 
