@@ -80,9 +80,8 @@ def test_letters_that_the_encoding_lacks(desk: Path, encoding: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-ENDS: dict[
-    str, tuple[list[str], dict[str, str], int, str]
-] = {  # words, streams that are broken, the code, what is said
+End = tuple[list[str], dict[str, str], int, str]  # words, streams that are broken, the code, what is said
+ENDS: dict[str, End] = {
     "2>&1 | head -1": ([], {"1": "head", "2": "head"}, 0, ""),
     "2>/dev/full": ([], {"2": "full"}, 0, "run1\n"),
     "--json >/dev/full": (["--json"], {"1": "full"}, 1, FULL),

@@ -17,20 +17,8 @@ from impasto.cli.app import main
 from impasto.synthesis.loop import Iterate, synthesise
 
 PANDA = str(EXAMPLES / "red-panda.webp")
-RUN = [
-    "invert",
-    PANDA,
-    "--layer",
-    "conv1_1",
-    "--size",
-    "48",
-    "--steps",
-    "12",
-    "--frames",
-    "0",
-    "--precision",
-    "float32",
-]
+OPTIONS = {"layer": "conv1_1", "size": 48, "steps": 12, "frames": 0, "precision": "float32"}
+RUN = ["invert", PANDA, *(f"--{name}={value}" for name, value in OPTIONS.items())]
 
 
 @pytest.mark.slow
