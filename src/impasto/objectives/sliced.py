@@ -97,6 +97,7 @@ def _principal(spread: Tensor, most: int) -> Tensor:
     If there are more channels, directions without variance are left out: there are fewer positions than channels then,
     and rounding chooses among the many directions in which the features do not vary.
     """
+    directions: Tensor
     variances, directions = torch.linalg.eigh((spread + spread.T) / 2)
     if len(variances) > most:
         directions = directions[:, variances > LEAST**2 * variances.mean()]
