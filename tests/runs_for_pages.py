@@ -6,7 +6,7 @@ from pathlib import Path
 from command import call, save_pictures
 
 STEPS = ("--steps", 4, "--frames", 5, "--quiet")
-TRANSFER = ("--size", 96, "--smallest", 48, *STEPS)
+TRANSFER = ("--size", 96, "--smallest", 48, "--growth", 2, "--step-ratio", 0.5, *STEPS)
 
 
 def make_runs(desk: Path) -> None:

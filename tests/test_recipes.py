@@ -273,9 +273,11 @@ def test_one_size_of_the_content_s_proportions(name: str) -> None:
 
 def test_small_before_large() -> None:
     plain = partial(make_transfer, size=128, steps=9)
-    assert plain(smallest=64).schedule == (Stage((48, 64), 18), Stage((96, 128), 9))
+    assert plain(smallest=64).schedule == (Stage((49, 65), 14), Stage((69, 91), 11), Stage((96, 128), 9))
     assert plain(smallest=128).schedule == (Stage((96, 128), 9),)
-    assert make_transfer(size=128, steps=9, smallest=64, neighbours=1, rematches=1).schedule == (
+    doubling = partial(plain, smallest=64, growth=2.0, step_ratio=0.5)
+    assert doubling().schedule == (Stage((48, 64), 18), Stage((96, 128), 9))
+    assert doubling(neighbours=1, rematches=1).schedule == (
         Stage((48, 64), 18),
         Stage((96, 128), 4),
         Stage((96, 128), 5),

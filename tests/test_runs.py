@@ -77,7 +77,13 @@ TASKS = {
     "texture": Task(
         ("painting.png",), ("--layers", "relu1_1,relu2_1=2", "--size", 64, "--smallest", 32), {"": []}, 12, (64, 64)
     ),
-    "transfer": Task(("photo.png", "painting.png"), ("--size", 96, "--smallest", 48), {"": ["relu4_2"]}, 12, (72, 96)),
+    "transfer": Task(
+        ("photo.png", "painting.png"),
+        ("--size", 96, "--smallest", 48, "--growth", 2, "--step-ratio", 0.5),
+        {"": ["relu4_2"]},
+        12,
+        (72, 96),
+    ),
 }
 
 

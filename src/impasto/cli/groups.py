@@ -59,6 +59,8 @@ GROUPS = {
         "init",
         "noise",
         "smallest",
+        "growth",
+        "step-ratio",
         "rematches",
         "evaluations",
         "optimiser",

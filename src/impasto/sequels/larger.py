@@ -41,7 +41,7 @@ def larger(
     kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
     likeness = LIKENESS * max(own.style_weight, own.content_weight) + PLACED * own.style_weight * own.neighbours
     grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
-    grown["smallest"] = round(NEXT * max(height, width))
+    grown |= {"smallest": round(NEXT * max(height, width)), "growth": 2.0, "step_ratio": 0.5}
     if isinstance(size, PrintSize):
         grown["print"] = size
     return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})

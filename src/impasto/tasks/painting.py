@@ -16,12 +16,10 @@ from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition, Finish
 from impasto.synthesis.keeping import Keeping
-from impasto.synthesis.schedules import split
+from impasto.synthesis.schedules import Schedule, octaves, split
 from impasto.tasks.divisions import Area, Division, divide
 from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised, smoothness, statistics_of
-from impasto.tasks.settings import (
-    TransferSettings,
-)
+from impasto.tasks.settings import TransferSettings
 from impasto.tasks.values import Colours, StyleWeights
 
 STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
@@ -53,8 +51,9 @@ def transfer(
         objective += _painted(replace(area, painting=own), photo, paintings, settings)
     objective += smoothness(settings.smoothness)
     pictures = {"content": photo, "style": paintings[0]}
-    objective += _likeness(settings, pictures, canvas_of(photo, settings))
-    composition = compose_with(objective, settings, pictures, canvas_of(photo, settings), settings.smallest)
+    canvas = canvas_of(photo, settings)
+    objective += _likeness(settings, pictures, canvas)
+    composition = compose_with(objective, settings, pictures, canvas, _sizes(canvas, settings))
     composition = replace(composition, finish=finish)
     if objective.neighbours:
         composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
@@ -136,6 +135,11 @@ def _painted(area: Area, photo: Image, paintings: Sequence[Image], settings: Tra
     places = {"where": area.where, "reference_where": area.source, "scale": scale}
     nearest = _neighbours(photo, paintings, settings, weight, f"neighbours{named}", **places)
     return _styles(paintings, settings, weight, f"style{named}", **places) + nearest
+
+
+def _sizes(canvas: Size, settings: TransferSettings) -> Schedule:
+    smallest, factor, ratio = settings.smallest, settings.growth, settings.step_ratio
+    return octaves(canvas, settings.steps, smallest_px=smallest, factor=factor, ratio=ratio)
 
 
 def _likeness(settings: TransferSettings, pictures: dict[str, Image], canvas: Size) -> Objective:

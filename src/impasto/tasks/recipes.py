@@ -29,7 +29,7 @@ from impasto.synthesis.lbfgs import lbfgs
 from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
-from impasto.synthesis.schedules import octaves, single
+from impasto.synthesis.schedules import Schedule, octaves, single
 from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -109,7 +109,8 @@ def texture(painting: Image, layers: Mapping[str, float], settings: TextureSetti
     if settings.seamless:
         objective = seamless(objective)
     canvas = settings.print.size if settings.print else (settings.size.height, settings.size.width)
-    return compose_with(objective, settings, {"style": painting}, canvas, settings.smallest)
+    sizes = octaves(canvas, settings.steps, smallest_px=settings.smallest)
+    return compose_with(objective, settings, {"style": painting}, canvas, sizes)
 
 
 def maximise(unit: Unit, settings: MaximiseSettings | None = None) -> Composition:
@@ -195,16 +196,18 @@ def smoothness(weight: float, exponent: float = 2.0) -> Objective:
 
 
 def compose_with(
-    objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, smallest: int | None = None
+    objective: Objective, settings: Settings, pictures: dict[str, Image], size: Size, schedule: Schedule | None = None
 ) -> Composition:
-    """The objective with the first picture, the schedule, the parameterisation and the optimiser of the settings."""
+    """The objective with the first picture, the schedule, the parameterisation and the optimiser of the settings.
+
+    Without a schedule all steps are at one size.
+    """
     if settings.parameterisation == "fourier":
         objective += prior("range", RANGE_WEIGHT, out_of_range, reach_px=0)
-    steps = settings.steps
     return Composition(
         init=_init(settings, pictures),
         objective=objective,
-        schedule=octaves(size, steps, smallest_px=smallest) if smallest is not None else single(size, steps),
+        schedule=schedule or single(size, settings.steps),
         parameterisation=_parameterisation(settings),
         optimiser=make_optimiser(settings),
         evaluations=settings.evaluations,

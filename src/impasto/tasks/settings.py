@@ -13,17 +13,18 @@ from impasto.errors import SpecError
 from impasto.modules.names import is_name_of_module
 from impasto.tasks.regions import Region
 from impasto.tasks.values import (
-    MOST_SCALE,
-    MOST_WEIGHT,
     Colours,
     Depth,
     LayerName,
     LayerNames,
     Layers,
     Memory,
+    Positive,
     PrintSize,
+    Scale,
     Sides,
     StyleWeights,
+    Weight,
 )
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
@@ -33,9 +34,6 @@ FOR_MODULES: Mapping[str, Any] = {"parameterisation": "fourier", "fourier_expone
 INITS = ("noise", "content", "style")  # any other is a picture file
 ParameterisationName = Literal["pixels", "fourier", "natural", "phases"]
 PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
-Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -221,8 +219,8 @@ class TransferSettings(_StatisticsSettings):
 
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
-    steps: Annotated[int, Field(ge=1)] = 15
-    "Updates at full size; each smaller size takes twice as many as the next larger one."
+    steps: Annotated[int, Field(ge=1)] = 12
+    "Updates at full size; smaller sizes take more, see step_ratio."
     statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
     "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
     init: str = "content"
@@ -262,7 +260,11 @@ class TransferSettings(_StatisticsSettings):
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
-    "Long side in pixels of the first stage, at least; each stage doubles the size."
+    "Long side in pixels of the first stage, at least."
+    growth: Annotated[float, Field(gt=1, le=4)] = 1.4
+    "How many times as large as the stage before each stage is."
+    step_ratio: Annotated[float, Field(gt=0, le=4)] = 0.8
+    "How many times as many updates as the stage before each stage takes."
 
     @field_validator("region", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from impasto.amounts import parse_memory
@@ -22,6 +22,9 @@ LEAST_DPI, MOST_DPI = 10, 2400
 MOST_PX = 65536  # of a side
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
+Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
 DEPTHS = {  # of the layers of VGG-16 that defaults and presets name: the number of the layer of 31, from 0 to 1
     "conv1_1": "@0",
     "relu1_1": "@0.033",
