@@ -274,7 +274,8 @@ def test_tiles_stay_where_they_are() -> None:
 
 STEPS = 12  # 8 at half size, 4 at full size
 WORDS = (
-    *("--size", "128", "--smallest", "64", "--steps", "4", "--frames", "0", "--precision", "float32", "--tile", "32"),
+    *("--size", "128", "--smallest", "64", "--growth", "2", "--step-ratio", "0.5", "--steps", "4", "--tile", "32"),
+    *("--frames", "0", "--precision", "float32"),
     *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", "--threads", "1", *CLASSIC_WORDS),
     *("--statistics", "gram"),  # whose rounding is the least
 )
