@@ -20,6 +20,7 @@ class Stage:
 
 
 Schedule = tuple[Stage, ...]
+LEAST_FACTOR = 1.1  # with less, a small size rounds to the same size
 BESIDE_PX = 16384  # what a step costs beside its pixels, as pixels: matrices of 512 × 512, measured on transfer
 
 
@@ -33,10 +34,10 @@ def octaves(size: Size, steps: int, *, smallest_px: int = 128, factor: float = 2
 
     The longer side of the first stage has at least `smallest_px` pixels. The last stage takes `steps`, and each stage
     takes `ratio` times as many as the one before: strokes form while steps are cheap and are refined at full size.
-    Raises SpecError if `factor` is not above 1 or `ratio` is not above 0.
+    Raises SpecError if `factor` is below 1.1, so that rounded sizes always grow, or `ratio` is not above 0.
     """
-    if not (factor > 1 and ratio > 0):
-        raise SpecError(f"octaves need a factor above 1 and a ratio above 0, not {factor} and {ratio}")
+    if not (factor >= LEAST_FACTOR and ratio > 0):
+        raise SpecError(f"octaves need a factor from {LEAST_FACTOR} and a ratio above 0, not {factor} and {ratio}")
     sizes = [size]
     while max(sizes[0]) / factor >= smallest_px and min(sizes[0]) / factor >= 32:
         height, width = sizes[0]

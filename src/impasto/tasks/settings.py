@@ -261,9 +261,9 @@ class TransferSettings(_StatisticsSettings):
     "Weight of the total variation, the prior for smooth pictures."
     smallest: Annotated[int, Field(ge=1)] = 128
     "Long side in pixels of the first stage, at least."
-    growth: Annotated[float, Field(gt=1, le=4)] = 1.4
+    growth: Annotated[float, Field(ge=1.1, le=4)] = 1.4
     "How many times as large as the stage before each stage is."
-    step_ratio: Annotated[float, Field(gt=0, le=4)] = 0.8
+    step_ratio: Annotated[float, Field(ge=0.1, le=4)] = 0.8
     "How many times as many updates as the stage before each stage takes."
 
     @field_validator("region", mode="before")
