@@ -262,9 +262,9 @@ class TransferSettings(_StatisticsSettings):
     smallest: Annotated[int, Field(ge=1)] = 128
     "Long side in pixels of the first stage, at least."
     growth: Annotated[float, Field(ge=1.1, le=4)] = 1.4
-    "How many times as large as the stage before each stage is."
+    "Each stage is so many times as large as the one before."
     step_ratio: Annotated[float, Field(ge=0.1, le=4)] = 0.8
-    "How many times as many updates as the stage before each stage takes."
+    "Each stage takes so many times as many updates as the one before; below 1, fewer."
 
     @field_validator("region", mode="before")
     @classmethod
