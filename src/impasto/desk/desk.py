@@ -24,7 +24,8 @@ from impasto.tasks.table import TASKS, make_settings
 
 RESUMABLE = (UNFINISHED, "interrupted", "out of memory")
 LAYERED = ("reconstruct", "texture", "amalgamate", "maximise")  # tasks that can make a picture for each layer or unit
-SMALL = {"size": 192, "steps": 15, "frames": 0}  # of candidates: nine are painted in well under a minute on two cores
+# Of candidates, painted at one size: nine take well under a minute on two cores.
+SMALL = {"size": 192, "smallest": 192, "steps": 15, "frames": 0}
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "strength and strokes": {"strengths": (0.3, 1.0, 3.0), "strokes": (0.6, 1.0, 1.6)},
     "preset and strength": {
