@@ -188,7 +188,7 @@ def test_a_bank_is_bounded(tiny: Network, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_later_stages_ask_with_the_picture_so_far(tiny: Network) -> None:
     so_far = random_image(20, 26, 7)
-    mixture = 0.75 * resize(PHOTO, SIZE) + 0.25 * resize(so_far, SIZE)
+    mixture = 2 / 3 * resize(PHOTO, SIZE) + 1 / 3 * resize(so_far, SIZE)
     seen = rows_of(neighbours(PHOTO, [PAINTING], LAYERS).seeing(so_far), tiny)
     asked = rows_of(neighbours(mixture, [PAINTING], LAYERS), tiny)
     first = rows_of(neighbours(PHOTO, [PAINTING], LAYERS), tiny)

@@ -25,13 +25,13 @@ from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_b
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
 ROUNDS = 60  # of prices; more change little
-LIKELY = 512  # directions with the best cosines, looked at first in each round
+LIKELY = 64  # directions with the best cosines, looked at first in each round
 AGREEMENT = 0.1  # of cosine, for each of the four neighbours that a choice continues; docs/decisions/0044
 PASSES = 4  # over every second position, in which choices come to agree
 STYLE_RATE = 0.1  # of the price that all features of a style share
 CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 WIDE = 4  # bytes of a number in float32
-FIDELITY = 0.75  # of the photo in the picture that asks; the rest is the result so far
+FIDELITY = 2 / 3  # of the photo in the picture that asks; the rest is the result so far; docs/decisions/0058
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Neighbours:
 
     m is the mean of the styles' features, t the feature whose cosine with the asking picture's feature, plus a price,
     is the largest; both are centred by the mean of their picture. The asking picture is the photo, in later stages
-    (`seeing`) ¾ of the photo and ¼ of the picture so far. Then each position may take, in place of its own choice, the
+    (`seeing`) ⅔ of the photo and ⅓ of the picture so far. Then each position may take, in place of its own choice, the
     feature that continues a neighbour's: each neighbour with which a choice agrees counts as much as 0.1 of cosine.
     Targets are fixed while a stage lasts. `styles` are pictures with the fractions of the result that they should take
     up; `framing` gives their sizes.
@@ -74,7 +74,8 @@ class Neighbours:
 
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
-    are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples.
+    are matched one by one in their own resolution, the cosine is of centred features, prices are found on samples, and
+    the asking picture has ⅔ of the photo in place of ¾.
     Choices that continue their neighbours': Ashikhmin 2001 (Synthesizing Natural Textures), with a score in place of a
     fixed order.
     """

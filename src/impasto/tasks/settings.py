@@ -219,7 +219,7 @@ class TransferSettings(_StatisticsSettings):
 
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
-    steps: Annotated[int, Field(ge=1)] = 12
+    steps: Annotated[int, Field(ge=1)] = 10
     "Updates at full size; smaller sizes take more, see step_ratio."
     statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
     "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
