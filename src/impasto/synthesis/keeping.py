@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from impasto.images.image import Image, Size, resize
+from impasto.images.image import Image, Size, resize, size_of
 from impasto.objectives.weightmaps import stretched
+from impasto.synthesis.composition import Finish
 from impasto.synthesis.parameterisations import Parameterisation, Parameters
 
 
@@ -44,3 +45,17 @@ class Keeping:
             self._ready.clear()
             self._ready[key] = resize(self.photo, size).to(like), stretched(self.where, size).to(like)
         return self._ready[key]
+
+
+@dataclass(frozen=True, eq=False)
+class KeepingLast:
+    """Another finish, which changes colours everywhere, with a photo laid over its picture as by `Keeping`."""
+
+    inner: Finish
+    photo: Image
+    where: Tensor
+
+    def __call__(self, image: Image) -> Image:
+        """The finished image, with the photo over it."""
+        image, size = self.inner(image), size_of(image)
+        return torch.lerp(image, resize(self.photo, size).to(image), stretched(self.where, size).to(image))

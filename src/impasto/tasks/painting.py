@@ -15,7 +15,7 @@ from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition, Finish
-from impasto.synthesis.keeping import Keeping
+from impasto.synthesis.keeping import Keeping, KeepingLast
 from impasto.synthesis.schedules import Schedule, octaves, split
 from impasto.tasks.divisions import Area, Division, divide
 from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised, smoothness, statistics_of
@@ -41,7 +41,7 @@ def transfer(
     """
     settings = settings or TransferSettings()
     division = division or divide(settings.region, photo, settings.size)
-    photo, recolour, finish = recoloured(photo, settings.colours)
+    original, (photo, recolour, finish) = photo, recoloured(photo, settings.colours)
     paintings = [recolour(painting) for painting in paintings]
     objective = _kept(photo, settings, division.detail) + _layout(photo, settings)
     if not settings.region:
@@ -59,7 +59,9 @@ def transfer(
         composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
     if division.kept is None:
         return composition
-    return replace(composition, parameterisation=Keeping(composition.parameterisation, photo, division.kept))
+    keeping = Keeping(composition.parameterisation, photo, division.kept)
+    last = None if finish is None else KeepingLast(finish, original, division.kept)
+    return replace(composition, parameterisation=keeping, finish=last)
 
 
 def _layout(photo: Image, settings: TransferSettings) -> Objective:
