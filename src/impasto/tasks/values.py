@@ -21,7 +21,7 @@ INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
 LEAST_DPI, MOST_DPI = 10, 2400
 MOST_PX = 65536  # of a side
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
-MOST_SCALE = 100.0  # of strokes: a picture enlarged further has only smooth areas
+MOST_SCALE = 10.0  # of strokes: a picture enlarged further has only smooth areas, and takes much memory to read
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]

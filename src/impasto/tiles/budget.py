@@ -28,6 +28,7 @@ from impasto.tiles.windows import cut, cutting
 VECTOR = 12.0  # bytes of a picture's pixel: three colours in float32
 WEIGHT = 5.0  # bytes of a position's weight: its level, and its place in the order of weights
 VECTORS = 10  # of the picture's size, without those that L-BFGS remembers
+ENLARGED = 2  # copies of a reference that is larger than the picture, while the reference is read
 ROW = 4.0  # bytes of a chosen feature's number
 DECENT_PX = 1024  # side of a core whose margins cost little: above, memory is better spent on L-BFGS' pairs
 FEWEST_PAIRS = 2
@@ -126,8 +127,9 @@ class MemoryPlan:
             return self.helper.needed(self, size, theirs, history)
         pixels, read = size[0] * size[1], self.objective.read_size(size)
         if core is None or not self.layers:
+            widest = max(read[0] * read[1], self.objective.reference_px(size))
             vectors = pixels * VECTOR * self.vectors(history)
-            return read[0] * read[1] * self.bytes_per_pixel + vectors + self.matching_bytes(size)
+            return widest * self.bytes_per_pixel + vectors + self.matching_bytes(size)
         return self._fixed(size, history) + self.largest_crop(size, core) * self.bytes_per_pixel
 
     def bind(
@@ -277,7 +279,9 @@ class MemoryPlan:
 
     def _fixed(self, size: Size, history: int) -> float:
         """Bytes that do not depend on the tiles: pictures, the optimiser, and targets that are compared in place."""
-        return size[0] * size[1] * (self.target_bytes() + VECTOR * self.vectors(history)) + self.matching_bytes(size)
+        pixels = size[0] * size[1]
+        enlarged = ENLARGED * VECTOR * max(0, self.objective.reference_px(size) - pixels)
+        return pixels * (self.target_bytes() + VECTOR * self.vectors(history)) + enlarged + self.matching_bytes(size)
 
 
 def _in_words(size: float) -> str:
