@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import impasto.objectives.similarity
 from conftest import random_image
 from impasto.errors import SpecError
-from impasto.images.image import Image
+from impasto.images.image import Image, resize
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, style
 from impasto.objectives.representations import autocorrelation
@@ -150,6 +150,13 @@ def test_the_autocorrelation_is_that_of_its_definition() -> None:
                 ]
                 expected = sum(products) / len(products)
                 assert float(found[channel, down + 3, across]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_resized_picture_of_one_colour_has_no_pattern() -> None:
+    flat = resize(torch.full((1, 3, 90, 160), 0.7), (64, 114))
+    assert autocorrelation(flat).count_nonzero() == 0
+    flat[..., ::4] += 1 / 255
+    assert autocorrelation(flat).count_nonzero() > 0
 
 
 def test_the_autocorrelations_gradient_is_that_of_differences() -> None:

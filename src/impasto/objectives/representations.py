@@ -23,6 +23,7 @@ from impasto.objectives.moments import first_two, gram, mean_above_gram, pull_ba
 Function = Callable[[Tensor], Tensor]
 WayBack = Callable[[FeatureMap, Tensor, FeatureMap | None], FeatureMap]
 LEAST_LENGTH = 1e-12  # of a feature that has a direction
+FAINT = 1e-5  # of a map's largest value: less is rounding, of a picture of one colour that was resized
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ class Shifts:
     def __call__(self, features: FeatureMap) -> Tensor:
         """The products at each shift, found by Fourier transforms of the map with zeros around it."""
         values = wide(features)[0]
-        values = values - values.mean((1, 2), keepdim=True)
+        faint, values = FAINT * values.abs().max(), values - values.mean((1, 2), keepdim=True)
+        values = values.where(values.abs() > faint, 0)
         reach = min(size_of(features)) // 2 if self.reach is None else self.reach
         shared = _products(torch.ones_like(values[:1]), reach).round().clamp_min(1)
         return _products(values, reach) / shared
