@@ -204,7 +204,14 @@ def _mistakes(words: list[str]) -> None:
     assert "full holds something else" in call(*words, "--out", "full").err
     ended = call("enlarge", "small", "--size", "60")
     assert (ended.code, "the picture has 64 × 48 px already, choose a larger size" in ended.err) == (2, True)
+    kept = Path("small/result.png").read_bytes()
     save_image(load_image("small/result.png").flip(3), "small/result.png")
+    for out in ("whole", "new"):
+        ended = call(*words, "--out", out)
+        sentence = "small cannot be enlarged: small/result.png has changed since that run"
+        assert (ended.code, sentence in ended.err) == (1, True)
+    Path("small/result.png").write_bytes(kept)
+    assert call("run", "small/run.toml", "--steps", "6", "--quiet", "--out", "small", "--force").code == 0
     assert "whole holds something else; name another folder" in call(*words, "--out", "whole").err
     save_image(load_image("photo.png").flip(3), "photo.png")
     ended = call(*words, "--out", "new")
