@@ -184,6 +184,9 @@ def test_an_enlargement_is_the_same_picture(desk: Path, monkeypatch: pytest.Monk
         assert call(*words, "--out", "cut").code == 130
     assert call(*words, "--out", "cut").code == 0
     assert torch.equal(load_image("cut/result.png"), large)
+    Path("cut/result.png").unlink()
+    assert call(*words, "--out", "cut").code == 0  # is painted again
+    assert torch.equal(load_image("cut/result.png"), large)
     made = Path("cut/result.png").stat().st_mtime_ns
     assert call(*words, "--out", "cut", "--quiet").err == ""
     assert Path("cut/result.png").stat().st_mtime_ns == made
@@ -204,12 +207,27 @@ def _mistakes(words: list[str]) -> None:
     assert "full holds something else" in call(*words, "--out", "full").err
     ended = call("enlarge", "small", "--size", "60")
     assert (ended.code, "the picture has 64 × 48 px already, choose a larger size" in ended.err) == (2, True)
+    kept = Path("small/result.png").read_bytes()
     save_image(load_image("small/result.png").flip(3), "small/result.png")
+    for out in ("whole", "new"):
+        ended = call(*words, "--out", out)
+        sentence = "small cannot be enlarged: small/result.png has changed since that run"
+        assert (ended.code, sentence in ended.err) == (1, True)
+    Path("small/result.png").write_bytes(kept)
+    assert call("run", "small/run.toml", "--steps", "6", "--quiet", "--out", "small", "--force").code == 0
     assert "whole holds something else; name another folder" in call(*words, "--out", "whole").err
     save_image(load_image("photo.png").flip(3), "photo.png")
     ended = call(*words, "--out", "new")
     assert (ended.code, "small cannot be enlarged: photo.png has changed since that run" in ended.err) == (1, True)
     assert not Path("new").exists()
+    Path("small/result.png").unlink()
+    sentence = "small is done, but its result.png is missing; start again with impasto run small/run.toml"
+    for asked in (words, ["export", "small", "-o", "new.png"], ["blend", "small", "--strength", "0.5"]):
+        ended = call(*asked)
+        assert (ended.code, sentence in ended.err) == (1, True), ended.err
+    ended = call("resume", "small")
+    sentence = "small is done, but small/result.png is missing; start again with impasto run small/run.toml"
+    assert (ended.code, sentence in ended.err) == (1, True), ended.err
 
 
 @pytest.mark.slow

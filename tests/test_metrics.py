@@ -100,7 +100,7 @@ def test_a_result_is_measured_in_one_reading_of_each_picture(
     pictures = [Picture(example(name, (48, 64))) for name in ("neuschwanstein-castle", "cafe-terrace-at-night")]
     pictures = pictures if task == "transfer" else pictures[:1]
     spec = RunSpec(task=task, pictures=tuple(Path("x.png") for _ in pictures), settings=settings)
-    (part,) = compose(spec, [picture.image for picture in pictures])
+    (part,) = compose(spec, pictures)
     size, plan = (
         part.composition.schedule[-1].size,
         plan_memory(part.composition, plain, Limits(memory), settings),

@@ -11,7 +11,7 @@ from torch import Tensor
 from conftest import CLASSIC, random_image
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import save_image
-from impasto.images.image import cover, resize, size_of
+from impasto.images.image import Picture, cover, resize, size_of
 from impasto.networks.network import Network
 from impasto.objectives.terms import Match, Prior
 from impasto.synthesis.composition import Composition
@@ -295,7 +295,8 @@ def test_small_before_large() -> None:
 def parts(task: str, **values: object) -> list[Part]:
     images = {"amalgamate": [PHOTO, PAINTING], "transfer": [PHOTO, PAINTING], "texture": [PAINTING]}.get(task, [PHOTO])
     files = tuple(Path(f"{number}.png") for number in range(len(images)))
-    return compose(RunSpec(task=task, pictures=files, settings=make_settings(task, **values)), images)
+    spec = RunSpec(task=task, pictures=files, settings=make_settings(task, **values))
+    return compose(spec, [Picture(image) for image in images])
 
 
 @pytest.mark.parametrize("task", ["reconstruct", "amalgamate"])

@@ -16,7 +16,7 @@ from conftest import CLASSIC, CLASSIC_WORDS, random_image
 from impasto.errors import ImageError, InterruptedRunError, SpecError
 from impasto.events import Notice
 from impasto.folders.specfiles import fingerprint, read_spec
-from impasto.images.files import load_image
+from impasto.images.files import load_image, load_picture
 from impasto.images.image import resize, size_of
 from impasto.images.masks import load_mask
 from impasto.objectives.terms import Match
@@ -28,6 +28,7 @@ from impasto.tasks.painting import transfer
 from impasto.tasks.regions import Region
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.values import PrintSize
 
 SETTINGS = ("--size", "48", "--smallest", "48", "--frames", "2", "--precision", "float32", "--threads", "1")
 LIGHT = ("--style-layers", "relu1_1,relu2_1", *CLASSIC_WORDS)
@@ -205,6 +206,49 @@ def test_masks_of_other_sizes_are_stretched_and_named(desk: Path) -> None:
     )
     assert float(division.areas[0].share.mean()) == pytest.approx(1 / 2, abs=0.02)
     assert float(division.areas[1].share.mean()) == pytest.approx(12 / 32, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (32, 24), (128, 96), (64, 96)])
+@pytest.mark.parametrize(("print_size", "kept"), [("2x2cm@50", (8, 0, 56, 48)), ("4x1cm@50", (0, 16, 64, 32))])
+def test_masks_are_cropped_as_the_photo_is(
+    desk: Path, size: tuple[int, int], print_size: str, kept: tuple[int, int, int, int]
+) -> None:
+    """A box of the photo as it was given is where it was in the photo, for masks of any size."""
+    x, y = size[0] / 64, size[1] / 48
+    box = (12, 18, 40, 30)  # left, top, right and bottom, in pixels of the photo
+    paint(Path("box.png"), size, ((box[0] * x, box[1] * y, box[2] * x - 1, box[3] * y - 1), 255))
+    truth = torch.zeros(48, 64)
+    truth[box[1] : box[3], box[0] : box[2]] = 1
+    truth = truth[kept[1] : kept[3], kept[0] : kept[2]]
+
+    photo = load_picture(Path("photo.png")).cropped(PrintSize(print_size).size)
+    division = divide([Region("box.png=photo")], photo.image, 64, photo.before)
+    assert division.kept is not None
+    torch.testing.assert_close(resize(division.kept, photo.size)[0, 0].round(), truth)
+    how = {(64, 48): [], (64, 96): ["stretched over the photo, whose proportions are others"]}.get(size, ["scaled"])
+    words = f"the mask box.png has {size[0]} × {size[1]} px, the photo 64 × 48: the mask is "
+    assert list(division.notes) == [words + each for each in how]
+
+
+def test_a_mask_of_the_middle_is_not_cropped(desk: Path) -> None:
+    paint(Path("square.png"), (32, 32), ((0, 0, 15, 31), 255))
+    photo = load_picture(Path("photo.png")).cropped((10, 10))
+    division = divide([Region("square.png=photo")], photo.image, 64, photo.before)
+    assert division.kept is not None
+    assert division.kept[..., :16].eq(1).all()
+    assert division.kept[..., 16:].eq(0).all()
+    assert division.notes == (
+        "the mask square.png has 32 × 32 px, the photo 64 × 48: the mask is scaled over the part of the photo that is "
+        "printed",
+    )
+
+
+def test_a_region_that_is_cut_off(desk: Path) -> None:
+    paint(Path("edge.png"), (64, 48), ((0, 0, 7, 47), 255))
+    photo = load_picture(Path("photo.png")).cropped((10, 10))
+    sentence = "nothing is left of the region edge.png: the photo is cropped for the print, and all of it is cut off"
+    with pytest.raises(ImageError, match=f"^{re.escape(sentence)}$"):
+        divide([Region("edge.png=photo")], photo.image, 64, photo.before)
 
 
 def test_masks_that_meet_leave_no_rest(desk: Path) -> None:

@@ -29,7 +29,7 @@ from impasto.cli.listeners import json_lines
 from impasto.errors import DivergedError, ImpastoError, OutOfMemoryError
 from impasto.folders.results import Curves
 from impasto.images.colours import from_pillow
-from impasto.images.files import embedded_settings, load_image, save_image
+from impasto.images.files import embedded_settings, load_image, load_picture, save_image
 from impasto.images.image import cover, quantise
 from impasto.networks.catalogue import NETWORKS
 from impasto.networks.network import Network
@@ -609,7 +609,7 @@ def synthesise_like(folder: Path) -> Iterator[Iterate]:
     read.pop("provenance")
     spec = RunSpec(**read)
     network = network_of(spec.settings, spec.settings.precision)
-    (part,) = compose(spec, [load_image(path) for path in spec.pictures])
+    (part,) = compose(spec, [load_picture(path) for path in spec.pictures])
     return synthesise(part.composition, network)
 
 

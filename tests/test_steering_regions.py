@@ -144,6 +144,30 @@ def test_a_mask_that_has_changed_since_ends_a_resumed_run(desk: Path) -> None:
         resume(Path("out"))
 
 
+def test_masks_are_cropped_for_a_print_as_the_photo_is(desk: Path) -> None:
+    """At first, after a change and in a resumed run; the pictures that show regions show the same places."""
+    printed = spec(print="2.44x2.44cm@50", region="box.png=photo")  # 48 px, as the photo is high: 8 columns are cut off
+    steering, stop = Steering(printed), Event()
+    recorder = At(_2=lambda: steering.change(region="left.png=photo"), _4=stop.set)
+    Image.open("box.png").transform((64, 48), Image.Transform.AFFINE, (1, 0, 8, 0, 1, 0)).save("left.png")
+    with pytest.raises(InterruptedRunError):
+        run(printed, Path("out"), recorders=[recorder], steering=steering, stop=stop)
+    resume(Path("out"))
+    photo = pixels(Path("photo.png"))[:, 8:56].astype(float) / 255
+    inside = np.zeros((2, 48, 48), dtype=bool)
+    inside[0, 12:36, 8:40], inside[1, 12:36, 0:32] = True, True
+
+    same = [np.abs(picture - photo).max(-1) < 1e-6 for picture in (recorder.pictures[1], recorder.pictures[3])]
+    same.append(np.abs(pixels(Path("out/result.png")).astype(float) / 255 - photo).max(-1) < 1e-6)
+    for found, wanted in zip(same, inside[[0, 1, 1]], strict=True):
+        assert found[wanted].all()
+        assert found[~wanted].mean() < 0.3
+    for file, wanted in zip(("regions/1.jpg", "regions/from-step-3/1.jpg"), inside, strict=True):
+        shown = pixels(Path("out") / file)
+        assert np.abs(shown - 255 * photo)[wanted].mean() < 20
+        assert shown[~wanted].mean() < 40
+
+
 def test_masks_that_cannot_be_read_are_reported_and_the_run_goes_on(desk: Path) -> None:
     _, heard = steered(spec(steps=2), "out", 1, region="none.png=photo")
     assert any("the change is not made" in each.words and "none.png" in each.words for each in heard)

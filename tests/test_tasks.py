@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from command import call, save_pictures
 from conftest import CLASSIC, random_image
@@ -15,6 +14,7 @@ from impasto.cli.app import app
 from impasto.errors import LayerError, SpecError
 from impasto.folders.records import read_run
 from impasto.folders.specfiles import parse_spec, spec_toml
+from impasto.images.image import Picture
 from impasto.pages.run_page import run_page
 from impasto.runs.prepare import prepare
 from impasto.runs.start import run
@@ -77,8 +77,8 @@ def test_a_row_says_what_it_should(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_row_has_a_recipe_that_makes_its_parts(task: str) -> None:
     spec = spec_of(task, size=32)
-    images = [random_image(24, 32, number, torch.float32) for number in range(len(spec.pictures))]
-    made = compose(spec, images)
+    pictures = [Picture(random_image(24, 32, number, torch.float32)) for number in range(len(spec.pictures))]
+    made = compose(spec, pictures)
     assert [part.name for part in made] == part_names(spec)
     named = set(spec.settings.named_layers)
     assert set().union(*(part.composition.objective.layers() for part in made)) == named
@@ -158,9 +158,9 @@ def test_one_more_row_is_one_more_task(tmp_path: Path, monkeypatch: pytest.Monke
 
         again: int = 2
 
-    def echoed(settings: EchoSettings, images: Sequence[Tensor], names: list[str]) -> list[Part]:
+    def echoed(settings: EchoSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
         layer = settings.layers.names[0]
-        return [Part(name, reconstruct(images[0], layer, settings), (layer,)) for name in names]
+        return [Part(name, reconstruct(pictures[0].image, layer, settings), (layer,)) for name in names]
 
     row = Task(
         name="echo",

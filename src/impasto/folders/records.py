@@ -47,7 +47,7 @@ class Metrics(BaseModel):
 
 
 class Summary(BaseModel):
-    """A part's summary.json: how the part ended, its cost, and the saved picture's losses, weights and metrics."""
+    """A part's summary.json: how the part ended, its cost, and the saved picture's losses, weights, metrics, hash."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,6 +60,7 @@ class Summary(BaseModel):
     losses: dict[str, float | None]
     weights: dict[str, float] = {}
     metrics: Metrics
+    result_sha256: str = ""  # of the picture's file; empty for runs of earlier versions
 
 
 @dataclass(frozen=True)

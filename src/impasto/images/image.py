@@ -17,10 +17,14 @@ Alpha = Float[Tensor, "1 1 _height _width"]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as read from a file: its colours, and its transparency in [0, 1] if the file has any."""
+    """A picture as read from a file: its colours, and its transparency in [0, 1] if the file has any.
+
+    `before` is the size that a cropped picture had before, None for one that is whole.
+    """
 
     image: Image
     alpha: Alpha | None = None
+    before: Size | None = None
 
     @property
     def size(self) -> Size:
@@ -29,7 +33,8 @@ class Picture:
 
     def cropped(self, size: Size) -> "Picture":
         """The middle of the picture in the proportions of `size`."""
-        return Picture(cropped(self.image, size), None if self.alpha is None else cropped(self.alpha, size))
+        alpha = None if self.alpha is None else cropped(self.alpha, size)
+        return Picture(cropped(self.image, size), alpha, self.before or self.size)
 
 
 def size_of(image: Tensor) -> Size:

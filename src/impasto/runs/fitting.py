@@ -1,6 +1,6 @@
 """A part of a run within its memory, also after its settings were changed, and the checks before files are written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from impasto.cluster.crew import Crew
 from impasto.cluster.plan import CrewHelper
 from impasto.errors import ImageError, ImpastoError, OutOfMemoryError
 from impasto.events import Listener, Notice
-from impasto.images.image import Image, Picture, Size
+from impasto.images.image import Picture, Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
 from impasto.objectives.objective import Objective
@@ -155,8 +155,7 @@ class Course:
 
     def _fitted(self, number: int, settings: Settings) -> tuple[Part, MemoryPlan]:
         """The part made with other settings, and its plan within the same limits."""
-        images: Sequence[Image] = [picture.image for picture in self.pictures]
-        part = compose(self.spec.model_copy(update={"settings": settings}), images)[number]
+        part = compose(self.spec.model_copy(update={"settings": settings}), self.pictures)[number]
         composition = replace(part.composition, schedule=self.parts[number].composition.schedule)
         plan = replace(self.plans[number], objective=composition.objective, beside=_beside(composition))
         return replace(part, composition=composition), plan

@@ -17,6 +17,7 @@ from impasto.errors import (
     OutputError,
 )
 from impasto.events import MemoryPlanned, PartBegun, RunDone
+from impasto.files import sha256
 from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import FOLDER, RESULT
 from impasto.folders.results import Curves, Outcome, Summary, form_of, save_overview, save_result, save_summary
@@ -82,6 +83,7 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
         outcome = _synthesise(_Loop(painting, number, recorders, keeper), _Progress(first.pop()), past)
         summary = _summary(painting, number, outcome)
         painting.ownership.require()
+        summary["result_sha256"] = sha256(about.place / RESULT)
         save_summary(about.task, part.name, about.place, summary, curves)
         results.append(summary)
     say_if_silent(part, summary, painting.prepared.precise, watching.listener)

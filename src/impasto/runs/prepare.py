@@ -37,7 +37,7 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
             network.canonical(layer)  # raises LayerError before a picture is opened
 
         pictures = framed(spec, [load_picture(path) for path in spec.pictures])
-        parts = compose(spec, [picture.image for picture in pictures])
+        parts = compose(spec, pictures)
 
         allowed = limits(parse_memory(settings.memory), settings.tile, network.device, memory)
         readers = [_precise_enough(part, network, precise, settings) for part in parts]

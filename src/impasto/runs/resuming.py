@@ -13,7 +13,7 @@ from impasto.errors import DivergedError, RunFolderError, SpecError
 from impasto.events import Listener, Notice
 from impasto.files import HALF, write_bytes
 from impasto.folders.checkpoints import Checkpoint, checkpoint_files, newest_checkpoint
-from impasto.folders.names import FOLDER, FRAMES, METRICS, SETTINGS_FILE, SUMMARY, place_of, remove_part
+from impasto.folders.names import FOLDER, FRAMES, METRICS, RESULT, SETTINGS_FILE, SUMMARY, place_of, remove_part
 from impasto.folders.records import Line, read_lines, read_summary, require_run_folder
 from impasto.folders.results import Summary
 from impasto.folders.specfiles import SpecFile, read_spec
@@ -56,14 +56,24 @@ def open_run(folder: Path) -> SpecFile:
 
 
 def finished(folder: Path, names: Sequence[str]) -> bool:
-    """Whether the run is done. Raises DivergedError if the run diverged, because it would diverge again."""
-    summaries = [_summary(place_of(folder, names, name)) for name in names]
+    """Whether the run is done. Raises DivergedError if the run diverged, because it would diverge again.
+
+    Raises RunFolderError if the run is done, but a picture is missing.
+    """
+    places = [place_of(folder, names, name) for name in names]
+    summaries = [_summary(place) for place in places]
     for summary in summaries:
         if summary is not None and summary["status"] == "diverged":
             why = summary.get("reason", "a loss is no longer finite")
             raise DivergedError(f"{folder} has diverged and would diverge again: {why}")
-    done = all(summary is not None and summary["status"] == "done" for summary in summaries)
-    return done and not (folder / FOLDER).exists()
+    if not all(summary is not None and summary["status"] == "done" for summary in summaries):
+        return False
+    if (folder / FOLDER).exists():
+        return False
+    for place in places:
+        if not (place / RESULT).is_file():
+            raise RunFolderError(f"{folder} is done, but {place / RESULT} is missing; {_start_again(folder)}")
+    return True
 
 
 def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], listener: Listener) -> None:

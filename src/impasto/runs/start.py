@@ -108,8 +108,9 @@ def resume(
     `memory_share` is smaller than before, tiles become smaller, and the last digits of the result may differ.
     Pictures, weights and means that were moved are found by their hashes, also in `pictures`, files and folders; then
     run.toml names the new paths from now on.
-    Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, or no checkpoint can be
-    read; DivergedError if the run has diverged; else as `run`, which explains the other parameters.
+    Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, no checkpoint can be
+    read, or a finished picture is missing; DivergedError if the run has diverged; else as `run`, which explains the
+    other parameters.
     """
     found = open_run(folder)
     names, then = part_names(found.spec), found.provenance

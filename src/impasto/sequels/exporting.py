@@ -10,6 +10,7 @@ from impasto.folders.names import RESULT, SETTINGS_FILE
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
 from impasto.images.image import Image, Picture, cover
+from impasto.sequels.larger import require_done
 from impasto.tasks.values import PrintSize
 
 FORM = FileForm(dither=True)
@@ -53,6 +54,8 @@ def result_of(source: Path) -> Path:
     if parts and (source / SETTINGS_FILE).is_file():
         raise RunFolderError(f"{source} has {len(parts)} pictures; name one of them, {source / parts[0]} for instance")
     if not (source / RESULT).is_file():
+        if (source / SETTINGS_FILE).is_file():
+            require_done(source)  # raises what has become of the run's picture
         raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
     return source / RESULT
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import RunFolderError, SpecError
-from impasto.folders.names import RESULT
-from impasto.folders.records import read_run
+from impasto.files import sha256
+from impasto.folders.names import RESULT, SETTINGS_FILE
+from impasto.folders.records import Summary, read_run
 from impasto.folders.specfiles import SpecFile, located, read_spec
 from impasto.images.opening import open_picture
 from impasto.tasks.settings import TransferSettings
@@ -22,10 +23,13 @@ STEPS = 10  # at full size, and twice as many at each smaller size; the strokes 
 
 def larger_run(folder: Path, size: int | PrintSize, changes: Mapping[str, Any]) -> RunSpec:
     """The spec of a run's picture painted large. Raises RunFolderError, SpecError."""
-    _require_done(folder)
+    summary = require_done(folder)
     with open_picture(folder / RESULT) as small:
         width, height = small.size
-    return larger(_unchanged(folder, read_spec(folder)), folder / RESULT, (height, width), size, changes)
+    spec = larger(_unchanged(folder, read_spec(folder)), folder / RESULT, (height, width), size, changes)
+    if summary.result_sha256 not in ("", sha256(folder / RESULT)):
+        raise RunFolderError(f"{folder} cannot be enlarged: {folder / RESULT} has changed since that run")
+    return spec
 
 
 def larger(
@@ -47,10 +51,18 @@ def larger(
     return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})
 
 
-def _require_done(folder: Path) -> None:
+def require_done(folder: Path) -> Summary:
+    """The summary of a run's only part, or first one. Raises RunFolderError if the run has no finished picture."""
     record = read_run(folder)
-    if record.status != "done" or record.parts[0].result is None:
+    summary = record.parts[0].summary
+    if record.status == "diverged":
+        raise RunFolderError(f"{folder} has diverged and would diverge again; start again with other settings")
+    if record.status != "done" or summary is None:
         raise RunFolderError(f"{folder} is not done; continue with: impasto resume {folder}")
+    if record.parts[0].result is None:
+        again = f"start again with impasto run {folder / SETTINGS_FILE}"
+        raise RunFolderError(f"{folder} is done, but its {RESULT} is missing; {again}")
+    return summary
 
 
 def _unchanged(folder: Path, found: SpecFile) -> RunSpec:

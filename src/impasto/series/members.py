@@ -143,6 +143,6 @@ def check_all(specs: Iterable[tuple[RunSpec, Network]], pictures: Mapping[Path, 
         settings, given = spec.settings, framed(spec, [pictures[path] for path in spec.pictures])
         with sentence_for_memory(settings.size):
             allowed = limits(parse_memory(settings.memory), settings.tile, network.device)
-            for part in compose(spec, [picture.image for picture in given]):
+            for part in compose(spec, given):
                 plan = plan_memory(part.composition, network, allowed, settings)
                 check(part, plan, spec, given)

@@ -21,7 +21,7 @@ from impasto.folders.names import RESULT
 from impasto.folders.places import folder_name
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, save_image, to_pillow
-from impasto.images.image import Image, psnr, resize, size_of
+from impasto.images.image import Image, Picture, psnr, resize, size_of
 from impasto.images.sheets import contact_sheet
 from impasto.networks.network import Network
 from impasto.networks.steps import Convolution
@@ -117,7 +117,7 @@ def run_restarts(
 def measure(spec: RunSpec, photo: Image, pictures: Sequence[Image], seeds: Iterable[int]) -> Preimages:
     """Measure pre-images of the spec's layer, within its memory; pictures are of one size."""
     network = network_of(spec.settings, "float32")
-    (part,) = compose(spec, [photo])
+    (part,) = compose(spec, [Picture(photo)])
     allowed = limits(parse_memory(spec.settings.memory), spec.settings.tile, network.device)
     plan = plan_memory(part.composition, network, allowed, spec.settings)
 

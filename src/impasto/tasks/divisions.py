@@ -83,17 +83,19 @@ class Division:
         return (1 + torch.stack(counts).sum(0)).clamp_min(0)
 
 
-def divide(regions: Sequence[Region], photo: Image, long_side_px: int) -> Division:
+def divide(regions: Sequence[Region], photo: Image, long_side_px: int, before: Size | None = None) -> Division:
     """The division of a photo by masks, whose files are read; for a result of that long side.
 
-    Masks are stretched over the photo. A region that is left as it is comes before all others; the others share what
-    they have in common. What is left is the rest. Raises ImageError if a file cannot be read or a region is empty,
-    SpecError if a mask is given twice.
+    Masks are stretched over the photo. If the photo is the middle of one that had the size `before`, masks are of that
+    one, and cropped as it was; only a mask in the proportions of the middle is of the middle. A region that is left as
+    it is comes before all others; the others share what they have in common. What is left is the rest. Raises
+    ImageError if a file cannot be read or a region is empty, SpecError if a mask is given twice.
     """
     if not regions:
         return Division()
     masks = [load_mask(*region.mask) for region in regions]
-    notes = [*_words_on_sizes(regions, masks, size_of(photo))]
+    notes = [*_words_on_sizes(regions, masks, size_of(photo), before)]
+    masks = [_middle(mask, size_of(photo), before, region) for region, mask in zip(regions, masks, strict=True)]
     size = _working_size(photo, masks, long_side_px)
     masks = [stretched(mask, size).clamp(0, 1) for mask in masks]
     notes += _words_on_overlaps(masks)
@@ -125,6 +127,33 @@ def _area(region: Region, name: str, share: Tensor) -> Area:
     painting = None if region.painting is None else load_image(region.painting)
     source = None if region.source is None else WeightMap(load_mask(*region.source))
     return Area(name, share, painting, source, region.strength, region.strokes, region.detail)
+
+
+def _middle(mask: Tensor, photo: Size, before: Size | None, region: Region) -> Tensor:
+    """The part of a mask that lies over the photo, which is the middle of one of the size `before`."""
+    if before is None or _is_of_middle(mask, photo, before):
+        return mask
+    (height, width), shares = size_of(mask), [kept / whole for kept, whole in zip(photo, before, strict=True)]
+    tall, wide = max(1, round(height * shares[0])), max(1, round(width * shares[1]))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    middle = mask[:, :, top : top + tall, left : left + wide]
+    if not float(middle.max()) > LEAST_LEFT * float(mask.max()):
+        raise ImageError(
+            f"nothing is left of the region {region.mask}: the photo is cropped for the print, and all of it is cut off"
+        )
+    return middle
+
+
+def _is_of_middle(mask: Tensor, photo: Size, before: Size) -> bool:
+    """Whether a mask has the proportions of the photo, rather than those that it had before it was cropped."""
+    off = _stretch(mask, photo)
+    return off <= TELLING and off < _stretch(mask, before)
+
+
+def _stretch(mask: Tensor, size: Size) -> float:
+    """How far the proportions of a mask are from those of a size: 0 if they are the same."""
+    height, width = size_of(mask)
+    return abs(height * size[1] / (width * size[0]) - 1)
 
 
 def _working_size(photo: Image, masks: Sequence[Tensor], long_side_px: int) -> Size:
@@ -162,16 +191,23 @@ def _names(regions: Sequence[Region]) -> list[str]:
     return names
 
 
-def _words_on_sizes(regions: Sequence[Region], masks: Sequence[Tensor], photo: Size) -> Iterator[str]:
-    """A sentence for each mask whose size is not the photo's."""
+def _words_on_sizes(
+    regions: Sequence[Region], masks: Sequence[Tensor], photo: Size, before: Size | None
+) -> Iterator[str]:
+    """A sentence for each mask whose size is not that of the photo as it was given."""
+    whole = before or photo
     for region, mask in zip(regions, masks, strict=True):
         height, width = size_of(mask)
-        if (height, width) == photo:
+        if (height, width) == whole:
             continue
-        alike = abs(height * photo[1] / (width * photo[0]) - 1) <= TELLING
+        if before is not None and _is_of_middle(mask, photo, before):
+            done = "scaled over the part of the photo that is printed"
+        elif _stretch(mask, whole) <= TELLING:
+            done = "scaled"
+        else:
+            done = "stretched over the photo, whose proportions are others"
         yield (
-            f"the mask {region.mask} has {width} × {height} px, the photo {photo[1]} × {photo[0]}: the mask is "
-            f"{'scaled' if alike else 'stretched over the photo, whose proportions are others'}"
+            f"the mask {region.mask} has {width} × {height} px, the photo {whole[1]} × {whole[0]}: the mask is {done}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from impasto.images.image import Image
+from impasto.images.image import Picture
 from impasto.machine import Precision, find_precision
 from impasto.networks.catalogue import Choice
 from impasto.networks.network import Network
@@ -46,7 +46,7 @@ class Part:
     album: Album | None = None
 
 
-Recipe = Callable[[Any, Sequence[Image], list[str]], list[Part]]  # takes settings, pictures and the parts' names
+Recipe = Callable[[Any, Sequence[Picture], list[str]], list[Part]]  # takes settings, pictures and the parts' names
 
 
 def choice_of(settings: Settings) -> Choice:
@@ -72,37 +72,41 @@ def networks_of(settings: Settings) -> tuple[Network, Network]:
     return network, network if network.precision == torch.float32 else choice.open("float32")
 
 
-def inverted(settings: InvertSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def inverted(settings: InvertSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """One layer, inverted."""
-    return [Part(names[0], invert(images[0], settings), (settings.layer,))]
+    return [Part(names[0], invert(pictures[0].image, settings), (settings.layer,))]
 
 
-def reconstructed(settings: ReconstructSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def reconstructed(settings: ReconstructSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """Each layer on its own."""
-    return [Part(layer, reconstruct(images[0], layer, settings), (layer,)) for layer in names]
+    return [Part(layer, reconstruct(pictures[0].image, layer, settings), (layer,)) for layer in names]
 
 
-def amalgamated(settings: AmalgamateSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def amalgamated(settings: AmalgamateSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """Each layer on its own."""
-    photo, painting = images
+    photo, painting = (picture.image for picture in pictures)
     return [Part(layer, amalgamate(photo, painting, layer, settings), (layer,)) for layer in names]
 
 
-def textured(settings: TextureSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def textured(settings: TextureSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """All layers together; if `cumulative`, the first, the first two, and so on."""
     layers = list(settings.layers.weights.items())
     ends = range(1, len(names) + 1) if settings.cumulative else [len(layers)]
-    return [Part(name, texture(images[0], dict(layers[:end]), settings)) for name, end in zip(names, ends, strict=True)]
+    return [
+        Part(name, texture(pictures[0].image, dict(layers[:end]), settings))
+        for name, end in zip(names, ends, strict=True)
+    ]
 
 
-def transferred(settings: TransferSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def transferred(settings: TransferSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """One picture in the style of the others."""
-    photo, *paintings = images
-    kept, division = tuple(settings.content_layers.names), divide(settings.region, photo, settings.size)
+    photo, *paintings = (picture.image for picture in pictures)
+    division = divide(settings.region, photo, settings.size, pictures[0].before)
+    kept = tuple(settings.content_layers.names)
     return [Part(names[0], transfer(photo, paintings, settings, division), kept, division)]
 
 
-def maximised(settings: MaximiseSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def maximised(settings: MaximiseSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """Each unit on its own."""
     units = [unit_named(name, settings) for name in settings.units]
     album = None if settings.photos is None else Album(settings.photos, settings.patches, settings.size)
@@ -111,11 +115,11 @@ def maximised(settings: MaximiseSettings, images: Sequence[Image], names: list[s
     ]
 
 
-def caricatured(settings: CaricatureSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def caricatured(settings: CaricatureSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """One photo at one layer."""
-    return [Part(names[0], caricature(images[0], settings), (settings.layer,))]
+    return [Part(names[0], caricature(pictures[0].image, settings), (settings.layer,))]
 
 
-def dreamt(settings: DreamSettings, images: Sequence[Image], names: list[str]) -> list[Part]:
+def dreamt(settings: DreamSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """One photo at one layer."""
-    return [Part(names[0], dream(images[0], settings), (settings.layer,))]
+    return [Part(names[0], dream(pictures[0].image, settings), (settings.layer,))]

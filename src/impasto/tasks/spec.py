@@ -16,7 +16,7 @@ from impasto.tasks.table import TASKS, make_settings
 from impasto.tasks.values import validated
 
 if TYPE_CHECKING:
-    from impasto.images.image import Image, Picture
+    from impasto.images.image import Picture
     from impasto.tasks.parts import Part
 
 CHANGEABLE = (  # settings that enter only the objective and what is laid over the picture
@@ -156,6 +156,6 @@ def framed(spec: RunSpec, pictures: "Sequence[Picture]") -> "list[Picture]":
     return [pictures[0].cropped(size), *pictures[1:]]
 
 
-def compose(spec: RunSpec, images: "Sequence[Image]") -> "list[Part]":
-    """The syntheses of a run: one, or one for each layer."""
-    return TASKS[spec.task].recipe()(spec.settings, images, part_names(spec))
+def compose(spec: RunSpec, pictures: "Sequence[Picture]") -> "list[Part]":
+    """The syntheses of a run, of pictures as `framed` gives them: one, or one for each layer."""
+    return TASKS[spec.task].recipe()(spec.settings, pictures, part_names(spec))
