@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from impasto.errors import ImageError
+
 Size = tuple[int, int]
 Image = Float[Tensor, "1 3 _height _width"]
 Alpha = Float[Tensor, "1 1 _height _width"]
@@ -30,6 +32,25 @@ class Picture:
     def cropped(self, size: Size) -> "Picture":
         """The middle of the picture in the proportions of `size`."""
         return Picture(cropped(self.image, size), None if self.alpha is None else cropped(self.alpha, size))
+
+    def visible(self, name: object) -> "Picture":
+        """The smallest rectangle with all that can be seen: pixels at least half as opaque as the most opaque one.
+
+        Raises ImageError, with the picture's name, if nothing can be seen.
+        """
+        if self.alpha is None or bool((self.alpha == 1).all()):
+            return self
+        if not float(self.alpha.max()) > 0:
+            raise ImageError(f"{name} cannot be used, because all of it is transparent")
+        seen = (self.alpha >= self.alpha.max() / 2)[0, 0]
+        rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
+        return Picture(self.image[:, :, rows, columns].contiguous(), self.alpha[:, :, rows, columns].contiguous())
+
+
+def _extent(seen: Tensor) -> slice:
+    """From the first place that is true to the last."""
+    places = seen.nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def size_of(image: Tensor) -> Size:
