@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image as PillowImage
 
 from command import StopAfter, call, save_pictures
 from conftest import CLASSIC_WORDS, example
 from impasto.errors import ImageError, InterruptedRunError
 from impasto.events import Event, Notice
 from impasto.finishing.matching import matched, moments
+from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image
-from impasto.images.image import Picture
+from impasto.images.image import Picture, psnr, resize
 from impasto.runs.start import resume, run
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
@@ -105,3 +107,57 @@ def test_a_palette_counts_where_it_can_be_seen(desk: Path) -> None:
         assert torch.allclose(found, wanted, atol=1e-6)
     image = example("night-cafe", (40, 60))
     assert torch.allclose(matched(image, palette.image, palette.alpha), matched(image, swatches), atol=1e-5)
+
+
+# Results -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faded(desk: Path) -> Path:
+    """faded.png: a picture that fades from opaque to nothing, where its hidden colour is black."""
+    alpha = torch.linspace(1, 0, 64).expand(1, 1, 48, 64)
+    save_image(example("red-panda", (48, 64)) * (alpha > 0), desk / "faded.png", alpha=alpha)
+    return desk / "faded.png"
+
+
+def on_paper(path: Path) -> torch.Tensor:
+    """What Pillow shows of a picture on white."""
+    with PillowImage.open(path) as file:
+        white = PillowImage.new("RGBA", file.size, "white")
+        return from_pillow(PillowImage.alpha_composite(white, file.convert("RGBA")).convert("RGB"))
+
+
+def test_a_picture_on_white(faded: Path) -> None:
+    picture = load_picture(faded)
+    assert (picture.on_white - on_paper(faded)).abs().max() < 2 / 255
+    assert bool((picture.on_white[:, :, :, -1] == 1).all())
+    save_image(picture.image, Path("opaque.jpg"), alpha=picture.alpha)
+    assert psnr(load_image("opaque.jpg"), on_paper(faded)) > 35
+    opaque = Picture(picture.image)
+    assert opaque.on_white is opaque.image
+
+
+@pytest.mark.slow
+def test_files_without_transparency_are_on_white(faded: Path) -> None:
+    words = ["--size", "64", "--steps", "2", "--smallest", "64", "--frames", "2", "--quiet", "--threads", "1"]
+    assert call("transfer", "faded.png", "painting.png", "--neighbours", "0", *words, "--out", "run").code == 0
+    result = on_paper(Path("run/result.png"))
+    assert call("export", "run", "-o", "result.jpg", "--quiet").code == 0
+    assert psnr(load_image("result.jpg"), result) > 35
+    assert psnr(load_image("run/frames/000002.jpg"), result) > 30
+    assert psnr(load_image("run/progress.gif"), on_paper(faded)) > 15  # the first frame is the photo
+    assert call("blend", "run", "--strength", "0.5", "-o", "half.png", "--quiet").code == 0
+    assert call("blend", "run", "--strength", "0.5", "-o", "half.jpg", "--quiet").code == 0
+    assert psnr(load_image("half.jpg"), on_paper(Path("half.png"))) > 35
+
+
+@pytest.mark.slow
+def test_sheets_are_on_white(faded: Path) -> None:
+    words = ["--size", "64", "--steps", "1", "--smallest", "64", "--quiet", "--threads", "1", "--neighbours", "0"]
+    choices = ["--strengths", "1,2", "--strokes", "1", "--out", "sheet"]
+    assert call("explore", "faded.png", "painting.png", *choices, *words).code == 0
+    sheet = load_image("sheet/sheet.png")
+    cell = resize(on_paper(Path("sheet/01/result.png")), (320, round(320 * 64 / 48)))
+    top, left = 52, 16
+    part = sheet[:, :, top : top + cell.shape[2], left : left + cell.shape[3]]
+    assert psnr(part, cell) > 30

@@ -16,11 +16,11 @@ from impasto.formats import sixteen
 from impasto.formats.profiles import PROFILES, SRGB, Profile, from_srgb
 from impasto.images.colours import BAND
 from impasto.images.colours import SRGB as PILLOWS_SRGB
-from impasto.images.image import Alpha, Image, size_of
+from impasto.images.image import Alpha, Image, on_white, size_of
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 DEEP = (".png", ".tif", ".tiff")  # endings of formats with 16 bits
-OPAQUE = (".jpg", ".jpeg")  # endings of formats without transparency
+OPAQUE = (".jpg", ".jpeg")  # endings of formats without transparency: pictures are laid over white
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 # Steps of a pattern in which neighbours differ as much as they can. Source: Jimenez 2014, "Next generation
 # post-processing in Call of Duty", interleaved gradient noise.
@@ -62,7 +62,8 @@ def encoded(image: Image, alpha: Alpha | None, ending: str, form: FileForm, sett
 
     Raises SpecError for 16 bits in a format without them, OSError or ValueError where the format has limits.
     """
-    alpha = None if ending in OPAQUE else alpha
+    if ending in OPAQUE:
+        image, alpha = on_white(image, alpha), None
     if form.depth == 16:
         if ending not in DEEP:
             raise SpecError(f"a file ending in {ending} has 8 bits a colour; choose .png or .tif for 16")

@@ -29,6 +29,11 @@ class Picture:
         """Height and width in pixels."""
         return size_of(self.image)
 
+    @property
+    def on_white(self) -> Image:
+        """The picture as it is seen on white paper."""
+        return on_white(self.image, self.alpha)
+
     def cropped(self, size: Size) -> "Picture":
         """The middle of the picture in the proportions of `size`."""
         return Picture(cropped(self.image, size), None if self.alpha is None else cropped(self.alpha, size))
@@ -71,6 +76,11 @@ def resize(image: Tensor, size: Size) -> Tensor:
         return image
     resized = functional.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp_(0, 1)
+
+
+def on_white(image: Image, alpha: Alpha | None) -> Image:
+    """An image laid over white, through transparency of any size; the image itself if there is none."""
+    return image if alpha is None else 1 - (1 - image) * resize(alpha, size_of(image)).to(image)
 
 
 def cover(image: Tensor, size: Size) -> Tensor:
