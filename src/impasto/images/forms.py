@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import ExifTags, PngImagePlugin
 from PIL import Image as PillowImage
-from PIL import PngImagePlugin
 from torch import Tensor
 
 from impasto.errors import SpecError, nearest
@@ -21,6 +21,7 @@ from impasto.images.image import Alpha, Image, on_white, size_of
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 DEEP = (".png", ".tif", ".tiff")  # endings of formats with 16 bits
 OPAQUE = (".jpg", ".jpeg")  # endings of formats without transparency: pictures are laid over white
+INCHES = 2  # the unit of a resolution in EXIF
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 # Steps of a pattern in which neighbours differ as much as they can. Source: Jimenez 2014, "Next generation
 # post-processing in Call of Duty", interleaved gradient noise.
@@ -140,8 +141,15 @@ def _texts(settings: str | None) -> dict[str, str]:
 
 
 def _resolution(ending: str, dpi: float | None) -> dict[str, Any]:
-    """Pillow's option for dots per inch; a WebP has none."""
-    return {} if dpi is None or ending == ".webp" else {"dpi": (dpi, dpi)}
+    """Pillow's option for dots per inch, which a WebP has among its EXIF entries."""
+    if dpi is None:
+        return {}
+    if ending != ".webp":
+        return {"dpi": (dpi, dpi)}
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = dpi
+    exif[ExifTags.Base.ResolutionUnit] = INCHES
+    return {"exif": exif}
 
 
 def _options(ending: str, settings: str | None) -> dict[str, Any]:
