@@ -66,8 +66,9 @@ TITLES = {
         "flat paint, `coherent` puts the photograph before what is painted (kingfisher and painter), `complete` does "
         "not: it decides. NNST descends the cosines of all layers up to relu4_3, so for NNST the judges of patches are "
         "not held out. `default, 25 steps` is the default of decision 55, `default, sizes doubled` that of decision "
-        "56, `default, 12 steps` that of decision 57. Processor seconds of one thread on several busy machines: in bfloat16 of a processor that has it, in "
-        "float32 of one with AVX2 only, so they compare roughly; plain Gram is always in float32. The picture shows "
+        "56, `default, 12 steps` that of decision 57. Processor seconds of one thread on several busy machines, one "
+        "of which is twice as fast as the others: in bfloat16 of a processor that has it, in float32 of one with AVX2 "
+        "only, so they compare roughly; plain Gram is always in float32. The picture shows "
         "256 px.\n\n"
         "![Six pairs](images/style-panel.webp)",
     ),

@@ -246,9 +246,7 @@ def test_the_spec_of_an_enlargement() -> None:
     spec = RunSpec(
         task="transfer",
         pictures=PICTURES,
-        settings=TransferSettings(
-            size=64, style_weight=4, style_scale=1.5, evaluations=9, print=PrintSize("1x1cm@100")
-        ),
+        settings=TransferSettings(size=64, style_weight=4, style_scale=1.5, evaluations=9),
     )
     small = (48, 64)
     found = larger(spec, Path("small/result.png"), small, 500, {"depth": 16}).settings
@@ -262,6 +260,16 @@ def test_the_spec_of_an_enlargement() -> None:
     assert (printed.size, printed.print, getattr(printed, "likeness", None)) == (118, "3x2cm@100", 1.0)
     with pytest.raises(SpecError, match="choose a larger size"):
         larger(spec, Path("small/result.png"), small, 64, {})
+
+
+def test_a_print_is_enlarged_to_a_print_of_its_proportions() -> None:
+    settings = make_settings("transfer", print=PrintSize("2x2cm@100"), size=79)
+    spec = RunSpec(task="transfer", pictures=PICTURES, settings=settings)
+    assert larger(spec, Path("small/result.png"), (79, 79), PrintSize("5x5cm@100"), {}).settings.print == "5x5cm@100"
+    with pytest.raises(SpecError, match="small is a print, 2x2cm@100; give a larger --print in the same proportions"):
+        larger(spec, Path("small/result.png"), (79, 79), 160, {})
+    with pytest.raises(SpecError, match="and 5x4cm@100 has other proportions"):
+        larger(spec, Path("small/result.png"), (79, 79), PrintSize("5x4cm@100"), {})
 
 
 def test_likeness_needs_a_picture() -> None:

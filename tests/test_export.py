@@ -16,6 +16,7 @@ from impasto.formats.profiles import ADOBE_RGB, DISPLAY_P3
 from impasto.images.files import embedded_settings, load_image, load_picture, save_image
 from impasto.images.forms import FileForm
 from impasto.images.image import psnr
+from impasto.sequels.blending import blend
 from impasto.sequels.exporting import export
 from impasto.tasks.settings import TextureSettings, TransferSettings
 from impasto.tasks.values import PrintSize
@@ -159,6 +160,29 @@ def test_the_command_and_a_run_of_several_layers(desk: Path) -> None:
         assert file.info["dpi"] == (100, 100)
     assert call("export", "run/conv1_1", "-o", "b.jpg", "--depth", "16").code == 2
     assert call("export", "run/conv1_1", "-o", "b.jpg", "--print", "huge").code == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "depth"), [(".png", 8), (".jpg", 8), (".webp", 8), (".tif", 8), (".png", 16), (".tif", 16)]
+)
+def test_a_file_of_as_many_pixels_names_the_same_resolution(desk: Path, ending: str, depth: int) -> None:
+    photo = load_image("photo.png")
+    save_image(photo, desk / "named.png", form=FileForm(dpi=230.0))
+    export(desk / "named.png", desk / f"a{ending}", form=FileForm(depth))
+    blend(desk / "named.png", 0.5, desk / f"b{ending}", other=desk / "photo.png", form=FileForm(depth))
+    export(desk / "named.png", desk / f"c{ending}", form=FileForm(depth), size=PrintSize("1x1cm@99"))
+    export(desk / "photo.png", desk / f"d{ending}", form=FileForm(depth))
+    assert [_dpi(desk / f"{name}{ending}") for name in "abcd"] == [230, 230, 99, None]
+
+
+def _dpi(path: Path) -> int | None:
+    """What other programs are told; a WebP names its resolution in EXIF."""
+    with PillowImage.open(path) as file:
+        found = file.info.get("dpi", (None,))[0]
+        if path.suffix == ".webp":
+            found, unit = (file.getexif().get(tag) for tag in (0x011A, 0x0128))
+            assert unit == (None if found is None else 2)
+        return None if found is None or found == 1 else round(float(found))
 
 
 # The look of a print -------------------------------------------------------------------------------------------------

@@ -99,10 +99,10 @@ def test_transparency_is_put_back(tmp_path: Path, ending: str) -> None:
 
 
 def test_jpeg_has_no_transparency(tmp_path: Path) -> None:
-    save_image(ramp(16, 16), tmp_path / "result.jpg", alpha=torch.zeros(1, 1, 16, 16))
+    save_image(ramp(16, 16), tmp_path / "result.jpg", alpha=torch.full((1, 1, 16, 16), 0.25))
     found = load_picture(tmp_path / "result.jpg")
     assert found.alpha is None
-    assert (found.image - ramp(16, 16)).abs().max() < 0.05
+    assert (found.image - (0.75 + 0.25 * ramp(16, 16))).abs().max() < 0.05
 
 
 @pytest.mark.parametrize(("ending", "width"), [("webp", 16_384), ("jpg", 65_536)])

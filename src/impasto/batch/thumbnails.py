@@ -39,7 +39,7 @@ def picture_thumbnail(path: Path) -> str:
 
 def _save(source: Path, file: Path, most_px: int) -> None:
     try:
-        picture = to_pillow(load_picture(source, least_px=most_px).image)
+        picture = to_pillow(load_picture(source, least_px=most_px).on_white)
     except ImageError:  # the picture is gone or damaged by now: the page does without its thumbnail
         return
     picture.thumbnail((most_px, most_px), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from impasto.finishing.oklab import from_oklab, to_oklab
-from impasto.images.image import Image
+from impasto.images.image import Alpha, Image
 
 ROWS = 256  # of a picture that are converted at a time
 LEAST = 1e-5  # added to variances, so that a plain colour has a spread; a third of a level of 8 bits, squared
@@ -12,13 +12,14 @@ MOST_GAIN = 3.0  # by which a spread of colours may grow: noise of a grey pictur
 COLOURLESS = 0.01  # root mean square of the chroma below which a picture counts as grey
 
 
-def matched(image: Image, reference: Image) -> Image:
+def matched(image: Image, reference: Image, visible: Alpha | None = None) -> Image:
     """The image with its colours changed by one linear map, so that mean and covariance are the reference's in Oklab.
 
+    Pixels of the reference count as much as they are `visible`; by default all count alike.
     Of all such maps this one changes colours least. Source: Pitié & Kokaram 2007, "The linear Monge-Kantorovitch linear
     colour mapping". Departs: Oklab in place of CIELAB; no spread grows more than MOST_GAIN times.
     """
-    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference)
+    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference, visible)
     root = _power(spread, 0.5)
     change = _power(spread, -0.5) @ _power(root @ wanted_spread @ root, 0.5) @ _power(spread, -0.5)
     gains, directions = torch.linalg.eigh(change)
@@ -50,20 +51,23 @@ def grey(image: Image) -> Image:
     return torch.cat([_grey(to_oklab(rows)[:, :1]) for rows in torch.split(image, ROWS, 2)], 2)
 
 
-def moments(image: Image) -> tuple[Tensor, Tensor]:
-    """Mean (3) and covariance (3 × 3) of a picture's colours in Oklab, in float64."""
+def moments(image: Image, visible: Alpha | None = None) -> tuple[Tensor, Tensor]:
+    """Mean (3) and covariance (3 × 3) of a picture's colours in Oklab, in float64; `visible` weights pixels."""
     total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
-    for rows in torch.split(image, ROWS, 2):
+    for number, rows in enumerate(torch.split(image, ROWS, 2)):
         lab = to_oklab(rows)[0].flatten(1).double().cpu()
-        total, squares = total + lab.sum(1), squares + lab @ lab.T
-    count = image.shape[2] * image.shape[3]
+        seen = lab
+        if visible is not None:
+            seen = lab * visible[0, :, number * ROWS : (number + 1) * ROWS].flatten(1).double().cpu()
+        total, squares = total + seen.sum(1), squares + seen @ lab.T
+    count = image.shape[2] * image.shape[3] if visible is None else float(visible.double().sum())
     mean = total / count
     return mean, squares / count - torch.outer(mean, mean) + LEAST * torch.eye(3, dtype=torch.float64)
 
 
-def is_grey(image: Image) -> bool:
-    """Whether a picture has no colours to speak of."""
-    mean, spread = moments(image)
+def is_grey(image: Image, visible: Alpha | None = None) -> bool:
+    """Whether a picture has no colours to speak of, where it is `visible`."""
+    mean, spread = moments(image, visible)
     return float((mean[1:].square() + spread.diagonal()[1:] - LEAST).sum()) < COLOURLESS**2
 
 

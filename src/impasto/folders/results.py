@@ -20,7 +20,7 @@ from impasto.folders.names import CURVES, PATCHES, PATCHES_FILE, RESULT, SETTING
 from impasto.folders.places import is_as_before
 from impasto.images.colours import from_pillow
 from impasto.images.curves import save_curves
-from impasto.images.files import load_image, save_image, to_pillow
+from impasto.images.files import load_picture, save_image, to_pillow
 from impasto.images.forms import PLAIN, FileForm
 from impasto.images.image import Image, Picture, resize, size_of, size_with_long_side
 from impasto.images.sheets import contact_sheet
@@ -123,9 +123,9 @@ def save_overview(
     toml: str,
 ) -> None:
     """Save the overview of a run of several parts: one figure, their curves together, and a summary of all."""
-    results = {part: load_image(folder / part / RESULT) for part in summaries}
+    results = {part: load_picture(folder / part / RESULT).on_white for part in summaries}
     side = max(max(size_of(result)) for result in results.values())
-    inputs = [resize(picture.image, size_with_long_side(picture.size, side)) for picture in pictures]
+    inputs = [resize(picture.on_white, size_with_long_side(picture.size, side)) for picture in pictures]
     labels = [*TASKS[task].roles_of(len(pictures)), *(caption(part, summaries[part]) for part in summaries)]
     cells = [(label, to_pillow(image)) for label, image in zip(labels, [*inputs, *results.values()], strict=True)]
     columns = min(len(cells), 3) if len(cells) <= MOST_IN_THREES else WIDE

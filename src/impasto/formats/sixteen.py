@@ -18,6 +18,7 @@ ROWS = 64  # of a picture that are packed at a time
 LEVEL = 6  # of compression
 MOST_TIFF = 1 << 32  # bytes: places in a TIFF are numbers of 32 bits
 INCHES_A_METRE = 1 / 0.0254
+NO_UNIT, INCHES = 1, 2  # of a TIFF's resolution, which has no default
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def tiff(values: Values, about: About) -> bytes:
     height, width, colours = values.shape
     strips = [_strip(values[top : top + ROWS]) for top in range(0, height, ROWS)]
     places = [8 + sum(map(len, strips[:index])) for index in range(len(strips))]
-    dpi = (round((about.dpi or 72) * 10000), 10000)
+    dpi, unit = ((1, 1), NO_UNIT) if about.dpi is None else ((round(about.dpi * 10000), 10000), INCHES)
     entries: list[tuple[int, str, tuple[int, ...]]] = [
         (256, "I", (width,)),
         (257, "I", (height,)),
@@ -82,7 +83,7 @@ def tiff(values: Values, about: About) -> bytes:
         (279, "I", tuple(map(len, strips))),
         (282, "II", dpi),
         (283, "II", dpi),
-        (296, "H", (2,)),  # inches
+        (296, "H", (unit,)),
         (317, "H", (2,)),  # differences
         *([(338, "H", (2,))] if colours == 4 else []),  # transparency, not multiplied into the colours
         (34675, "s", tuple(about.profile)),

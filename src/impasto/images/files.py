@@ -86,7 +86,7 @@ def save_image(
 
     The ending decides the format: PNG, JPEG (quality 95, full colour resolution), WebP or TIFF. `form` has the bits a
     colour, the profile and the resolution; by default 8 bits tagged as sRGB. `settings` (any text, a run's TOML for
-    instance) is kept in a PNG's text under the key "impasto". JPEG has no transparency: alpha is lost.
+    instance) is kept in a PNG's text under the key "impasto". JPEG has no transparency: the picture is laid over white.
 
     Raises ImageError for another ending, SpecError for 16 bits in JPEG or WebP, OutputError if the file cannot be
     written.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import ExifTags, PngImagePlugin
 from PIL import Image as PillowImage
-from PIL import PngImagePlugin
 from torch import Tensor
 
 from impasto.errors import SpecError, nearest
@@ -16,11 +16,12 @@ from impasto.formats import sixteen
 from impasto.formats.profiles import PROFILES, SRGB, Profile, from_srgb
 from impasto.images.colours import BAND
 from impasto.images.colours import SRGB as PILLOWS_SRGB
-from impasto.images.image import Alpha, Image, size_of
+from impasto.images.image import Alpha, Image, on_white, size_of
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 DEEP = (".png", ".tif", ".tiff")  # endings of formats with 16 bits
-OPAQUE = (".jpg", ".jpeg")  # endings of formats without transparency
+OPAQUE = (".jpg", ".jpeg")  # endings of formats without transparency: pictures are laid over white
+INCHES = 2  # the unit of a resolution in EXIF
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 # Steps of a pattern in which neighbours differ as much as they can. Source: Jimenez 2014, "Next generation
 # post-processing in Call of Duty", interleaved gradient noise.
@@ -62,7 +63,8 @@ def encoded(image: Image, alpha: Alpha | None, ending: str, form: FileForm, sett
 
     Raises SpecError for 16 bits in a format without them, OSError or ValueError where the format has limits.
     """
-    alpha = None if ending in OPAQUE else alpha
+    if ending in OPAQUE:
+        image, alpha = on_white(image, alpha), None
     if form.depth == 16:
         if ending not in DEEP:
             raise SpecError(f"a file ending in {ending} has 8 bits a colour; choose .png or .tif for 16")
@@ -139,8 +141,15 @@ def _texts(settings: str | None) -> dict[str, str]:
 
 
 def _resolution(ending: str, dpi: float | None) -> dict[str, Any]:
-    """Pillow's option for dots per inch; a WebP has none."""
-    return {} if dpi is None or ending == ".webp" else {"dpi": (dpi, dpi)}
+    """Pillow's option for dots per inch, which a WebP has among its EXIF entries."""
+    if dpi is None:
+        return {}
+    if ending != ".webp":
+        return {"dpi": (dpi, dpi)}
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = dpi
+    exif[ExifTags.Base.ResolutionUnit] = INCHES
+    return {"exif": exif}
 
 
 def _options(ending: str, settings: str | None) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from impasto.errors import ImageError
+
 Size = tuple[int, int]
 Image = Float[Tensor, "1 3 _height _width"]
 Alpha = Float[Tensor, "1 1 _height _width"]
@@ -31,10 +33,34 @@ class Picture:
         """Height and width in pixels."""
         return size_of(self.image)
 
+    @property
+    def on_white(self) -> Image:
+        """The picture as it is seen on white paper."""
+        return on_white(self.image, self.alpha)
+
     def cropped(self, size: Size) -> "Picture":
         """The middle of the picture in the proportions of `size`."""
         alpha = None if self.alpha is None else cropped(self.alpha, size)
         return Picture(cropped(self.image, size), alpha, self.before or self.size)
+
+    def visible(self, name: object) -> "Picture":
+        """The smallest rectangle with all that can be seen: pixels at least half as opaque as the most opaque one.
+
+        Raises ImageError, with the picture's name, if nothing can be seen.
+        """
+        if self.alpha is None or bool((self.alpha == 1).all()):
+            return self
+        if not float(self.alpha.max()) > 0:
+            raise ImageError(f"{name} cannot be used, because all of it is transparent")
+        seen = (self.alpha >= self.alpha.max() / 2)[0, 0]
+        rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
+        return Picture(self.image[:, :, rows, columns].contiguous(), self.alpha[:, :, rows, columns].contiguous())
+
+
+def _extent(seen: Tensor) -> slice:
+    """From the first place that is true to the last."""
+    places = seen.nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def size_of(image: Tensor) -> Size:
@@ -55,6 +81,11 @@ def resize(image: Tensor, size: Size) -> Tensor:
         return image
     resized = functional.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp_(0, 1)
+
+
+def on_white(image: Image, alpha: Alpha | None) -> Image:
+    """An image laid over white, through transparency of any size; the image itself if there is none."""
+    return image if alpha is None else 1 - (1 - image) * resize(alpha, size_of(image)).to(image)
 
 
 def cover(image: Tensor, size: Size) -> Tensor:

@@ -26,6 +26,7 @@ UPRIGHT = {
 }
 # First brands of HEIF files with HEVC pictures, as telephones write them. Source: ISO/IEC 23008-12, annex B.
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
+LEAST_DPI, MOST_DPI = 10, 10_000  # of a picture on paper; a TIFF without a resolution is read as one of 1
 SHORT = 3  # the type of a number of 16 bits in EXIF
 Done = TypeVar("Done")
 _HOST = threading.RLock()  # held while settings of the whole process are changed
@@ -123,6 +124,16 @@ def upright(file: PillowImage.Image) -> PillowImage.Image:
         orientation = _orientation(file.info.get("exif") or b"")
     method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return file if method is None else file.transpose(method)
+
+
+def dpi_of(path: str | Path) -> float | None:
+    """The dots per inch that a picture's file names, to a tenth; None if it names none that a print could have."""
+    with open_picture(path) as file:
+        try:
+            dpi = round(float(file.info["dpi"][0]), 1)  # a PNG counts dots per metre, in whole numbers
+        except (KeyError, TypeError, ValueError, ArithmeticError, IndexError):
+            return None
+    return dpi if LEAST_DPI <= dpi <= MOST_DPI else None
 
 
 def _orientation(exif: bytes) -> int | None:

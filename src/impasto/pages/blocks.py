@@ -105,8 +105,8 @@ def embed(picture: PillowImage.Image, alt: str, *, most_px: int, caption: str = 
 
 
 def open_input(path: Path) -> PillowImage.Image:
-    """A user's picture as a run reads it, upright and in sRGB, but no larger than a page needs."""
-    picture = to_pillow(load_picture(path, least_px=LARGE_PX).image)
+    """A user's picture as a run reads it, upright, in sRGB and on white, but no larger than a page needs."""
+    picture = to_pillow(load_picture(path, least_px=LARGE_PX).on_white)
     picture.thumbnail((LARGE_PX, LARGE_PX), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
     return picture
 

@@ -17,7 +17,7 @@ from impasto.folders.names import frame_files
 from impasto.folders.results import Summary
 from impasto.images.animations import animation_frame, frame_steps, of_one_size, save_animation
 from impasto.images.files import to_pillow
-from impasto.images.image import Image, size_of
+from impasto.images.image import Alpha, Image, on_white, size_of
 from impasto.images.opening import open_picture
 from impasto.synthesis.loop import Iterate
 
@@ -125,6 +125,7 @@ class Frames:
 
     `count` is the number of frames, first and last included; 1 keeps only the last. Animations are a GIF and a WebP,
     with `mp4` an MP4 too. `after` is the last step and picture of a resumed part: frames of later steps are removed.
+    Pictures with the transparency `alpha` are laid over white.
     """
 
     def __init__(
@@ -136,8 +137,9 @@ class Frames:
         *,
         mp4: bool = False,
         after: tuple[int, Image] | None = None,
+        alpha: Alpha | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder, self._alpha = folder, alpha
         self._wanted = frame_steps(steps, count)
         self._endings = ("gif", "webp", "mp4") if mp4 else ("gif", "webp")
         self._first = first if count == 1 else None
@@ -186,7 +188,7 @@ class Frames:
 
     def _keep(self, step: int, image: Image) -> None:
         buffer = io.BytesIO()
-        to_pillow(image).save(buffer, "JPEG", quality=92, subsampling=0)
+        to_pillow(on_white(image, self._alpha)).save(buffer, "JPEG", quality=92, subsampling=0)
         write_bytes(self._file(step), buffer.getvalue())
         self._steps.add(step)
 

@@ -26,8 +26,11 @@ from impasto.runs.resuming import NOTHING, Past, cut_back, finished, look_back, 
 from impasto.runs.stopping import Steering, Stop, go_on_unless, question
 from impasto.runs.watching import Watching
 from impasto.tasks.spec import RunSpec, part_names
+from impasto.tasks.table import TASKS
 from impasto.units.patches import strongest
 from impasto.weights.doubts import doubts
+
+MOST_HIDDEN = 0.01  # of a painting: what is transparent beyond soft edges deserves a word
 
 
 def run(
@@ -74,6 +77,7 @@ def run(
         _say_what_is_slow(prepared, listener)
         _require_albums(prepared)
         _say_what_is_odd(prepared, listener)
+        _say_what_is_hidden(prepared, listener)
         go_on_unless(stop)
 
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
@@ -172,6 +176,16 @@ def _say_what_is_odd(prepared: Prepared, listener: Listener) -> None:
         return
     for problem in doubts(module, prepared.network.preprocess).problems:
         listener(Notice(problem))
+
+
+def _say_what_is_hidden(prepared: Prepared, listener: Listener) -> None:
+    """Paintings with transparent parts inside, which have no colours of their own."""
+    task = TASKS[prepared.spec.task]
+    for number, (path, picture) in enumerate(zip(prepared.spec.pictures, prepared.pictures, strict=True)):
+        hidden = 0.0 if picture.alpha is None else 1 - float(picture.alpha.mean())
+        if task.is_painting(number) and hidden > MOST_HIDDEN:
+            words = f"{hidden:.0%} of {path} is transparent inside the painting and counts as its mean colour"
+            listener(Notice(f"{words}; a painting without holes gives a better style"))
 
 
 def _show_regions(prepared: Prepared, folder: Path, listener: Listener) -> None:

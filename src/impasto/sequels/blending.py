@@ -9,7 +9,7 @@ from impasto.folders.records import PictureRecord, read_run
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
 from impasto.images.image import Picture
-from impasto.sequels.exporting import FORM, result_of
+from impasto.sequels.exporting import FORM, result_of, with_dpi
 from impasto.tasks.spec import framed
 from impasto.tasks.table import TASKS
 
@@ -26,8 +26,9 @@ def blend(
     """Blend the photo of a run (strength 0) with the run's picture (1), and return the file, by default in its folder.
 
     `other` is a run, or a picture file, that takes the photo's place. The blend is as large as the run's picture, and
-    has its transparency. Raises SpecError for a strength outside 0 … 1, RunFolderError if there is no photo or the
-    photo has changed, ImageError if the proportions of two pictures differ, OutputError if the file exists already.
+    has its transparency and its dots per inch. Raises SpecError for a strength outside 0 … 1, RunFolderError if there
+    is no photo or the photo has changed, ImageError if the proportions of two pictures differ, OutputError if the file
+    exists already.
     """
     if not 0 <= strength <= 1:
         raise SpecError(f"strength is {strength:g}; choose from 0 (the photo, or the other run) to 1 (the run)")
@@ -39,7 +40,7 @@ def blend(
     first = photo_of(run) if other is None else load_picture(result_of(other))
     second = load_picture(file)
     image = blended(first.image, second.image, strength)
-    save_image(image, out, alpha=second.alpha, settings=embedded_settings(file), form=form)
+    save_image(image, out, alpha=second.alpha, settings=embedded_settings(file), form=with_dpi(form, file))
     return out
 
 

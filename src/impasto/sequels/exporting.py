@@ -10,6 +10,7 @@ from impasto.folders.names import RESULT, SETTINGS_FILE
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
 from impasto.images.image import Image, Picture, cover
+from impasto.images.opening import dpi_of
 from impasto.sequels.larger import require_done
 from impasto.tasks.values import PrintSize
 
@@ -30,7 +31,8 @@ def export(
     """Write the picture of a run, or any picture file, to `out`, whose ending decides the format; return `out`.
 
     With `size` the picture is scaled to exactly that print, and what is beyond its proportions is cropped. `finish`
-    changes the picture, as `proof` does. Transparency is kept, and in a PNG the settings inside. The listener hears if
+    changes the picture, as `proof` does. Without `size` the file names the resolution that the source names.
+    Transparency is kept, and in a PNG the settings inside. The listener hears if
     the print needs many more pixels than the picture has.
     Raises OutputError if `out` exists (unless `force`), RunFolderError for a folder without a result, else as
     `load_picture` and `save_image`.
@@ -41,6 +43,7 @@ def export(
     picture = load_picture(file)
     if size is not None:
         picture, form = _scaled(picture, size, listener), replace(form, dpi=size.dpi)
+    form = with_dpi(form, file)
     image = picture.image if finish is None else finish(picture.image)
     save_image(image, out, alpha=picture.alpha, settings=embedded_settings(file), form=form)
     return out
@@ -58,6 +61,11 @@ def result_of(source: Path) -> Path:
             require_done(source)  # raises what has become of the run's picture
         raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
     return source / RESULT
+
+
+def with_dpi(form: FileForm, source: Path) -> FileForm:
+    """The form with the dots per inch of a picture file that is written anew with as many pixels."""
+    return form if form.dpi is not None else replace(form, dpi=dpi_of(source))
 
 
 def _scaled(picture: Picture, size: PrintSize, listener: Listener) -> Picture:

@@ -18,6 +18,7 @@ from impasto.tasks.values import PrintSize
 LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
 PLACED = 0.75  # as much again, relative to the weight of neighbours, which would move the strokes; decisions 55, 56
 NEXT = 1.5  # the first stage is at least this much larger than the small picture: a smaller one would repaint it
+ALIKE = 0.02  # of proportions, which whole pixels round
 STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
 
 
@@ -42,6 +43,8 @@ def larger(
     wanted = max(size.size) if isinstance(size, PrintSize) else size
     if wanted <= max(height, width):
         raise SpecError(f"size is {wanted}; the picture has {width} × {height} px already, choose a larger size")
+    if own.print is not None:
+        _require_proportions(own.print, size, picture.parent)
     kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
     likeness = LIKENESS * max(own.style_weight, own.content_weight) + PLACED * own.style_weight * own.neighbours
     grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
@@ -49,6 +52,15 @@ def larger(
     if isinstance(size, PrintSize):
         grown["print"] = size
     return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})
+
+
+def _require_proportions(printed: PrintSize, size: int | PrintSize, folder: Path) -> None:
+    """Raise SpecError unless a larger print shows the part of the photo that a print shows."""
+    (height, width), words = printed.size, "give a larger --print in the same proportions"
+    if not isinstance(size, PrintSize):
+        raise SpecError(f"{folder} is a print, {printed}; {words}, in place of --size")
+    if abs(size.size[1] * height / (size.size[0] * width) - 1) > ALIKE:
+        raise SpecError(f"{folder} is a print, {printed}, and {size} has other proportions; {words}")
 
 
 def require_done(folder: Path) -> Summary:

@@ -16,7 +16,7 @@ from impasto.folders.names import RESULT, SHEET, SHEET_FILE
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
-from impasto.images.files import load_image, save_image, to_pillow
+from impasto.images.files import load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.recorders import Recorder
@@ -129,7 +129,8 @@ def _explicit(settings: TransferSettings) -> dict[str, Any]:
 def _save_sheet(cells: Sequence[Cell], done: Sequence[Cell], folder: Path) -> None:
     """The numbered sheet of the candidates that are done, and the page that compares them."""
     pictures = [
-        (f"#{int(cell.name)}  {cell.words}", to_pillow(load_image(folder / cell.name / RESULT))) for cell in done
+        (f"#{int(cell.name)}  {cell.words}", to_pillow(load_picture(folder / cell.name / RESULT).on_white))
+        for cell in done
     ]
     names = " and ".join(path.stem for path in cells[0].spec.pictures[1:])
     title = f"{cells[0].spec.pictures[0].stem}, in the style of {names}"

@@ -15,7 +15,7 @@ from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name, trace
 from impasto.folders.specfiles import spec_toml
 from impasto.images.colours import from_pillow
-from impasto.images.files import load_image, load_picture, save_image, to_pillow
+from impasto.images.files import load_picture, save_image, to_pillow
 from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.recorders import Recorder
@@ -199,7 +199,8 @@ def _make_left(
 
 def _save_overview(cells: Sequence[Cell], variations: Variations, folder: Path) -> None:
     """Write the grid, whose columns are the values of the last setting, and the page that compares the runs."""
-    pictures = [(cell.words.replace(", ", "\n"), to_pillow(load_image(folder / cell.name / RESULT))) for cell in cells]
+    shown = [to_pillow(load_picture(folder / cell.name / RESULT).on_white) for cell in cells]
+    pictures = [(cell.words.replace(", ", "\n"), picture) for cell, picture in zip(cells, shown, strict=True)]
     columns = len(list(variations.values())[-1])
     sheet = contact_sheet(
         pictures, columns=min(columns, len(pictures)), title=f"{cells[0].spec.task}: {', '.join(variations)}"

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from impasto.errors import ImageError, SpecError
-from impasto.images.files import load_image
+from impasto.images.files import load_picture
 from impasto.images.image import Image, Size, size_of, size_with_long_side
 from impasto.images.masks import load_mask
 from impasto.objectives.weightmaps import WeightMap, stretched
@@ -124,7 +125,7 @@ def views(division: Division, photo: Image) -> Iterator[Image]:
 
 
 def _area(region: Region, name: str, share: Tensor) -> Area:
-    painting = None if region.painting is None else load_image(region.painting)
+    painting = None if region.painting is None else _painting(region, region.painting)
     source = None if region.source is None else WeightMap(load_mask(*region.source))
     return Area(name, share, painting, source, region.strength, region.strokes, region.detail)
 
@@ -154,6 +155,12 @@ def _stretch(mask: Tensor, size: Size) -> float:
     """How far the proportions of a mask are from those of a size: 0 if they are the same."""
     height, width = size_of(mask)
     return abs(height * size[1] / (width * size[0]) - 1)
+
+
+def _painting(region: Region, path: Path) -> Image:
+    """What can be seen of a region's painting; all of it if a mask tells which part counts."""
+    picture = load_picture(path)
+    return (picture if region.source is not None else picture.visible(path)).image
 
 
 def _working_size(photo: Image, masks: Sequence[Tensor], long_side_px: int) -> Size:

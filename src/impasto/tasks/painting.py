@@ -9,8 +9,8 @@ from torch import Tensor
 from impasto.errors import ImageError, SpecError
 from impasto.finishing.chroma import PutBack
 from impasto.finishing.matching import grey, is_grey, lightness_matched, matched
-from impasto.images.files import load_image
-from impasto.images.image import Image, Size, cropped
+from impasto.images.files import load_image, load_picture
+from impasto.images.image import Image, Picture, Size, cropped
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.weightmaps import WeightMap
@@ -166,7 +166,7 @@ def recoloured(photo: Image, colours: Colours) -> Recoloured:
     """The photo and what is done for a choice of colours. Raises ImageError for a palette without colours."""
     if colours.palette is not None:
         palette = _palette(colours)
-        return Recoloured(photo, lambda painting: matched(painting, palette))
+        return Recoloured(photo, lambda painting: matched(painting, palette.image, palette.alpha))
     match str(colours):
         case "photo":
             return Recoloured(photo, lambda painting: matched(painting, photo))
@@ -182,11 +182,11 @@ def _as_it_is(painting: Image) -> Image:
     return painting
 
 
-def _palette(colours: Colours) -> Image:
+def _palette(colours: Colours) -> Picture:
     try:
-        palette = load_image(str(colours.palette))
+        palette = load_picture(str(colours.palette)).visible(colours.palette)
     except ImageError as error:
         raise ImageError(f"the palette cannot be used: {error}") from None
-    if is_grey(palette):
+    if is_grey(palette.image, palette.alpha):
         raise ImageError(f"the palette {colours.palette} has no colours, only greys; give a picture with colours")
     return palette

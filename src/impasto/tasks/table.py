@@ -83,6 +83,10 @@ class Task:
         """Whether the first picture is the content: results are measured against it and take its transparency."""
         return bool(self.roles) and self.roles[0].name == "content"
 
+    def is_painting(self, number: int) -> bool:
+        """Whether the picture of this number, from 0, gives the style."""
+        return bool(self.roles) and self.roles[min(number, len(self.roles) - 1)].name == "style"
+
     def roles_of(self, count: int) -> list[str]:
         """A label for each of `count` pictures; pictures of the last role are numbered if there are several."""
         if not self.roles:
