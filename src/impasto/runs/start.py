@@ -30,7 +30,7 @@ from impasto.tasks.table import TASKS
 from impasto.units.patches import strongest
 from impasto.weights.doubts import doubts
 
-MOST_HIDDEN = 0.01  # of a painting: what is transparent beyond soft edges deserves a word
+MOST_HIDDEN = 0.01  # of a painting: more than this that has no colour of its own deserves a word
 
 
 def run(
@@ -182,7 +182,7 @@ def _say_what_is_hidden(prepared: Prepared, listener: Listener) -> None:
     """Paintings with transparent parts inside, which have no colours of their own."""
     task = TASKS[prepared.spec.task]
     for number, (path, picture) in enumerate(zip(prepared.spec.pictures, prepared.pictures, strict=True)):
-        hidden = 0.0 if picture.alpha is None else 1 - float(picture.alpha.mean())
+        hidden = 0.0 if picture.alpha is None else float((picture.alpha == 0).float().mean())
         if task.is_painting(number) and hidden > MOST_HIDDEN:
             words = f"{hidden:.0%} of {path} is transparent inside the painting and counts as its mean colour"
             listener(Notice(f"{words}; a painting without holes gives a better style"))
