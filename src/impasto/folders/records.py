@@ -149,6 +149,11 @@ def require_run_folder(folder: Path) -> None:
         raise RunFolderError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
 
 
+def start_again(folder: Path) -> str:
+    """The advice to make a run once more, for the end of a sentence."""
+    return f"start again with impasto run {folder / SETTINGS_FILE}"
+
+
 def read_run(folder: Path, pictures: Sequence[Path] = ()) -> RunRecord:
     """Read a run's folder, also of a run that was interrupted or killed. Raises RunFolderError in one sentence.
 

@@ -26,7 +26,7 @@ UPRIGHT = {
 }
 # First brands of HEIF files with HEVC pictures, as telephones write them. Source: ISO/IEC 23008-12, annex B.
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
-LEAST_DPI, MOST_DPI = 10, 10_000  # of a picture on paper; a TIFF without a resolution is read as one of 1
+LIKELY_DPI = 10, 10_000  # of a picture on paper, least and most; a TIFF without a resolution is read as one of 1
 SHORT = 3  # the type of a number of 16 bits in EXIF
 Done = TypeVar("Done")
 _HOST = threading.RLock()  # held while settings of the whole process are changed
@@ -133,7 +133,7 @@ def dpi_of(path: str | Path) -> float | None:
             dpi = round(float(file.info["dpi"][0]), 1)  # a PNG counts dots per metre, in whole numbers
         except (KeyError, TypeError, ValueError, ArithmeticError, IndexError):
             return None
-    return dpi if LEAST_DPI <= dpi <= MOST_DPI else None
+    return dpi if LIKELY_DPI[0] <= dpi <= LIKELY_DPI[1] else None
 
 
 def _orientation(exif: bytes) -> int | None:

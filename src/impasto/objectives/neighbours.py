@@ -96,7 +96,11 @@ class Neighbours:
 
     def framed(self, size: Size) -> list[Image]:
         """The styles as they are read for a canvas of that size."""
-        return [resize(style, self.framing(size_of(style), size)) for style, _ in self.styles]
+        return [resize(style, framed) for (style, _), framed in zip(self.styles, self.framed_sizes(size), strict=True)]
+
+    def framed_sizes(self, size: Size) -> list[Size]:
+        """The sizes at which the styles are read for a canvas of that size."""
+        return [self.framing(size_of(style), size) for style, _ in self.styles]
 
     def matching_bytes(self, network: Network, size: Size) -> float:
         """About how many bytes matching takes at its peak: all banks, and the sampled positions' cosines twice."""
@@ -109,8 +113,7 @@ class Neighbours:
 
     def require(self, network: Network, size: Size) -> None:
         """Raise ImageError if a framed style or a region is too small for a layer, LayerError for an unknown one."""
-        for style, _ in self.styles:
-            framed = self.framing(size_of(style), size)
+        for framed in self.framed_sizes(size):
             network.require_size(framed, self.layers)
             for layer in map(network.layer, self.layers):
                 if self.where is not None:

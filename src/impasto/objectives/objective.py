@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from impasto.errors import SpecError
-from impasto.images.image import Image, Size, resize, size_of, size_with_area
+from impasto.images.image import Image, Size, resize, size_with_area
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Criterion, Readings, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, normalised_squared_error
@@ -72,7 +72,7 @@ class Objective:
     def reference_px(self, size: Size) -> int:
         """Pixels of the largest picture that the terms read for a canvas of that size; large strokes enlarge it."""
         sizes = [match.framed_size(size) for match in self.matches()]
-        sizes += [term.framing(size_of(style), size) for term in self.neighbours for style, _ in term.styles]
+        sizes += [framed for term in self.neighbours for framed in term.framed_sizes(size)]
         return max((height * width for height, width in sizes), default=0)
 
     def layers(self, *kinds: type[Representation]) -> list[str]:

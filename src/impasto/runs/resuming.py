@@ -14,7 +14,7 @@ from impasto.events import Listener, Notice
 from impasto.files import HALF, write_bytes
 from impasto.folders.checkpoints import Checkpoint, checkpoint_files, newest_checkpoint
 from impasto.folders.names import FOLDER, FRAMES, METRICS, RESULT, SETTINGS_FILE, SUMMARY, place_of, remove_part
-from impasto.folders.records import Line, read_lines, read_summary, require_run_folder
+from impasto.folders.records import Line, read_lines, read_summary, require_run_folder, start_again
 from impasto.folders.results import Summary
 from impasto.folders.specfiles import SpecFile, read_spec
 
@@ -72,7 +72,7 @@ def finished(folder: Path, names: Sequence[str]) -> bool:
         return False
     for place in places:
         if not (place / RESULT).is_file():
-            raise RunFolderError(f"{folder} is done, but {place / RESULT} is missing; {_start_again(folder)}")
+            raise RunFolderError(f"{folder} is done, but {place / RESULT} is missing; {start_again(folder)}")
     return True
 
 
@@ -87,7 +87,7 @@ def require_same(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any], 
     files = [words for key, words in names.items() if key in then and then[key] != now.get(key)]
     if files:
         changed = f"{', '.join(files)} changed after the run was started"
-        raise RunFolderError(f"{folder} cannot be resumed: {changed}; {_start_again(folder)}")
+        raise RunFolderError(f"{folder} cannot be resumed: {changed}; {start_again(folder)}")
     others = [
         f"{key} was {then[key]} and is {now[key]} now" for key in EXACT if key in then and then[key] != now.get(key)
     ]
@@ -104,7 +104,7 @@ def look_back(folder: Path, names: Sequence[str], fingerprint: str, device: torc
     checkpoint = _checkpoint(folder, names, len(summaries), device, listener)
     if checkpoint is not None and checkpoint.fingerprint != fingerprint:
         edited = f"{SETTINGS_FILE} has been edited since the run was started"
-        raise RunFolderError(f"{folder} cannot be resumed: {edited}; {_start_again(folder)}")
+        raise RunFolderError(f"{folder} cannot be resumed: {edited}; {start_again(folder)}")
 
     name = next((name for name in names if name not in summaries), None)
     if checkpoint is None and name is not None and any(line.part == name for line in lines):
@@ -123,12 +123,8 @@ def _checkpoint(
     if any(path.name > f"{part + 1:03}" for path in checkpoint_files(folder / FOLDER)):
         raise RunFolderError(f"{folder} is damaged: {names[part]} was finished but has no {SUMMARY}")
     if checkpoint is None and damaged:
-        raise RunFolderError(f"no checkpoint of {folder} can be read; {_start_again(folder)}")
+        raise RunFolderError(f"no checkpoint of {folder} can be read; {start_again(folder)}")
     return checkpoint
-
-
-def _start_again(folder: Path) -> str:
-    return f"start again with impasto run {folder / SETTINGS_FILE}"
 
 
 def _finished_parts(folder: Path, names: Sequence[str]) -> dict[str, Summary]:

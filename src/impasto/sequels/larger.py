@@ -6,8 +6,8 @@ from typing import Any
 
 from impasto.errors import RunFolderError, SpecError
 from impasto.files import sha256
-from impasto.folders.names import RESULT, SETTINGS_FILE
-from impasto.folders.records import Summary, read_run
+from impasto.folders.names import RESULT
+from impasto.folders.records import Summary, read_run, start_again
 from impasto.folders.specfiles import SpecFile, located, read_spec
 from impasto.images.opening import open_picture
 from impasto.tasks.settings import TransferSettings
@@ -72,8 +72,7 @@ def require_done(folder: Path) -> Summary:
     if record.status != "done" or summary is None:
         raise RunFolderError(f"{folder} is not done; continue with: impasto resume {folder}")
     if record.parts[0].result is None:
-        again = f"start again with impasto run {folder / SETTINGS_FILE}"
-        raise RunFolderError(f"{folder} is done, but its {RESULT} is missing; {again}")
+        raise RunFolderError(f"{folder} is done, but its {RESULT} is missing; {start_again(folder)}")
     return summary
 
 

@@ -31,19 +31,18 @@ class Keeping:
     def decode(self, parameters: Parameters, size: Size) -> Image:
         """The inner image, with the photo over it."""
         image = self.inner.decode(parameters, size)
-        photo, where = self._at(size, image)
-        return torch.lerp(image, photo, where)
+        return torch.lerp(image, *self._at(image))
 
     def project(self, parameters: Parameters) -> Parameters:
         """The nearest admissible inner parameters."""
         return self.inner.project(parameters)
 
-    def _at(self, size: Size, like: Image) -> tuple[Image, Tensor]:
+    def _at(self, image: Image) -> tuple[Image, Tensor]:
         """The photo and its opacity, made once for each size; those of earlier sizes are forgotten."""
-        key = (size, like.device, like.dtype)
+        key = (size_of(image), image.device, image.dtype)
         if key not in self._ready:
             self._ready.clear()
-            self._ready[key] = resize(self.photo, size).to(like), stretched(self.where, size).to(like)
+            self._ready[key] = _stretched_over(self.photo, self.where, image)
         return self._ready[key]
 
 
@@ -57,5 +56,11 @@ class KeepingLast:
 
     def __call__(self, image: Image) -> Image:
         """The finished image, with the photo over it."""
-        image, size = self.inner(image), size_of(image)
-        return torch.lerp(image, resize(self.photo, size).to(image), stretched(self.where, size).to(image))
+        image = self.inner(image)
+        return torch.lerp(image, *_stretched_over(self.photo, self.where, image))
+
+
+def _stretched_over(photo: Image, where: Tensor, image: Image) -> tuple[Image, Tensor]:
+    """A photo and its opacity, in the size of an image."""
+    size = size_of(image)
+    return resize(photo, size).to(image), stretched(where, size).to(image)
