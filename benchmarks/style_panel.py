@@ -60,6 +60,7 @@ RECIPES: dict[str, Paint] = {
     "the style picture, cut to fit": whole_canvas(lambda photo, painting, size: cover(painting, size)),
     "classic": by("classic"),
     "default": by("default"),
+    "default, strokes along": by("default", strokes="along"),
     "classic, style × 3": by("classic", style_weight=3.0),
     "classic, style × 9": by("classic", style_weight=9.0),
     "plain Gram": lambda network, *given: (gram_recipe(*given, 1.0), 500),

@@ -234,7 +234,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (("--stepps", "3"), "there is no setting 'stepps'; did you mean 'steps'?"),
-        (("--steps", "0"), "steps is '0'; input should be greater than or equal to 1"),
+        (("--steps", "0"), "steps is '0'; it must be at least 1"),
         (("--content-layers", "conv9_1"), "vgg16 has no layer 'conv9_1'; did you mean 'conv5_1'?"),
         (("--recipe", "trnasfer"), "there is no task 'trnasfer'; did you mean 'transfer'?"),
         (("--cluster", "here"), "'here' is not a cluster's address; write auto, or one such as 10.0.0.1:6379"),

@@ -16,9 +16,10 @@ from impasto.errors import RunFolderError, SpecError
 from impasto.finishing.likeness import ssim
 from impasto.images.files import load_image, save_image
 from impasto.images.gathering import pictures_below
-from impasto.images.image import resize
-from impasto.sequels.enlarging import enlarge, folder_of
+from impasto.images.image import psnr, resize
+from impasto.sequels.enlarging import enlarge
 from impasto.sequels.larger import larger
+from impasto.sequels.sources import folder_of
 from impasto.series.explore import Choices, candidates
 from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.painting import transfer
@@ -151,6 +152,13 @@ def test_a_sheet_is_continued_and_never_painted_twice(desk: Path, monkeypatch: p
     assert ended.code == 1
     assert f"{folder} has no candidate #7; its candidates are #1, #2, #3, #4" in ended.err
     assert "name one of them" in call("enlarge", folder, "--size", "96").err
+    assert "name one of them" in call("export", folder, "-o", "a.png").err
+    assert call("export", f"{folder}#2", "-o", "two.png").out == "two.png\n"
+    assert torch.equal(load_image("two.png"), load_image(folder / "02" / "result.png"))
+    assert call("blend", f"{folder}#2", "--strength", "0", "--with", f"{folder}#3", "-o", "three.png").code == 0
+    assert psnr(load_image("three.png"), load_image(folder / "03" / "result.png")) > 45
+    assert call("blend", f"{folder}#2", "--strength", "0.5").out == f"{folder}/02/blend-50.png\n"
+    assert "has no candidate #9" in call("blend", f"{folder}#9", "--strength", "0.5").err
     assert "there is no folder" in call("enlarge", "nowhere", "--size", "96").err
     assert "nowhere is not the folder of a sheet" in call("enlarge", "nowhere#2", "--size", "96").err
     ended = call("enlarge", f"{folder}#4", "--size", "96", "--steps", "4")

@@ -18,6 +18,7 @@ from impasto.images.forms import FileForm
 from impasto.images.image import psnr
 from impasto.sequels.blending import blend
 from impasto.sequels.exporting import export
+from impasto.tasks.presets import preset
 from impasto.tasks.settings import TextureSettings, TransferSettings
 from impasto.tasks.values import PrintSize
 
@@ -64,9 +65,12 @@ def test_nonsense_on_paper_gets_a_sentence(text: str, words: str) -> None:
 
 
 def test_a_print_decides_the_size() -> None:
-    assert TransferSettings(print="60x40cm@300", size=64).size == 7087
+    assert TransferSettings(print="60x40cm@300").size == TransferSettings(print="60x40cm@300", size=7087).size == 7087
+    assert preset("transfer", "fast", print="60x40cm@300").size == 7087
     assert TextureSettings.model_validate({"print": "2x4cm@100"}).size == 157
     assert TransferSettings(depth="16").depth == 16
+    with pytest.raises(SpecError, match="size is 64, but 60x40cm@300 has a long side of 7087 px; give either size or"):
+        preset("transfer", "fast", print="60x40cm@300", size=64)
 
 
 def test_a_file_for_print_has_its_size_its_profile_and_its_depth(desk: Path) -> None:

@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import impasto.matching.banks
 import impasto.objectives.neighbours
 from conftest import example, make_tiny, random_image, readings
 from impasto.errors import ImageError, LayerError, SpecError
 from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
+from impasto.matching.banks import Bank
+from impasto.matching.places import Links, Piece, Places, Read, Sample
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.objectives.distances import cosine_error
-from impasto.objectives.neighbours import Bank
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.representations import directions_from
-from impasto.objectives.similarity import Links, Piece, Places, Read, Sample
 from impasto.objectives.weightmaps import WeightMap
 from impasto.runs.fitting import plan_memory
 from impasto.runs.measures import measure
@@ -98,7 +99,7 @@ def test_the_nearest_by_centred_cosine_and_price() -> None:
     counts = torch.rand(30, generator=generator, dtype=torch.float64)
     samples = [Sample(styles[0], counts), Sample(styles[1], torch.ones(30, dtype=torch.float64))]
     bank = Bank.of(
-        samples, [0.3, 0.7], Sample(asking, torch.ones(50, dtype=torch.float64)), Links(1, torch.full((4, 60), -1))
+        samples, [0.3, 0.7], Sample(asking, torch.ones(50, dtype=torch.float64)), Links(1, torch.full((4, 60), -1)), 6
     )
     prices, features = bank.prices.numpy(), np.concatenate([each.numpy() for each in styles])
     mean = 0.3 * np.average(styles[0].numpy(), 0, counts.numpy()) + 0.7 * styles[1].numpy().mean(0)
@@ -142,7 +143,7 @@ def test_prices_spread_the_choice(tiny: Network, monkeypatch: pytest.MonkeyPatch
         return [int(counts.max()), int((counts > 0).sum())]
 
     priced = used()
-    monkeypatch.setattr(impasto.objectives.neighbours, "ROUNDS", 0)
+    monkeypatch.setattr(impasto.matching.banks, "ROUNDS", 0)
     free = used()
     assert priced[0] < 0.5 * free[0]
     assert priced[1] > 1.2 * free[1]
@@ -151,20 +152,20 @@ def test_prices_spread_the_choice(tiny: Network, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("likely", [1, 4, 40, 200])
 def test_prices_are_those_of_a_choice_among_all(likely: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether few directions are likely, so that most choices are in doubt, or all are."""
-    monkeypatch.setattr(impasto.objectives.neighbours, "LIKELY", likely)
+    monkeypatch.setattr(impasto.matching.banks, "LIKELY", likely)
     numbers = torch.Generator().manual_seed(3)
     rows, bank = (torch.randn(n, 6, generator=numbers) for n in (50, 120))
     asking, directions = (torch.nn.functional.normalize(each, dim=1) for each in (rows, bank))
     counts, shares, styles = torch.rand(50, generator=numbers), torch.full((120,), 1 / 120), torch.arange(120) // 60
     prices = torch.zeros(120)
-    for number in range(impasto.objectives.neighbours.ROUNDS):
+    for number in range(impasto.matching.banks.ROUNDS):
         chosen = (asking @ directions.T + prices).argmax(1)
         used = torch.bincount(chosen, counts, minlength=120) / counts.sum()
         apart = torch.stack([(shares - used)[styles == style].sum() for style in (0, 1)])
-        prices += (1 - number / impasto.objectives.neighbours.ROUNDS) * (
-            shares - used + impasto.objectives.neighbours.STYLE_RATE * apart[styles]
+        prices += (1 - number / impasto.matching.banks.ROUNDS) * (
+            shares - used + impasto.matching.banks.STYLE_RATE * apart[styles]
         )
-    found = impasto.objectives.neighbours._prices(asking, counts, directions, shares, styles)
+    found = impasto.matching.banks._prices(asking, counts, directions, shares, styles)
     assert torch.allclose(found, prices, atol=1e-5)
 
 
@@ -225,7 +226,7 @@ def test_choices_come_to_agree_without_losing_more_than_agreement_is_worth() -> 
     style, asking = (torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2))
     counts = torch.ones(30, dtype=torch.float64)
     links = Links.of([Places.of((5, 6), None, 30)])
-    bank = Bank.of([Sample(style, counts)], [1.0], Sample(asking, counts), links)
+    bank = Bank.of([Sample(style, counts)], [1.0], Sample(asking, counts), links, 6)
     directions = functional.normalize(asking - asking.mean(0), dim=1)
     chosen = bank.nearest(asking).reshape(6, 5)
 

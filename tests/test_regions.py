@@ -105,8 +105,8 @@ def test_what_a_region_says() -> None:
         ("sky.png=a.jpg,strength=", "the region 'sky.png=a.jpg,strength=' gives strength no value"),
         ("s.png,detail=1,detail=2", "the region 's.png,detail=1,detail=2' gives detail twice"),
         ("s.png=a.jpg,strength=-1", "the strength of the region s.png is '-1'; it must be a number from 0 upwards"),
-        ("s.png=a.jpg,strokes=0", "the strokes of the region s.png have size 0; give a size above 0 and up to 10"),
-        ("s.png,strokes=1e9", "the strokes of the region s.png have size 1e+09; give a size above 0 and up to 10"),
+        ("s.png=a.jpg,strokes=0", "the strokes of the region s.png are '0'; give a size above 0 and up to 10"),
+        ("s.png,strokes=1e9", "the strokes of the region s.png are '1e9'; give a size above 0 and up to 10"),
         (
             "s.png=photo,strength=2",
             "the region 's.png=photo,strength=2' stays as the photo has it and takes no strength",
@@ -156,6 +156,16 @@ def test_colours_of_one_file(desk: Path, ending: str) -> None:
     assert (masks[1][0, 0].numpy() == (known == (0, 0, 255)).all(-1)).mean() > 0.99
 
 
+@pytest.mark.parametrize("green", [(0, 255, 0), (0, 128, 0)])
+def test_green_is_the_green_that_is_there(desk: Path, green: tuple[int, int, int]) -> None:
+    """CSS calls pure green lime, and #008000 green."""
+    mask = load_mask(paint(Path("m.png"), (8, 4), ((0, 0, 3, 3), (*green, 255)), ground=(255, 0, 0, 255)), "green")[
+        0, 0
+    ]
+    assert mask[:, :4].eq(1).all()
+    assert mask[:, 4:].eq(0).all()
+
+
 @pytest.mark.parametrize(
     ("ground", "colour", "sentence"),
     [
@@ -167,6 +177,7 @@ def test_colours_of_one_file(desk: Path, ending: str) -> None:
             "m.png is in colour; name the colour that marks the region, m.png#ff0000 for instance, or make "
             "the region white and the rest black",
         ),
+        (128, "", "m.png marks no region: it is grey everywhere; make the region white and the rest black"),
         ((255, 0, 0), "blue", "m.png has no region of the colour blue; its colours are #ff0000"),
         ((255, 0, 0), "bleu", "m.png#bleu names no colour; write a colour such as red or ff0000 after the #"),
         ((255, 0, 0), "red", "m.png has no region of the colour red; its colours are #ff0000"),

@@ -12,10 +12,11 @@ import impasto.objectives.similarity
 from conftest import random_image
 from impasto.errors import SpecError
 from impasto.images.image import Image, resize
+from impasto.matching.places import Lattice
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, style
 from impasto.objectives.representations import autocorrelation
-from impasto.objectives.similarity import Lattice, Sampling, sampled, self_similarity
+from impasto.objectives.similarity import Sampling, sampled, self_similarity
 from impasto.synthesis.loop import synthesise
 from impasto.tasks.painting import transfer
 from impasto.tasks.recipes import texture

@@ -162,7 +162,7 @@ def test_an_interruption_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("seed", "'seed' has no values; write for instance seed=1,3,10"),
         ("seed=", "'seed=' has no values; write for instance seed=1,3,10"),
         ("seed=1,1", "'seed=1,1' has a value twice; give each value once"),
-        ("steps=0,1", "steps is '0'; input should be greater than or equal to 1"),
+        ("steps=0,1", "steps is '0'; it must be at least 1"),
         ("layer=conv1_1,conv9_1", "vgg16-normalised has no layer 'conv9_1'; did you mean 'conv5_1'?"),
     ],
 )

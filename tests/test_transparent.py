@@ -14,9 +14,12 @@ from impasto.finishing.matching import matched, moments
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image
 from impasto.images.image import Picture, psnr, resize
+from impasto.objectives.neighbours import Neighbours
 from impasto.runs.start import resume, run
+from impasto.tasks.painting import recoloured, transfer
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.values import Colours
 
 SMALL = ["--size", "48", "--steps", "2", "--smallest", "48", "--frames", "0", "--quiet", "--precision", "float32"]
 SMALL += CLASSIC_WORDS
@@ -161,3 +164,33 @@ def test_sheets_are_on_white(faded: Path) -> None:
     top, left = 52, 16
     part = sheet[:, :, top : top + cell.shape[2], left : left + cell.shape[3]]
     assert psnr(part, cell) > 30
+
+
+@pytest.mark.parametrize("choice", ["photo", "luminance"])
+def test_a_photos_colours_count_where_it_can_be_seen(choice: str) -> None:
+    """Whatever a program left under the empty part of a cut-out photo."""
+    photo, painting = (example(name, (48, 48)) for name in ("red-panda", "night-cafe"))
+    alpha = torch.ones(1, 1, 48, 48)
+    alpha[..., 24:] = 0
+    fills = [
+        torch.where(alpha > 0, photo, torch.tensor(fill).reshape(1, 3, 1, 1)) for fill in ((1.0, 0, 0), (0, 0, 1.0))
+    ]
+    red, blue = (recoloured(fill, Colours(choice), alpha).painting(painting) for fill in fills)
+    torch.testing.assert_close(red, blue)
+    assert not torch.allclose(red, recoloured(fills[0], Colours(choice)).painting(painting), atol=0.02)
+    (term,) = (
+        each
+        for each in transfer(fills[0], [painting], TransferSettings(colours=choice), visible=alpha).objective.terms
+        if each.name == "neighbours"
+    )
+    assert isinstance(term, Neighbours)
+    assert torch.equal(term.styles[0][0], red)
+
+
+@pytest.mark.parametrize("words", [["transfer", "empty.png", "photo.png"], ["invert", "empty.png"]])
+def test_a_photo_of_which_nothing_can_be_seen(words: list[str], desk: Path) -> None:
+    save_image(torch.rand(1, 3, 20, 20), desk / "empty.png", alpha=torch.zeros(1, 1, 20, 20))
+    ended = call(*words, "--size", "32", "--out", "run")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1] == "impasto: empty.png cannot be used, because all of it is transparent"
+    assert not (desk / "run").exists()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 from cyclopts.completion import detect_shell
 from cyclopts.completion.detect import ShellDetectionError
-from cyclopts.exceptions import CoercionError, UnknownOptionError
+from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownOptionError
 from pydantic import ValidationError
 
 from impasto.cli.finish import blend, enlarge, explore, export
@@ -229,9 +229,18 @@ def _sentence(error: CycloptsError) -> str:
         return f"there is no command {word!r}; {nearest(word, [name for name in app if not name.startswith('-')])}"
     if isinstance(error, UnknownOptionError) and _comes_late(option := error.token.keyword or error.token.value, error):
         return f"{option} comes after --, which ends the options; give {option} before --"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return _missing(error.argument.name, " ".join(error.command_chain or ()), error.root_input_tokens or ())
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)
+
+
+def _missing(name: str, command: str, words: Sequence[str]) -> str:
+    """What a command lacks: an option's value, or a word or an option without which the command says nothing."""
+    if name in words:
+        return f"{name} has no value; write a value after {name}"
+    return f"impasto {command} needs {name}; see impasto {command} --help"
 
 
 def _comes_late(option: str, error: CycloptsError) -> bool:

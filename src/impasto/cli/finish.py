@@ -17,6 +17,12 @@ from impasto.tasks.values import PrintSize
 Flat = Parameter(name="*")
 
 
+class CandidateSettings(TransferSettings):
+    """The settings of all candidates; how strokes run is an entry of the sheet's own `strokes`."""
+
+    strokes: Annotated[Literal["as-painted", "along"], Parameter(parse=False)] = "as-painted"
+
+
 @dataclass(frozen=True)
 class SheetOptions:
     """What the candidates differ in, and where they go."""
@@ -26,7 +32,7 @@ class SheetOptions:
     strengths: str = "0.3,1,3"
     "Weights of the style, as multiples of the preset's."
     strokes: str = "0.6,1,1.6"
-    "Sizes of the strokes, as multiples of the preset's."
+    "Sizes of the strokes, as multiples of the preset's; or along, for strokes along the photo's lines."
     out: Out = None
     "Folder for the sheet, by default runs/explore-PHOTO-STYLE; the same command continues there."
     force: Switch = False
@@ -42,7 +48,7 @@ def explore(
     style: Path,
     /,
     *styles: Path,
-    settings: Annotated[TransferSettings, Flat] = TransferSettings(),
+    settings: Annotated[CandidateSettings, Flat] = CandidateSettings(),
     sheet: Annotated[SheetOptions, Flat] = SheetOptions(),
 ) -> None:
     """A numbered sheet of small candidates for PHOTO in the style of STYLE; `impasto enlarge` paints one of them large.
@@ -71,7 +77,7 @@ def explore(
 
     listener = choose_listener(sheet.json, sheet.quiet, series_view())
     presets = tuple(name.strip() for name in sheet.presets.split(","))
-    choices = sheets.Choices(presets, _numbers("strengths", sheet.strengths), _numbers("strokes", sheet.strokes))
+    choices = sheets.Choices(presets, _numbers("strengths", sheet.strengths), _strokes(sheet.strokes))
     with stoppable(listener) as stop:
         folder = sheets.explore(
             [photo, style, *styles], choices, settings, sheet.out, force=sheet.force, stop=stop, listener=listener
@@ -147,6 +153,12 @@ def enlarge(run: str, /, *, large: Annotated[LargeOptions, Flat] = LargeOptions(
         )
     if not large.json:
         print_out(found.folder)
+
+
+def _strokes(text: str) -> tuple[float | str, ...]:
+    """Sizes, or in place of one the word for strokes along the photo's lines."""
+    words = [word.strip() for word in text.split(",")]
+    return tuple(each for word in words for each in ([word] if word == "along" else _numbers("strokes", word)))
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from impasto.cli.options import Quiet, Switch
 from impasto.cli.streams import print_err, print_out
 from impasto.errors import SpecError, WeightsError
 from impasto.modules.names import is_name_of_module
-from impasto.tasks.settings import PreprocessName
+from impasto.tasks.values import PreprocessName
 from impasto.weights.layout import Family
 from impasto.weights.sources import Source, sources
 

@@ -32,13 +32,13 @@ def matched(image: Image, reference: Image, visible: Alpha | None = None) -> Ima
     return torch.cat([from_oklab(mapped(to_oklab(rows))) for rows in torch.split(image, ROWS, 2)], 2)
 
 
-def lightness_matched(image: Image, reference: Image) -> Image:
-    """The image in grey; its lightness has the mean and the spread of the reference's.
+def lightness_matched(image: Image, reference: Image, visible: Alpha | None = None) -> Image:
+    """The image in grey; its lightness has the mean and the spread of the reference's, where that is `visible`.
 
     Source: Gatys et al. 2016 (arXiv:1606.05897), "Preserving Color in Neural Artistic Style Transfer", section 3.2.
     Departs: Oklab's lightness in place of YIQ's luminance.
     """
-    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference)
+    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference, visible)
     gain = float((wanted_spread[0, 0] / spread[0, 0]).sqrt().clamp(max=MOST_GAIN))
     moved = [
         gain * (to_oklab(rows)[:, :1] - float(mean[0])) + float(wanted_mean[0]) for rows in torch.split(image, ROWS, 2)

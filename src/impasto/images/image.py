@@ -43,6 +43,11 @@ class Picture:
         alpha = None if self.alpha is None else cropped(self.alpha, size)
         return Picture(cropped(self.image, size), alpha, self.before or self.size)
 
+    def require_visible(self, name: object) -> None:
+        """Raise ImageError, with the picture's name, if nothing can be seen."""
+        if self.alpha is not None and not float(self.alpha.max()) > 0:
+            raise ImageError(f"{name} cannot be used, because all of it is transparent")
+
     def visible(self, name: object) -> "Picture":
         """The smallest rectangle with all that can be seen: pixels at least half as opaque as the most opaque one.
 
@@ -50,8 +55,7 @@ class Picture:
         """
         if self.alpha is None or bool((self.alpha == 1).all()):
             return self
-        if not float(self.alpha.max()) > 0:
-            raise ImageError(f"{name} cannot be used, because all of it is transparent")
+        self.require_visible(name)
         seen = (self.alpha >= self.alpha.max() / 2)[0, 0]
         rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
         return Picture(self.image[:, :, rows, columns].contiguous(), self.alpha[:, :, rows, columns].contiguous())

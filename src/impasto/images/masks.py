@@ -17,6 +17,7 @@ LEAST_CONTRAST = 1 / 8  # between the darkest and the brightest part of a mask
 NEAR = 48 / 255  # colours this near in each channel count as the same: files with losses blur colours
 COMMON = 0.005  # of the pixels: colours that are rarer come from soft edges
 SAMPLED_PX = 1000  # of the long side are looked at for colours
+PURE = {"green": "lime"}  # who says green of a map of regions means pure green, which CSS calls lime
 STEPS = 15  # colours are counted in so many steps of each channel
 
 
@@ -33,7 +34,7 @@ def load_mask(path: Path, colour: str = "") -> Mask:
     mask = _marked(picture, path) if not colour else _of_colour(picture.image, path, colour)
     low, high = float(mask.min()), float(mask.max())
     if high - low < LEAST_CONTRAST:
-        kind = "white" if low > 1 / 2 else "black"
+        kind = "white" if low > 3 / 4 else "black" if high < 1 / 4 else "grey"
         raise ImageError(f"{path} marks no region: it is {kind} everywhere; make the region white and the rest black")
     return mask
 
@@ -57,15 +58,21 @@ def _marked(picture: Picture, path: Path) -> Mask:
 
 def _of_colour(image: Image, path: Path, colour: str) -> Mask:
     wanted = _parsed(path, colour)
+    if colour in PURE and not _has(image, wanted):
+        wanted = _parsed(path, PURE[colour])
     others = [each for each in _colours(image) if (each - wanted).abs().max() > NEAR]
     distance = (image - wanted.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True)
     mask = torch.ones_like(distance)
     for other in others:
         mask = mask * (distance < (image - other.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True))
-    if not others or not bool(((image - wanted.reshape(1, 3, 1, 1)).abs().amax(1) <= NEAR).any()):
+    if not others or not _has(image, wanted):
         found = ", ".join(f"#{_in_hex(each)}" for each in _colours(image))
         raise ImageError(f"{path} has no region of the colour {colour}; its colours are {found}")
     return mask
+
+
+def _has(image: Image, colour: Tensor) -> bool:
+    return bool(((image - colour.reshape(1, 3, 1, 1)).abs().amax(1) <= NEAR).any())
 
 
 def _parsed(path: Path, colour: str) -> Tensor:

@@ -73,7 +73,7 @@ class Sheet:
     given: tuple[str, ...] = ()
     presets: tuple[str, ...] = ("default",)
     strengths: tuple[float, ...] = (0.3, 1.0, 3.0)
-    strokes: tuple[float, ...] = (0.6, 1.0, 1.6)
+    strokes: tuple[float | str, ...] = (0.6, 1.0, 1.6)
 
     kind: ClassVar = "sheet"
 

@@ -235,3 +235,8 @@ def _past(trace: HandTrace, layer: Layer) -> Past:
         for name in layer.reads:
             trace.release(name)
     return Past(tuple(trace.shapes[name] for name in layer.reads), inputs, output, spare)
+
+
+def wide(features: Tensor) -> Tensor:
+    """The features in float32, or in float64 if they are."""
+    return features if features.dtype == torch.float64 else features.float()

@@ -9,13 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from impasto.networks.passes import wide
+
 GRAM_SLICES = 16  # rounding left: about 5e-4 of the matrix (random rectified features), for ¼ of float32's time
 MEAN_SLICES = 64  # rounding left: about 2e-4; these slices cost nothing
-
-
-def wide(features: Tensor) -> Tensor:
-    """The features in float32, or in float64 if they are."""
-    return features if features.dtype == torch.float64 else features.float()
 
 
 def gram(features: Tensor) -> Tensor:

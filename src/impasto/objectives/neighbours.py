@@ -1,35 +1,31 @@
 """Nearest neighbours: at each position the feature of the style that is most like the photo's there.
 
 Statistics say which features a painting has, and must put all of them somewhere; neighbours say what belongs where: a
-sky is painted as the painting's sky. Prices see to it that no part of the style is used too often, and places beside
-each other rather take features that are beside each other in the style: whole strokes, not single dots.
+sky is painted as the painting's sky. How a feature is chosen is told in `impasto.matching`.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from impasto.images.image import Image, Size, resize, size_of
+from impasto.matching.banks import Bank
+from impasto.matching.lines import SHAPES, STROKES, Grain, following, lines
+from impasto.matching.places import Links, Piece, Places, Read, Sample, samples
 from impasto.networks.network import Network
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm, Readings, Wish
 from impasto.objectives.distances import cosine_error, distance_to
-from impasto.objectives.moments import wide
-from impasto.objectives.representations import Pointwise, Representation, activations, directions, directions_from
-from impasto.objectives.similarity import Links, Piece, Places, Read, Sample, samples
+from impasto.objectives.representations import Pointwise, Representation, activations, directions_from
 from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_by
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
-ROUNDS = 60  # of prices; more change little
-LIKELY = 64  # directions with the best cosines, looked at first in each round
-AGREEMENT = 0.1  # of cosine, for each of the four neighbours that a choice continues; docs/decisions/0044
 PASSES = 4  # over every second position, in which choices come to agree
-STYLE_RATE = 0.1  # of the price that all features of a style share
-CHUNK = 1024  # positions matched at once: with the bank about 70 MB
 WIDE = 4  # bytes of a number in float32
 FIDELITY = 2 / 3  # of the photo in the picture that asks; the rest is the result so far; docs/decisions/0058
 
@@ -58,6 +54,18 @@ class Choice:
     represent: Representation
 
 
+class Seen(NamedTuple):
+    """A style as it is read, and the places of each layer whose features are taken."""
+
+    style: Image
+    places: Mapping[str, Places]
+
+    @property
+    def turned(self) -> "Seen":
+        """The same after a quarter turn."""
+        return Seen(_turned(self.style), {layer: each.turned for layer, each in self.places.items()})
+
+
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """Σ over layers of weight · mean over positions of 1 − cos(f − m, t − m), f the picture's features.
@@ -68,6 +76,10 @@ class Neighbours:
     feature that continues a neighbour's: each neighbour with which a choice agrees counts as much as 0.1 of cosine.
     Targets are fixed while a stage lasts. `styles` are pictures with the fractions of the result that they should take
     up; `framing` gives their sizes.
+
+    If `along` is above 0, strokes follow the photo's lines: to each cosine is added `along` · c₁ · c₂ · cos 2(θ₁ − θ₂),
+    with the angles θ of lines in photo and style, and how clear these lines are, c in [0, 1]; each style may be used as
+    it is and after a quarter turn.
 
     `where` weights the positions of the picture: a region takes its targets, and pays its prices, by itself. Of the
     styles only the region `reference_where`, stretched over each of them, is used.
@@ -87,6 +99,7 @@ class Neighbours:
     framing: Callable[[Size, Size], Size]
     where: WeightMap | None = None
     reference_where: WeightMap | None = None
+    along: float = 0.0
     current: Image | None = None
     represent: Pointwise = activations
 
@@ -104,11 +117,11 @@ class Neighbours:
 
     def matching_bytes(self, network: Network, size: Size) -> float:
         """About how many bytes matching takes at its peak: all banks, and the sampled positions' cosines twice."""
-        banks, cosines = 0.0, 0.0
+        banks, cosines, copies = 0.0, 0.0, 2 if self.along else 1
         for layer in self.layers:
-            positions = min(BANK, size[0] * size[1] / network.stride(layer) ** 2)
+            positions = copies * min(BANK, size[0] * size[1] / network.stride(layer) ** 2)
             banks += positions * network.channels(layer) * (WIDE + network.precision.itemsize)
-            cosines = max(cosines, positions * min(SAMPLE, positions) * 2 * WIDE)
+            cosines = max(cosines, positions * min(SAMPLE, positions / copies) * 2 * WIDE)
         return banks + cosines
 
     def require(self, network: Network, size: Size) -> None:
@@ -127,7 +140,9 @@ class Neighbours:
 
     def wishes(self, network: Network, size: Size) -> list[Wish]:
         """What `bind` reads, but for the picture that asks."""
-        return [Wish(style.to(network.device), self.layers) for style in self.framed(size)]
+        styles = self.framed(size)
+        turned = map(_turned, styles) if self.along else ()
+        return [Wish(style.to(network.device), self.layers) for style in (*styles, *turned)]
 
     def bind(self, network: Network, size: Size, readings: Readings | None = None) -> list[BoundTerm]:
         """Match at this size, reading pictures whole."""
@@ -159,15 +174,16 @@ class Neighbours:
         shapes = {name: layer.positions(size) for name, layer in layers.items()}
         levels = {name: each.levels for name, each in weights.items()}
         taken = {name: Places.of(shape, levels.get(name), SAMPLE) for name, shape in shapes.items()}
-        banks = self._banks(network, size, pieces, samples(pieces, asking, taken))
+        asked = self._with_lines(pieces, self.photo, SHAPES, shapes)
+        banks = self._banks(network, size, pieces, samples(asked, asking, taken))
         rows: dict[str, Tensor] = {}
-        for name, top, left, maps in pieces(asking, layers):
+        for name, top, left, maps in asked(asking, layers):
             if name not in rows:
                 rows[name] = asking.new_zeros((1, 1, *shapes[name]), dtype=torch.int32)
             window = slice(top, top + maps.shape[2]), slice(left, left + maps.shape[3])
             rows[name][0, 0][window] = banks[name].matched(maps, levels[name][window] if levels else None)
         for number in range(PASSES):
-            for piece in pieces(asking, layers):
+            for piece in asked(asking, layers):
                 banks[piece.layer].agree(rows[piece.layer][0, 0], piece, number % 2, levels.get(piece.layer))
         found = {
             name: Choice(Chosen(bank.features, rows[name]), self._compared(bank, weights.get(name)))
@@ -175,23 +191,33 @@ class Neighbours:
         }
         return {layer: found[network.canonical(layer)] for layer in self.layers}
 
-    def _banks(self, network: Network, size: Size, pieces: Read, asking: Mapping[str, Sample]) -> dict[str, "Bank"]:
+    def _banks(self, network: Network, size: Size, pieces: Read, asking: Mapping[str, Sample]) -> dict[str, Bank]:
         """The bank of each layer of which there is a sample of the asking picture."""
-        most, styles = BANK // len(self.styles), list[dict[str, Sample]]()
-        places: dict[str, list[Places]] = {name: [] for name in asking}
-        for style in self.framed(size):
-            framed = size_of(style)
-            for layer in map(network.layer, asking):
-                of = self.reference_where
-                levels = None if of is None else of.inside(framed, layer, network.device).core
-                places[layer.name].append(Places.of(layer.positions(framed), levels, most))
-            taken = {name: each[-1] for name, each in places.items()}
-            styles.append(samples(pieces, style.to(network.device), taken))
+        seen, read = self._seen(network, size, asking), list[dict[str, Sample]]()
+        for style, places in seen:
+            shapes = {name: each.size for name, each in places.items()}
+            read.append(samples(self._with_lines(pieces, style, STROKES, shapes), style, places))
         fractions = [fraction for _, fraction in self.styles]
         return {
-            name: Bank.of([style[name] for style in styles], fractions, sample, Links.of(places[name]))
+            name: Bank.of([each[name] for each in read], fractions, sample, links, network.channels(name))
             for name, sample in asking.items()
+            for links in [Links.of([places[name] for _, places in seen])]
         }
+
+    def _seen(self, network: Network, size: Size, layers: Collection[str]) -> list["Seen"]:
+        """Each style as it is read; if strokes follow lines, all of them once more after a quarter turn."""
+        most, of, seen = BANK // len(self.styles), self.reference_where, list[Seen]()
+        for style in self.framed(size):
+            places = {}
+            for layer in map(network.layer, layers):
+                levels = None if of is None else of.inside(size_of(style), layer, network.device).core
+                places[layer.name] = Places.of(layer.positions(size_of(style)), levels, most)
+            seen.append(Seen(style.to(network.device), places))
+        return [*seen, *(each.turned for each in seen)] if self.along else seen
+
+    def _with_lines(self, pieces: Read, image: Image, grain: Grain, shapes: Mapping[str, Size]) -> Read:
+        """Reads as `pieces` does, with the lines of `image` after each feature if strokes should follow lines."""
+        return following(pieces, self.along**0.5 * lines(image, grain), shapes) if self.along else pieces
 
     def _compared(self, bank: "Bank", weights: PositionWeights | None) -> Representation:
         """What is compared with the target: directions from the styles' mean, weighted by position if asked."""
@@ -205,92 +231,6 @@ class Neighbours:
         return FIDELITY * photo.to(self.current) + (1 - FIDELITY) * resize(self.current, size)
 
 
-@dataclass(frozen=True, eq=False)
-class Bank:
-    """Features of the styles (positions, channels), with what is needed to match features of a picture to them."""
-
-    features: Tensor
-    directions: Tensor  # of the features, centred by their mean, each of length 1
-    prices: Tensor
-    mean: Tensor  # of the styles
-    centre: Tensor  # of the picture that asks
-    links: Links
-
-    @classmethod
-    def of(cls, styles: Sequence[Sample], fractions: Sequence[float], asking: Sample, links: Links) -> "Bank":
-        """The bank of some styles' features, with prices found from a sample of the picture that asks.
-
-        Each style is to be used as often as its fraction says, and its features in proportion to their counts.
-        """
-        features = torch.cat([style.rows for style in styles])
-        shares = torch.cat([part * style.fractions for style, part in zip(styles, fractions, strict=True)])
-        mean, centre = shares @ wide(features) / shares.sum(), asking.fractions @ wide(asking.rows)
-        found = directions(features, mean)
-        numbers = torch.cat([torch.full((len(style.rows),), number) for number, style in enumerate(styles)])
-        prices = _prices(directions(asking.rows, centre), asking.counts, found, shares, numbers.to(shares.device))
-        return cls(features, found, prices, mean, centre, links.to(features.device))
-
-    def nearest(self, rows: Tensor) -> Tensor:
-        """The row of the bank for each of these features of the asking picture (positions, channels)."""
-        return torch.addmm(self.prices, directions(rows, self.centre), self.directions.T).argmax(1)
-
-    def matched(self, maps: FeatureMap, levels: Tensor | None) -> Tensor:
-        """The rows of the bank (height, width) for a part of a feature map; 0 at positions whose level is 0."""
-        height, width = size_of(maps)
-        features = maps[0].flatten(1).T
-        numbers = torch.arange(len(features)) if levels is None else levels.flatten().nonzero()[:, 0]
-        found = features.new_zeros(len(features), dtype=torch.int32)
-        for some in torch.split(numbers.to(maps.device), CHUNK):
-            found[some] = self.nearest(features[some]).to(found)
-        return found.reshape(height, width)
-
-    def agree(self, chosen: Tensor, piece: Piece, parity: int, levels: Tensor | None = None) -> None:
-        """Let half of the piece's positions, a chessboard's, take rows that continue their neighbours', in `chosen`.
-
-        `chosen` and `levels` (height, width) are of the whole map; positions whose level is 0 do not take part. The
-        other half stays, so the order of pieces does not matter.
-        """
-        (height, width), device = size_of(piece.maps), chosen.device
-        down, across = (torch.arange(n, device=device) + at for n, at in ((height, piece.top), (width, piece.left)))
-        taking_part = (down[:, None] // self.links.step + across // self.links.step) % 2 == parity
-        if levels is not None:
-            taking_part &= levels[piece.top : piece.top + height, piece.left : piece.left + width].to(device) > 0
-        for y, x in (places.T for places in torch.split(taking_part.nonzero(), CHUNK)):
-            asked, place = directions(piece.maps[0][:, y, x].T, self.centre), (y + piece.top, x + piece.left)
-            chosen[place] = self._best(asked, chosen[place].long(), self.links.wishes(chosen, *place, levels)).to(
-                chosen
-            )
-
-    def _best(self, asked: Tensor, own: Tensor, wishes: Tensor) -> Tensor:
-        """Of each position's own row and its neighbours' wishes the row with the best cosine, price and agreement."""
-        options = torch.cat([own[None], wishes])
-        agreement = (options[:, None] == wishes).sum(1)
-        cosines = torch.stack([(self.directions[each] * asked).sum(1) + self.prices[each] for each in options])
-        scores = (cosines + AGREEMENT * agreement).masked_fill(options < 0, -torch.inf)
-        return options.gather(0, scores.argmax(0)[None])[0]
-
-
-def _prices(asking: Tensor, counts: Tensor, bank: Tensor, shares: Tensor, styles: Tensor) -> Tensor:
-    """A price for each direction of a bank, added to its cosine: each is chosen about as often as its share says.
-
-    `counts` says how much each asking direction counts, `styles` has the number of the style of each direction. The
-    price of a direction that is chosen too often falls, that of one chosen too seldom rises, and so do the prices of
-    all directions of a style, by less each round.
-
-    Prices are small beside the differences of cosines, so the choice is nearly always among the `LIKELY` best cosines.
-    All directions are looked at only where an unlikely one with the highest price could still be the choice.
-    """
-    cosines, prices = asking @ bank.T, torch.zeros_like(shares)
-    likely = cosines.topk(min(LIKELY, len(bank)), sorted=False).indices.sort().values
-    close = cosines.gather(1, likely)
-    unlikely = close.amin(1)  # no other direction has a better cosine
-    wanted = torch.bincount(styles, shares)
-    for number in range(ROUNDS):
-        best, place = (close + prices[likely]).max(1)
-        chosen = likely.gather(1, place[:, None])[:, 0]
-        doubtful = (best <= unlikely + prices.max()).nonzero()[:, 0]
-        chosen[doubtful] = (cosines[doubtful] + prices).argmax(1)
-        used = torch.bincount(chosen, counts, minlength=len(bank)) / counts.sum()
-        apart = wanted - torch.bincount(styles, used)
-        prices += (1 - number / ROUNDS) * (shares - used + STYLE_RATE * apart[styles])
-    return prices
+def _turned(image: Image) -> Image:
+    """The picture after a quarter turn, anticlockwise."""
+    return torch.rot90(image, dims=(2, 3))

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from impasto.gradients import end
 from impasto.images.image import size_of
+from impasto.matching.directions import LEAST_LENGTH, apart, directions
+from impasto.networks.passes import wide
 from impasto.networks.steps import FeatureMap
-from impasto.objectives.moments import first_two, gram, mean_above_gram, pull_back_gram, pull_back_mean_above_gram, wide
+from impasto.objectives.moments import first_two, gram, mean_above_gram, pull_back_gram, pull_back_mean_above_gram
 
 Function = Callable[[Tensor], Tensor]
 WayBack = Callable[[FeatureMap, Tensor, FeatureMap | None], FeatureMap]
-LEAST_LENGTH = 1e-12  # of a feature that has a direction
 FAINT = 1e-5  # of a map's largest value: less is rounding, of a picture of one colour that was resized
 
 
@@ -115,24 +115,11 @@ class _Directions:
         return directions(features, self.centre)
 
     def pull_back(self, features: FeatureMap, slope: Tensor, onto: FeatureMap | None) -> FeatureMap:
-        apart = _apart(features, self.centre)
-        length = torch.linalg.vector_norm(apart, dim=1, keepdim=True).clamp_min_(LEAST_LENGTH)
-        direction = apart.div_(length)
+        found = apart(features, self.centre)
+        length = torch.linalg.vector_norm(found, dim=1, keepdim=True).clamp_min_(LEAST_LENGTH)
+        direction = found.div_(length)
         along = (direction * slope).sum(1, keepdim=True)
         return _added(torch.addcmul(slope, direction, along, value=-1).div_(length), features, onto)
-
-
-def directions(features: Tensor, centre: Tensor) -> Tensor:
-    """The direction of each feature from `centre` (channels,), a vector of length 1, in float32 or float64.
-
-    Features are rows (positions, channels) or a map (1, channels, height, width); directions have the same shape.
-    """
-    return functional.normalize(_apart(features, centre), dim=1, eps=LEAST_LENGTH)
-
-
-def _apart(features: Tensor, centre: Tensor) -> Tensor:
-    found = wide(features)
-    return found - centre.to(found).reshape(-1, *[1] * (found.ndim - 2))
 
 
 def directions_from(centre: Tensor) -> Pointwise:

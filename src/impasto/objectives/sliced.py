@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from impasto.networks.passes import wide
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.distances import Scalar
-from impasto.objectives.moments import mean_above_gram, pull_back_mean_above_gram, wide
+from impasto.objectives.moments import mean_above_gram, pull_back_mean_above_gram
 from impasto.objectives.representations import MeanOverPositions
 
 BINS = 64

@@ -9,7 +9,8 @@ from impasto.folders.records import PictureRecord, read_run
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
 from impasto.images.image import Picture
-from impasto.sequels.exporting import FORM, result_of, with_dpi
+from impasto.sequels.exporting import FORM, with_dpi
+from impasto.sequels.sources import folder_of, result_of
 from impasto.tasks.spec import framed
 from impasto.tasks.table import TASKS
 
@@ -46,7 +47,9 @@ def blend(
 
 def photo_of(run: Path) -> Picture:
     """The photo that a run has painted, as the run read it. Raises RunFolderError if there is none any more."""
-    folder = run if (run / SETTINGS_FILE).is_file() or not run.is_dir() else run.parent  # a part's folder is inside
+    run = folder_of(run)
+    is_part = run.is_dir() and not (run / SETTINGS_FILE).is_file() and (run.parent / SETTINGS_FILE).is_file()
+    folder = run.parent if is_part else run
     record = read_run(folder)
     if not TASKS[record.spec.task].has_content:
         raise RunFolderError(f"{run} has no photo to blend with; name another run with --with")

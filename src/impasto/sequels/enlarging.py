@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import OutputError, RunFolderError
+from impasto.errors import OutputError
 from impasto.events import Compared, Listener, silent
 from impasto.files import save_json, sha256
 from impasto.finishing.likeness import ssim
@@ -15,7 +15,7 @@ from impasto.images.image import cropped, size_of
 from impasto.runs.start import run
 from impasto.runs.stopping import Stop
 from impasto.sequels.larger import larger_run
-from impasto.series.explore import candidate
+from impasto.sequels.sources import folder_of
 from impasto.series.members import folder_state, make_run
 from impasto.tasks.values import PrintSize
 
@@ -69,17 +69,6 @@ def _likeness(folder: Path, out: Path) -> float:
     likeness = round(ssim(large, cropped(small, size_of(large))), 3)
     save_json({"of": str(folder), "ssim": likeness}, out / LIKENESS_FILE)
     return likeness
-
-
-def folder_of(source: str | Path) -> Path:
-    """The folder of a run, or of a sheet's candidate: "SHEET#5". Raises RunFolderError."""
-    folder = Path(source)
-    sheet, mark, number = str(source).rpartition("#")
-    if mark and not folder.exists():
-        return candidate(Path(sheet), number)
-    if (folder / SHEET_FILE).is_file():
-        raise RunFolderError(f"{source} is a sheet of several candidates; name one of them, {source}#1 for instance")
-    return folder
 
 
 def _begins_with(folder: Path) -> str | None:

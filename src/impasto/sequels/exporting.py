@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from impasto.errors import OutputError, RunFolderError
+from impasto.errors import OutputError
 from impasto.events import Listener, Notice, silent
-from impasto.folders.names import RESULT, SETTINGS_FILE
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
 from impasto.images.image import Image, Picture, cover
 from impasto.images.opening import dpi_of
-from impasto.sequels.larger import require_done
+from impasto.sequels.sources import result_of
 from impasto.tasks.values import PrintSize
 
 FORM = FileForm(dither=True)
@@ -28,10 +27,11 @@ def export(
     force: bool = False,
     listener: Listener = silent,
 ) -> Path:
-    """Write the picture of a run, or any picture file, to `out`, whose ending decides the format; return `out`.
+    """Write the picture of a run or of a candidate ("SHEET#5"), or any picture file, to `out`; return `out`.
 
-    With `size` the picture is scaled to exactly that print, and what is beyond its proportions is cropped. `finish`
-    changes the picture, as `proof` does. Without `size` the file names the resolution that the source names.
+    The ending of `out` decides the format. With `size` the picture is scaled to exactly that print, and what is beyond
+    its proportions is cropped. `finish` changes the picture, as `proof` does. Without `size` the file names the
+    resolution that the source names.
     Transparency is kept, and in a PNG the settings inside. The listener hears if
     the print needs many more pixels than the picture has.
     Raises OutputError if `out` exists (unless `force`), RunFolderError for a folder without a result, else as
@@ -47,20 +47,6 @@ def export(
     image = picture.image if finish is None else finish(picture.image)
     save_image(image, out, alpha=picture.alpha, settings=embedded_settings(file), form=form)
     return out
-
-
-def result_of(source: Path) -> Path:
-    """The picture of a run's folder, or of a part's; a file stands for itself. Raises RunFolderError."""
-    if not source.is_dir():
-        return source
-    parts = sorted(path.parent.name for path in source.glob(f"*/{RESULT}"))
-    if parts and (source / SETTINGS_FILE).is_file():
-        raise RunFolderError(f"{source} has {len(parts)} pictures; name one of them, {source / parts[0]} for instance")
-    if not (source / RESULT).is_file():
-        if (source / SETTINGS_FILE).is_file():
-            require_done(source)  # raises what has become of the run's picture
-        raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
-    return source / RESULT
 
 
 def with_dpi(form: FileForm, source: Path) -> FileForm:

@@ -29,18 +29,20 @@ from impasto.tasks.spec import RunSpec
 
 MOST = 16
 SMALL_PX = 256
+ALONG = "along"  # in place of a size of strokes
 
 
 @dataclass(frozen=True)
 class Choices:
     """What candidates differ in: presets, and weights and sizes of strokes as multiples of the preset's own.
 
-    Raises SpecError for fewer than 2 or more than MOST combinations, or a number that is not above 0.
+    In place of a size, strokes may be ALONG the photo's lines, in the preset's size. Raises SpecError for fewer than 2
+    or more than MOST combinations, or a number that is not above 0.
     """
 
     presets: tuple[str, ...] = ("default",)
     strengths: tuple[float, ...] = (0.3, 1.0, 3.0)
-    strokes: tuple[float, ...] = (0.6, 1.0, 1.6)
+    strokes: tuple[float | str, ...] = (0.6, 1.0, 1.6)
 
     def __post_init__(self) -> None:
         count = len(self.presets) * len(self.strengths) * len(self.strokes)
@@ -48,8 +50,12 @@ class Choices:
             raise SpecError(
                 f"a sheet has 2 to {MOST} candidates, not {count}; give other presets, strengths or strokes"
             )
-        if wrong := [number for number in (*self.strengths, *self.strokes) if not 0 < number < float("inf")]:
-            raise SpecError(f"{wrong[0]:g} is neither a strength nor a size of strokes; both are numbers above 0")
+        numbers = (*self.strengths, *(each for each in self.strokes if each != ALONG))
+        if wrong := [number for number in numbers if isinstance(number, str) or not 0 < number < float("inf")]:
+            raise SpecError(
+                f"{_text(wrong[0])} is neither a strength nor a size of strokes; both are numbers above 0, and strokes "
+                f"may be {ALONG!r}"
+            )
         for listed in (self.presets, self.strengths, self.strokes):
             if len(set(listed)) < len(listed):
                 raise SpecError(f"{', '.join(map(str, listed))} has an entry twice; give each once")
@@ -69,11 +75,12 @@ def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSet
     ):
         own = preset("transfer", name, **{"size": SMALL_PX, "frames": 0, **asked})
         assert isinstance(own, TransferSettings)
-        varied = {"style_weight": own.style_weight * strength, "style_scale": own.style_scale * stroke}
+        varied: dict[str, Any] = {"style_weight": own.style_weight * strength}
+        varied |= {"strokes": ALONG} if isinstance(stroke, str) else {"style_scale": own.style_scale * stroke}
         chosen = TransferSettings(**{**_explicit(own), **varied})
         spec = RunSpec(task="transfer", pictures=tuple(pictures), settings=chosen, preset=name)
         first = (("preset", name),) if len(choices.presets) > 1 else ()
-        values = (*first, ("strength", f"{strength:g}"), ("strokes", f"{stroke:g}"))
+        values = (*first, ("strength", f"{strength:g}"), ("strokes", _text(stroke)))
         cells.append(Cell(values, spec, f"{number:02}"))
     return cells
 
@@ -120,6 +127,10 @@ def candidate(sheet: Path, number: str) -> Path:
         listed = ", ".join(f"#{int(each)}" for each in there) or "none yet"
         raise RunFolderError(f"{sheet} has no candidate #{number}; its candidates are {listed}")
     return sheet / name
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _explicit(settings: TransferSettings) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from impasto.folders.names import hashed_name
-from impasto.tasks.settings import DEEPER_AND_DEEPER, PreprocessName
+from impasto.tasks.settings import DEEPER_AND_DEEPER
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings
-from impasto.tasks.values import LayerNames
+from impasto.tasks.values import LayerNames, PreprocessName
 
 if TYPE_CHECKING:
     from impasto.networks.catalogue import Choice

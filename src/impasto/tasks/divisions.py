@@ -26,7 +26,8 @@ TELLING = 0.02  # relative difference of proportions that can be seen
 class Area:
     """A part of the picture that is painted in one way: its name, its share of each pixel, and how it is painted.
 
-    `painting` is None if the area has the run's own paintings. `source` weights the painting.
+    `painting` is None if the area has the run's own paintings. `source` weights the painting. `strokes` is their size,
+    `along` whether they run along the photo's lines; None if as in the rest.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Area:
     source: WeightMap | None = None
     strength: float = 1.0
     strokes: float | None = None
+    along: bool | None = None
     detail: float = 1.0
 
     @property
@@ -45,7 +47,8 @@ class Area:
     @property
     def is_painted_apart(self) -> bool:
         """Whether the area has a painting, strokes, or a part of the painting of its own."""
-        return self.painting is not None or self.strokes is not None or self.source is not None
+        own = self.painting, self.strokes, self.along, self.source
+        return any(each is not None for each in own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,7 @@ def views(division: Division, photo: Image) -> Iterator[Image]:
 def _area(region: Region, name: str, share: Tensor) -> Area:
     painting = None if region.painting is None else _painting(region, region.painting)
     source = None if region.source is None else WeightMap(load_mask(*region.source))
-    return Area(name, share, painting, source, region.strength, region.strokes, region.detail)
+    return Area(name, share, painting, source, region.strength, region.strokes, region.along, region.detail)
 
 
 def _middle(mask: Tensor, photo: Size, before: Size | None, region: Region) -> Tensor:

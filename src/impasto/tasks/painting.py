@@ -10,7 +10,7 @@ from impasto.errors import ImageError, SpecError
 from impasto.finishing.chroma import PutBack
 from impasto.finishing.matching import grey, is_grey, lightness_matched, matched
 from impasto.images.files import load_image, load_picture
-from impasto.images.image import Image, Picture, Size, cropped
+from impasto.images.image import Alpha, Image, Picture, Size, cropped
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.weightmaps import WeightMap
@@ -22,6 +22,7 @@ from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.values import Colours, StyleWeights
 
+ALONG = 0.3  # of cosine, for strokes along the photo's lines; docs/decisions/0059-strokes-along-the-photos-lines.md
 STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 
 
@@ -30,10 +31,12 @@ def transfer(
     paintings: Sequence[Image],
     settings: TransferSettings | None = None,
     division: Division | None = None,
+    visible: Alpha | None = None,
 ) -> Composition:
     """A photo painted in the style of one or several pictures, everywhere or by regions.
 
-    `division` is the picture divided by the settings' regions, whose files are otherwise read here.
+    `division` is the picture divided by the settings' regions, whose files are otherwise read here. The photo's colours
+    count where it is `visible`, by default everywhere.
     Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch; regions after Gatys
     et al. 2017 (arXiv:1611.07865), section 4.
     Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
@@ -41,7 +44,7 @@ def transfer(
     """
     settings = settings or TransferSettings()
     division = division or divide(settings.region, photo, settings.size)
-    original, (photo, recolour, finish) = photo, recoloured(photo, settings.colours)
+    original, (photo, recolour, finish) = photo, recoloured(photo, settings.colours, visible)
     paintings = [recolour(painting) for painting in paintings]
     objective = _kept(photo, settings, division.detail) + _layout(photo, settings)
     if not settings.region:
@@ -82,6 +85,9 @@ def _neighbours(
 ) -> Objective:
     """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
     weight *= settings.style_weight * settings.neighbours
+    places = {"scale": settings.style_scale, "along": ALONG * (settings.strokes == "along"), **more}
+    if not weight and places["along"] and settings.style_weight:
+        raise SpecError("strokes along the photo's lines need neighbours, whose weight is 0; try --neighbours 0.2")
     if not weight:
         return Objective(())
     layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
@@ -93,7 +99,7 @@ def _neighbours(
         layers,
         fractions=[fractions[number] for number in used],
         name=name,
-        **{"scale": settings.style_scale, **more},
+        **places,
     )
 
 
@@ -135,7 +141,8 @@ def _painted(area: Area, photo: Image, paintings: Sequence[Image], settings: Tra
     weight, named = float(area.share.mean()) * area.strength, f" in {area.name}" if area.name else ""
     scale = settings.style_scale if area.strokes is None else area.strokes
     places = {"where": area.where, "reference_where": area.source, "scale": scale}
-    nearest = _neighbours(photo, paintings, settings, weight, f"neighbours{named}", **places)
+    along = settings.strokes == "along" if area.along is None else area.along
+    nearest = _neighbours(photo, paintings, settings, weight, f"neighbours{named}", **places, along=ALONG * along)
     return _styles(paintings, settings, weight, f"style{named}", **places) + nearest
 
 
@@ -162,16 +169,19 @@ class Recoloured(NamedTuple):
     finish: Finish | None = None
 
 
-def recoloured(photo: Image, colours: Colours) -> Recoloured:
-    """The photo and what is done for a choice of colours. Raises ImageError for a palette without colours."""
+def recoloured(photo: Image, colours: Colours, visible: Alpha | None = None) -> Recoloured:
+    """The photo and what is done for a choice of colours. Raises ImageError for a palette without colours.
+
+    The photo's colours count where it is `visible`.
+    """
     if colours.palette is not None:
         palette = _palette(colours)
         return Recoloured(photo, lambda painting: matched(painting, palette.image, palette.alpha))
     match str(colours):
         case "photo":
-            return Recoloured(photo, lambda painting: matched(painting, photo))
+            return Recoloured(photo, lambda painting: matched(painting, photo, visible))
         case "luminance":
-            return Recoloured(grey(photo), lambda painting: lightness_matched(painting, photo), PutBack(photo))
+            return Recoloured(grey(photo), lambda painting: lightness_matched(painting, photo, visible), PutBack(photo))
         case "photo-late":
             return Recoloured(photo, _as_it_is, PutBack(photo))
         case _:

@@ -103,7 +103,7 @@ def transferred(settings: TransferSettings, pictures: Sequence[Picture], names: 
     photo, *paintings = (picture.image for picture in pictures)
     division = divide(settings.region, photo, settings.size, pictures[0].before)
     kept = tuple(settings.content_layers.names)
-    return [Part(names[0], transfer(photo, paintings, settings, division), kept, division)]
+    return [Part(names[0], transfer(photo, paintings, settings, division, pictures[0].alpha), kept, division)]
 
 
 def maximised(settings: MaximiseSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:

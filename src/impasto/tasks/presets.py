@@ -33,7 +33,9 @@ def preset(task: str, name: str, **asked: Any) -> Settings:
     if task not in presets()[name]:
         fitting = [DEFAULT, *(each for each, tasks in presets().items() if task in tasks)]
         raise SpecError(f"preset {name!r} is not for {task}; {', '.join(fitting)} are")
-    chosen = presets()[name][task]
+    chosen = dict(presets()[name][task])
+    if "print" in asked:
+        chosen.pop("size", None)
     if is_name_of_module(str(asked.get("network", ""))):
         usual = TASKS[task].settings.model_fields
         chosen = {

@@ -10,6 +10,7 @@ from impasto.tasks.values import MOST_SCALE, Checked, parse_weight
 
 PHOTO = "photo"  # in place of a painting: the region is left as the photo has it
 OPTIONS = ("strength", "strokes", "detail", "from")
+RUNNING = {"along": True, "as-painted": False}  # whether strokes run along the photo's lines, in place of their size
 COLOUR = re.compile(r"(?P<file>.+\.\w+)#(?P<colour>\w+)")
 
 
@@ -33,7 +34,8 @@ class Region(Checked):
 
     MASK, or MASK#COLOUR if one file has several regions; then =PAINTING, by default the run's own, or =photo to leave
     the region as it is; then what differs from the rest: `strength` of the style, size of the `strokes`, weight of the
-    `detail`, each 1 if nothing differs, and `from`, the mask of the part of the painting to take the style from.
+    `detail`, each 1 if nothing differs, and `from`, the mask of the part of the painting to take the style from. In
+    place of their size, `strokes` may be `along` the photo's lines or `as-painted`.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,14 +51,10 @@ class Region(Checked):
             raise SpecError(f"the region {text!r} stays as the photo has it and takes no {next(iter(given))}")
         words = f"of the region {self.mask}"
         self.strength = parse_weight(given.get("strength", "1"), f"the strength {words}")
-        self.strokes = parse_weight(given["strokes"], f"the strokes {words}") if "strokes" in given else None
+        self.along = RUNNING.get(given.get("strokes", ""))
+        self.strokes = _size(given["strokes"], words) if "strokes" in given and self.along is None else None
         self.detail = parse_weight(given.get("detail", "1"), f"the detail {words}")
         self.source = _mask(given["from"]) if "from" in given else None
-        if self.strokes is not None and not 0 < self.strokes <= MOST_SCALE:
-            raise SpecError(
-                f"the strokes {words} have size {self.strokes:g}; give a size above 0 and up to {MOST_SCALE:g}, 1 for "
-                "the painting's own"
-            )
         self._given = given
 
     @property
@@ -106,6 +104,20 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
             raise SpecError(f"the region {text!r} gives {name} {'twice' if name in given else 'no value'}")
         given[name] = value
     return head.strip(), given
+
+
+def _size(text: str, words: str) -> float:
+    """The size of strokes."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = float("nan")
+    if not 0 < size <= MOST_SCALE:
+        raise SpecError(
+            f"the strokes {words} are {text!r}; give a size above 0 and up to {MOST_SCALE:g}, 1 for the painting's "
+            f"own, or one of {', '.join(RUNNING)}"
+        )
+    return size
 
 
 def _mask(text: str) -> Mask:

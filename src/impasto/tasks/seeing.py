@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from impasto.errors import SpecError
-from impasto.tasks.settings import ParameterisationName, Settings
-from impasto.tasks.values import Checked, LayerName, Weight
+from impasto.tasks.settings import Settings
+from impasto.tasks.values import Checked, LayerName, ParameterisationName, Weight
 
 MOST_UNITS = 1000
 Few = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]

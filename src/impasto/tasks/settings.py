@@ -19,7 +19,9 @@ from impasto.tasks.values import (
     LayerNames,
     Layers,
     Memory,
+    ParameterisationName,
     Positive,
+    PreprocessName,
     PrintSize,
     Scale,
     Sides,
@@ -28,12 +30,8 @@ from impasto.tasks.values import (
 )
 
 DEEPER_AND_DEEPER = LayerNames("conv1_1,conv2_1,conv3_1,conv4_1,conv5_1")
-STATISTICS = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
-STROKES = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
 FOR_MODULES: Mapping[str, Any] = {"parameterisation": "fourier", "fourier_exponent": 0.75, "history": 100}
 INITS = ("noise", "content", "style")  # any other is a picture file
-ParameterisationName = Literal["pixels", "fourier", "natural", "phases"]
-PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
 
 
 class Settings(BaseModel):
@@ -50,7 +48,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     "Seed of the noise; the same seed gives the same picture."
     init: str = "noise"
-    "First picture: noise, content, style, or a picture file."
+    "First picture: noise, a picture file, or the task's own content or style."
     optimiser: Literal["adam", "lbfgs", "lbfgs-plain"] = "lbfgs"
     "L-BFGS with a strong Wolfe line search, L-BFGS without one, or Adam."
     learning_rate: Positive = 0.02
@@ -104,7 +102,7 @@ class Settings(BaseModel):
     @classmethod
     def _as_large_as_its_print(cls, given: Any) -> Any:
         if isinstance(given, dict) and isinstance(given.get("print"), str):
-            return {**given, "size": max(PrintSize(given["print"]).size)}
+            return {**given, "size": PrintSize(given["print"]).long_side(given.get("size"))}
         return given
 
     @model_validator(mode="after")
@@ -198,7 +196,7 @@ class TextureSettings(_StatisticsSettings):
     "Width and height of the result in pixels, 800x200 for instance; one number for both."
     seamless: bool = False
     "A texture that continues from each side to the opposite one, for tiling."
-    layers: Layers = STATISTICS
+    layers: Layers = Layers("relu1_1,relu2_1,relu3_1,relu4_1,relu5_1")
     "Layers whose statistics are matched, each with an optional =weight."
     smoothness: Weight = 0.1
     "Weight of the total variation, the prior for smooth pictures."
@@ -231,7 +229,7 @@ class TransferSettings(_StatisticsSettings):
     "Padding of the first convolution: zero as trained, or replicate against dark borders."
     content_layers: Layers = Layers("relu4_2")
     "Layers whose activations are kept, each with an optional =weight."
-    style_layers: Layers = STROKES
+    style_layers: Layers = Layers("relu1_1=1,relu2_1=3,relu3_1=4,relu4_1=0.5")
     "Layers whose statistics are matched, each with an optional =weight."
     content_weight: Weight = 0.01
     "Weight of the content."
@@ -251,6 +249,8 @@ class TransferSettings(_StatisticsSettings):
     "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
+    strokes: Literal["as-painted", "along"] = "as-painted"
+    "How strokes run: as they are painted, or along the photo's lines."
     region: tuple[Region, ...] = ()
     "A part of the picture: MASK=PAINTING, or MASK=photo to leave that part; may be repeated. See docs/regions.md."
     likeness: Weight = 0.0
@@ -262,9 +262,9 @@ class TransferSettings(_StatisticsSettings):
     smallest: Annotated[int, Field(ge=1)] = 128
     "Long side in pixels of the first stage, at least."
     growth: Annotated[float, Field(ge=1.1, le=4)] = 1.4
-    "Each stage is so many times as large as the one before."
+    "Each stage is so many times as large as the one before: 1.1 to 4."
     step_ratio: Annotated[float, Field(ge=0.1, le=4)] = 0.8
-    "Each stage takes so many times as many updates as the one before; below 1, fewer."
+    "Each stage takes so many times as many updates as the one before: 0.1 to 4."
 
     @field_validator("region", mode="before")
     @classmethod

@@ -152,13 +152,14 @@ def framed(spec: RunSpec, pictures: "Sequence[Picture]") -> "list[Picture]":
     """The pictures as the run reads them: of paintings what can be seen, and the content in a print's proportions.
 
     A painting that a region takes a part `from` stays whole, because a mask tells what counts. Raises ImageError if
-    nothing of a painting can be seen.
+    nothing of a picture can be seen.
     """
     task, size = TASKS[spec.task], spec.settings.print.size if spec.settings.print else None
     masks = getattr(spec.settings, "region", ())
     is_masked = any(region.source is not None and region.painting is None for region in masks)
     found = list(pictures)
     for number, painting in enumerate(pictures):
+        painting.require_visible(spec.pictures[number])
         if task.is_painting(number) and not is_masked:
             found[number] = painting.visible(spec.pictures[number])
     return [found[0].cropped(size), *found[1:]] if size is not None and task.has_content else found

@@ -22,6 +22,16 @@ LEAST_DPI, MOST_DPI = 10, 2400
 MOST_PX = 65536  # of a side
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 MOST_SCALE = 10.0  # of strokes: a picture enlarged further has only smooth areas, and takes much memory to read
+ParameterisationName = Literal["pixels", "fourier", "natural", "phases"]
+PreprocessName = Literal["imagenet", "caffe", "half", "clip", "none"]
+PLAIN = {  # pydantic's words, and ours
+    "Input should be": "it must be",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, le=MOST_SCALE, allow_inf_nan=False)]
@@ -201,6 +211,13 @@ class PrintSize(Checked):
             pixels = " × ".join(str(side) for side in reversed(self.size))
             raise SpecError(f"print is {text!r}, which is {pixels} px; each side has 1 to {MOST_PX} px")
 
+    def long_side(self, asked: object = None) -> int:
+        """The long side in pixels. Raises SpecError if another size is `asked` beside the print."""
+        side = max(self.size)
+        if asked is not None and str(asked) != str(side):
+            raise SpecError(f"size is {asked}, but {self} has a long side of {side} px; give either size or print")
+        return side
+
 
 def parse_layers(text: str) -> dict[str, float]:
     """Layers and weights from a text such as "relu1_1,relu2_1=0.5"; the default weight is 1. Raises SpecError."""
@@ -247,4 +264,7 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
         return str(first["ctx"]["error"])
     if first["type"] == "path_type":
         return f"{key} is {given!r}; it must be the name of a file"
-    return f"{key} is {given!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+    allowed = first["msg"].partition(", unable to parse")[0]
+    for pydantic, plain in PLAIN.items():
+        allowed = allowed.replace(pydantic, plain)
+    return f"{key} is {given!r}; {allowed[0].lower()}{allowed[1:]}"

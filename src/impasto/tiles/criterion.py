@@ -13,13 +13,14 @@ from torch import Tensor
 
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, size_of
+from impasto.matching.places import Piece, Read
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Losses, WrappedCriterion, read_out, values_and_slope
 from impasto.objectives.distances import SquaredError, cosine_error, distance_to
 from impasto.objectives.neighbours import Neighbours
 from impasto.objectives.objective import Objective
 from impasto.objectives.representations import MeanOverPositions, Pointwise
-from impasto.objectives.similarity import Piece, Read, Sampled
+from impasto.objectives.similarity import Sampled
 from impasto.objectives.terms import Match, Prior
 from impasto.tiles.passes import Key, MapTerm, Statistics, owned
 from impasto.tiles.tiler import Aim, MakeTiler, Tiler, do_nothing, ignore_halving, local_tiler

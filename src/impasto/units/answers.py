@@ -12,7 +12,7 @@ from torch import Tensor
 from impasto.images.image import Image
 from impasto.images.noise import noise_picture
 from impasto.networks.network import Network
-from impasto.objectives.moments import wide
+from impasto.networks.passes import wide
 
 PICTURES = 4  # half of them with edges
 SIDE_PX = 128

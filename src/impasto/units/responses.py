@@ -10,8 +10,8 @@ from torch import Tensor
 from impasto.errors import SpecError
 from impasto.images.image import Image, Size, resize, size_of, size_with_long_side
 from impasto.networks.network import Network
+from impasto.networks.passes import wide
 from impasto.networks.steps import AveragePool, MaxPool, RectifiedAveragePool, RectifiedMaxPool, Rectifier
-from impasto.objectives.moments import wide
 from impasto.objectives.representations import MeanOverPositions, Representation, WholeMap
 from impasto.units.answers import energy, usual, variation
 

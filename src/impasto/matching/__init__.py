@@ -1,0 +1,1 @@
+"""Where in a painting each place of a photo finds its like: places, features compared by cosine, prices and lines."""
