@@ -458,7 +458,7 @@ def test_transfer_divides_the_picture_among_its_paintings() -> None:
     settings = TransferSettings(size=64, style_weights="1,0,3", neighbours=0.5, style_weight=2.0, rematches=2)
     composed = transfer(photo, paintings, settings)
     (term,) = composed.objective.neighbours
-    assert [(style is paintings[0], fraction) for style, fraction in term.styles] == [(True, 0.25), (False, 0.75)]
+    assert [(style is paintings[0], fraction) for style, fraction, _ in term.styles] == [(True, 0.25), (False, 0.75)]
     assert sum(term.weights().values()) == pytest.approx(1.0)
     assert [stage.size for stage in composed.schedule].count(composed.schedule[-1].size) == 3
     assert not transfer(photo, paintings, TransferSettings(size=64, neighbours=0.0)).objective.neighbours

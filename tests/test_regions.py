@@ -159,9 +159,8 @@ def test_colours_of_one_file(desk: Path, ending: str) -> None:
 @pytest.mark.parametrize("green", [(0, 255, 0), (0, 128, 0)])
 def test_green_is_the_green_that_is_there(desk: Path, green: tuple[int, int, int]) -> None:
     """CSS calls pure green lime, and #008000 green."""
-    mask = load_mask(paint(Path("m.png"), (8, 4), ((0, 0, 3, 3), (*green, 255)), ground=(255, 0, 0, 255)), "green")[
-        0, 0
-    ]
+    file = paint(Path("m.png"), (8, 4), ((0, 0, 3, 3), green), ground=(255, 0, 0))
+    mask = load_mask(file, "green")[0, 0]
     assert mask[:, :4].eq(1).all()
     assert mask[:, 4:].eq(0).all()
 
@@ -327,14 +326,11 @@ def test_each_region_is_matched_to_its_own_paintings(desk: Path) -> None:
         ]
         assert sum(term.weights().values()) == pytest.approx(0.5 * sum(sum(each.layers.values()) for each in alike))
         assert [size_of(framed) for framed in term.framed((48, 64))] == [each.framed_size((48, 64)) for each in alike]
-        assert [picture.equal(each.reference) for (picture, _), each in zip(term.styles, alike, strict=True)] == [
-            True
-        ] * len(alike)
-        for place in ("where", "reference_where"):
-            ours, theirs = getattr(term, place), getattr(alike[0], place)
+        assert all(own.image.equal(each.reference) for own, each in zip(term.styles, alike, strict=True))
+        for ours, theirs in ((term.where, alike[0].where), (term.styles[0].where, alike[0].reference_where)):
             assert (ours is None and theirs is None) or torch.equal(ours.weights, theirs.weights)
-    assert [fraction for _, fraction in found["neighbours in hut"].styles] == [0.75, 0.25]
-    assert [fraction for _, fraction in found["neighbours in sky"].styles] == [1]
+    assert [style.fraction for style in found["neighbours in hut"].styles] == [0.75, 0.25]
+    assert [style.fraction for style in found["neighbours in sky"].styles] == [1]
     assert len(found["neighbours"].styles) == 2
     none = settings.model_copy(update={"region": (Region("sky.png=other.png,strength=0"),)})
     terms = transfer(load_image("photo.png"), paintings, none).objective.neighbours

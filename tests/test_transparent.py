@@ -13,13 +13,15 @@ from impasto.events import Event, Notice
 from impasto.finishing.matching import matched, moments
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image
-from impasto.images.image import Picture, psnr, resize
-from impasto.objectives.neighbours import Neighbours
+from impasto.images.image import Image, Picture, psnr, resize
+from impasto.networks.network import Network
+from impasto.objectives.weightmaps import WeightMap
 from impasto.runs.start import resume, run
-from impasto.tasks.painting import recoloured, transfer
-from impasto.tasks.settings import TransferSettings
+from impasto.tasks.divisions import Area, Division
+from impasto.tasks.painting import transfer
+from impasto.tasks.recipes import texture
+from impasto.tasks.settings import TextureSettings, TransferSettings
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.values import Colours
 
 SMALL = ["--size", "48", "--steps", "2", "--smallest", "48", "--frames", "0", "--quiet", "--precision", "float32"]
 SMALL += CLASSIC_WORDS
@@ -83,7 +85,7 @@ def test_paintings_of_which_nothing_can_be_used(desk: Path) -> None:
 
 
 @pytest.mark.slow
-def test_holes_are_named_and_a_resumed_run_is_the_same(desk: Path) -> None:
+def test_a_resumed_run_with_holes_is_the_same(desk: Path) -> None:
     painting = load_image("painting.png")
     alpha = torch.ones_like(painting[:, :1])
     alpha[:, :, 10:30, 10:30] = 0
@@ -92,13 +94,16 @@ def test_holes_are_named_and_a_resumed_run_is_the_same(desk: Path) -> None:
     spec = RunSpec(task="transfer", pictures=(Path("photo.png"), Path("holes.png")), settings=settings)
     told = list[Event]()
     whole = load_image(run(spec, Path("whole"), listener=told.append) / "result.png")
-    notices = [event.words for event in told if isinstance(event, Notice)]
-    assert len(notices) == 1
-    assert "of holes.png is transparent inside the painting and counts as its mean colour" in notices[0]
+    assert [event.words for event in told if isinstance(event, Notice)] == []
     stop = StopAfter(2)
     with pytest.raises(InterruptedRunError):
         run(spec, Path("cut"), recorders=[stop], stop=stop)
     assert torch.equal(load_image(resume(Path("cut")) / "result.png"), whole)
+    words = ["--statistics", "pattern", "--size", "48", "--steps", "1", "--smallest", "48", "--out", "pattern"]
+    assert (
+        "of holes.png is transparent inside the painting and counts as its mean"
+        in call("texture", "holes.png", *words).err
+    )
 
 
 def test_a_palette_counts_where_it_can_be_seen(desk: Path) -> None:
@@ -166,25 +171,70 @@ def test_sheets_are_on_white(faded: Path) -> None:
     assert psnr(part, cell) > 30
 
 
+def halves(picture: torch.Tensor, colour: torch.Tensor) -> Picture:
+    """The left half of a picture; a colour is hidden under the empty right half."""
+    alpha = (torch.arange(picture.shape[3]) < picture.shape[3] // 2).float().expand_as(picture[:, :1])
+    return Picture(torch.where(alpha > 0, picture, colour[:, None, None]), alpha)
+
+
 @pytest.mark.parametrize("choice", ["photo", "luminance"])
 def test_a_photos_colours_count_where_it_can_be_seen(choice: str) -> None:
     """Whatever a program left under the empty part of a cut-out photo."""
     photo, painting = (example(name, (48, 48)) for name in ("red-panda", "night-cafe"))
-    alpha = torch.ones(1, 1, 48, 48)
-    alpha[..., 24:] = 0
-    fills = [
-        torch.where(alpha > 0, photo, torch.tensor(fill).reshape(1, 3, 1, 1)) for fill in ((1.0, 0, 0), (0, 0, 1.0))
-    ]
-    red, blue = (recoloured(fill, Colours(choice), alpha).painting(painting) for fill in fills)
-    torch.testing.assert_close(red, blue)
-    assert not torch.allclose(red, recoloured(fills[0], Colours(choice)).painting(painting), atol=0.02)
-    (term,) = (
-        each
-        for each in transfer(fills[0], [painting], TransferSettings(colours=choice), visible=alpha).objective.terms
-        if each.name == "neighbours"
+    settings, styles = TransferSettings(colours=choice, size=48), []
+    for colour in torch.eye(3)[[0, 2]]:
+        (term,) = transfer(halves(photo, colour), [painting], settings).objective.neighbours
+        styles.append(term.styles[0].image)
+    torch.testing.assert_close(*styles)
+    whole = transfer(halves(photo, colour).image, [painting], settings).objective.neighbours[0].styles[0].image
+    assert not torch.allclose(styles[0], whole, atol=0.02)
+
+
+@pytest.mark.parametrize("statistics", ["wasserstein", "sliced", "gram", "moments"])
+@pytest.mark.parametrize("strokes", ["as-painted", "along"])
+@pytest.mark.parametrize("colours", ["style", "photo"])
+def test_holes_in_a_painting_do_not_count(statistics: str, strokes: str, colours: str, plain: Network) -> None:
+    """A colour that is hidden there changes little, since positions at the edge of a hole count little."""
+    photo, painting = (example(name, (96, 96)) for name in ("red-panda", "night-cafe"))
+    settings = TransferSettings(
+        size=96,
+        statistics=statistics,
+        strokes=strokes,
+        colours=colours,
+        style_layers="relu1_1,relu2_1",
+        neighbour_layers="relu2_1",
+        layout=0.0,
+        content_weight=0.0,
     )
-    assert isinstance(term, Neighbours)
-    assert torch.equal(term.styles[0][0], red)
+    first, second = (halves(painting, colour) for colour in 0.3 + 0.4 * torch.eye(3)[[0, 2]])
+
+    def losses(given: Picture | Image) -> torch.Tensor:
+        found = transfer(photo, [given], settings).objective.bind(plain, (96, 96)).losses(photo)
+        return torch.tensor([value for name, value in found.items() if name != "smoothness"])
+
+    red, blue, whole = losses(first), losses(second), losses(second.image)
+    assert (red - blue).abs().max() < 0.1 * red.abs().max()
+    assert (red - blue).abs().max() < 0.15 * (whole - blue).abs().max()
+
+
+def test_holes_in_a_painting_of_a_texture_or_a_region_do_not_count(plain: Network) -> None:
+    painting = halves(example("night-cafe", (64, 64)), torch.ones(3))
+    (match,) = texture(painting, {"relu1_1": 1.0}, TextureSettings()).objective.matches()
+    assert match.reference_where is not None
+    assert torch.equal(match.reference_where.weights, painting.alpha)
+    share = torch.ones(1, 1, 64, 64)
+    share[..., :32] = 0
+    source = WeightMap((torch.arange(64) < 32).float().reshape(1, 1, 64, 1).expand(1, 1, 64, 64))
+    division = Division((Area("right", share, painting, source),), 1 - share)
+    settings = TransferSettings(size=64, region="right.png=hole.png")
+    terms = transfer(painting.image, [painting.image], settings, division).objective
+    maps = [each.reference_where for each in terms.matches() if "right" in each.name]
+    maps += [term.styles[0].where for term in terms.neighbours if "right" in term.name]
+    assert len(maps) == 2
+    for each in maps:
+        assert each is not None
+        assert painting.alpha is not None
+        assert torch.equal(each.weights, painting.alpha * source.weights)
 
 
 @pytest.mark.parametrize("words", [["transfer", "empty.png", "photo.png"], ["invert", "empty.png"]])

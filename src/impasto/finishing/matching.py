@@ -12,14 +12,15 @@ MOST_GAIN = 3.0  # by which a spread of colours may grow: noise of a grey pictur
 COLOURLESS = 0.01  # root mean square of the chroma below which a picture counts as grey
 
 
-def matched(image: Image, reference: Image, visible: Alpha | None = None) -> Image:
+def matched(image: Image, reference: Image, visible: Alpha | None = None, own: Alpha | None = None) -> Image:
     """The image with its colours changed by one linear map, so that mean and covariance are the reference's in Oklab.
 
-    Pixels of the reference count as much as they are `visible`; by default all count alike.
+    Pixels of the reference count as much as they are `visible`, those of the image as much as `own` says; by default
+    all count alike.
     Of all such maps this one changes colours least. Source: Pitié & Kokaram 2007, "The linear Monge-Kantorovitch linear
     colour mapping". Departs: Oklab in place of CIELAB; no spread grows more than MOST_GAIN times.
     """
-    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference, visible)
+    (mean, spread), (wanted_mean, wanted_spread) = moments(image, own), moments(reference, visible)
     root = _power(spread, 0.5)
     change = _power(spread, -0.5) @ _power(root @ wanted_spread @ root, 0.5) @ _power(spread, -0.5)
     gains, directions = torch.linalg.eigh(change)
@@ -32,13 +33,13 @@ def matched(image: Image, reference: Image, visible: Alpha | None = None) -> Ima
     return torch.cat([from_oklab(mapped(to_oklab(rows))) for rows in torch.split(image, ROWS, 2)], 2)
 
 
-def lightness_matched(image: Image, reference: Image, visible: Alpha | None = None) -> Image:
-    """The image in grey; its lightness has the mean and the spread of the reference's, where that is `visible`.
+def lightness_matched(image: Image, reference: Image, visible: Alpha | None = None, own: Alpha | None = None) -> Image:
+    """The image in grey; its lightness has the mean and the spread of the reference's. Pixels count as for `matched`.
 
     Source: Gatys et al. 2016 (arXiv:1606.05897), "Preserving Color in Neural Artistic Style Transfer", section 3.2.
     Departs: Oklab's lightness in place of YIQ's luminance.
     """
-    (mean, spread), (wanted_mean, wanted_spread) = moments(image), moments(reference, visible)
+    (mean, spread), (wanted_mean, wanted_spread) = moments(image, own), moments(reference, visible)
     gain = float((wanted_spread[0, 0] / spread[0, 0]).sqrt().clamp(max=MOST_GAIN))
     moved = [
         gain * (to_oklab(rows)[:, :1] - float(mean[0])) + float(wanted_mean[0]) for rows in torch.split(image, ROWS, 2)

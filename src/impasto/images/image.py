@@ -38,6 +38,11 @@ class Picture:
         """The picture as it is seen on white paper."""
         return on_white(self.image, self.alpha)
 
+    @property
+    def seen(self) -> Alpha | None:
+        """How much of each pixel can be seen; None if it is the same everywhere."""
+        return None if self.alpha is None or bool((self.alpha == self.alpha.max()).all()) else self.alpha
+
     def cropped(self, size: Size) -> "Picture":
         """The middle of the picture in the proportions of `size`."""
         alpha = None if self.alpha is None else cropped(self.alpha, size)
@@ -59,6 +64,11 @@ class Picture:
         seen = (self.alpha >= self.alpha.max() / 2)[0, 0]
         rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
         return Picture(self.image[:, :, rows, columns].contiguous(), self.alpha[:, :, rows, columns].contiguous())
+
+
+def as_picture(given: Image | Picture) -> Picture:
+    """A picture as it is; an image is one that can be seen everywhere."""
+    return given if isinstance(given, Picture) else Picture(given)
 
 
 def _extent(seen: Tensor) -> slice:

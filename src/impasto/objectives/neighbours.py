@@ -54,6 +54,17 @@ class Choice:
     represent: Representation
 
 
+class Style(NamedTuple):
+    """A picture to take features from, the fraction of the result that it should take up, and the region that counts.
+
+    `where`, stretched over the picture, weights its parts; None if all count alike.
+    """
+
+    image: Image
+    fraction: float
+    where: WeightMap | None = None
+
+
 class Seen(NamedTuple):
     """A style as it is read, and the places of each layer whose features are taken."""
 
@@ -74,15 +85,13 @@ class Neighbours:
     is the largest; both are centred by the mean of their picture. The asking picture is the photo, in later stages
     (`seeing`) ⅔ of the photo and ⅓ of the picture so far. Then each position may take, in place of its own choice, the
     feature that continues a neighbour's: each neighbour with which a choice agrees counts as much as 0.1 of cosine.
-    Targets are fixed while a stage lasts. `styles` are pictures with the fractions of the result that they should take
-    up; `framing` gives their sizes.
+    Targets are fixed while a stage lasts. `framing` gives the sizes at which styles are read.
 
     If `along` is above 0, strokes follow the photo's lines: to each cosine is added `along` · c₁ · c₂ · cos 2(θ₁ − θ₂),
     with the angles θ of lines in photo and style, and how clear these lines are, c in [0, 1]; each style may be used as
     it is and after a quarter turn.
 
-    `where` weights the positions of the picture: a region takes its targets, and pays its prices, by itself. Of the
-    styles only the region `reference_where`, stretched over each of them, is used.
+    `where` weights the positions of the picture: a region takes its targets, and pays its prices, by itself.
 
     Sources: Kolkin et al. 2022 (Neural Neighbor Style Transfer, arXiv:2203.13215), replacement and query; Houdard et
     al. 2021 (GOTEX, arXiv:2007.03408), semi-discrete transport, whose dual variables are the prices. Departs: layers
@@ -94,11 +103,10 @@ class Neighbours:
 
     name: str
     photo: Image
-    styles: tuple[tuple[Image, float], ...]
+    styles: tuple[Style, ...]
     layers: Mapping[str, float]
     framing: Callable[[Size, Size], Size]
     where: WeightMap | None = None
-    reference_where: WeightMap | None = None
     along: float = 0.0
     current: Image | None = None
     represent: Pointwise = activations
@@ -109,11 +117,12 @@ class Neighbours:
 
     def framed(self, size: Size) -> list[Image]:
         """The styles as they are read for a canvas of that size."""
-        return [resize(style, framed) for (style, _), framed in zip(self.styles, self.framed_sizes(size), strict=True)]
+        sizes = self.framed_sizes(size)
+        return [resize(style.image, framed) for style, framed in zip(self.styles, sizes, strict=True)]
 
     def framed_sizes(self, size: Size) -> list[Size]:
         """The sizes at which the styles are read for a canvas of that size."""
-        return [self.framing(size_of(style), size) for style, _ in self.styles]
+        return [self.framing(size_of(style.image), size) for style in self.styles]
 
     def matching_bytes(self, network: Network, size: Size) -> float:
         """About how many bytes matching takes at its peak: all banks, and the sampled positions' cosines twice."""
@@ -126,13 +135,15 @@ class Neighbours:
 
     def require(self, network: Network, size: Size) -> None:
         """Raise ImageError if a framed style or a region is too small for a layer, LayerError for an unknown one."""
-        for framed in self.framed_sizes(size):
+        layers = [network.layer(layer) for layer in self.layers]
+        if self.where is not None:
+            for layer in layers:
+                self.where.require(size, layer, self.name)
+        for style, framed in zip(self.styles, self.framed_sizes(size), strict=True):
             network.require_size(framed, self.layers)
-            for layer in map(network.layer, self.layers):
-                if self.where is not None:
-                    self.where.require(size, layer, self.name)
-                if self.reference_where is not None:
-                    self.reference_where.require(framed, layer, f"{self.name}'s picture")
+            if style.where is not None:
+                for layer in layers:
+                    style.where.require(framed, layer, f"{self.name}'s picture")
 
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name of its loss."""
@@ -197,7 +208,7 @@ class Neighbours:
         for style, places in seen:
             shapes = {name: each.size for name, each in places.items()}
             read.append(samples(self._with_lines(pieces, style, STROKES, shapes), style, places))
-        fractions = [fraction for _, fraction in self.styles]
+        fractions = [style.fraction for style in self.styles]
         return {
             name: Bank.of([each[name] for each in read], fractions, sample, links, network.channels(name))
             for name, sample in asking.items()
@@ -206,13 +217,13 @@ class Neighbours:
 
     def _seen(self, network: Network, size: Size, layers: Collection[str]) -> list["Seen"]:
         """Each style as it is read; if strokes follow lines, all of them once more after a quarter turn."""
-        most, of, seen = BANK // len(self.styles), self.reference_where, list[Seen]()
-        for style in self.framed(size):
+        most, seen = BANK // len(self.styles), list[Seen]()
+        for (_, _, of), image in zip(self.styles, self.framed(size), strict=True):
             places = {}
             for layer in map(network.layer, layers):
-                levels = None if of is None else of.inside(size_of(style), layer, network.device).core
-                places[layer.name] = Places.of(layer.positions(size_of(style)), levels, most)
-            seen.append(Seen(style.to(network.device), places))
+                levels = None if of is None else of.inside(size_of(image), layer, network.device).core
+                places[layer.name] = Places.of(layer.positions(size_of(image)), levels, most)
+            seen.append(Seen(image.to(network.device), places))
         return [*seen, *(each.turned for each in seen)] if self.along else seen
 
     def _with_lines(self, pieces: Read, image: Image, grain: Grain, shapes: Mapping[str, Size]) -> Read:

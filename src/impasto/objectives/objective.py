@@ -12,7 +12,7 @@ from impasto.images.image import Image, Size, resize, size_with_area
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Criterion, Readings, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, normalised_squared_error
-from impasto.objectives.neighbours import Neighbours
+from impasto.objectives.neighbours import Neighbours, Style
 from impasto.objectives.representations import (
     Function,
     MeanOverPairs,
@@ -171,23 +171,24 @@ def neighbours(
     scale: float = 1.0,
     name: str = "neighbours",
     where: WeightMap | None = None,
-    reference_where: WeightMap | None = None,
+    reference_where: WeightMap | Sequence[WeightMap | None] | None = None,
     along: float = 0.0,
 ) -> Objective:
     """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
 
     See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
     take up; equal by default. `where` weights the positions of the picture, which are matched where their weight is not
-    0; of each painting only the region `reference_where` is used. `along` says how much strokes that run like the
-    photo's lines are preferred, as a part of the cosine. Raises SpecError if there is no painting, or not one fraction
-    for each.
+    0; of each painting only the region `reference_where` is used, one for all or one for each. `along` says how much
+    strokes that run like the photo's lines are preferred, as a part of the cosine. Raises SpecError if there is no
+    painting, or not one fraction for each.
     """
     fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
     if not paintings or len(fractions) != len(paintings):
         raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
-    styles = tuple(zip(paintings, fractions, strict=True))
+    of_each = reference_where if isinstance(reference_where, Sequence) else [reference_where] * len(paintings)
+    styles = tuple(Style(*each) for each in zip(paintings, fractions, of_each, strict=True))
     framing = partial(_with_area_of, scale=scale)
-    term = Neighbours(name, photo, styles, weighted(layers), framing, where, reference_where, along)
+    term = Neighbours(name, photo, styles, weighted(layers), framing, where, along)
     return Objective((term,))
 
 

@@ -179,13 +179,14 @@ def _say_what_is_odd(prepared: Prepared, listener: Listener) -> None:
 
 
 def _say_what_is_hidden(prepared: Prepared, listener: Listener) -> None:
-    """Paintings with transparent parts inside, which have no colours of their own."""
+    """Paintings with transparent parts inside that count although they have no colours of their own."""
     task = TASKS[prepared.spec.task]
+    if any(term.reference_where for part in prepared.parts for term in part.composition.objective.matches()):
+        return
     for number, (path, picture) in enumerate(zip(prepared.spec.pictures, prepared.pictures, strict=True)):
         hidden = 0.0 if picture.alpha is None else float((picture.alpha == 0).float().mean())
         if task.is_painting(number) and hidden > MOST_HIDDEN:
-            words = f"{hidden:.0%} of {path} is transparent inside the painting and counts as its mean colour"
-            listener(Notice(f"{words}; a painting without holes gives a better style"))
+            listener(Notice(f"{hidden:.0%} of {path} is transparent inside the painting and counts as its mean colour"))
 
 
 def _show_regions(prepared: Prepared, folder: Path, listener: Listener) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_picture
-from impasto.images.image import Image, Size, size_of, size_with_long_side
+from impasto.images.image import Image, Picture, Size, size_of, size_with_long_side
 from impasto.images.masks import load_mask
 from impasto.objectives.weightmaps import WeightMap, stretched
 from impasto.tasks.regions import Region
@@ -32,7 +32,7 @@ class Area:
 
     name: str
     share: Tensor  # (1, 1, height, width), from 0 to 1
-    painting: Image | None = None
+    painting: Picture | None = None
     source: WeightMap | None = None
     strength: float = 1.0
     strokes: float | None = None
@@ -160,10 +160,10 @@ def _stretch(mask: Tensor, size: Size) -> float:
     return abs(height * size[1] / (width * size[0]) - 1)
 
 
-def _painting(region: Region, path: Path) -> Image:
+def _painting(region: Region, path: Path) -> Picture:
     """What can be seen of a region's painting; all of it if a mask tells which part counts."""
     picture = load_picture(path)
-    return (picture if region.source is not None else picture.visible(path)).image
+    return picture if region.source is not None else picture.visible(path)
 
 
 def _working_size(photo: Image, masks: Sequence[Tensor], long_side_px: int) -> Size:

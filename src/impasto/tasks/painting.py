@@ -10,10 +10,10 @@ from impasto.errors import ImageError, SpecError
 from impasto.finishing.chroma import PutBack
 from impasto.finishing.matching import grey, is_grey, lightness_matched, matched
 from impasto.images.files import load_image, load_picture
-from impasto.images.image import Alpha, Image, Picture, Size, cropped
+from impasto.images.image import Alpha, Image, Picture, Size, as_picture, cropped
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
-from impasto.objectives.weightmaps import WeightMap
+from impasto.objectives.weightmaps import WeightMap, stretched
 from impasto.synthesis.composition import Composition, Finish
 from impasto.synthesis.keeping import Keeping, KeepingLast
 from impasto.synthesis.schedules import Schedule, octaves, split
@@ -22,39 +22,42 @@ from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.values import Colours, StyleWeights
 
-ALONG = 0.3  # of cosine, for strokes along the photo's lines; docs/decisions/0059-strokes-along-the-photos-lines.md
+ALONG = 0.6  # of cosine, for strokes along the photo's lines; docs/decisions/0059-strokes-along-the-photos-lines.md
 STROKES_LAYER = "relu3_1"  # where strokes are seen; measured in docs/decisions/0034-small-first-then-large.md
 
 
 def transfer(
-    photo: Image,
-    paintings: Sequence[Image],
+    photo: Image | Picture,
+    paintings: Sequence[Image | Picture],
     settings: TransferSettings | None = None,
     division: Division | None = None,
-    visible: Alpha | None = None,
 ) -> Composition:
     """A photo painted in the style of one or several pictures, everywhere or by regions.
 
-    `division` is the picture divided by the settings' regions, whose files are otherwise read here. The photo's colours
-    count where it is `visible`, by default everywhere.
+    `division` is the picture divided by the settings' regions, whose files are otherwise read here. Parts of pictures
+    that are transparent do not count: neither the photo's colours nor the paintings' statistics.
     Source: Gatys, Ecker & Bethge 2016 (CVPR), equation 7; statistics after style-transfer-pytorch; regions after Gatys
     et al. 2017 (arXiv:1611.07865), section 4.
     Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
     the statistics of a region count by its area.
     """
-    settings = settings or TransferSettings()
-    division = division or divide(settings.region, photo, settings.size)
-    original, (photo, recolour, finish) = photo, recoloured(photo, settings.colours, visible)
-    paintings = [recolour(painting) for painting in paintings]
-    objective = _kept(photo, settings, division.detail) + _layout(photo, settings)
+    settings, given, styles = (
+        settings or TransferSettings(),
+        as_picture(photo),
+        [as_picture(each) for each in paintings],
+    )
+    division = division or divide(settings.region, given.image, settings.size)
+    image, recolour, finish = recoloured(given.image, settings.colours, given.alpha)
+    styles = [recolour(as_picture(each)) for each in paintings]
+    objective = _kept(image, settings, division.detail) + _layout(image, settings)
     if not settings.region:
-        objective += _styles(paintings, settings) + _neighbours(photo, paintings, settings)
+        objective += _styles(styles, settings) + _neighbours(image, styles, settings)
     for area in division.painted:
         own = None if area.painting is None else recolour(area.painting)
-        objective += _painted(replace(area, painting=own), photo, paintings, settings)
+        objective += _painted(replace(area, painting=own), image, styles, settings)
     objective += smoothness(settings.smoothness)
-    pictures = {"content": photo, "style": paintings[0]}
-    canvas = canvas_of(photo, settings)
+    pictures = {"content": image, "style": styles[0].image}
+    canvas = canvas_of(image, settings)
     objective += _likeness(settings, pictures, canvas)
     composition = compose_with(objective, settings, pictures, canvas, _sizes(canvas, settings))
     composition = replace(composition, finish=finish)
@@ -62,8 +65,8 @@ def transfer(
         composition = replace(composition, schedule=split(composition.schedule, settings.rematches + 1))
     if division.kept is None:
         return composition
-    keeping = Keeping(composition.parameterisation, photo, division.kept)
-    last = None if finish is None else KeepingLast(finish, original, division.kept)
+    keeping = Keeping(composition.parameterisation, image, division.kept)
+    last = None if finish is None else KeepingLast(finish, given.image, division.kept)
     return replace(composition, parameterisation=keeping, finish=last)
 
 
@@ -77,7 +80,7 @@ def _layout(photo: Image, settings: TransferSettings) -> Objective:
 
 def _neighbours(
     photo: Image,
-    paintings: Sequence[Image],
+    paintings: Sequence[Picture],
     settings: TransferSettings,
     weight: float = 1.0,
     name: str = "neighbours",
@@ -93,11 +96,13 @@ def _neighbours(
     layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
     fractions = settings.style_weights.of(len(paintings))
     used = [number for number, fraction in enumerate(fractions) if fraction]
+    source = places.pop("source", None)
     return neighbours(
         photo,
-        [paintings[number] for number in used],
+        [paintings[number].image for number in used],
         layers,
         fractions=[fractions[number] for number in used],
+        reference_where=[_counting(paintings[number], source) for number in used],
         name=name,
         **places,
     )
@@ -114,10 +119,11 @@ def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Ob
 
 
 def _styles(
-    paintings: Sequence[Image], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
+    paintings: Sequence[Picture], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
 ) -> Objective:
     """The terms of all paintings whose weight is not 0."""
     represent, distance = statistics_of(settings)
+    source = more.pop("source", None)
     common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
     layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
 
@@ -126,11 +132,19 @@ def _styles(
         if each := fraction * settings.style_weight * weight:
             weights = {layer: each * w for layer, w in layers.items()}
             numbered = name if len(paintings) == 1 else name.replace("style", f"style {number}", 1)
-            objective += style(painting, weights, name=numbered, **common)
+            counting = _counting(painting, source)
+            objective += style(painting.image, weights, name=numbered, reference_where=counting, **common)
     return objective
 
 
-def _painted(area: Area, photo: Image, paintings: Sequence[Image], settings: TransferSettings) -> Objective:
+def _counting(painting: Picture, source: WeightMap | None = None) -> WeightMap | None:
+    """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does."""
+    if painting.seen is None:
+        return source
+    return WeightMap(painting.seen if source is None else painting.seen * stretched(source.weights, painting.size))
+
+
+def _painted(area: Area, photo: Image, paintings: Sequence[Picture], settings: TransferSettings) -> Objective:
     """The terms of one area, whose weights are those of the whole picture times the area's mean share and strength.
 
     So a picture divided into areas of one style is painted nearly as if it were whole, and no area, however small, is
@@ -140,7 +154,7 @@ def _painted(area: Area, photo: Image, paintings: Sequence[Image], settings: Tra
         paintings, settings = [area.painting], settings.model_copy(update={"style_weights": StyleWeights("")})
     weight, named = float(area.share.mean()) * area.strength, f" in {area.name}" if area.name else ""
     scale = settings.style_scale if area.strokes is None else area.strokes
-    places = {"where": area.where, "reference_where": area.source, "scale": scale}
+    places = {"where": area.where, "source": area.source, "scale": scale}
     along = settings.strokes == "along" if area.along is None else area.along
     nearest = _neighbours(photo, paintings, settings, weight, f"neighbours{named}", **places, along=ALONG * along)
     return _styles(paintings, settings, weight, f"style{named}", **places) + nearest
@@ -165,30 +179,39 @@ class Recoloured(NamedTuple):
     """The photo as it is painted from, what is done to each painting before, and to each picture that is painted."""
 
     photo: Image
-    painting: Callable[[Image], Image]
+    painting: Callable[[Picture], Picture]
     finish: Finish | None = None
 
 
 def recoloured(photo: Image, colours: Colours, visible: Alpha | None = None) -> Recoloured:
     """The photo and what is done for a choice of colours. Raises ImageError for a palette without colours.
 
-    The photo's colours count where it is `visible`.
+    The photo's colours count where it is `visible`, and those of a painting where that can be seen.
     """
     if colours.palette is not None:
         palette = _palette(colours)
-        return Recoloured(photo, lambda painting: matched(painting, palette.image, palette.alpha))
+        return Recoloured(photo, _changed(matched, palette.image, palette.alpha))
     match str(colours):
         case "photo":
-            return Recoloured(photo, lambda painting: matched(painting, photo, visible))
+            return Recoloured(photo, _changed(matched, photo, visible))
         case "luminance":
-            return Recoloured(grey(photo), lambda painting: lightness_matched(painting, photo, visible), PutBack(photo))
+            return Recoloured(grey(photo), _changed(lightness_matched, photo, visible), PutBack(photo))
         case "photo-late":
             return Recoloured(photo, _as_it_is, PutBack(photo))
         case _:
             return Recoloured(photo, _as_it_is)
 
 
-def _as_it_is(painting: Image) -> Image:
+def _changed(match: Callable[..., Image], reference: Image, visible: Alpha | None) -> Callable[[Picture], Picture]:
+    """How a painting gets the colours of a reference."""
+
+    def change(painting: Picture) -> Picture:
+        return replace(painting, image=match(painting.image, reference, visible, painting.alpha))
+
+    return change
+
+
+def _as_it_is(painting: Picture) -> Picture:
     return painting
 
 

@@ -93,17 +93,16 @@ def textured(settings: TextureSettings, pictures: Sequence[Picture], names: list
     layers = list(settings.layers.weights.items())
     ends = range(1, len(names) + 1) if settings.cumulative else [len(layers)]
     return [
-        Part(name, texture(pictures[0].image, dict(layers[:end]), settings))
-        for name, end in zip(names, ends, strict=True)
+        Part(name, texture(pictures[0], dict(layers[:end]), settings)) for name, end in zip(names, ends, strict=True)
     ]
 
 
 def transferred(settings: TransferSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:
     """One picture in the style of the others."""
-    photo, *paintings = (picture.image for picture in pictures)
-    division = divide(settings.region, photo, settings.size, pictures[0].before)
+    photo, *paintings = pictures
+    division = divide(settings.region, photo.image, settings.size, photo.before)
     kept = tuple(settings.content_layers.names)
-    return [Part(names[0], transfer(photo, paintings, settings, division, pictures[0].alpha), kept, division)]
+    return [Part(names[0], transfer(photo, paintings, settings, division), kept, division)]
 
 
 def maximised(settings: MaximiseSettings, pictures: Sequence[Picture], names: list[str]) -> list[Part]:

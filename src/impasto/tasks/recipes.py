@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
-from impasto.images.image import Image, Size, resize, size_of, size_with_long_side
+from impasto.images.image import Image, Picture, Size, as_picture, resize, size_of, size_with_long_side
 from impasto.networks.catalogue import NETWORKS, outline
 from impasto.networks.layers import IMAGE
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
@@ -22,6 +22,7 @@ from impasto.objectives.representations import (
 )
 from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
+from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.dither import Dither
 from impasto.synthesis.inits import Init, covering, from_image, noise
@@ -92,25 +93,29 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
     return compose_with(objective, settings, pictures, canvas_of(photo, settings))
 
 
-def texture(painting: Image, layers: Mapping[str, float], settings: TextureSettings | None = None) -> Composition:
+def texture(
+    painting: Image | Picture, layers: Mapping[str, float], settings: TextureSettings | None = None
+) -> Composition:
     """A picture with the painting's statistics and none of its arrangement, from white noise.
 
+    Transparent parts of a painting do not count, except in patterns, for which places must lie side by side.
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376). Departs: coarse to fine, and other statistics by default.
     """
-    settings = settings or TextureSettings()
+    settings, given = settings or TextureSettings(), as_picture(painting)
     represent, distance = statistics_of(settings)
-    weights = normalised(layers)
-    objective = style(painting, weights, scale=settings.style_scale, represent=represent, distance=distance)
+    of = partial(style, given.image, scale=settings.style_scale)
     if settings.statistics == "pattern":
-        objective += style(
-            *(painting, {IMAGE: PATTERN_WEIGHT}), scale=settings.style_scale, represent=autocorrelation, name="pattern"
-        )
+        objective = of(normalised(layers), represent=represent, distance=distance)
+        objective += of({IMAGE: PATTERN_WEIGHT}, represent=autocorrelation, name="pattern")
+    else:
+        where = None if given.seen is None else WeightMap(given.seen)
+        objective = of(normalised(layers), represent=represent, distance=distance, reference_where=where)
     objective += smoothness(settings.smoothness)
     if settings.seamless:
         objective = seamless(objective)
     canvas = settings.print.size if settings.print else (settings.size.height, settings.size.width)
     sizes = octaves(canvas, settings.steps, smallest_px=settings.smallest)
-    return compose_with(objective, settings, {"style": painting}, canvas, sizes)
+    return compose_with(objective, settings, {"style": given.image}, canvas, sizes)
 
 
 def maximise(unit: Unit, settings: MaximiseSettings | None = None) -> Composition:
