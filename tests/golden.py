@@ -58,6 +58,7 @@ CASES: dict[str, list[str]] = {
     "transfer, smaller first": ["transfer", PHOTO, CAFE, "--size", "96", "--smallest", "48", "--steps", "2"],
     "transfer, fast": ["transfer", PHOTO, CAFE, "--preset", "fast"],
     "transfer, classic": ["transfer", PHOTO, CAFE, "--preset", "classic"],
+    "transfer, strokes along": ["transfer", PHOTO, CAFE, "--strokes", "along", "--size", "64"],
     "transfer, sliced, in tiles": ["transfer", PHOTO, CAFE, "--statistics", "sliced", "--tile", "32"],
     "texture, seamless": ["texture", CAFE, "--seamless", "--size", "64x48"],
 }

@@ -19,6 +19,7 @@ from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.objectives.objective import neighbours
 from impasto.series.explore import Choices, candidates
+from impasto.tasks.formulas import transferred
 from impasto.tasks.painting import ALONG, transfer
 from impasto.tasks.regions import Region
 from impasto.tasks.settings import TransferSettings
@@ -168,6 +169,12 @@ def test_transfer_and_its_regions_choose_how_strokes_run(tmp_path: Path) -> None
         SpecError, match=r"the strokes of the region a\.png are 'across'; give a size .*, or one of along, as-painted"
     ):
         Region("a.png,strokes=across")
+
+
+def test_the_page_of_a_run_says_how_strokes_run() -> None:
+    for strokes, said in (("along", True), ("as-painted", False)):
+        symbols = transferred(TransferSettings(strokes=strokes), ["photo.png", "painting.png"]).symbols
+        assert any("lines that run as the photo's do are preferred" in each for each in symbols) is said
 
 
 def test_strokes_along_need_neighbours() -> None:

@@ -1,5 +1,6 @@
 """Pictures with transparent parts: paintings and palettes count where they can be seen, results keep their edges."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from impasto.finishing.matching import matched, moments
 from impasto.images.colours import from_pillow
 from impasto.images.files import load_image, load_picture, save_image
 from impasto.images.image import Image, Picture, psnr, resize
+from impasto.jobs.messages import Preview
+from impasto.jobs.previews import Previews
 from impasto.networks.network import Network
 from impasto.objectives.weightmaps import WeightMap
 from impasto.runs.start import resume, run
@@ -157,6 +160,16 @@ def test_files_without_transparency_are_on_white(faded: Path) -> None:
     assert call("blend", "run", "--strength", "0.5", "-o", "half.png", "--quiet").code == 0
     assert call("blend", "run", "--strength", "0.5", "-o", "half.jpg", "--quiet").code == 0
     assert psnr(load_image("half.jpg"), on_paper(Path("half.png"))) > 35
+
+
+def test_pictures_of_a_run_that_is_watched_are_on_white(faded: Path) -> None:
+    sent = list[Preview]()
+    settings = TransferSettings(size=64, steps=1, smallest=64, frames=0, precision="float32", neighbours=0)
+    spec = RunSpec(task="transfer", pictures=(faded, faded.with_name("painting.png")), settings=settings)
+    folder = run(spec, Path("watched"), recorders=[Previews(sent.append)])
+    shown = [from_pillow(PillowImage.open(io.BytesIO(each.jpeg)).convert("RGB")) for each in sent]
+    assert psnr(shown[0], on_paper(faded)) > 30
+    assert psnr(shown[-1], on_paper(folder / "result.png")) > 30
 
 
 @pytest.mark.slow

@@ -23,9 +23,11 @@ class Previews(Recorder):
     def __init__(self, send: Callable[[Preview], object]) -> None:
         self._send = send
         self._next = 0.0
+        self._shown: Callable[[Image], Image] = lambda image: image
 
     def begin(self, part: Watched, first: Image) -> None:
         """Send the picture from which the part begins or goes on."""
+        self._shown = part.shown
         self._show(part.step, first if part.step == 0 else None)
 
     def record(self, iterate: Iterate) -> None:
@@ -37,7 +39,7 @@ class Previews(Recorder):
         if image is None:  # a run that goes on: the picture shown before is the present one
             return
         begun = time.monotonic()
-        self._send(Preview(step, preview(image)))
+        self._send(Preview(step, preview(self._shown(image))))
         ended = time.monotonic()
         self._next = ended + max(EVERY_SECONDS, (ended - begun) / PART_OF_THE_TIME)
 

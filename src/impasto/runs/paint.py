@@ -79,8 +79,7 @@ def _paint_part(painting: Painting, number: int, curves: Curves, past: Past) -> 
     keeper = checkpoints(painting.folder, painting.toml, number, watching.checkpoint_seconds, past.checkpoint)
     first = [part.composition.first()]  # the loop takes the picture out, so that it is freed after a step
     with begun(watching.recorders, about, first[0]) as results:
-        alpha = None if painting.content is None else painting.content.alpha
-        usual = recordings(part, about, first[0], watching.mp4, past.checkpoint, alpha)
+        usual = recordings(part, about, first[0], watching.mp4, past.checkpoint)
         recorders = [curves, *usual, *watching.recorders]
         outcome = _synthesise(_Loop(painting, number, recorders, keeper), _Progress(first.pop()), past)
         summary = _summary(painting, number, outcome)

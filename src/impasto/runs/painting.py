@@ -84,6 +84,7 @@ class Painting:
             steps=part.composition.steps,
             step=0 if checkpoint is None else checkpoint.step,
             listener=self.watching.listener,
+            alpha=None if self.content is None else self.content.alpha,
         )
 
     @property

@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,7 +27,7 @@ class Watched:
     """The part of a run that begins, or continues after `step` of `steps`, as recorders see it.
 
     `folder` is the run's folder and `place` the part's, for its files; they are the same in a run of one part, whose
-    name is "". `settings` is the content of run.toml.
+    name is "". `settings` is the content of run.toml, `alpha` the transparency of the result.
     """
 
     folder: Path
@@ -39,6 +39,11 @@ class Watched:
     steps: int
     step: int = 0
     listener: Listener = silent
+    alpha: Alpha | None = field(default=None, repr=False, compare=False)
+
+    def shown(self, image: Image) -> Image:
+        """A picture as people see it: laid over white where the result is transparent."""
+        return on_white(image, self.alpha)
 
 
 @runtime_checkable

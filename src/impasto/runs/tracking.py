@@ -27,12 +27,13 @@ class Tracking(Recorder):
         self._names, self._quiet = tuple(dict.fromkeys(names)), quiet
         self._trackers: dict[TrackerName, Tracker] = {}
         self._listener: Listener = silent
+        self._shown: Callable[[Image], Image] = lambda image: image
         self._wanted: set[int] = set()
         self._step = 0
 
     def begin(self, part: Watched, first: Image) -> None:
         """Start all trackers that have not failed, and send them the first picture."""
-        self._listener, self._step = part.listener, 0
+        self._listener, self._shown, self._step = part.listener, part.shown, 0
         self._wanted = frame_steps(part.steps, part.frames) if part.frames else set()
         about = Tracked(part.folder, part.part, part.settings)
         for name in self._names:
@@ -69,7 +70,7 @@ class Tracking(Recorder):
 
     def _send_frame(self, step: int, image: Image) -> None:
         if self._trackers:
-            picture = animation_frame(to_pillow(image))
+            picture = animation_frame(to_pillow(self._shown(image)))
             self._each(lambda tracker: tracker.picture(step, picture))
 
     def _each(self, call: Callable[[Tracker], None]) -> None:

@@ -11,7 +11,7 @@ from impasto.folders.checkpoints import Checkpoint, Checkpoints
 from impasto.folders.names import METRICS
 from impasto.folders.results import Summary
 from impasto.folders.specfiles import fingerprint
-from impasto.images.image import Alpha, Image
+from impasto.images.image import Image
 from impasto.runs.recorders import Frames, MetricsFile, Recorder, Recording, Steps, Watched
 from impasto.tasks.parts import Part
 
@@ -42,13 +42,8 @@ def begun(recorders: Sequence[Recorder], part: Watched, first: Image) -> Iterato
         yield found
 
 
-def recordings(
-    part: Part, about: Watched, first: Image, mp4: bool, checkpoint: Checkpoint | None, alpha: Alpha | None = None
-) -> list[Recording]:
-    """The recorders of every run: the file of lines, frames if they are wanted, and the events of steps.
-
-    `alpha` is the transparency of the result.
-    """
+def recordings(part: Part, about: Watched, first: Image, mp4: bool, checkpoint: Checkpoint | None) -> list[Recording]:
+    """The recorders of every run: the file of lines, frames if they are wanted, and the events of steps."""
     before = 0.0 if checkpoint is None else checkpoint.seconds
     chosen: list[Recording] = [MetricsFile(about.folder / METRICS, about.part, before)]
     if about.frames:
@@ -56,7 +51,7 @@ def recordings(
         after = None
         if checkpoint is not None:
             after = checkpoint.step, composition.finished(checkpoint.state.image(composition))
-        chosen.append(Frames(about.place, first, about.steps, about.frames, mp4=mp4, after=after, alpha=alpha))
+        chosen.append(Frames(about.place, first, about.steps, about.frames, mp4=mp4, after=after, alpha=about.alpha))
     return [*chosen, Steps(about.listener, about.part, before)]
 
 

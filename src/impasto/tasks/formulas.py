@@ -43,6 +43,7 @@ LIKENESS = "S: how unlike the features of each two places are, 1 − their cosin
 NEAREST = "Σ<sub>l</sub> mean of 1 − cos(Φ<sub>l</sub>(x), T<sub>l</sub>)"
 PLACED = " Each place takes after the painting's part that is most like it."
 CHOSEN = "T: at each place the painting's feature that is most like the photo's there; none is chosen too often."
+TURNED = " The painting may be turned by 90° there, and lines that run as the photo's do are preferred."
 ACTIVATIONS = "Φ: a layer's activations."
 VARIATION = "TV: the total variation, which is large if neighbouring pixels differ."
 CONTRAST = "A: the α-norm, which is large if colours are extreme."
@@ -127,7 +128,7 @@ def transferred(settings: TransferSettings, pictures: Sequence[str]) -> Formula:
             ACTIVATIONS,
             STATISTICS[settings.statistics],
             *([LIKENESS] if settings.layout else []),
-            *([CHOSEN] if settings.neighbours else []),
+            *([CHOSEN + TURNED * (settings.strokes == "along")] if settings.neighbours else []),
             *([VARIATION] if settings.smoothness else []),
             DISTANCES[settings.distance],
         ),

@@ -41,11 +41,7 @@ def transfer(
     Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
     the statistics of a region count by its area.
     """
-    settings, given, styles = (
-        settings or TransferSettings(),
-        as_picture(photo),
-        [as_picture(each) for each in paintings],
-    )
+    settings, given = settings or TransferSettings(), as_picture(photo)
     division = division or divide(settings.region, given.image, settings.size)
     image, recolour, finish = recoloured(given.image, settings.colours, given.alpha)
     styles = [recolour(as_picture(each)) for each in paintings]
@@ -84,19 +80,19 @@ def _neighbours(
     settings: TransferSettings,
     weight: float = 1.0,
     name: str = "neighbours",
+    source: WeightMap | None = None,
     **more: Any,
 ) -> Objective:
     """The paintings' features, placed where the photo has similar ones; each painting takes up its weight's part."""
     weight *= settings.style_weight * settings.neighbours
     places = {"scale": settings.style_scale, "along": ALONG * (settings.strokes == "along"), **more}
-    if not weight and places["along"] and settings.style_weight:
+    if places["along"] and not settings.neighbours:
         raise SpecError("strokes along the photo's lines need neighbours, whose weight is 0; try --neighbours 0.2")
     if not weight:
         return Objective(())
     layers = {layer: weight * w for layer, w in normalised(settings.neighbour_layers.weights).items()}
     fractions = settings.style_weights.of(len(paintings))
     used = [number for number, fraction in enumerate(fractions) if fraction]
-    source = places.pop("source", None)
     return neighbours(
         photo,
         [paintings[number].image for number in used],
@@ -119,11 +115,15 @@ def _kept(photo: Image, settings: TransferSettings, detail: Tensor | None) -> Ob
 
 
 def _styles(
-    paintings: Sequence[Picture], settings: TransferSettings, weight: float = 1.0, name: str = "style", **more: Any
+    paintings: Sequence[Picture],
+    settings: TransferSettings,
+    weight: float = 1.0,
+    name: str = "style",
+    source: WeightMap | None = None,
+    **more: Any,
 ) -> Objective:
     """The terms of all paintings whose weight is not 0."""
     represent, distance = statistics_of(settings)
-    source = more.pop("source", None)
     common = {"scale": settings.style_scale, "represent": represent, "distance": distance, **more}
     layers, fractions = normalised(settings.style_layers.weights), settings.style_weights.of(len(paintings))
 
@@ -141,7 +141,10 @@ def _counting(painting: Picture, source: WeightMap | None = None) -> WeightMap |
     """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does."""
     if painting.seen is None:
         return source
-    return WeightMap(painting.seen if source is None else painting.seen * stretched(source.weights, painting.size))
+    counting = painting.seen if source is None else painting.seen * stretched(source.weights, painting.size)
+    if not float(counting.max()) > 0:
+        raise ImageError("a mask of a painting, given as from, shows nothing but transparent parts")
+    return WeightMap(counting)
 
 
 def _painted(area: Area, photo: Image, paintings: Sequence[Picture], settings: TransferSettings) -> Objective:
@@ -154,7 +157,7 @@ def _painted(area: Area, photo: Image, paintings: Sequence[Picture], settings: T
         paintings, settings = [area.painting], settings.model_copy(update={"style_weights": StyleWeights("")})
     weight, named = float(area.share.mean()) * area.strength, f" in {area.name}" if area.name else ""
     scale = settings.style_scale if area.strokes is None else area.strokes
-    places = {"where": area.where, "source": area.source, "scale": scale}
+    places: dict[str, Any] = {"where": area.where, "source": area.source, "scale": scale}
     along = settings.strokes == "along" if area.along is None else area.along
     nearest = _neighbours(photo, paintings, settings, weight, f"neighbours{named}", **places, along=ALONG * along)
     return _styles(paintings, settings, weight, f"style{named}", **places) + nearest
