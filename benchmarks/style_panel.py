@@ -60,6 +60,8 @@ RECIPES: dict[str, Paint] = {
     "the style picture, cut to fit": whole_canvas(lambda photo, painting, size: cover(painting, size)),
     "classic": by("classic"),
     "default": by("default"),
+    "default, style × 2": by("default", style_weight=2.0),
+    "default, style × 3": by("default", style_weight=3.0),
     "default, strokes along": by("default", strokes="along"),
     "classic, style × 3": by("classic", style_weight=3.0),
     "classic, style × 9": by("classic", style_weight=9.0),
