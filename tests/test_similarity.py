@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import impasto.objectives.similarity
-from conftest import random_image
+from conftest import example, random_image
 from impasto.errors import SpecError
 from impasto.images.image import Image, resize
 from impasto.matching.places import Lattice
@@ -96,11 +96,48 @@ def test_plain_features_are_no_trouble() -> None:
     assert torch.isfinite(self_similarity(torch.zeros(5, 3), other))
 
 
+def test_a_coarse_lattice_has_the_means_of_its_cells() -> None:
+    """Against loops; its parts add up, and its gradient goes to all positions alike."""
+    maps, lattice = random_image(23, 30, 1), Lattice((23, 30), 8)
+    found = Sampling(lattice)(maps).reshape(3, 4, 3)
+    for row in range(3):
+        for column in range(4):
+            cell = maps[0, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+            torch.testing.assert_close(found[row, column], cell.mean((1, 2)))
+    bands, strips = (slice(0, 5), slice(5, 23)), (slice(0, 17), slice(17, 30))
+    cuts = [(rows, columns) for rows in bands for columns in strips]
+    parts = [Sampling(lattice, rows.start, columns.start)(maps[..., rows, columns]) for rows, columns in cuts]
+    torch.testing.assert_close(sum(parts), found.flatten(0, 1))
+    slope = torch.rand(12, 3, dtype=torch.float64)
+    (truth,) = torch.autograd.grad(Sampling(lattice)(maps.requires_grad_()), maps, slope)
+    torch.testing.assert_close(Sampling(lattice).pull_back(maps.detach(), slope, None), truth)
+    onto = random_image(18, 13, 2)
+    rows, columns = cuts[3]
+    here = Sampling(lattice, 5, 17).pull_back(maps.detach()[..., rows, columns], slope, onto.clone())
+    torch.testing.assert_close(here, truth[..., rows, columns] + onto)
+
+
+def test_a_large_picture_gets_no_grid_of_dots(plain: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout changes all pixels, and not those alone that the lattice's positions see."""
+    photo, other = (example(name, (400, 400)) for name in ("red-panda", "night-cafe"))
+
+    def unevenness() -> float:
+        term = content(photo, ["relu2_1"], represent=sampled, distance=self_similarity)
+        gradient = term.bind(plain, (400, 400)).losses_and_gradient(other)[1].abs().mean(1)
+        squares = torch.nn.functional.avg_pool2d(gradient, 5)
+        return float(squares.quantile(0.98) / squares.quantile(0.5))
+
+    evenly = unevenness()
+    monkeypatch.setattr(impasto.objectives.similarity, "SINGLE", 100)
+    assert evenly < 10
+    assert unevenness() > 3 * evenly
+
+
 # In objectives -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("most", [512, 40])
+@pytest.mark.parametrize("most", [512, 40, 6])
 def test_tiles_are_the_whole(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.objectives.similarity, "MOST", most)
     size, network = (71, 90), narrow(padding="replicate")
