@@ -117,8 +117,9 @@ def test_presets_are_kept_but_for_what_varies() -> None:
         (["--strengths", "0,1"], "0 is neither a strength nor a size of strokes; both are numbers above 0"),
         (["--strengths", "inf,1"], "inf is neither"),
         (["--strokes", "1,1"], "1.0, 1.0 has an entry twice"),
-        (["--strokes", "thick"], "strokes is 'thick'; write numbers with commas between them"),
+        (["--strokes", "thick"], "strokes is 'thick'; write sizes with commas between them, or along"),
         (["--print", "60x40cm@300"], "candidates are small; give --print to impasto enlarge"),
+        (["--strokes", "1,sideways"], "strokes is '1,sideways'; write sizes with commas between them, or along"),
         (["--presets", "default,monet", "--strengths", "1"], "there is no preset 'monet'"),
     ],
 )

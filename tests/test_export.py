@@ -68,8 +68,9 @@ def test_a_print_decides_the_size() -> None:
     assert TransferSettings(print="60x40cm@300").size == TransferSettings(print="60x40cm@300", size=7087).size == 7087
     assert preset("transfer", "fast", print="60x40cm@300").size == 7087
     assert TextureSettings.model_validate({"print": "2x4cm@100"}).size == 157
+    assert TextureSettings.model_validate({"print": "2x1.5cm@100", "size": "79x59"}).size == 79
     assert TransferSettings(depth="16").depth == 16
-    with pytest.raises(SpecError, match="size is 64, but 60x40cm@300 has a long side of 7087 px; give either size or"):
+    with pytest.raises(SpecError, match="size is 64, but print 60x40cm@300 is 7087 × 4724 px; give either size or"):
         preset("transfer", "fast", print="60x40cm@300", size=64)
 
 

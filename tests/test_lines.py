@@ -177,6 +177,12 @@ def test_the_page_of_a_run_says_how_strokes_run() -> None:
         assert any("lines that run as the photo's do are preferred" in each for each in symbols) is said
 
 
+@pytest.mark.parametrize("along", [-1.0, float("nan"), float("inf")])
+def test_along_is_a_number_from_0_upwards(along: float) -> None:
+    with pytest.raises(SpecError, match=r"along is .*; it must be a number of at least 0"):
+        neighbours(PHOTO, [PAINTING], ["relu1_1"], along=along)
+
+
 def test_strokes_along_need_neighbours() -> None:
     with pytest.raises(SpecError, match="strokes along the photo's lines need neighbours, whose weight is 0"):
         along_of(TransferSettings(size=64, strokes="along", neighbours=0.0))

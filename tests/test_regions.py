@@ -595,7 +595,7 @@ def test_regions_of_a_list_that_cannot_be(desk: Path, row: str, sentence: str) -
         (["painting.toml=other.png"], 1, "there is no file painting.toml"),
         (["black.png=other.png"], 1, "black.png marks no region: it is black everywhere"),
         (["dot.png=other.png"], 1, "at 48 × 36 px the region of style in dot covers about"),
-        (["sky.png=other.png,from=dot.png"], 1, "the region of style in sky's picture covers about"),
+        (["sky.png=other.png,from=dot.png"], 1, "what counts of the painting of style in sky covers about"),
         (["sky.png", "sky.png=photo"], 2, "the mask sky.png is given twice"),
     ],
 )

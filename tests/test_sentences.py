@@ -220,6 +220,7 @@ def test_a_picture_too_large_for_the_memory(refused, monkeypatch: pytest.MonkeyP
         (["invert", "--siez", 9, "--", "photo.png"], "Unknown option: --siez. Did you mean --size?"),
         (["invert", "photo.png", "--steps"], "--steps has no value; write a value after --steps"),
         (["invert", "photo.png", "--steps", 1, "--steps", 2], "--steps specified multiple times"),
+        (["blend", "run", "--strength", "half"], "--strength is 'half'; it must be a number"),
         (["invert", "photo.png", "--steps", 0], "steps is '0'; it must be at least 1"),
         (["invert", "photo.png", "--restarts", "3.5"], "--restarts: '3.5' is no whole number"),
         (["enlarge", "photo.png", "--size", "1e3"], "--size: '1e3' is no whole number"),

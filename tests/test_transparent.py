@@ -52,6 +52,10 @@ def test_what_can_be_seen() -> None:
     alpha[:, :, 6] = 0.02  # the rest of a brush that nobody sees
     picture = Picture(torch.rand(1, 3, 9, 8), alpha)
     assert torch.equal(picture.visible("a.png").image, picture.image[:, :, 2:5, 3:7])
+    alpha[:, :, 3, 3] = 1  # a patch with more paint
+    assert torch.equal(picture.visible("a.png").image, picture.image[:, :, 2:5, 3:7])
+    with pytest.raises(ImageError, match="all of it is transparent"):
+        Picture(torch.rand(1, 3, 9, 8), torch.full((1, 1, 9, 8), 1 / 65535)).visible("a.png")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ app = App(
 )
 Flat = Parameter(name="*")
 Photo = Annotated[Path, Parameter(help="Picture file that gives the content.")]
+NUMBERS = {int: "a whole number", float: "a number"}
 RESTARTS = "Invert from that many seeds, and show how far apart the pictures are: what the layer does not see."
 Painting = Annotated[Path, Parameter(help="Picture file that gives the style.")]
 
@@ -231,6 +232,8 @@ def _sentence(error: CycloptsError) -> str:
         return f"{option} comes after --, which ends the options; give {option} before --"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return _missing(error.argument.name, " ".join(error.command_chain or ()), error.root_input_tokens or ())
+    if isinstance(error, CoercionError) and error.target_type in NUMBERS and error.token and error.argument:
+        return f"{error.argument.name} is {error.token.value!r}; it must be {NUMBERS[error.target_type]}"
     if isinstance(error, CoercionError) or error.msg is None:
         return " ".join(str(error).split())
     return str(error.msg)

@@ -158,7 +158,10 @@ def enlarge(run: str, /, *, large: Annotated[LargeOptions, Flat] = LargeOptions(
 def _strokes(text: str) -> tuple[float | str, ...]:
     """Sizes, or in place of one the word for strokes along the photo's lines."""
     words = [word.strip() for word in text.split(",")]
-    return tuple(each for word in words for each in ([word] if word == "along" else _numbers("strokes", word)))
+    try:
+        return tuple(word if word == "along" else float(word) for word in words)
+    except ValueError:
+        raise SpecError(f"strokes is {text!r}; write sizes with commas between them, or along: 0.6,1,along") from None
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from impasto.errors import ImageError
 
+FAINT = 0.1  # of the opacity of a full brush: less is what is left of a brush's edge
+LEAST_ALPHA = 0.5 / 255  # what is less is nothing in a file of 8 bits
 Size = tuple[int, int]
 Image = Float[Tensor, "1 3 _height _width"]
 Alpha = Float[Tensor, "1 1 _height _width"]
@@ -50,18 +52,18 @@ class Picture:
 
     def require_visible(self, name: object) -> None:
         """Raise ImageError, with the picture's name, if nothing can be seen."""
-        if self.alpha is not None and not float(self.alpha.max()) > 0:
+        if self.alpha is not None and float(self.alpha.max()) < LEAST_ALPHA:
             raise ImageError(f"{name} cannot be used, because all of it is transparent")
 
     def visible(self, name: object) -> "Picture":
-        """The smallest rectangle with all that can be seen: pixels at least half as opaque as the most opaque one.
+        """The smallest rectangle with all that can be seen: pixels as opaque as FAINT, or half as the most opaque one.
 
         Raises ImageError, with the picture's name, if nothing can be seen.
         """
         if self.alpha is None or bool((self.alpha == 1).all()):
             return self
         self.require_visible(name)
-        seen = (self.alpha >= self.alpha.max() / 2)[0, 0]
+        seen = (self.alpha >= (self.alpha.max() / 2).clamp(max=FAINT))[0, 0]
         rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
         return Picture(self.image[:, :, rows, columns].contiguous(), self.alpha[:, :, rows, columns].contiguous())
 

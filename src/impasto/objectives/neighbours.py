@@ -138,12 +138,12 @@ class Neighbours:
         layers = [network.layer(layer) for layer in self.layers]
         if self.where is not None:
             for layer in layers:
-                self.where.require(size, layer, self.name)
+                self.where.require(size, layer, f"the region of {self.name}")
         for style, framed in zip(self.styles, self.framed_sizes(size), strict=True):
             network.require_size(framed, self.layers)
             if style.where is not None:
                 for layer in layers:
-                    style.where.require(framed, layer, f"{self.name}'s picture")
+                    style.where.require(framed, layer, f"what counts of the painting of {self.name}")
 
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name of its loss."""

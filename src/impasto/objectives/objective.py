@@ -185,6 +185,8 @@ def neighbours(
     fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
     if not paintings or len(fractions) != len(paintings):
         raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
+    if not 0 <= along < math.inf:
+        raise SpecError(f"along is {along}; it must be a number of at least 0")
     of_each = reference_where if isinstance(reference_where, Sequence) else [reference_where] * len(paintings)
     styles = tuple(Style(*each) for each in zip(paintings, fractions, of_each, strict=True))
     framing = partial(_with_area_of, scale=scale)

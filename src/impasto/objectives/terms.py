@@ -54,9 +54,11 @@ class Match:
         network.require_size(self.framed_size(size), self.layers)
         for layer in map(network.layer, self.layers):
             if self.where is not None:
-                self.where.require(size, layer, self.name)
+                self.where.require(size, layer, f"the region of {self.name}")
             if self.reference_where is not None:
-                self.reference_where.require(self.framed_size(size), layer, f"{self.name}'s picture")
+                self.reference_where.require(
+                    self.framed_size(size), layer, f"what counts of the painting of {self.name}"
+                )
 
     def represents(self, network: Network, size: Size, bases: Represents | None = None) -> dict[str, Representation]:
         """What is kept of each layer of a canvas of that size: the representation, weighted by position if asked.

@@ -88,12 +88,15 @@ class WeightMap:
         """The mean of the weights."""
         return float(self.weights.mean())
 
-    def require(self, size: Size, layer: Layer, name: str) -> None:
-        """Raise ImageError if all weights together are less than those of one position, in a picture of that size."""
+    def require(self, size: Size, layer: Layer, what: str) -> None:
+        """Raise ImageError if all weights together are less than those of one position, in a picture of that size.
+
+        `what` is what the map weights, in words.
+        """
         covered_px = self.mean / float(self.weights.max()) * size[0] * size[1]
         if covered_px < layer.stride**2:
             raise ImageError(
-                f"the region of {name} covers about {covered_px:.0f} px, less than one position of {layer.name} "
+                f"{what} covers about {covered_px:.0f} px, less than one position of {layer.name} "
                 f"({layer.stride} × {layer.stride})"
             )
 

@@ -250,7 +250,7 @@ class TransferSettings(_StatisticsSettings):
     style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
     strokes: Literal["as-painted", "along"] = "as-painted"
-    "How strokes run: as they are painted, or along the photo's lines."
+    "How strokes run: as they are painted, or along the photo's lines. Their size is style_scale."
     region: tuple[Region, ...] = ()
     "A part of the picture: MASK=PAINTING, or MASK=photo to leave that part; may be repeated. See docs/regions.md."
     likeness: Weight = 0.0

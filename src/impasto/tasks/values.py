@@ -213,9 +213,9 @@ class PrintSize(Checked):
 
     def long_side(self, asked: object = None) -> int:
         """The long side in pixels. Raises SpecError if another size is `asked` beside the print."""
-        side = max(self.size)
-        if asked is not None and str(asked) != str(side):
-            raise SpecError(f"size is {asked}, but {self} has a long side of {side} px; give either size or print")
+        (height, width), side = self.size, max(self.size)
+        if asked is not None and str(asked) not in (str(side), f"{width}x{height}"):
+            raise SpecError(f"size is {asked}, but print {self} is {width} × {height} px; give either size or print")
         return side
 
 
