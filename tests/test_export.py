@@ -74,6 +74,21 @@ def test_a_print_decides_the_size() -> None:
         preset("transfer", "fast", print="60x40cm@300", size=64)
 
 
+def test_a_print_that_is_asked_for_replaces_a_usual_size(desk: Path) -> None:
+    """Of a preset, a spec, or a series."""
+    words = ["--steps", "1", "--frames", "0", "--quiet", "--neighbours", "0"]
+    asked = ["transfer", "photo.png", "painting.png", "--preset", "fast", "--print", "2x1cm@100", *words, "--out", "a"]
+    assert call(*asked).code == 0
+    assert load_image("a/result.png").shape[2:] == (39, 79)
+    call("transfer", "photo.png", "painting.png", "--size", "48", *words, "--save-spec", "my.toml")
+    assert call("run", "my.toml", "--print", "2x1cm@50", "--out", "b", "--quiet").code == 0
+    assert load_image("b/result.png").shape[2:] == (20, 39)
+    assert call("sweep", "my.toml", "--vary", "print=1x1cm@80,1x1cm@90", "--out", "c", "--quiet").code == 0
+    assert sorted(load_image(each).shape[3] for each in Path("c").glob("*/result.png")) == [31, 35]
+    ended = call("sweep", "my.toml", "--vary", "size=40", "--vary", "print=1x1cm@80", "--out", "d", "--quiet")
+    assert "size is 40, but print 1x1cm@80 is 31 × 31 px; give either size or print" in ended.err
+
+
 def test_a_file_for_print_has_its_size_its_profile_and_its_depth(desk: Path) -> None:
     heard = list[Event]()
     source = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 8), (40, 80), mode="bilinear")

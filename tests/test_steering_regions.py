@@ -146,7 +146,9 @@ def test_a_mask_that_has_changed_since_ends_a_resumed_run(desk: Path) -> None:
 
 def test_masks_are_cropped_for_a_print_as_the_photo_is(desk: Path) -> None:
     """At first, after a change and in a resumed run; the pictures that show regions show the same places."""
-    printed = spec(print="2.44x2.44cm@50", region="box.png=photo")  # 48 px, as the photo is high: 8 columns are cut off
+    printed = spec(
+        print="2.44x2.44cm@50", size=48, region="box.png=photo"
+    )  # 48 px, as the photo is high: 8 columns are cut off
     steering, stop = Steering(printed), Event()
     recorder = At(_2=lambda: steering.change(region="left.png=photo"), _4=stop.set)
     Image.open("box.png").transform((64, 48), Image.Transform.AFFINE, (1, 0, 8, 0, 1, 0)).save("left.png")

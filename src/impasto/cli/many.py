@@ -30,7 +30,7 @@ from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
 from impasto.tasks.settings import INITS
-from impasto.tasks.table import make_settings
+from impasto.tasks.table import make_settings, overridden
 
 if TYPE_CHECKING:
     from impasto.batch.processes import Engine, Job
@@ -232,8 +232,8 @@ def _chosen(recipe: str | None, preset: str, spec: Path | None, options: dict[st
         task, values = given.task, explicit_settings(given.settings)
         name = given.preset if preset == DEFAULT else preset
 
-    values |= explicit_settings(settings_of(task, preset))
-    values |= {key.replace("-", "_"): value for key, value in options.items()}
+    values = overridden(values, explicit_settings(settings_of(task, preset)))
+    values = overridden(values, {key.replace("-", "_"): value for key, value in options.items()})
     values = explicit_settings(make_settings(task, **values))
 
     for key in ("weights", "means", "init"):

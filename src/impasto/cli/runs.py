@@ -26,7 +26,7 @@ from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.table import TASKS, make_settings, overridden
 
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
@@ -81,7 +81,8 @@ def spec_of(
     values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
     network = explicit_settings(asked).get("network", values.get("network"))
     known = {} if network is None else {"network": network}
-    values |= explicit_settings(preset(task, output.preset, **known)) | explicit_settings(asked)
+    for given_later in (preset(task, output.preset, **known), asked):
+        values = overridden(values, explicit_settings(given_later))
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     changes = () if given is None else given.changes
     settings = make_settings(task, **values)

@@ -20,7 +20,7 @@ from impasto.sequels.larger import larger_run
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec, values_with_files
-from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.table import TASKS, make_settings, overridden
 
 RESUMABLE = (UNFINISHED, "interrupted", "out of memory")
 LAYERED = ("reconstruct", "texture", "amalgamate", "maximise")  # tasks that can make a picture for each layer or unit
@@ -71,7 +71,7 @@ class Desk:
         if task not in TASKS:
             make_settings(task)  # raises the sentence for an unknown task
         self._require_pictures(task, len(files))
-        settings = make_settings(task, **{**preset(task, preset_name).model_dump(exclude_unset=True), **values})
+        settings = make_settings(task, **overridden(preset(task, preset_name).model_dump(exclude_unset=True), values))
         return self.jobs.add(self._spec(task, files, settings))
 
     def change(self, number: int, values: Mapping[str, Any]) -> None:

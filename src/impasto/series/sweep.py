@@ -23,7 +23,7 @@ from impasto.runs.stopping import Stop, go_on_unless
 from impasto.series.members import Hashes, check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.table import TASKS, make_settings, overridden
 
 SWEEP_FILE, GRID, COMPARISON = "sweep.toml", "grid.png", "comparison.html"
 MOST_CELLS = 1000
@@ -77,7 +77,7 @@ def make_cells(spec: RunSpec, variations: Variations) -> list[Cell]:
     for combination in product(*variations.values()):
         chosen = dict(zip(variations, combination, strict=True))
         kept = {name: getattr(spec.settings, name) for name in spec.settings.model_fields_set}
-        settings = make_settings(spec.task, **{**kept, **chosen})
+        settings = make_settings(spec.task, **overridden(kept, chosen))
         values = tuple(chosen.items())
         cells.append(Cell(values, spec.model_copy(update={"settings": settings}), _name(_text(values))))
     if len(cells) > MOST_CELLS:

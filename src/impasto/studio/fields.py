@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from impasto.tasks.presets import preset
-from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.table import TASKS, make_settings, overridden
 
 SLIDERS = {  # settings that are chosen by eye: least, most, step
     "size": (32, 2048, 8),
@@ -114,7 +114,7 @@ def chosen(task: str, preset_name: str, names: Sequence[str], values: Sequence[A
 
 def make(task: str, preset_name: str, values: Mapping[str, Any]) -> Any:
     """The settings of a task from a preset and other values. Raises SpecError."""
-    return make_settings(task, **{**preset(task, preset_name).model_dump(exclude_unset=True), **values})
+    return make_settings(task, **overridden(preset(task, preset_name).model_dump(exclude_unset=True), values))
 
 
 def _kind(annotation: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from impasto.errors import SpecError, nearest
 from impasto.modules.names import is_name_of_module
 from impasto.tasks.settings import Settings
-from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.table import TASKS, make_settings, overridden
 from impasto.tasks.values import Layers
 
 DEFAULT = "default"
@@ -33,13 +33,11 @@ def preset(task: str, name: str, **asked: Any) -> Settings:
     if task not in presets()[name]:
         fitting = [DEFAULT, *(each for each, tasks in presets().items() if task in tasks)]
         raise SpecError(f"preset {name!r} is not for {task}; {', '.join(fitting)} are")
-    chosen = dict(presets()[name][task])
-    if "print" in asked:
-        chosen.pop("size", None)
+    chosen = presets()[name][task]
     if is_name_of_module(str(asked.get("network", ""))):
         usual = TASKS[task].settings.model_fields
         chosen = {
             key: Layers(value).by_depth() if isinstance(usual[key].default, Layers) else value
             for key, value in chosen.items()
         }
-    return make_settings(task, **{**chosen, **asked})
+    return make_settings(task, **overridden(chosen, asked))

@@ -3,7 +3,7 @@
 To add a task, add a row here, its settings (`settings.py`) and its recipe (`parts.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +221,11 @@ ROWS = (
     ),
 )
 TASKS: dict[str, Task] = {row.name: row for row in ROWS}
+
+
+def overridden(usual: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Usual values of settings, where others are not asked for. A print that is asked for replaces a usual size."""
+    return {name: value for name, value in usual.items() if name != "size" or "print" not in asked} | dict(asked)
 
 
 def make_settings(task: str, **values: Any) -> Settings:
