@@ -48,11 +48,12 @@ def following(pieces: Read, field: Tensor, shapes: Mapping[str, Size]) -> Read:
 
     `shapes` has the size of each layer's map, over which the field is stretched.
     """
+    over = {layer: _spread(field, size) for layer, size in shapes.items()}
 
     def read(image: Image, layers: Collection[str]) -> Iterator[Piece]:
         for layer, top, left, maps in pieces(image, layers):
             height, width = size_of(maps)
-            there = _spread(field, shapes[layer])[..., top : top + height, left : left + width]
+            there = over[layer][..., top : top + height, left : left + width]
             yield Piece(layer, top, left, torch.cat([maps, there.to(maps)], 1))
 
     return read

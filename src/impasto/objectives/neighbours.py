@@ -215,7 +215,7 @@ class Neighbours:
             for links in [Links.of([places[name] for _, places in seen])]
         }
 
-    def _seen(self, network: Network, size: Size, layers: Collection[str]) -> list["Seen"]:
+    def _seen(self, network: Network, size: Size, layers: Collection[str]) -> list[Seen]:
         """Each style as it is read; if strokes follow lines, all of them once more after a quarter turn."""
         most, seen = BANK // len(self.styles), list[Seen]()
         for (_, _, of), image in zip(self.styles, self.framed(size), strict=True):
@@ -230,7 +230,7 @@ class Neighbours:
         """Reads as `pieces` does, with the lines of `image` after each feature if strokes should follow lines."""
         return following(pieces, self.along**0.5 * lines(image, grain), shapes) if self.along else pieces
 
-    def _compared(self, bank: "Bank", weights: PositionWeights | None) -> Representation:
+    def _compared(self, bank: Bank, weights: PositionWeights | None) -> Representation:
         """What is compared with the target: directions from the styles' mean, weighted by position if asked."""
         compared = directions_from(bank.mean.cpu())
         return compared if weights is None else weighted_by(compared, weights, self.name)

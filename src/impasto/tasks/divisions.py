@@ -120,6 +120,16 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int, before: S
     return Division(areas, rest, torch.stack(kept).sum(0).clamp_(0, 1) if kept else None, tuple(shares), tuple(notes))
 
 
+def counting(painting: Picture, source: WeightMap | None = None) -> WeightMap | None:
+    """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does."""
+    if painting.seen is None:
+        return source
+    shown = painting.seen if source is None else painting.seen * stretched(source.weights, painting.size)
+    if not float(shown.max()) > 0:
+        raise ImageError("a mask of a painting, given as from, shows nothing but transparent parts")
+    return WeightMap(shown)
+
+
 def views(division: Division, photo: Image) -> Iterator[Image]:
     """For each region the photo as seen through its mask: bright inside, dark outside; last the rest, if there is."""
     shares = [*division.shares, *([] if division.rest is None else [division.rest])]

@@ -13,11 +13,11 @@ from impasto.images.files import load_image, load_picture
 from impasto.images.image import Alpha, Image, Picture, Size, as_picture, cropped
 from impasto.objectives.objective import Objective, content, neighbours, style
 from impasto.objectives.similarity import sampled, self_similarity
-from impasto.objectives.weightmaps import WeightMap, stretched
+from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition, Finish
 from impasto.synthesis.keeping import Keeping, KeepingLast
 from impasto.synthesis.schedules import Schedule, octaves, split
-from impasto.tasks.divisions import Area, Division, divide
+from impasto.tasks.divisions import Area, Division, counting, divide
 from impasto.tasks.recipes import DISTANCES, canvas_of, compose_with, normalised, smoothness, statistics_of
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.values import Colours, StyleWeights
@@ -98,7 +98,7 @@ def _neighbours(
         [paintings[number].image for number in used],
         layers,
         fractions=[fractions[number] for number in used],
-        reference_where=[_counting(paintings[number], source) for number in used],
+        reference_where=[counting(paintings[number], source) for number in used],
         name=name,
         **places,
     )
@@ -132,19 +132,9 @@ def _styles(
         if each := fraction * settings.style_weight * weight:
             weights = {layer: each * w for layer, w in layers.items()}
             numbered = name if len(paintings) == 1 else name.replace("style", f"style {number}", 1)
-            counting = _counting(painting, source)
-            objective += style(painting.image, weights, name=numbered, reference_where=counting, **common)
+            where = counting(painting, source)
+            objective += style(painting.image, weights, name=numbered, reference_where=where, **common)
     return objective
-
-
-def _counting(painting: Picture, source: WeightMap | None = None) -> WeightMap | None:
-    """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does."""
-    if painting.seen is None:
-        return source
-    counting = painting.seen if source is None else painting.seen * stretched(source.weights, painting.size)
-    if not float(counting.max()) > 0:
-        raise ImageError("a mask of a painting, given as from, shows nothing but transparent parts")
-    return WeightMap(counting)
 
 
 def _painted(area: Area, photo: Image, paintings: Sequence[Picture], settings: TransferSettings) -> Objective:

@@ -22,7 +22,6 @@ from impasto.objectives.representations import (
 )
 from impasto.objectives.sliced import sliced, sliced_wasserstein
 from impasto.objectives.wasserstein import wasserstein_distance
-from impasto.objectives.weightmaps import WeightMap
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.dither import Dither
 from impasto.synthesis.inits import Init, covering, from_image, noise
@@ -31,6 +30,7 @@ from impasto.synthesis.leap import Leap
 from impasto.synthesis.optimisers import MakeOptimiser, adam
 from impasto.synthesis.parameterisations import Fourier, Parameterisation, Pixels
 from impasto.synthesis.schedules import Schedule, octaves, single
+from impasto.tasks.divisions import counting
 from impasto.tasks.seeing import CaricatureSettings, DreamSettings, MaximiseSettings
 from impasto.tasks.settings import (
     AmalgamateSettings,
@@ -108,8 +108,7 @@ def texture(
         objective = of(normalised(layers), represent=represent, distance=distance)
         objective += of({IMAGE: PATTERN_WEIGHT}, represent=autocorrelation, name="pattern")
     else:
-        where = None if given.seen is None else WeightMap(given.seen)
-        objective = of(normalised(layers), represent=represent, distance=distance, reference_where=where)
+        objective = of(normalised(layers), represent=represent, distance=distance, reference_where=counting(given))
     objective += smoothness(settings.smoothness)
     if settings.seamless:
         objective = seamless(objective)
