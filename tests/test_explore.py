@@ -116,11 +116,15 @@ def test_presets_are_kept_but_for_what_varies() -> None:
         (["--strengths", "1,2,3,4,5,6"], "a sheet has 2 to 16 candidates, not 18"),
         (["--strengths", "0,1"], "0 is neither a strength nor a size of strokes; both are numbers above 0"),
         (["--strengths", "inf,1"], "inf is neither"),
-        (["--strokes", "1,1"], "1.0, 1.0 has an entry twice"),
+        (["--strokes", "1,1"], "1 is given twice"),
         (["--strokes", "thick"], "strokes is 'thick'; write sizes with commas between them, or along"),
         (["--print", "60x40cm@300"], "candidates are small; give --print to impasto enlarge"),
         (["--strokes", "1,sideways"], "strokes is '1,sideways'; write sizes with commas between them, or along"),
         (["--presets", "default,monet", "--strengths", "1"], "there is no preset 'monet'"),
+        (
+            ["--presets", "default,classic", "--strokes", "1,along"],
+            "the preset classic matches no neighbours, so its strokes cannot run along; leave one out",
+        ),
     ],
 )
 def test_nonsense_gets_a_sentence(words: list[str], sentence: str, desk: Path) -> None:

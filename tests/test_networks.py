@@ -189,7 +189,7 @@ def test_float64_stays_float64(tiny: Network) -> None:
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense", "", "meta", "cpu:x"])
 def test_unavailable_devices(name: str) -> None:
-    with pytest.raises(SpecError, match=r"device '.*' .*use auto, cpu, cuda"):
+    with pytest.raises(SpecError, match=r"device '.*' .*use auto or cpu"):
         find_device(name)
 
 

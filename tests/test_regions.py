@@ -142,6 +142,17 @@ def test_black_on_white_with_a_transparent_corner(desk: Path) -> None:
     assert mask[:, 4:].eq(0).all()
 
 
+def test_a_photo_that_is_cut_out_is_inside(desk: Path) -> None:
+    """And a map of few colours is asked for one of them, also on a transparent ground."""
+    photo = PillowImage.open("photo.png").convert("RGBA")
+    photo.putalpha(PillowImage.open("hut.png"))
+    photo.save("cut.png")
+    torch.testing.assert_close(load_mask(Path("cut.png")), load_mask(Path("hut.png")))
+    boxes = (((0, 0, 3, 3), (255, 0, 0, 255)), ((4, 0, 5, 3), (0, 0, 255, 255)))
+    with pytest.raises(ImageError, match=r"^m.png is in colour; name the colour that marks the region, m.png#ff0000"):
+        load_mask(paint(Path("m.png"), (8, 4), *boxes, ground=(0, 0, 0, 0)))
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 def test_colours_of_one_file(desk: Path, ending: str) -> None:
     """Each pixel belongs to one colour, also on soft edges and in files with losses: no gap, no overlap."""
@@ -179,7 +190,13 @@ def test_green_is_the_green_that_is_there(desk: Path, green: tuple[int, int, int
         (128, "", "m.png marks no region: it is grey everywhere; make the region white and the rest black"),
         ((255, 0, 0), "blue", "m.png has no region of the colour blue; its colours are #ff0000"),
         ((255, 0, 0), "bleu", "m.png#bleu names no colour; write a colour such as red or ff0000 after the #"),
-        ((255, 0, 0), "red", "m.png has no region of the colour red; its colours are #ff0000"),
+        ((255, 0, 0), "red", "m.png marks no region: it is red everywhere; give the rest another colour"),
+        ((0, 128, 0), "blue", "m.png has no region of the colour blue; its colours are #008000"),
+        (
+            (255, 255, 255, 0),
+            "",
+            "m.png marks no region: it is transparent everywhere; make the region white and the rest black",
+        ),
     ],
 )
 def test_masks_that_mark_nothing(desk: Path, ground: object, colour: str, sentence: str) -> None:
@@ -595,13 +612,24 @@ def test_regions_of_a_list_that_cannot_be(desk: Path, row: str, sentence: str) -
         (["painting.toml=other.png"], 1, "there is no file painting.toml"),
         (["black.png=other.png"], 1, "black.png marks no region: it is black everywhere"),
         (["dot.png=other.png"], 1, "at 48 × 36 px the region of style in dot covers about"),
-        (["sky.png=other.png,from=dot.png"], 1, "what counts of the painting of style in sky covers about"),
+        (["sky.png=other.png,from=dot.png"], 1, "the part of the painting that counts for style in sky covers about"),
+        (
+            ["sky.png=one.png"],
+            1,
+            "one.png, cropped from 64 × 48 pixels: a picture of 1 × 1 pixels is too small for relu4_2",
+        ),
+        (
+            ["sky.png=one.png,from=dot.png"],
+            1,
+            "nothing of the painting counts for style in sky: its mask, given as from, shows transparent parts",
+        ),
         (["sky.png", "sky.png=photo"], 2, "the mask sky.png is given twice"),
     ],
 )
 def test_what_cannot_be_painted(desk: Path, regions: list[str], code: int, sentence: str) -> None:
     paint(Path("black.png"), (64, 48))
     paint(Path("dot.png"), (64, 48), ((10, 10, 12, 12), 255))
+    paint(Path("one.png"), (64, 48), ((40, 40, 40, 40), (255, 0, 0, 255)), ground=(0, 0, 0, 0))
     words = [word for region in regions for word in ("--region", region)]
     deep = (*SETTINGS, "--steps", "3", *CLASSIC_WORDS)  # whose deepest positions are larger than the dot
     ended = call("transfer", "photo.png", "painting.png", *words, *deep, "-o", "out")

@@ -77,10 +77,19 @@ def find_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise SpecError(f"device {name!r} is not available here; use auto, cpu, cuda, cuda:1 or mps") from None
+        raise SpecError(f"device {name!r} is not available here; use {' or '.join(_devices())}") from None
     if device.type == "meta":
-        raise SpecError("device 'meta' holds no numbers; use auto, cpu, cuda, cuda:1 or mps")
+        raise SpecError(f"device 'meta' holds no numbers; use {' or '.join(_devices())}")
     return device
+
+
+def _devices() -> list[str]:
+    """The names of this machine's devices."""
+    if not torch.accelerator.is_available():
+        return ["auto", "cpu"]
+    kind = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count()
+    return ["auto", "cpu", *([str(kind)] if count == 1 else [f"{kind}:{number}" for number in range(count)])]
 
 
 def find_precision(name: Precision, device: torch.device) -> torch.dtype:

@@ -1,5 +1,6 @@
 """The command line: a command for each task, whose options are the task's settings."""
 
+import re
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
@@ -242,6 +243,9 @@ def _sentence(error: CycloptsError) -> str:
 def _missing(name: str, command: str, words: Sequence[str]) -> str:
     """What a command lacks: an option's value, or a word or an option without which the command says nothing."""
     if name in words:
+        following = " ".join(words[words.index(name) + 1 :][:1])
+        if re.match(r"-\d", following):
+            return f"{name} has no value; if {following} is the value, write {name}={following}"
         return f"{name} has no value; write a value after {name}"
     return f"impasto {command} needs {name}; see impasto {command} --help"
 

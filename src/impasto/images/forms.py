@@ -15,7 +15,6 @@ from impasto.errors import SpecError, nearest
 from impasto.formats import sixteen
 from impasto.formats.profiles import PROFILES, SRGB, Profile, from_srgb
 from impasto.images.colours import BAND
-from impasto.images.colours import SRGB as PILLOWS_SRGB
 from impasto.images.image import Alpha, Image, on_white, size_of
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -75,8 +74,7 @@ def encoded(image: Image, alpha: Alpha | None, ending: str, form: FileForm, sett
     if alpha is not None:
         picture.putalpha(PillowImage.fromarray(to_bytes(alpha)[..., 0]))
     buffer = io.BytesIO()
-    profile = PILLOWS_SRGB.tobytes() if form.colours is SRGB else form.colours.icc()
-    picture.save(buffer, icc_profile=profile, **_options(ending, settings), **_resolution(ending, form.dpi))
+    picture.save(buffer, icc_profile=form.colours.icc(), **_options(ending, settings), **_resolution(ending, form.dpi))
     return buffer.getvalue()
 
 

@@ -65,7 +65,8 @@ class Picture:
         self.require_visible(name)
         seen = (self.alpha >= (self.alpha.max() / 2).clamp(max=FAINT))[0, 0]
         rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
-        return Picture(self.image[:, :, rows, columns].contiguous(), self.alpha[:, :, rows, columns].contiguous())
+        image, alpha = (each[:, :, rows, columns].contiguous() for each in (self.image, self.alpha))
+        return Picture(image, alpha, self.before or self.size)
 
 
 def as_picture(given: Image | Picture) -> Picture:

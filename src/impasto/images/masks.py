@@ -16,6 +16,7 @@ BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue; source: ITU-R BT.6
 LEAST_CONTRAST = 1 / 8  # between the darkest and the brightest part of a mask
 NEAR = 48 / 255  # colours this near in each channel count as the same: files with losses blur colours
 COMMON = 0.005  # of the pixels: colours that are rarer come from soft edges
+FEW, FLAT = 16, 0.8  # so many colours are a map's if they have that part of its pixels
 SAMPLED_PX = 1000  # of the long side are looked at for colours
 PURE = {"green": "lime"}  # who says green of a map of regions means pure green, which CSS calls lime
 STEPS = 15  # colours are counted in so many steps of each channel
@@ -25,8 +26,8 @@ def load_mask(path: Path, colour: str = "") -> Mask:
     """The region that a file marks: 1 inside, 0 outside, between them at soft edges.
 
     White is inside and black is outside. In a file with transparent parts, these are outside; if its opaque part is of
-    one colour, all of the opaque part is inside. With a `colour`, a name such as "red" or a number such as "ff0000",
-    the pixels are inside that are nearer to it than to any other colour of the file.
+    one colour, or a photo, all of the opaque part is inside. With a `colour`, a name such as "red" or a number such as
+    "ff0000", the pixels are inside that are nearer to it than to any other colour of the file.
     Raises ImageError as `load_picture`; if the mask is of one colour, has not the colour asked for, or has several
     colours and none is asked for.
     """
@@ -34,7 +35,8 @@ def load_mask(path: Path, colour: str = "") -> Mask:
     mask = _marked(picture, path) if not colour else _of_colour(picture.image, path, colour)
     low, high = float(mask.min()), float(mask.max())
     if high - low < LEAST_CONTRAST:
-        kind = "white" if low > 3 / 4 else "black" if high < 1 / 4 else "grey"
+        hidden = picture.alpha is not None and not bool((picture.alpha >= LEAST_CONTRAST).any())
+        kind = "transparent" if hidden else "white" if low > 3 / 4 else "black" if high < 1 / 4 else "grey"
         raise ImageError(f"{path} marks no region: it is {kind} everywhere; make the region white and the rest black")
     return mask
 
@@ -47,6 +49,8 @@ def _marked(picture: Picture, path: Path) -> Mask:
         opaque = bright[alpha > 1 / 2]
         if not opaque.numel() or float(opaque.max() - opaque.min()) < LEAST_CONTRAST:
             return alpha
+        if _is_photo(picture.image[0][:, alpha[0, 0] > 1 / 2]):
+            return alpha
     if colours := [each for each in _colours(picture.image) if float(each.max() - each.min()) > NEAR]:
         example = f"{path}#{_in_hex(colours[0])}"
         raise ImageError(
@@ -54,6 +58,14 @@ def _marked(picture: Picture, path: Path) -> Mask:
             "white and the rest black"
         )
     return bright * alpha
+
+
+def _is_photo(pixels: Float[Tensor, "3 _pixels"]) -> bool:
+    """Whether pixels are in colour, and in many colours, unlike those of a map of regions."""
+    is_coloured = (pixels.amax(0) - pixels.amin(0) > NEAR).float().mean() > COMMON
+    levels = (pixels * 255).round().to(torch.int64)
+    _, counts = torch.unique((levels[0] * 256 + levels[1]) * 256 + levels[2], return_counts=True)
+    return bool(is_coloured) and int(counts.sort(descending=True).values[:FEW].sum()) < FLAT * pixels.shape[1]
 
 
 def _of_colour(image: Image, path: Path, colour: str) -> Mask:
@@ -65,7 +77,9 @@ def _of_colour(image: Image, path: Path, colour: str) -> Mask:
     mask = torch.ones_like(distance)
     for other in others:
         mask = mask * (distance < (image - other.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True))
-    if not others or not _has(image, wanted):
+    if not others:
+        raise ImageError(f"{path} marks no region: it is {colour} everywhere; give the rest another colour")
+    if not _has(image, wanted):
         found = ", ".join(f"#{_in_hex(each)}" for each in _colours(image))
         raise ImageError(f"{path} has no region of the colour {colour}; its colours are {found}")
     return mask
@@ -87,14 +101,15 @@ def _parsed(path: Path, colour: str) -> Tensor:
 def _colours(image: Image) -> list[Tensor]:
     """The file's colours, the most common first; those near to a more common one belong to it."""
     apart = max(1, max(image.shape[2:]) // SAMPLED_PX)
-    steps = (image[0, :, ::apart, ::apart].flatten(1) * STEPS).round().to(torch.int64)
-    codes, counts = torch.unique((steps[0] * 16 + steps[1]) * 16 + steps[2], return_counts=True)
+    pixels = image[0, :, ::apart, ::apart].flatten(1)
+    red, green, blue = (pixels * STEPS).round().to(torch.int64)
+    pixel_codes = (red * (STEPS + 1) + green) * (STEPS + 1) + blue
+    codes, counts = torch.unique(pixel_codes, return_counts=True)
     found: list[Tensor] = []
     for number in counts.argsort(descending=True, stable=True).tolist():
-        if counts[number] < COMMON * steps.shape[1]:
+        if counts[number] < COMMON * pixels.shape[1]:
             break
-        code = int(codes[number])
-        colour = torch.tensor([code // 256, code // 16 % 16, code % 16], dtype=torch.float32) / STEPS
+        colour = pixels[:, pixel_codes == codes[number]].median(dim=1).values
         if all((colour - each).abs().max() > NEAR for each in found):
             found.append(colour)
     return found

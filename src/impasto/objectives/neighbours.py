@@ -143,7 +143,7 @@ class Neighbours:
             network.require_size(framed, self.layers)
             if style.where is not None:
                 for layer in layers:
-                    style.where.require(framed, layer, f"what counts of the painting of {self.name}")
+                    style.where.require(framed, layer, f"the part of the painting that counts for {self.name}")
 
     def weights(self) -> dict[str, float]:
         """The weight of each layer, by the name of its loss."""

@@ -57,7 +57,7 @@ class Match:
                 self.where.require(size, layer, f"the region of {self.name}")
             if self.reference_where is not None:
                 self.reference_where.require(
-                    self.framed_size(size), layer, f"what counts of the painting of {self.name}"
+                    self.framed_size(size), layer, f"the part of the painting that counts for {self.name}"
                 )
 
     def represents(self, network: Network, size: Size, bases: Represents | None = None) -> dict[str, Representation]:

@@ -95,9 +95,9 @@ class WeightMap:
         """
         covered_px = self.mean / float(self.weights.max()) * size[0] * size[1]
         if covered_px < layer.stride**2:
+            covered = f"about {covered_px:.0f} px" if covered_px >= 1 else "less than 1 px"
             raise ImageError(
-                f"{what} covers about {covered_px:.0f} px, less than one position of {layer.name} "
-                f"({layer.stride} × {layer.stride})"
+                f"{what} covers {covered}, and one position of {layer.name} has {layer.stride} × {layer.stride}"
             )
 
     def at(self, size: Size, layer: Layer, device: torch.device) -> PositionWeights:

@@ -54,11 +54,11 @@ def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) 
     objective, network = part.composition.objective, plan.network
     for layer in spec.settings.named_layers:  # also those of a weight of 0, at which results are measured
         network.canonical(layer)
-    for path, picture in zip(spec.pictures, pictures, strict=True):
+    for path, picture in (*zip(spec.pictures, pictures, strict=True), *part.division.paintings.items()):
         try:
             network.require_size(picture.size, objective.layers())
         except ImageError as error:
-            raise ImageError(f"{path}: {error}") from None
+            raise ImageError(f"{path}{_cropped(picture)}: {error}") from None
     plan.require(part.composition.schedule[-1].size)
     first = part.composition.schedule[0]
     try:
@@ -69,6 +69,14 @@ def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) 
             f"--{name.replace('_', '-')}" for name in SIZES if name in type(spec.settings).model_fields
         )
         raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
+
+
+def _cropped(picture: Picture) -> str:
+    """Of which size a picture was before, in words; nothing if it is whole."""
+    if picture.before is None or picture.before == picture.size:
+        return ""
+    height, width = picture.before
+    return f", cropped from {width} × {height} pixels"
 
 
 @contextmanager

@@ -58,13 +58,15 @@ class Choices:
             )
         for listed in (self.presets, self.strengths, self.strokes):
             if len(set(listed)) < len(listed):
-                raise SpecError(f"{', '.join(map(str, listed))} has an entry twice; give each once")
+                twice = next(each for each in listed if listed.count(each) > 1)
+                raise SpecError(f"{_text(twice)} is given twice; give each preset, strength and stroke once")
 
 
 def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSettings | None = None) -> list[Cell]:
     """The candidates in the order of their numbers, strokes varying fastest; explicit `settings` override presets.
 
-    Raises SpecError for an unknown preset, or a print's size.
+    Raises SpecError for an unknown preset, for a print's size, and for strokes along lines in a preset that matches
+    no neighbours.
     """
     asked: dict[str, Any] = {} if settings is None else _explicit(settings)
     if "print" in asked:
@@ -75,6 +77,8 @@ def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSet
     ):
         own = preset("transfer", name, **{"size": SMALL_PX, "frames": 0, **asked})
         assert isinstance(own, TransferSettings)
+        if stroke == ALONG and not own.neighbours:
+            raise SpecError(f"the preset {name} matches no neighbours, so its strokes cannot run along; leave one out")
         varied: dict[str, Any] = {"style_weight": own.style_weight * strength}
         varied |= {"strokes": ALONG} if isinstance(stroke, str) else {"style_scale": own.style_scale * stroke}
         chosen = TransferSettings(**{**_explicit(own), **varied})

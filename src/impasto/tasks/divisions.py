@@ -26,8 +26,8 @@ TELLING = 0.02  # relative difference of proportions that can be seen
 class Area:
     """A part of the picture that is painted in one way: its name, its share of each pixel, and how it is painted.
 
-    `painting` is None if the area has the run's own paintings. `source` weights the painting. `strokes` is their size,
-    `along` whether they run along the photo's lines; None if as in the rest.
+    `painting` is None if the area has the run's own paintings; `file` is where it was read. `source` weights the
+    painting. `strokes` is their size, `along` whether they run along the photo's lines; None if as in the rest.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Area:
     strokes: float | None = None
     along: bool | None = None
     detail: float = 1.0
+    file: Path | None = None
 
     @property
     def where(self) -> WeightMap | None:
@@ -77,6 +78,11 @@ class Division:
         common = [Area("", torch.stack(together).sum(0))] if together else []
         areas = [*common, *(area for area in self.areas if area.is_painted_apart)]
         return [area for area in areas if bool((area.share > 0).any())]
+
+    @property
+    def paintings(self) -> dict[Path, Picture]:
+        """The paintings that areas have of their own, by their files."""
+        return {area.file: area.painting for area in self.areas if area.file and area.painting}
 
     @property
     def detail(self) -> Tensor | None:
@@ -120,13 +126,16 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int, before: S
     return Division(areas, rest, torch.stack(kept).sum(0).clamp_(0, 1) if kept else None, tuple(shares), tuple(notes))
 
 
-def counting(painting: Picture, source: WeightMap | None = None) -> WeightMap | None:
-    """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does."""
+def counting(painting: Picture, source: WeightMap | None = None, name: str = "style") -> WeightMap | None:
+    """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does.
+
+    Raises ImageError, with the `name` of the term, if that is nothing.
+    """
     if painting.seen is None:
         return source
     shown = painting.seen if source is None else painting.seen * stretched(source.weights, painting.size)
     if not float(shown.max()) > 0:
-        raise ImageError("a mask of a painting, given as from, shows nothing but transparent parts")
+        raise ImageError(f"nothing of the painting counts for {name}: its mask, given as from, shows transparent parts")
     return WeightMap(shown)
 
 
@@ -138,9 +147,10 @@ def views(division: Division, photo: Image) -> Iterator[Image]:
 
 
 def _area(region: Region, name: str, share: Tensor) -> Area:
-    painting = None if region.painting is None else _painting(region, region.painting)
-    source = None if region.source is None else WeightMap(load_mask(*region.source))
-    return Area(name, share, painting, source, region.strength, region.strokes, region.along, region.detail)
+    file, mask = region.painting, region.source
+    painting = None if file is None else _painting(region, file)
+    source = None if mask is None else WeightMap(load_mask(*mask))
+    return Area(name, share, painting, source, region.strength, region.strokes, region.along, region.detail, file)
 
 
 def _middle(mask: Tensor, photo: Size, before: Size | None, region: Region) -> Tensor:

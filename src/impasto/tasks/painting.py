@@ -98,7 +98,7 @@ def _neighbours(
         [paintings[number].image for number in used],
         layers,
         fractions=[fractions[number] for number in used],
-        reference_where=[counting(paintings[number], source) for number in used],
+        reference_where=[counting(paintings[number], source, name) for number in used],
         name=name,
         **places,
     )
@@ -132,7 +132,7 @@ def _styles(
         if each := fraction * settings.style_weight * weight:
             weights = {layer: each * w for layer, w in layers.items()}
             numbered = name if len(paintings) == 1 else name.replace("style", f"style {number}", 1)
-            where = counting(painting, source)
+            where = counting(painting, source, numbered)
             objective += style(painting.image, weights, name=numbered, reference_where=where, **common)
     return objective
 

@@ -25,6 +25,7 @@ from impasto.tasks.values import (
     PrintSize,
     Scale,
     Sides,
+    Strokes,
     StyleWeights,
     Weight,
 )
@@ -249,7 +250,7 @@ class TransferSettings(_StatisticsSettings):
     "Weights of several styles, 2,1 for instance; equal by default."
     style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
-    strokes: Literal["as-painted", "along"] = "as-painted"
+    strokes: Strokes = "as-painted"
     "How strokes run: as they are painted, or along the photo's lines. Their size is style_scale."
     region: tuple[Region, ...] = ()
     "A part of the picture: MASK=PAINTING, or MASK=photo to leave that part; may be repeated. See docs/regions.md."
@@ -285,9 +286,8 @@ class TransferSettings(_StatisticsSettings):
 
     def with_files(self, change: Callable[[Path], Path]) -> "TransferSettings":
         """The settings with a function applied to the path of each of `files`."""
-        if not self.region:
-            return self
-        return self.model_copy(update={"region": tuple(region.with_files(change) for region in self.region)})
+        moved = tuple(region.with_files(change) for region in self.region)
+        return self.model_copy(update={"region": moved}) if moved else self
 
     def require_pictures(self, count: int) -> None:
         """Raise SpecError if there is not one style weight for each style, or a region does not say its painting."""

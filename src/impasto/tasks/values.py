@@ -245,6 +245,18 @@ def parse_weight(text: str, what: str) -> float:
     return value
 
 
+def _is_no_size(given: object) -> object:
+    """A way for strokes to run, as it was given. Raises SpecError for a number, which is a size."""
+    try:
+        float(str(given))
+    except ValueError:
+        return given
+    raise SpecError(f"strokes is {str(given)!r}; it must be 'as-painted' or 'along', and their size is style_scale")
+
+
+Strokes = Annotated[Literal["as-painted", "along"], BeforeValidator(_is_no_size)]
+
+
 def validated(kind: type[Model], **values: Any) -> Model:
     """Settings of a kind from values. Raises SpecError with one sentence."""
     try:
