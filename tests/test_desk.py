@@ -20,6 +20,7 @@ from impasto.images.masks import load_mask
 from impasto.jobs.orders import OneRun
 from impasto.jobs.process import WorkerProcess
 from impasto.jobs.queue import Job, Jobs
+from impasto.tasks.presets import preset
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
 
@@ -101,6 +102,17 @@ def test_only_uploads_are_taken_and_ways_are_known(jobs: Jobs, tmp_path: Path) -
     assert desk.sheets() == desk.layered() == []
     Image.new("RGB", (40, 40), "red").save(inbox / "a,b=c.png")
     assert desk.taken(inbox / "a,b=c.png").name == "a-b-c.png"  # commas and = have a meaning in regions
+
+
+def test_a_run_begins_from_its_preset_also_with_a_module(jobs: Jobs, tmp_path: Path) -> None:
+    """A module has no layers of VGG-16's names: the preset's become depths."""
+    inbox, name = tmp_path / "inbox", "timm:resnet18"
+    inbox.mkdir()
+    Image.new("RGB", (40, 40), "red").save(inbox / "a.png")
+    desk = Desk(tmp_path / "runs", jobs, inbox, (name,))
+    job = desk.begin("transfer", [inbox / "a.png"] * 2, "gatys2016", {"network": name, "seed": 3})
+    assert (job.spec.preset, job.spec.settings) == ("gatys2016", preset("transfer", "gatys2016", network=name, seed=3))
+    assert str(job.spec.settings.content_layers) != str(preset("transfer", "gatys2016").content_layers)
 
 
 @pytest.mark.slow

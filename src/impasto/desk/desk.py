@@ -20,7 +20,7 @@ from impasto.sequels.larger import larger_run
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec, values_with_files
-from impasto.tasks.table import TASKS, make_settings, overridden
+from impasto.tasks.table import TASKS, make_settings
 
 RESUMABLE = (UNFINISHED, "interrupted", "out of memory")
 LAYERED = ("reconstruct", "texture", "amalgamate", "maximise")  # tasks that can make a picture for each layer or unit
@@ -71,8 +71,7 @@ class Desk:
         if task not in TASKS:
             make_settings(task)  # raises the sentence for an unknown task
         self._require_pictures(task, len(files))
-        settings = make_settings(task, **overridden(preset(task, preset_name).model_dump(exclude_unset=True), values))
-        return self.jobs.add(self._spec(task, files, settings))
+        return self.jobs.add(self._spec(task, files, preset(task, preset_name, **values), preset_name))
 
     def change(self, number: int, values: Mapping[str, Any]) -> None:
         """Change settings of a job, see `Jobs.change`; files lie inside the folder of runs. Raises SpecError."""
@@ -109,7 +108,7 @@ class Desk:
         spec, _ = located(read_spec(record.folder))
         return with_files(spec, lambda path: Path(os.path.relpath(path, self.runs)))
 
-    def _spec(self, task: str, files: Sequence[Path], settings: Any) -> RunSpec:
+    def _spec(self, task: str, files: Sequence[Path], settings: Settings, preset_name: str = DEFAULT) -> RunSpec:
         """The spec of a run of uploaded pictures. Files that settings name must lie inside the folder of runs."""
         if is_name_of_module(settings.network) and settings.network not in self.networks:
             raise SpecError(
@@ -117,7 +116,7 @@ class Desk:
                 f"--network {settings.network} if you trust that code"
             )
         pictures = tuple(self.taken(file).relative_to(self.runs) for file in files)
-        spec = RunSpec(task=task, pictures=pictures, settings=settings)
+        spec = RunSpec(task=task, pictures=pictures, settings=settings, preset=preset_name)
         return with_files(spec, lambda path: inside(path, self.runs))
 
     def handed_out(self, file: Path) -> str:

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from impasto.tasks.presets import preset
-from impasto.tasks.table import TASKS, make_settings, overridden
+from impasto.tasks.table import TASKS
 
 SLIDERS = {  # settings that are chosen by eye: least, most, step
     "size": (32, 2048, 8),
@@ -110,11 +110,6 @@ def chosen(task: str, preset_name: str, names: Sequence[str], values: Sequence[A
         for name, value in given.items()
         if value != usual[name] and (value not in (None, "") or (value == "" and _kind(fields[name].annotation) is str))
     }
-
-
-def make(task: str, preset_name: str, values: Mapping[str, Any]) -> Any:
-    """The settings of a task from a preset and other values. Raises SpecError."""
-    return make_settings(task, **overridden(preset(task, preset_name).model_dump(exclude_unset=True), values))
 
 
 def _kind(annotation: Any) -> Any:
