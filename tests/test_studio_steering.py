@@ -18,6 +18,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+import toy_modules
 from command import pixels
 from impasto import read_run
 from impasto.folders.specfiles import located, read_spec
@@ -39,7 +40,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(here: Path) -> Iterator[Studio]:
-    with studio(here / "runs", "--network", TRUSTED) as program:
+    shutil.copyfile(toy_modules.__file__, here / "net.py")
+    with studio(here / "runs", "--network", TRUSTED, "--network", f"{here / 'net.py'}:Residual") as program:
         yield program
 
 
@@ -137,6 +139,15 @@ def test_networks_that_are_code_are_refused_unless_named_at_the_start(client: Cl
 def test_a_network_named_at_the_start_is_taken(client: Client, here: Path) -> None:
     job = paint(client, here, network=TRUSTED)
     assert "no_such_package" in wait(client, job["job"], "failed", "done")["sentence"]
+
+
+def test_code_in_a_file_outside_the_folder_of_runs(client: Client, running: Studio, here: Path) -> None:
+    """The studio paints with the file that the command named at the start, wherever the file lies."""
+    network = f"{here / 'net.py'}:Residual"
+    job = paint(client, here, task="invert", network=network, steps=2, layer="layer2")
+    done = wait(client, job["job"], "failed", "done")
+    assert done["state"] == "done", done["sentence"]
+    assert read_spec(running.runs / job["run"]).spec.settings.network == network
 
 
 def test_changes_that_wait_move_with_the_folder_of_runs(tmp_path: Path) -> None:

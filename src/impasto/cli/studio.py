@@ -38,8 +38,8 @@ def studio(
     password
         Password that the page asks for; better in the variable IMPASTO_STUDIO_PASSWORD, since others see options.
     network
-        A network that is code of yours, such as package.module:factory or torchvision:NAME, which settings may choose;
-        may be repeated. Without it the page takes only networks of impasto's own.
+        A network that is code of yours, such as file.py:factory or torchvision:NAME, which settings may choose; may be
+        repeated. Without it the page takes only networks of impasto's own.
     no_browser
         Do not open the page in the browser; its address is printed in any case.
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from impasto.folders.records import UNFINISHED, RunRecord, read_run
 from impasto.folders.specfiles import located, parse_spec, read_spec, with_files
 from impasto.jobs.orders import OneRun, Sheet
 from impasto.jobs.queue import Job, Jobs
-from impasto.modules.names import is_name_of_module
+from impasto.modules.names import file_of, is_name_of_module, with_file
 from impasto.sequels.larger import larger_run
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
@@ -106,18 +106,24 @@ class Desk:
         Raises ImageError or WeightsError if a file is missing.
         """
         spec, _ = located(read_spec(record.folder))
-        return with_files(spec, lambda path: Path(os.path.relpath(path, self.runs)))
+        return self._placed(spec, lambda path: Path(os.path.relpath(path, self.runs)))
 
     def _spec(self, task: str, files: Sequence[Path], settings: Settings, preset_name: str = DEFAULT) -> RunSpec:
         """The spec of a run of uploaded pictures. Files that settings name must lie inside the folder of runs."""
-        if is_name_of_module(settings.network) and settings.network not in self.networks:
+        trusted = map(_whole, self.networks)
+        if is_name_of_module(settings.network) and _whole(settings.network) not in trusted:
             raise SpecError(
                 f"the network {settings.network} is code that would be run here; end the studio and start it with "
                 f"--network {settings.network} if you trust that code"
             )
         pictures = tuple(self.taken(file).relative_to(self.runs) for file in files)
         spec = RunSpec(task=task, pictures=pictures, settings=settings, preset=preset_name)
-        return with_files(spec, lambda path: inside(path, self.runs))
+        return self._placed(spec, lambda path: inside(path, self.runs))
+
+    def _placed(self, spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
+        """The spec with a function applied to the path of each file, but for the code that settings may choose."""
+        code = file_of(spec.settings.network)
+        return with_files(spec, lambda path: path.resolve() if path == code else change(path))
 
     def handed_out(self, file: Path) -> str:
         """A copy of a file in the inbox, from where the server may hand it out, and take it back."""
@@ -247,3 +253,9 @@ def sentence(error: ImpastoError) -> str:
     )
     is_word = words.partition(" ")[0].strip(",:;").isalpha()
     return f"{words[:1].upper()}{words[1:]}" if is_word else words
+
+
+def _whole(network: str) -> str:
+    """The name of a network with the whole path of its file, if it has one."""
+    file = file_of(network)
+    return network if file is None else with_file(network, file.resolve())
