@@ -1,6 +1,7 @@
 """What the studio does without a page: masks from what was painted, files that settings name, files made when asked."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,26 @@ def test_a_small_picture_is_what_a_run_sees(tmp_path: Path, turned: int) -> None
     assert np.abs(np.asarray(small) / 255 - seen[0].permute(1, 2, 0).numpy()).max() < 0.01
 
 
+@pytest.mark.parametrize("ending", ["avif", "heic"])
+def test_photos_of_telephones_are_taken(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """HEIC if its package is there; if not, a sentence says what to install."""
+    (inbox := tmp_path / "inbox").mkdir()
+    file, photo = inbox / f"photo.{ending}", Image.linear_gradient("L").convert("RGB")
+    if ending == "heic":
+        pytest.importorskip("pillow_heif").from_pillow(photo).save(file, quality=95)
+    else:
+        photo.save(file, quality=95)
+    taken = Desk(tmp_path / "runs", jobs, inbox).taken(file)
+    assert taken.name == file.name
+    assert np.abs(np.asarray(thumbnail(taken, 256)).astype(float) - np.asarray(photo)).mean() < 3
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    if ending == "heic":
+        with pytest.raises(ImageError, match=r"^photo.heic cannot be read: reading HEIC needs a package .*\[heif\]'"):
+            picture_ending(file)
+
+
 def test_greys_of_16_bits_are_not_white(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     for name in ("grey.png", "grey.tif"):
@@ -155,7 +176,7 @@ def test_greys_of_16_bits_are_not_white(tmp_path: Path) -> None:
 def test_a_file_that_is_not_taken_is_refused_when_it_is_chosen(tmp_path: Path) -> None:
     """With the sentence of *Paint*: a preview is no promise."""
     Image.new("RGB", (40, 40)).save(tmp_path / "a.ppm")
-    with pytest.raises(ImageError, match=r"a.ppm is a PPM file; BMP, GIF, JPEG, .* files can be used"):
+    with pytest.raises(ImageError, match=r"a.ppm is a PPM file; AVIF, BMP, GIF, HEIF, JPEG, .* files can be used"):
         picture_ending(tmp_path / "a.ppm")
     Image.new("1", (10_001, 10_000)).save(tmp_path / "large.png")
     with pytest.raises(ImageError, match="at most 100 megapixels"):

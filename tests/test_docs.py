@@ -26,6 +26,8 @@ PAGES = [
         ROOT / "docs" / f"{name}.md"
         for name in (
             "tour",
+            "painting",
+            "textures",
             "library",
             "methods",
             "tracking",

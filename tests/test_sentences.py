@@ -290,7 +290,10 @@ def test_words(refused, words: list[object], sentence: str) -> None:
         (["--smallest", 0], "smallest is '0'; it must be at least 1"),
         (["--network", "vgg-16"], "there is no network 'vgg-16'; did you mean 'vgg16'?"),
         (["--network", "resnet50"], "there is no network 'resnet50'; choose from vgg16, vgg16-normalised"),
-        (["--strokes", "0.7"], "strokes is '0.7'; it must be 'as-painted' or 'along', and their size is style_scale"),
+        (
+            ["--strokes", "0.7"],
+            "strokes is '0.7'; it must be 'as-painted' or 'along'; --style-scale is their size",
+        ),
         (["--strokes", "across"], "strokes is 'across'; it must be 'as-painted' or 'along'"),
         (["--device", "gpu"], "device 'gpu' is not available here; use auto or cpu"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available here; use auto or cpu"),

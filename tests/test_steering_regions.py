@@ -99,14 +99,27 @@ def test_a_region_takes_a_style_of_its_own(desk: Path) -> None:
     assert {name.partition("/")[0] for name in seen.losses[4]} >= {"style", "style in sky", "neighbours in sky"}
 
 
+def test_neighbours_layout_and_strokes_change_the_next_loss(desk: Path) -> None:
+    """The terms come with the step after the change; strokes along ask for neighbours."""
+    asked = spec(neighbours=0.0, layout=0.0)
+    seen, _ = steered(asked, "out", 4, neighbours=0.5, layout=0.1, strokes="along")
+    before, after = ({name.partition("/")[0] for name in losses} for losses in (seen.losses[3], seen.losses[4]))
+    assert after - before == {"neighbours", "layout"}
+    _, heard = steered(asked, "refused", 4, strokes="along")
+    notices = [each.text for each in heard if isinstance(each, events.Notice)]
+    assert any("the change is not made: strokes along" in text for text in notices), notices
+
+
 @pytest.mark.parametrize(
     ("before", "after", "neighbours", "stopped"),
     [
         ("", {"region": "box.png=photo; sky.png,strength=2"}, 0.0, 5),
         ("box.png=photo", {"region": "sky.png=photo.png"}, 0.5, 4),
         ("", {"style_weight": 0.0}, 0.5, 5),  # without neighbours a composition has other stages
+        ("", {"layout": 1.0, "neighbours": 0.0}, 0.5, 5),
+        ("", {"neighbours": 0.5, "strokes": "along"}, 0.0, 4),
     ],
-    ids=["after", "at-the-change", "no-neighbours"],
+    ids=["after", "at-the-change", "no-neighbours", "layout", "neighbours-along"],
 )
 def test_changed_runs_repeat_and_resume_bit_for_bit(
     desk: Path, before: str, after: dict[str, Any], neighbours: float, stopped: int

@@ -41,7 +41,7 @@ from impasto.tasks.values import explain
 app = App(
     name="impasto",
     help="Look at what a convolutional network keeps of a picture, and paint with it.",
-    help_epilogue="Results go to a new folder under runs/; its name is printed. Each command has its own --help.",
+    help_epilogue="A run goes to a new folder under runs/, whose name is printed. Each command has its own --help.",
     version=own_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # `main` reports the interruption

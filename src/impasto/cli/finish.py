@@ -6,20 +6,29 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from pydantic import Field
 
 from impasto.cli.listeners import Progression, sentences, series_view
 from impasto.cli.options import CheckpointSeconds, Out, Quiet, Switch, Whole, choose_listener, stoppable
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.tasks.settings import TransferSettings
-from impasto.tasks.values import PrintSize
+from impasto.tasks.values import SMALL_PX, PrintSize
 
 Flat = Parameter(name="*")
 
 
 class CandidateSettings(TransferSettings):
-    """The settings of all candidates; how strokes run is an entry of the sheet's own `strokes`."""
+    """The settings of all candidates; how strokes run is an entry of the sheet's own `strokes`.
 
+    `print` is parsed, so that the error can name the command that takes a print.
+    """
+
+    size: Annotated[int, Field(ge=1, le=65536)] = SMALL_PX
+    "Long side of each candidate in pixels."
+    frames: Annotated[int, Field(ge=0, le=100_000)] = 0
+    "Number of intermediate pictures kept for each candidate's animation; 0 for none."
+    print: Annotated[PrintSize | None, Parameter(show=False)] = None
     strokes: Annotated[Literal["as-painted", "along"], Parameter(parse=False)] = "as-painted"
 
 
@@ -55,8 +64,7 @@ def explore(
 
     impasto explore photo.jpg painting.jpg --strengths 0.3,1,3 --strokes 0.6,1,1.6
 
-    Candidates have 256 px and no frames, unless --size and --frames say otherwise. The same command continues a sheet
-    that was stopped.
+    The same command continues a sheet that was stopped.
 
     Parameters
     ----------
@@ -67,7 +75,7 @@ def explore(
     styles
         More styles, together with the first.
     settings
-        Settings of all candidates; --size is 256 by default.
+        Settings of all candidates.
     sheet
         What the candidates differ in, and where they go.
 

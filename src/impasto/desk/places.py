@@ -23,7 +23,18 @@ from impasto.images.depths import deep_grey, is_deep
 from impasto.images.opening import open_picture, to_first_frame, upright
 
 UPLOADS = "uploads"  # in the folder of runs, since run.toml names the pictures
-FORMATS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "GIF": ".gif"}
+FORMATS = {
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "WEBP": ".webp",
+    "TIFF": ".tif",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "AVIF": ".avif",
+    "HEIF": ".heic",  # with the extra heif
+}
+PICTURES = ["image", ".avif", ".heic", ".heif"]  # what a browser offers to upload; not every system calls these images
 MOST_PIXELS = 100_000_000
 SERVED = {
     ".png": "image/png",
@@ -32,6 +43,8 @@ SERVED = {
     ".gif": "image/gif",
     ".tif": "image/tiff",
     ".bmp": "image/bmp",
+    ".avif": "image/avif",
+    ".heic": "image/heic",
     ".mp4": "video/mp4",
     ".html": "text/html; charset=utf-8",
     ".toml": "text/plain; charset=utf-8",
@@ -56,6 +69,8 @@ def picture_ending(file: Path) -> str:
     try:
         with open_picture(file) as opened:
             kind, (width, height) = opened.format or "", opened.size
+    except ImageError as error:  # of a format whose package is missing
+        raise ImageError(str(error).replace(str(file), name)) from None
     except Exception:  # decoders raise many kinds of errors on files that are none of theirs
         raise ImageError(f"{name} is not a picture that can be read; {', '.join(sorted(FORMATS))} files can") from None
     if kind not in FORMATS:

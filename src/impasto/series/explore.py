@@ -26,9 +26,9 @@ from impasto.series.sweep import COMPARISON, Cell, Series, paint_cells
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.values import SMALL_PX
 
 MOST = 16
-SMALL_PX = 256
 ALONG = "along"  # in place of a size of strokes
 
 

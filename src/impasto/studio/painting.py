@@ -9,7 +9,7 @@ import gradio as gr
 
 from impasto.desk.desk import Desk, sentence
 from impasto.desk.drawing import as_data
-from impasto.desk.places import as_jpeg, picture_ending, thumbnail
+from impasto.desk.places import PICTURES, as_jpeg, picture_ending, thumbnail
 from impasto.errors import ImpastoError
 from impasto.files import bundled
 from impasto.studio.answers import QUIET, sentences
@@ -84,10 +84,10 @@ def _choices(
 ) -> PaintPage:
     tasks = [*TASK_WORDS, *(name for name in TASKS if name not in TASK_WORDS)]
     task = gr.Radio([(TASK_WORDS.get(name, name), name) for name in tasks], value=FIRST, label="Task", elem_id="task")
-    photo = gr.File(label="Photo", file_types=["image"], height=130, elem_id="photo")
+    photo = gr.File(label="Photo", file_types=PICTURES, height=130, elem_id="photo")
     photo_shown = gr.HTML()
     photos = _examples(PHOTOS)
-    paintings = gr.File(label="Paintings", file_types=["image"], file_count="multiple", height=130, elem_id="paintings")
+    paintings = gr.File(label="Paintings", file_types=PICTURES, file_count="multiple", height=130, elem_id="paintings")
     paintings_shown = gr.HTML()
     styles = _examples(PAINTINGS)
     preset = gr.Dropdown(_presets(FIRST), value=DEFAULT, label="Preset", info="Named settings to start from.")

@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from impasto.desk.desk import Desk
 from impasto.desk.masks import BRUSHES, painted, saved
-from impasto.desk.places import enlarged, thumbnail
+from impasto.desk.places import PICTURES, enlarged, thumbnail
 from impasto.errors import SpecError
 from impasto.studio.answers import QUIET, sentences
 from impasto.studio.painting import PaintPage, chosen_files, paths_of
@@ -48,10 +48,10 @@ def regions_page(desk: Desk, paint: PaintPage, tabs: gr.Tabs, tab: gr.Tab) -> No
                 0, 5, value=1, step=0.25, label="Softness of the edges", info="Per cent of the width.", elem_id="soft"
             )
             files = gr.File(
-                label="Masks as files", file_types=["image"], file_count="multiple", elem_id="mask-files", height=150
+                label="Masks as files", file_types=PICTURES, file_count="multiple", elem_id="mask-files", height=150
             )
             gr.Markdown("In place of painting: the first is red, then green, blue and yellow. White is inside.")
-            more = gr.File(label="Paintings for regions alone", file_types=["image"], file_count="multiple", height=150)
+            more = gr.File(label="Paintings for regions alone", file_types=PICTURES, file_count="multiple", height=150)
     with gr.Accordion("Take a region's style from a part of its painting", open=False, elem_id="from-part"):
         gr.Markdown("Paint over the painting with a region's colour: the region takes its style from there alone.")
         of = gr.Dropdown([], label="Painting", elem_id="part-of")

@@ -49,7 +49,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     "Seed of the noise; the same seed gives the same picture."
     init: str = "noise"
-    "First picture: noise, a picture file, or the task's own content or style."
+    "First picture: noise, a picture file, or the content or the style, if the task has one."
     optimiser: Literal["adam", "lbfgs", "lbfgs-plain"] = "lbfgs"
     "L-BFGS with a strong Wolfe line search, L-BFGS without one, or Adam."
     learning_rate: Positive = 0.02
@@ -219,7 +219,7 @@ class TransferSettings(_StatisticsSettings):
     size: Annotated[int, Field(ge=1, le=65536)] = 512
     "Long side of the result in pixels."
     steps: Annotated[int, Field(ge=1)] = 10
-    "Updates at full size; smaller sizes take more, see step_ratio."
+    "Updates at full size; smaller sizes take more, see --step-ratio."
     statistics: Literal["wasserstein", "sliced", "gram", "moments"] = "wasserstein"
     "Statistics of the style: means and covariances by Wasserstein-2 distance, sliced distributions, Gram, or moments."
     init: str = "content"
@@ -251,7 +251,7 @@ class TransferSettings(_StatisticsSettings):
     style_scale: Scale = 1.0
     "Size of the strokes, relative to the style picture's own."
     strokes: Strokes = "as-painted"
-    "How strokes run: as they are painted, or along the photo's lines. Their size is style_scale."
+    "How strokes run: as they are painted, or along the photo's lines. Their size is --style-scale."
     region: tuple[Region, ...] = ()
     "A part of the picture: MASK=PAINTING, or MASK=photo to leave that part; may be repeated. See docs/regions.md."
     likeness: Weight = 0.0

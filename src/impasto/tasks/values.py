@@ -20,6 +20,7 @@ COLOURS = ("style", "photo", "luminance", "photo-late")
 INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
 LEAST_DPI, MOST_DPI = 10, 2400
 MOST_PX = 65536  # of a side
+SMALL_PX = 256  # long side of the candidates of a sheet
 MOST_WEIGHT = 1e12  # squares of gradients must stay far below what float32 can hold, 3e38
 MOST_SCALE = 10.0  # of strokes: a picture enlarged further has only smooth areas, and takes much memory to read
 ParameterisationName = Literal["pixels", "fourier", "natural", "phases"]
@@ -251,7 +252,7 @@ def _is_no_size(given: object) -> object:
         float(str(given))
     except ValueError:
         return given
-    raise SpecError(f"strokes is {str(given)!r}; it must be 'as-painted' or 'along', and their size is style_scale")
+    raise SpecError(f"strokes is {str(given)!r}; it must be 'as-painted' or 'along'; --style-scale is their size")
 
 
 Strokes = Annotated[Literal["as-painted", "along"], BeforeValidator(_is_no_size)]
