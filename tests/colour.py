@@ -43,9 +43,11 @@ def srgb_of_lab(lab: np.ndarray) -> np.ndarray:
     return srgb_of_xyz(np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * D50)
 
 
-def rgb_profile(primaries: np.ndarray, gamma: float) -> bytes:
+def rgb_profile(primaries: np.ndarray, gamma: float, paper: np.ndarray | None = None) -> bytes:
+    """Of a screen, or of a printer whose paper has that XYZ."""
     tags = {f"{name}XYZ": _xyz(column) for name, column in zip("rgb", primaries.T, strict=True)}
-    return _profile("mntr", "RGB ", "XYZ ", tags | {f"{name}TRC": _curve(gamma) for name in "rgb"})
+    tags |= {f"{name}TRC": _curve(gamma) for name in "rgb"} | ({} if paper is None else {"wtpt": _xyz(paper)})
+    return _profile("mntr" if paper is None else "prtr", "RGB ", "XYZ ", tags)
 
 
 def grey_profile(gamma: float) -> bytes:

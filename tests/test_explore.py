@@ -25,7 +25,7 @@ from impasto.synthesis.loop import Iterate, synthesise
 from impasto.tasks.painting import transfer
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import Change, RunSpec
 from impasto.tasks.table import TASKS, make_settings
 from impasto.tasks.values import PrintSize
 
@@ -117,6 +117,7 @@ def test_presets_are_kept_but_for_what_varies() -> None:
         (["--strengths", "0,1"], "0 is neither a strength nor a size of strokes; both are numbers above 0"),
         (["--strengths", "inf,1"], "inf is neither"),
         (["--strokes", "1,1"], "1 is given twice"),
+        (["--strokes", "1,20"], "strokes are 20; 10 is the most"),
         (["--strokes", "thick"], "strokes is 'thick'; write sizes with commas between them, or along"),
         (["--print", "60x40cm@300"], "candidates are small; give --print to impasto enlarge"),
         (["--strokes", "1,sideways"], "strokes is '1,sideways'; write sizes with commas between them, or along"),
@@ -273,6 +274,17 @@ def test_the_spec_of_an_enlargement() -> None:
     assert (printed.size, printed.print, getattr(printed, "likeness", None)) == (118, "3x2cm@100", 1.0)
     with pytest.raises(SpecError, match="choose a larger size"):
         larger(spec, Path("small/result.png"), small, 64, {})
+
+
+def test_an_enlargement_has_the_settings_of_the_end() -> None:
+    """What was changed while the small picture was painted holds from the first step on."""
+    change = Change(step=5, settings={"style_weight": 9.0, "region": "box.png=photo"})
+    spec = RunSpec(task="transfer", pictures=PICTURES, settings=TransferSettings(size=64), changes=(change,))
+    found = larger(spec, Path("small/result.png"), (48, 64), 500, {})
+    assert isinstance(found.settings, TransferSettings)
+    assert (found.changes, found.settings.style_weight) == ((), 9.0)
+    assert [str(region) for region in found.settings.region] == ["box.png=photo"]
+    assert found.settings.likeness == pytest.approx(0.05 * 9 + 0.75 * 9 * 0.2)
 
 
 def test_a_print_is_enlarged_to_a_print_of_its_proportions() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from colour import ADOBE, ADOBE_GAMMA, rgb_profile
 from command import call, save_pictures
 from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
 from impasto.events import Event
@@ -238,6 +239,11 @@ def test_a_proof_keeps_greys_and_tames_what_inks_lack() -> None:
 def test_a_proof_of_a_proof_is_the_same() -> None:
     once = proof(torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)))
     assert (proof(once) - once).abs().mean() < 0.02
+
+
+def test_paper_of_another_white_is_shown_as_white(tmp_path: Path) -> None:
+    (tmp_path / "printer.icc").write_bytes(rgb_profile(ADOBE, ADOBE_GAMMA, np.array([0.94, 0.95, 0.62])))
+    assert (proof(torch.ones(1, 3, 4, 4), tmp_path / "printer.icc") - 1).abs().max() < 0.01
 
 
 def test_a_profile_of_a_printer_is_followed(tmp_path: Path) -> None:

@@ -25,6 +25,14 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
+def test_restarts_of_a_print_are_measured_against_the_part_that_is_printed(desk: Path) -> None:
+    small = ("--layer", "conv1_1", "--steps", 3, "--frames", 0, "--precision", "float32", "--print", "1x0.5in@60")
+    assert call("invert", "photo.png", *small, "--restarts", 2, "--out", "two").code == 0
+    for seed, decibels in zip((0, 1), read_json(Path("two/preimages.json"))["psnr"], strict=True):
+        assert decibels == pytest.approx(read_json(Path(f"two/seed={seed}/summary.json"))["metrics"]["psnr"], abs=0.02)
+
+
 def rms(values: list[float]) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 

@@ -167,6 +167,15 @@ def test_colours_of_one_file(desk: Path, ending: str) -> None:
     assert (masks[1][0, 0].numpy() == (known == (0, 0, 255)).all(-1)).mean() > 0.99
 
 
+@pytest.mark.parametrize("blue", [[], [((30, 0, 31, 19), (0, 0, 255, 255))]])
+def test_transparent_parts_of_a_map_are_outside(desk: Path, blue: list[tuple[Sequence[int], object]]) -> None:
+    """Whatever colour the file has there, and however little of another colour."""
+    boxes = (((0, 0, 9, 19), (255, 0, 0, 255)), *blue)
+    mask = load_mask(paint(Path("m.png"), (40, 20), *boxes, ground=(200, 0, 0, 0)), "red")[0, 0]
+    assert mask[:, :10].eq(1).all()
+    assert mask[:, 10:].eq(0).all()
+
+
 @pytest.mark.parametrize("green", [(0, 255, 0), (0, 128, 0)])
 def test_green_is_the_green_that_is_there(desk: Path, green: tuple[int, int, int]) -> None:
     """CSS calls pure green lime, and #008000 green."""

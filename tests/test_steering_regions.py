@@ -99,6 +99,21 @@ def test_a_region_takes_a_style_of_its_own(desk: Path) -> None:
     assert {name.partition("/")[0] for name in seen.losses[4]} >= {"style", "style in sky", "neighbours in sky"}
 
 
+@pytest.mark.parametrize("colours", ["photo-late", "luminance"])
+def test_what_is_left_or_given_back_during_a_run_has_its_colours(desk: Path, colours: str) -> None:
+    """Where the photo's colours are put back at the end, and in a run that was stopped after the change."""
+    steered(spec(colours=colours, region="box.png=photo"), "freed", 2, region="")
+    assert difference(pixels(Path("freed/result.png")) / 255) > 0.01
+    steered(asked := spec(colours=colours), "kept", 2, region="box.png=photo")
+    assert difference(pixels(Path("kept/result.png")) / 255) < 1e-6
+    recorder = At(_4=(stop := Event()).set)
+    with pytest.raises(InterruptedRunError):
+        run(read_spec(Path("kept")).spec, Path("stopped"), recorders=[recorder], stop=stop)
+    resume(Path("stopped"))
+    assert asked.changes == ()
+    assert (pixels(Path("kept/result.png")) == pixels(Path("stopped/result.png"))).all()
+
+
 def test_neighbours_layout_and_strokes_change_the_next_loss(desk: Path) -> None:
     """The terms come with the step after the change; strokes along ask for neighbours."""
     asked = spec(neighbours=0.0, layout=0.0)

@@ -315,6 +315,13 @@ def test_a_dream_keeps_the_photos_detail_at_every_size() -> None:
     assert (found - photo).abs().mean() < 0.2 * (photo - 0.5).abs().mean()
 
 
+def test_a_dream_keeps_what_darkens_and_what_lightens_at_every_size() -> None:
+    photo = torch.full((1, 3, 24, 24), 0.5)
+    for painted in (0.2, 0.8):
+        found = OnTopOf(photo)(torch.full((1, 3, 16, 16), painted), (24, 24))
+        torch.testing.assert_close(found, torch.full((1, 3, 24, 24), painted))
+
+
 # Settings -------------------------------------------------------------------------------------------------------------
 
 

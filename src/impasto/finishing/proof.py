@@ -133,7 +133,13 @@ def _of_profile(image: Image, printer: Path) -> Image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(printer.read_bytes()))
         screen = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         transform = ImageCms.buildProofTransform(
-            screen, screen, profile, "RGB", "RGB", flags=ImageCms.Flags.SOFTPROOFING
+            screen,
+            screen,
+            profile,
+            "RGB",
+            "RGB",
+            proofRenderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,  # paper is white
+            flags=ImageCms.Flags.SOFTPROOFING,
         )
         found = ImageCms.applyTransform(to_pillow(image), transform)
     except OSError as error:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from impasto.errors import ImageError
 from impasto.images.files import load_picture
-from impasto.images.image import Image, Picture
+from impasto.images.image import Picture
 
 Mask = Float[Tensor, "1 1 _height _width"]
 BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue; source: ITU-R BT.601
@@ -32,7 +32,7 @@ def load_mask(path: Path, colour: str = "") -> Mask:
     colours and none is asked for.
     """
     picture = load_picture(path)
-    mask = _marked(picture, path) if not colour else _of_colour(picture.image, path, colour)
+    mask = _marked(picture, path) if not colour else _of_colour(picture, path, colour)
     low, high = float(mask.min()), float(mask.max())
     if high - low < LEAST_CONTRAST:
         hidden = picture.alpha is not None and not bool((picture.alpha >= LEAST_CONTRAST).any())
@@ -49,9 +49,9 @@ def _marked(picture: Picture, path: Path) -> Mask:
         opaque = bright[alpha > 1 / 2]
         if not opaque.numel() or float(opaque.max() - opaque.min()) < LEAST_CONTRAST:
             return alpha
-        if _is_photo(picture.image[0][:, alpha[0, 0] > 1 / 2]):
+        if _is_photo(_opaque(picture)):
             return alpha
-    if colours := [each for each in _colours(picture.image) if float(each.max() - each.min()) > NEAR]:
+    if colours := [each for each in _colours(picture) if float(each.max() - each.min()) > NEAR]:
         example = f"{path}#{_in_hex(colours[0])}"
         raise ImageError(
             f"{path} is in colour; name the colour that marks the region, {example} for instance, or make the region "
@@ -68,25 +68,31 @@ def _is_photo(pixels: Float[Tensor, "3 _pixels"]) -> bool:
     return bool(is_coloured) and int(counts.sort(descending=True).values[:FEW].sum()) < FLAT * pixels.shape[1]
 
 
-def _of_colour(image: Image, path: Path, colour: str) -> Mask:
-    wanted = _parsed(path, colour)
-    if colour in PURE and not _has(image, wanted):
+def _of_colour(picture: Picture, path: Path, colour: str) -> Mask:
+    image, wanted = picture.image, _parsed(path, colour)
+    if colour in PURE and not _has(picture, wanted):
         wanted = _parsed(path, PURE[colour])
-    others = [each for each in _colours(image) if (each - wanted).abs().max() > NEAR]
+    others = [each for each in _colours(picture) if (each - wanted).abs().max() > NEAR]
     distance = (image - wanted.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True)
-    mask = torch.ones_like(distance)
+    mask = torch.ones_like(distance) if picture.alpha is None else picture.alpha
     for other in others:
         mask = mask * (distance < (image - other.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True))
-    if not others:
+    if not others and picture.seen is None:
         raise ImageError(f"{path} marks no region: it is {colour} everywhere; give the rest another colour")
-    if not _has(image, wanted):
-        found = ", ".join(f"#{_in_hex(each)}" for each in _colours(image))
+    if not _has(picture, wanted):
+        found = ", ".join(f"#{_in_hex(each)}" for each in _colours(picture))
         raise ImageError(f"{path} has no region of the colour {colour}; its colours are {found}")
     return mask
 
 
-def _has(image: Image, colour: Tensor) -> bool:
-    return bool(((image - colour.reshape(1, 3, 1, 1)).abs().amax(1) <= NEAR).any())
+def _has(picture: Picture, colour: Tensor) -> bool:
+    return bool(((_opaque(picture) - colour[:, None]).abs().amax(0) <= NEAR).any())
+
+
+def _opaque(picture: Picture, apart: int = 1) -> Float[Tensor, "3 _pixels"]:
+    """The pixels that are more opaque than transparent, one of so many in each direction."""
+    pixels = picture.image[0, :, ::apart, ::apart].flatten(1)
+    return pixels if picture.alpha is None else pixels[:, picture.alpha[0, 0, ::apart, ::apart].flatten() > 1 / 2]
 
 
 def _parsed(path: Path, colour: str) -> Tensor:
@@ -98,10 +104,9 @@ def _parsed(path: Path, colour: str) -> Tensor:
     raise ImageError(f"{path}#{colour} names no colour; write a colour such as red or ff0000 after the #")
 
 
-def _colours(image: Image) -> list[Tensor]:
+def _colours(picture: Picture) -> list[Tensor]:
     """The file's colours, the most common first; those near to a more common one belong to it."""
-    apart = max(1, max(image.shape[2:]) // SAMPLED_PX)
-    pixels = image[0, :, ::apart, ::apart].flatten(1)
+    pixels = _opaque(picture, max(1, max(picture.size) // SAMPLED_PX))
     red, green, blue = (pixels * STEPS).round().to(torch.int64)
     pixel_codes = (red * (STEPS + 1) + green) * (STEPS + 1) + blue
     codes, counts = torch.unique(pixel_codes, return_counts=True)

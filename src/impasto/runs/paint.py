@@ -210,7 +210,7 @@ def _follow(loop: _Loop, progress: _Progress, past: Past) -> ImpastoError | None
             return _descend(loop, progress, past)
     except DivergedError as error:
         if error.image is not None:
-            progress.image = loop.part.composition.finished(error.image)
+            progress.image = loop.painting.course.parts[loop.number].composition.finished(error.image)
         for frames in loop.frames:
             frames.replace_last(progress.image)
         return error

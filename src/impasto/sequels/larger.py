@@ -11,7 +11,7 @@ from impasto.folders.records import Summary, read_run, start_again
 from impasto.folders.specfiles import SpecFile, located, read_spec
 from impasto.images.opening import open_picture
 from impasto.tasks.settings import TransferSettings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, in_force
 from impasto.tasks.table import make_settings
 from impasto.tasks.values import PrintSize
 
@@ -36,8 +36,11 @@ def larger_run(folder: Path, size: int | PrintSize, changes: Mapping[str, Any]) 
 def larger(
     spec: RunSpec, picture: Path, small: tuple[int, int], size: int | PrintSize, changes: Mapping[str, Any]
 ) -> RunSpec:
-    """The spec of the same run at a larger size, beginning with its picture. Raises RunFolderError, SpecError."""
-    own, (height, width) = spec.settings, small
+    """The spec of the same run at a larger size, beginning with its picture. Raises RunFolderError, SpecError.
+
+    Settings that were changed during the run are those at its end, from the first step on.
+    """
+    own, (height, width) = in_force(spec.task, spec.settings, spec.changes), small
     if not isinstance(own, TransferSettings):
         raise RunFolderError(f"{picture.parent} is of the task {spec.task}; only a transfer can be enlarged")
     wanted = max(size.size) if isinstance(size, PrintSize) else size
@@ -51,7 +54,7 @@ def larger(
     grown |= {"smallest": round(NEXT * max(height, width)), "growth": 2.0, "step_ratio": 0.5}
     if isinstance(size, PrintSize):
         grown["print"] = size
-    return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown})})
+    return spec.model_copy(update={"settings": make_settings(spec.task, **{**kept, **grown}), "changes": ()})
 
 
 def _require_proportions(printed: PrintSize, size: int | PrintSize, folder: Path) -> None:

@@ -20,7 +20,7 @@ from impasto.files import save_json
 from impasto.folders.names import RESULT
 from impasto.folders.places import folder_name
 from impasto.images.colours import from_pillow
-from impasto.images.files import load_image, save_image, to_pillow
+from impasto.images.files import load_image, load_picture, save_image, to_pillow
 from impasto.images.image import Image, Picture, psnr, resize, size_of
 from impasto.images.sheets import contact_sheet
 from impasto.networks.network import Network
@@ -31,7 +31,7 @@ from impasto.runs.stopping import Stop
 from impasto.series.bars import bars
 from impasto.series.sweep import run_sweep
 from impasto.tasks.parts import network_of
-from impasto.tasks.spec import RunSpec, compose
+from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import MemoryPlan, limits
 from impasto.tiles.reading import Difference, read_once
 
@@ -106,7 +106,7 @@ def run_restarts(
     folder = out or Path("runs") / folder_name("preimages", spec.pictures)
     values = tuple(str(seed) for seed in seeds)
     run_sweep(spec, {"seed": values}, folder, force=force, stop=stop, listener=listener)
-    photo = load_image(spec.pictures[0])
+    photo = framed(spec, [load_picture(spec.pictures[0])])[0].image
     pictures = [load_image(folder / f"seed={seed}" / RESULT) for seed in seeds]
     found = measure(spec, photo, pictures, seeds)
     save_json(found.content, folder / MEASURES)

@@ -188,9 +188,10 @@ class _Progress:
         self.image, self.evaluations = move(network, self.image), move.evaluations
 
     def turn(self, other: Composition) -> None:
-        """Go on with the objective and the parameterisation of another composition."""
-        new, parameterisation = other.objective, other.parameterisation
-        self.composition = replace(self.composition, objective=new, parameterisation=parameterisation)
+        """Go on with the objective, the parameterisation and the finish of another composition."""
+        self.composition = replace(
+            self.composition, objective=other.objective, parameterisation=other.parameterisation, finish=other.finish
+        )
 
     def stages_left(self) -> Iterator[Stage]:
         """The stages that are not finished; each becomes the current stage."""

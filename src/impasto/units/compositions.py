@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
+from torch.nn import functional
 
 from impasto.errors import ImageError, WeightsError
 from impasto.images.files import load_image
@@ -32,7 +33,9 @@ class OnTopOf:
         if size_of(image) == size:
             return image
         photo = self.photo.to(image)
-        return (resize(photo, size) + resize(image - resize(photo, size_of(image)), size)).clamp(0, 1)
+        painted = image - resize(photo, size_of(image))  # signed, so that it is not clipped to [0, 1]
+        larger = functional.interpolate(painted, size=size, mode="bicubic", antialias=True, align_corners=False)
+        return (resize(photo, size) + larger).clamp(0, 1)
 
 
 def read_direction(file: Path) -> Tensor:
