@@ -87,7 +87,9 @@ def test_paintings_of_which_nothing_can_be_used(desk: Path) -> None:
     assert ended.err.startswith("impasto: the palette cannot be used: empty.png cannot be used, because all")
     ended = call("transfer", "photo.png", "tiny.png", *SMALL)
     assert ended.code == 1
-    assert ended.err.startswith("impasto: tiny.png: a picture of 3 × 3 pixels is too small for")
+    assert ended.err.startswith(
+        "impasto: tiny.png, cropped from 84 × 87 pixels: a picture of 3 × 3 pixels is too small for"
+    )
     assert not (desk / "runs").exists()
 
 

@@ -18,6 +18,7 @@ Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Curve = Callable[[Array], Array]
 D50 = np.array([0.9642, 1.0, 0.8249])  # the white of all profiles; source: ICC.1:2010, 7.2.16
 D65 = (0.3127, 0.3290)  # source: IEC 61966-2-1
+MADE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)  # the time in each profile, so that equal pictures are equal files
 NEAR = 1e-3  # by which numbers of two profiles of one space differ at most
 # Cone responses, between which whites are adapted. Source: Lam 1985 (Bradford), as in ICC.1:2010, annex E.
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -184,8 +185,7 @@ def _icc(profile: Profile) -> bytes:
         bodies += body + bytes(-len(body) % 4)
     size = start + len(bodies)
     white = _fixed(b"", *D50)
-    date = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
-    header = struct.pack(">I4sI4s4s4s12s4s", size, b"\0" * 4, 0x04300000, b"mntr", b"RGB ", b"XYZ ", date, b"acsp")
+    header = struct.pack(">I4sI4s4s4s12s4s", size, b"\0" * 4, 0x04300000, b"mntr", b"RGB ", b"XYZ ", MADE, b"acsp")
     header += bytes(28) + white
     return header + bytes(128 - len(header)) + struct.pack(">I", len(tags)) + entries + bodies
 

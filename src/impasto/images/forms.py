@@ -13,8 +13,9 @@ from torch import Tensor
 
 from impasto.errors import SpecError, nearest
 from impasto.formats import sixteen
-from impasto.formats.profiles import PROFILES, SRGB, Profile, from_srgb
+from impasto.formats.profiles import MADE, PROFILES, SRGB, Profile, from_srgb
 from impasto.images.colours import BAND
+from impasto.images.colours import SRGB as PILLOWS_SRGB
 from impasto.images.image import Alpha, Image, on_white, size_of
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -74,8 +75,15 @@ def encoded(image: Image, alpha: Alpha | None, ending: str, form: FileForm, sett
     if alpha is not None:
         picture.putalpha(PillowImage.fromarray(to_bytes(alpha)[..., 0]))
     buffer = io.BytesIO()
-    picture.save(buffer, icc_profile=form.colours.icc(), **_options(ending, settings), **_resolution(ending, form.dpi))
+    profile = _srgb() if form.colours is SRGB else form.colours.icc()
+    picture.save(buffer, icc_profile=profile, **_options(ending, settings), **_resolution(ending, form.dpi))
     return buffer.getvalue()
+
+
+def _srgb() -> bytes:
+    """Pillow's profile, which takes no linear algebra and so none of its memory, with another time."""
+    profile = PILLOWS_SRGB.tobytes()
+    return profile[:24] + MADE + profile[36:]
 
 
 def to_bytes(image: Tensor) -> Bytes:
