@@ -19,6 +19,7 @@ from torch.nn import functional
 from impasto.errors import ImageError
 from impasto.finishing.oklab import TO_CONES, TO_LAB, to_oklab
 from impasto.formats.profiles import SRGB
+from impasto.images.colours import SRGB as SCREEN
 from impasto.images.colours import from_pillow
 from impasto.images.files import to_pillow
 from impasto.images.image import Image
@@ -131,10 +132,9 @@ def _oklab(light: Tensor) -> Tensor:
 def _of_profile(image: Image, printer: Path) -> Image:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(printer.read_bytes()))
-        screen = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         transform = ImageCms.buildProofTransform(
-            screen,
-            screen,
+            SCREEN,
+            SCREEN,
             profile,
             "RGB",
             "RGB",

@@ -26,7 +26,7 @@ from impasto.series.sweep import COMPARISON, Cell, Series, paint_cells
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.values import MOST_SCALE, SMALL_PX
+from impasto.tasks.values import MOST_SCALE, SMALL_PX, validated
 
 MOST = 16
 ALONG = "along"  # in place of a size of strokes
@@ -83,7 +83,7 @@ def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSet
         varied |= {"strokes": ALONG} if isinstance(stroke, str) else {"style_scale": own.style_scale * stroke}
         if varied.get("style_scale", 0) > MOST_SCALE:
             raise SpecError(f"strokes are {_text(stroke)}; {MOST_SCALE / own.style_scale:g} is the most")
-        chosen = TransferSettings(**{**_explicit(own), **varied})
+        chosen = validated(TransferSettings, **{**_explicit(own), **varied})
         spec = RunSpec(task="transfer", pictures=tuple(pictures), settings=chosen, preset=name)
         first = (("preset", name),) if len(choices.presets) > 1 else ()
         values = (*first, ("strength", f"{strength:g}"), ("strokes", _text(stroke)))
