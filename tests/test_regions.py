@@ -68,8 +68,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sky.png",
         "a/b c/sky.png=photo",
         "map.png#ff0000=wave.jpg,strength=0.7,strokes=2,detail=3,from=parts.png#blue",
-        "sky.png=one, two.jpg,strength=.5",
-        "sky.png=a=b.jpg",
+        r"sky.png=one\, two.jpg,strength=.5",
+        r"a\=b\,c/sky.png=a\=b.jpg,from=d\=e/map.png#red",
     ],
 )
 def test_the_text_of_a_region_comes_back(text: str) -> None:
@@ -93,6 +93,13 @@ def test_what_a_region_says() -> None:
     assert region.words == "wave.jpg, strength 0.7, strokes 2, detail 3, from parts 0000ff"
     assert Region("a.png=photo").words == "left as it is"
     assert Region("a.png").words == "as the rest"
+
+
+def test_commas_and_equals_signs_that_are_clear_need_no_backslash() -> None:
+    assert Region("sky.png=one, two.jpg,strength=.5").files == (Path("sky.png"), Path("one, two.jpg"))
+    assert Region("sky.png=a=b.jpg").files == (Path("sky.png"), Path("a=b.jpg"))
+    assert Region(r"a\=b\,c.png = d.jpg , from = e\,f.png").files == tuple(map(Path, ("a=b,c.png", "d.jpg", "e,f.png")))
+    assert Region("sky.png = photo").is_photo
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ PHOTO = "photo"  # in place of a painting: the region is left as the photo has i
 OPTIONS = ("strength", "strokes", "detail", "from")
 RUNNING = {"along": True, "as-painted": False}  # whether strokes run along the photo's lines, in place of their size
 COLOUR = re.compile(r"(?P<file>.+\.\w+)#(?P<colour>\w+)")
+COMMA, EQUALS = re.compile(r"(?<!\\),"), re.compile(r"(?<!\\)=")  # those of a file's name follow a backslash
 
 
 class Mask(NamedTuple):
@@ -30,23 +31,25 @@ class Mask(NamedTuple):
 
 
 class Region(Checked):
-    """A region of the picture: "sky.png=wave.jpg,strength=0.7", see docs/regions.md. Raises SpecError.
+    r"""A region of the picture: "sky.png=wave.jpg,strength=0.7", see docs/regions.md. Raises SpecError.
 
     MASK, or MASK#COLOUR if one file has several regions; then =PAINTING, by default the run's own, or =photo to leave
     the region as it is; then what differs from the rest: `strength` of the style, size of the `strokes`, weight of the
     `detail`, each 1 if nothing differs, and `from`, the mask of the part of the painting to take the style from. In
-    place of their size, `strokes` may be `along` the photo's lines or `as-painted`.
+    place of their size, `strokes` may be `along` the photo's lines or `as-painted`. A comma or an equals sign of a
+    file's name follows a backslash: "a\=b.png".
     """
 
     def __init__(self, text: str) -> None:
         """Parse the text."""
         head, given = _split(text)
-        mask, equals, style = head.partition("=")
-        if not mask or (equals and not style):
+        mask, *rest = (word.strip() for word in EQUALS.split(head, maxsplit=1))
+        style = rest[0] if rest else ""
+        if not mask or (rest and not style):
             raise SpecError(f"the region {text!r} is not MASK=PAINTING; write sky.png=wave.jpg for instance")
         self.mask = _mask(mask)
         self.is_photo = style == PHOTO
-        self.painting = Path(style) if style and not self.is_photo else None
+        self.painting = Path(_read(style)) if style and not self.is_photo else None
         if self.is_photo and given:
             raise SpecError(f"the region {text!r} stays as the photo has it and takes no {next(iter(given))}")
         words = f"of the region {self.mask}"
@@ -75,21 +78,21 @@ class Region(Checked):
 
     def with_files(self, change: Callable[[Path], Path]) -> "Region":
         """The same region with a function applied to the path of each of its files."""
-        mask = str(self.mask._replace(file=change(self.mask.file)))
-        style = PHOTO if self.is_photo else "" if self.painting is None else str(change(self.painting))
+        mask = _written(self.mask._replace(file=change(self.mask.file)))
+        style = PHOTO if self.is_photo else "" if self.painting is None else _written(change(self.painting))
         given = dict(self._given)
         if self.source is not None:
-            given["from"] = str(self.source._replace(file=change(self.source.file)))
+            given["from"] = _written(self.source._replace(file=change(self.source.file)))
         head = f"{mask}={style}" if style else mask
         return Region(",".join([head, *(f"{name}={value}" for name, value in given.items())]))
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
     """The mask and painting, and the options after them. A piece without "=" belongs to the file name before it."""
-    head, *pieces = text.split(",")
+    head, *pieces = COMMA.split(text)
     entries: list[str] = []
     for piece in pieces:
-        if "=" in piece:
+        if EQUALS.search(piece):
             entries.append(piece)
         elif entries:
             entries[-1] += f",{piece}"
@@ -97,7 +100,7 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
             head += f",{piece}"
     given: dict[str, str] = {}
     for entry in entries:
-        name, _, value = (word.strip() for word in entry.partition("="))
+        name, value = (word.strip() for word in EQUALS.split(entry, maxsplit=1))
         if name not in OPTIONS:
             raise SpecError(f"a region has no option {name!r}; {nearest(name, OPTIONS)}")
         if name in given or not value:
@@ -120,6 +123,17 @@ def _size(text: str, words: str) -> float:
     return size
 
 
+def _read(name: str) -> str:
+    """A file's name as it is, without the backslashes before commas and equals signs."""
+    return re.sub(r"\\([,=])", r"\1", name)
+
+
+def _written(file: Path | Mask) -> str:
+    """A file's name, or a mask, as a region's text has it."""
+    return re.sub(r"([,=])", r"\\\1", str(file))
+
+
 def _mask(text: str) -> Mask:
+    text = _read(text)
     found = COLOUR.fullmatch(text)
     return Mask(Path(found["file"]), found["colour"].lower()) if found else Mask(Path(text))
