@@ -17,7 +17,7 @@ from impasto.errors import ImageError, LayerError, SpecError
 from impasto.folders.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from impasto.images.image import Image, Picture, Size, quantise, resize, size_of
 from impasto.matching.banks import Bank
-from impasto.matching.places import Links, Piece, Places, Read, Sample
+from impasto.matching.places import Lattice, Links, Piece, Places, Read, Sample, evenly
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.objectives.distances import cosine_error
@@ -208,12 +208,35 @@ def test_matching_takes_bounded_memory(tiny: Network) -> None:
 # Agreement with neighbours --------------------------------------------------------------------------------------------
 
 
+def test_pictures_of_one_bank_have_places_equally_far_apart() -> None:
+    """So strokes go on in each picture, whatever its size and the outline of what counts."""
+    disc = ((torch.arange(40)[:, None] - 20) ** 2 + (torch.arange(60) - 25) ** 2 < 300).float()
+    found = evenly([((40, 60), None), ((37, 41), None), ((40, 60), disc)], 900)
+    assert [places.step for places in found] == [3, 3, 3]
+    assert 450 < sum(len(places.y) for places in found) <= 900
+    assert disc[found[2].y, found[2].x].eq(1).all()
+    links, first = Links.of(found), 0
+    for places in found:
+        beside = links.rows[:, first : first + len(places.y)]
+        assert (beside >= 0).float().mean() > 0.75  # all but those at the edges
+        first += len(places.y)
+
+
+def test_a_thin_region_of_a_bank_is_not_missed() -> None:
+    lines = torch.zeros(48, 48)
+    lines[1::4] = 1  # no lattice of an even step has one of its positions
+    whole, thin = evenly([((48, 48), None), ((48, 48), lines)], 900)
+    assert whole.step == thin.step == 2
+    assert len(thin.y) > 100
+    assert lines[thin.y, thin.x].eq(1).all()
+
+
 def test_links_are_the_positions_beside() -> None:
-    pictures = [((7, 9), 20), ((3, 4), 12), ((8, 8), 9)]  # with every 2nd, every and every 3rd position
-    links = Links.of([Places.of(size, None, most) for size, most in pictures])
+    sizes = [(7, 9), (3, 4), (8, 8)]
+    links = Links.of([Places.on(Lattice(size, 3)) for size in sizes])
     places = list[tuple[int, int, int]]()
-    for number, (((height, width), _), step) in enumerate(zip(pictures, (2, 1, 3), strict=True)):
-        places += [(number, y, x) for y in range(0, height, step) for x in range(0, width, step)]
+    for number, (height, width) in enumerate(sizes):
+        places += [(number, y, x) for y in range(0, height, 3) for x in range(0, width, 3)]
     assert links.step == 3
     for side, (down, across) in enumerate([(-1, 0), (1, 0), (0, -1), (0, 1)]):
         for row, (number, y, x) in enumerate(places):

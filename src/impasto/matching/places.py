@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -64,13 +65,19 @@ class Places:
         So no region is missed, however thin; its positions count by their levels.
         """
         if levels is None:
-            lattice = Lattice.over(size, most)
-            y, x = (lattice.of(each).flatten() for each in torch.meshgrid(*map(torch.arange, size), indexing="ij"))
-            return cls(size, y, x, torch.ones(len(y), dtype=torch.float32), lattice.step)
+            return cls.on(Lattice.over(size, most))
         counting = levels.cpu().nonzero()
         step = -(-len(counting) // most)
         y, x = counting[::step].T
         return cls(size, y, x, levels.cpu()[y, x].float(), step)
+
+    @classmethod
+    def on(cls, lattice: Lattice, levels: Tensor | None = None) -> "Places":
+        """All positions of a lattice, or those of them whose level (height, width) is above 0."""
+        y, x = (lattice.of(each).flatten() for each in torch.meshgrid(*map(torch.arange, lattice.size), indexing="ij"))
+        counts = torch.ones(len(y), dtype=torch.float32) if levels is None else levels.cpu()[y, x].float()
+        there = counts > 0
+        return cls(lattice.size, y[there], x[there], counts[there], lattice.step)
 
     @property
     def turned(self) -> "Places":
@@ -85,6 +92,22 @@ class Places:
         y, x = self.y + distance, self.x + distance
         numbers[y, x] = torch.arange(len(y))
         return torch.stack([numbers[y + down * distance, x + across * distance] for down, across in SIDES])
+
+
+def evenly(maps: Sequence[tuple[Size, Tensor | None]], most: int) -> list[Places]:
+    """At most `most` places of these maps together, on lattices of one step, so that strokes go on in each of them.
+
+    A map is given by its size and the levels of its positions, as for `Places.of`. Of a region that is too thin for the
+    lattice every n-th position is taken.
+    """
+    for step in count(1):
+        found = [Places.on(Lattice(size, step), levels) for size, levels in maps]
+        if sum(len(places.y) for places in found) <= most:
+            break
+    for number, (size, levels) in enumerate(maps):
+        if levels is not None and 2 * step**2 * len(found[number].y) < int((levels > 0).sum()):
+            found[number] = replace(Places.of(size, levels, most // len(maps)), step=step)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

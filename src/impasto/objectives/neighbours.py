@@ -15,7 +15,7 @@ from torch import Tensor
 from impasto.images.image import Image, Size, resize, size_of
 from impasto.matching.banks import Bank
 from impasto.matching.lines import SHAPES, STROKES, Grain, following, lines
-from impasto.matching.places import Links, Piece, Places, Read, Sample, samples
+from impasto.matching.places import Links, Piece, Places, Read, Sample, evenly, samples
 from impasto.networks.network import Network
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm, Readings, Wish
@@ -128,7 +128,7 @@ class Neighbours:
         """About how many bytes matching takes at its peak: all banks, and the sampled positions' cosines twice."""
         banks, cosines, copies = 0.0, 0.0, 2 if self.along else 1
         for layer in self.layers:
-            positions = copies * min(BANK, size[0] * size[1] / network.stride(layer) ** 2)
+            positions = copies * min(BANK, len(self.styles) * size[0] * size[1] / network.stride(layer) ** 2)
             banks += positions * network.channels(layer) * (WIDE + network.precision.itemsize)
             cosines = max(cosines, positions * min(SAMPLE, positions / copies) * 2 * WIDE)
         return banks + cosines
@@ -217,13 +217,18 @@ class Neighbours:
 
     def _seen(self, network: Network, size: Size, layers: Collection[str]) -> list[Seen]:
         """Each style as it is read; if strokes follow lines, all of them once more after a quarter turn."""
-        most, seen = BANK // len(self.styles), list[Seen]()
-        for (_, _, of), image in zip(self.styles, self.framed(size), strict=True):
-            places = {}
-            for layer in map(network.layer, layers):
-                levels = None if of is None else of.inside(size_of(image), layer, network.device).core
-                places[layer.name] = Places.of(layer.positions(size_of(image)), levels, most)
-            seen.append(Seen(image.to(network.device), places))
+        images, places = self.framed(size), dict[str, list[Places]]()
+        for layer in map(network.layer, layers):
+            shapes = [layer.positions(size_of(image)) for image in images]
+            levels = [
+                None if style.where is None else style.where.inside(size_of(image), layer, network.device).core
+                for style, image in zip(self.styles, images, strict=True)
+            ]
+            places[layer.name] = evenly(list(zip(shapes, levels, strict=True)), BANK)
+        seen = [
+            Seen(image.to(network.device), {layer: found[number] for layer, found in places.items()})
+            for number, image in enumerate(images)
+        ]
         return [*seen, *(each.turned for each in seen)] if self.along else seen
 
     def _with_lines(self, pieces: Read, image: Image, grain: Grain, shapes: Mapping[str, Size]) -> Read:
