@@ -12,6 +12,7 @@ from impasto.events import Event, Notice
 from impasto.folders.specfiles import read_spec
 from impasto.runs.stopping import Steering
 from impasto.synthesis.loop import Iterate
+from impasto.synthesis.schedules import Stage, remaining
 from impasto.tasks.spec import Change, changed, in_force
 from impasto.tasks.table import make_settings
 
@@ -177,6 +178,22 @@ def test_the_settings_in_force() -> None:
         for part, step in (("conv1_1", 1), ("conv1_1", 2), ("conv2_1", 0))
     ]
     assert found == [1.0, 2.0, 2.0]
+
+
+def test_changes_hold_in_the_order_of_their_steps() -> None:
+    """A change that is added to a repeated run may come before one that the run has already."""
+    later, earlier = (Change(step=step, settings={"smoothness": float(step)}) for step in (60, 30))
+    found = [
+        in_force("transfer", make_settings("transfer"), (later, earlier), "", step).smoothness  # type: ignore[attr-defined]
+        for step in (29, 30, 59, 60, None)
+    ]
+    assert found == [found[0], 30.0, 30.0, 60.0, 60.0]
+
+
+def test_stages_that_remain() -> None:
+    stages = Stage((8, 8), 3), Stage((16, 16), 2)
+    assert [remaining(stages, step) for step in (0, 2)] == [stages, stages]
+    assert [remaining(stages, step) for step in (3, 4, 5)] == [stages[1:]] * 3
 
 
 @pytest.mark.parametrize(

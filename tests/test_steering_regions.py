@@ -204,6 +204,19 @@ def test_masks_that_cannot_be_read_are_reported_and_the_run_goes_on(desk: Path) 
     assert read_spec(Path("out")).spec.changes == ()
 
 
+@pytest.mark.parametrize(("step", "is_made"), [(1, False), (5, True)])
+def test_a_region_must_be_large_enough_for_what_is_left_of_the_run(desk: Path, step: int, is_made: bool) -> None:
+    """A small region may be given once the picture is large."""
+    dot = Image.new("L", (64, 48))
+    ImageDraw.Draw(dot).rectangle((20, 20, 22, 22), fill=255)
+    dot.save("dot.png")
+    asked = spec(size=128, smallest=64, growth=2.0, step_ratio=0.5, steps=2)  # four steps at 64 px come first
+    _, heard = steered(asked, "out", step, region="dot.png,strokes=0.9")
+    refused = [each.words for each in heard if isinstance(each, events.Notice) and "is not made" in each.words]
+    assert (refused == []) == is_made, refused
+    assert len(read_spec(Path("out")).spec.changes) == is_made
+
+
 def test_a_missing_mask_of_a_change_ends_a_repeated_run_before_it_begins(desk: Path) -> None:
     changes = (Change(step=2, settings={"region": "none.png=photo"}),)
     with pytest.raises(ImageError, match=r"none\.png cannot be read"):

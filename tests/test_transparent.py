@@ -76,6 +76,36 @@ def test_margins_of_a_painting_do_not_count(task: str, more: list[str], desk: Pa
     assert torch.equal(*pictures)
 
 
+@pytest.mark.slow
+def test_a_mask_of_a_painting_with_margins_is_of_the_whole_painting(desk: Path) -> None:
+    """The margins are cropped, and the mask with them: from the beginning, and if regions are given during the run."""
+    painting = load_image("painting.png")
+    part = torch.zeros(1, 1, 60, 48)
+    part[:, :, 20:, :30] = 1
+    on_a_canvas(painting, "cut.png")
+    margins = (50, 31, 20, 64)
+    for name, mask in (("part.png", part), ("cut-part.png", torch.nn.functional.pad(part, margins))):
+        save_image(mask.expand(1, 3, -1, -1), Path(name))
+    upper = torch.zeros(1, 3, 48, 64)
+    upper[:, :, :24] = 1
+    save_image(upper, Path("sky.png"))
+    results = []
+    for name, cut in (("painting.png", "part.png"), ("cut.png", "cut-part.png")):
+        words = ["transfer", "photo.png", name, *SMALL, "--style-layers", "relu1_1,relu2_1"]
+        assert call(*words, "--region", f"sky.png,from={cut}", "-o", f"first-{name}").code == 0
+        toml = Path(f"first-{name}/run.toml").read_text()
+        region = f'region = [\n    "sky.png,from={cut}",\n]\n'
+        assert region in toml
+        change = f'[[changes]]\npart = ""\nstep = 1\n[changes.settings]\n{region}'
+        Path("changed.toml").write_text(toml.replace(region, "region = []\n").partition("[provenance]")[0] + change)
+        assert call("run", "changed.toml", "-o", f"changed-{name}").code == 0
+        results += [load_image(f"first-{name}/result.png"), load_image(f"changed-{name}/result.png")]
+    first, changed, first_cut, changed_cut = results
+    assert torch.equal(first, first_cut)
+    assert torch.equal(changed, changed_cut)
+    assert not torch.equal(first, changed)
+
+
 def test_paintings_of_which_nothing_can_be_used(desk: Path) -> None:
     on_a_canvas(load_image("painting.png")[:, :, :3, :3], "tiny.png")
     save_image(torch.zeros(1, 3, 90, 90), desk / "empty.png", alpha=torch.zeros(1, 1, 90, 90))

@@ -23,12 +23,14 @@ Alpha = Float[Tensor, "1 1 _height _width"]
 class Picture:
     """A picture as read from a file: its colours, and its transparency in [0, 1] if the file has any.
 
-    `before` is the size that a cropped picture had before, None for one that is whole.
+    `before` is the size that a cropped picture had before, None for one that is whole; `corner` is the row and the
+    column of its first pixel there.
     """
 
     image: Image
     alpha: Alpha | None = None
     before: Size | None = None
+    corner: tuple[int, int] = (0, 0)
 
     @property
     def size(self) -> Size:
@@ -47,8 +49,7 @@ class Picture:
 
     def cropped(self, size: Size) -> "Picture":
         """The middle of the picture in the proportions of `size`."""
-        alpha = None if self.alpha is None else cropped(self.alpha, size)
-        return Picture(cropped(self.image, size), alpha, self.before or self.size)
+        return self._part(*middle(self.size, size))
 
     def require_visible(self, name: object) -> None:
         """Raise ImageError, with the picture's name, if nothing can be seen."""
@@ -64,9 +65,18 @@ class Picture:
             return self
         self.require_visible(name)
         seen = (self.alpha >= (self.alpha.max() / 2).clamp(max=FAINT))[0, 0]
-        rows, columns = _extent(seen.any(1)), _extent(seen.any(0))
-        image, alpha = (each[:, :, rows, columns].contiguous() for each in (self.image, self.alpha))
-        return Picture(image, alpha, self.before or self.size)
+        return self._part(_extent(seen.any(1)), _extent(seen.any(0)))
+
+    def over(self, maps: Tensor) -> Tensor:
+        """The part of maps as large as the picture was before that lies over the picture."""
+        (top, left), (height, width) = self.corner, self.size
+        return maps[:, :, top : top + height, left : left + width]
+
+    def _part(self, rows: slice, columns: slice) -> "Picture":
+        image = self.image[:, :, rows, columns].contiguous()
+        alpha = None if self.alpha is None else self.alpha[:, :, rows, columns].contiguous()
+        corner = self.corner[0] + rows.start, self.corner[1] + columns.start
+        return Picture(image, alpha, self.before or self.size, corner)
 
 
 def as_picture(given: Image | Picture) -> Picture:
@@ -112,15 +122,18 @@ def cover(image: Tensor, size: Size) -> Tensor:
 
 def cropped(image: Tensor, size: Size) -> Tensor:
     """The middle of a picture, as large as possible, in the proportions of `size`."""
-    height, width = size
-    rows, columns = size_of(image)
+    rows, columns = middle(size_of(image), size)
+    return image[:, :, rows, columns]
+
+
+def middle(whole: Size, size: Size) -> tuple[slice, slice]:
+    """Rows and columns of the middle of a picture of the size `whole`, in the proportions of `size`."""
+    (rows, columns), (height, width) = whole, size
     if rows * width > columns * height:  # too tall: keep the middle rows
         keep = max(1, round(columns * height / width))
-        top = (rows - keep) // 2
-        return image[:, :, top : top + keep]
+        return slice((rows - keep) // 2, (rows - keep) // 2 + keep), slice(0, columns)
     keep = max(1, round(rows * width / height))
-    left = (columns - keep) // 2
-    return image[:, :, :, left : left + keep]
+    return slice(0, rows), slice((columns - keep) // 2, (columns - keep) // 2 + keep)
 
 
 def size_with_long_side(size: Size, long_side_px: int) -> Size:

@@ -82,9 +82,9 @@ def region_figures(record: RunRecord) -> list[tuple[str, list[Figure]]]:
     the step from which on they hold.
     """
     spec, found = record.spec, list[tuple[str, list[Figure]]]()
-    for count, change in enumerate(spec.changes, start=1):
+    for change in sorted(spec.changes, key=lambda change: change.step):  # tasks with regions have one part
         if "region" in change.settings:
-            settings = in_force(spec.task, spec.settings, spec.changes[:count])
+            settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
             words = f"from step {change.step + 1} on"
             found.append((words, _region_figures(record, settings, words, change.step)))
     first = _region_figures(record, spec.settings, "", None)

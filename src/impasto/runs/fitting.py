@@ -17,6 +17,7 @@ from impasto.objectives.objective import Objective
 from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
+from impasto.synthesis.schedules import remaining
 from impasto.tasks.divisions import Division
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
@@ -146,7 +147,8 @@ class Course:
             settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
             settings.require_pictures(len(spec.pictures))
             part, plan = self._fitted(number, settings)
-            check(part, plan, spec.model_copy(update={"settings": settings}), self.pictures)
+            left = replace(part.composition, schedule=remaining(part.composition.schedule, change.step))
+            check(replace(part, composition=left), plan, spec.model_copy(update={"settings": settings}), self.pictures)
         except ImpastoError as error:
             self.listener(Notice(f"the change is not made: {error}"))
             return

@@ -56,6 +56,15 @@ def share(schedule: Schedule, stage: int, step: int) -> float:
     return (sum(work[: stage - 1]) + here) / sum(work)
 
 
+def remaining(schedule: Schedule, step: int) -> Schedule:
+    """The stages that are not over after `step` steps of them all, and the last one in any case."""
+    for number, stage in enumerate(schedule[:-1]):
+        step -= stage.steps
+        if step < 0:
+            return schedule[number:]
+    return schedule[-1:]
+
+
 def split(schedule: Schedule, parts: int) -> Schedule:
     """The schedule with its last stage in several parts of nearly equal steps.
 

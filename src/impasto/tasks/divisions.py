@@ -129,11 +129,16 @@ def divide(regions: Sequence[Region], photo: Image, long_side_px: int, before: S
 def counting(painting: Picture, source: WeightMap | None = None, name: str = "style") -> WeightMap | None:
     """The part of a painting that counts: what can be seen, and of that what a mask shows; None if all does.
 
-    Raises ImageError, with the `name` of the term, if that is nothing.
+    The mask is of the whole painting, before its transparent margins were cropped. Raises ImageError, with the `name`
+    of the term, if nothing counts.
     """
-    if painting.seen is None:
-        return source
-    shown = painting.seen if source is None else painting.seen * stretched(source.weights, painting.size)
+    shown, mask = painting.seen, None if source is None else source.weights
+    if mask is not None and painting.before is not None:
+        mask = painting.over(stretched(mask, painting.before))
+    if mask is not None:
+        shown = mask if shown is None else shown * stretched(mask, painting.size)
+    if shown is None:
+        return None
     if not float(shown.max()) > 0:
         raise ImageError(f"nothing of the painting counts for {name}: its mask, given as from, shows transparent parts")
     return WeightMap(shown)
@@ -148,7 +153,7 @@ def views(division: Division, photo: Image) -> Iterator[Image]:
 
 def _area(region: Region, name: str, share: Tensor) -> Area:
     file, mask = region.painting, region.source
-    painting = None if file is None else _painting(region, file)
+    painting = None if file is None else load_picture(file).visible(file)
     source = None if mask is None else WeightMap(load_mask(*mask))
     return Area(name, share, painting, source, region.strength, region.strokes, region.along, region.detail, file)
 
@@ -178,12 +183,6 @@ def _stretch(mask: Tensor, size: Size) -> float:
     """How far the proportions of a mask are from those of a size: 0 if they are the same."""
     height, width = size_of(mask)
     return abs(height * size[1] / (width * size[0]) - 1)
-
-
-def _painting(region: Region, path: Path) -> Picture:
-    """What can be seen of a region's painting; all of it if a mask tells which part counts."""
-    picture = load_picture(path)
-    return picture if region.source is not None else picture.visible(path)
 
 
 def _working_size(photo: Image, masks: Sequence[Tensor], long_side_px: int) -> Size:

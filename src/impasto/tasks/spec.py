@@ -92,11 +92,17 @@ def changed(task: str, settings: Settings, values: Mapping[str, Any]) -> Setting
 def in_force(
     task: str, settings: Settings, changes: Sequence[Change], part: str = "", step: int | None = None
 ) -> Settings:
-    """The settings after `step` steps of a part; after all changes if no step is given."""
+    """The settings after `step` steps of a part; after all changes if no step is given.
+
+    Changes may be given in any order; of two at the same step the one given later holds.
+    """
     names = TASKS[task].part_names(settings)
-    for change in changes:
-        here = (names.index(change.part), change.step)
-        if step is None or here <= (names.index(part), step):
+
+    def when(change: Change) -> tuple[int, int]:
+        return names.index(change.part), change.step
+
+    for change in sorted(changes, key=when):
+        if step is None or when(change) <= (names.index(part), step):
             settings = changed(task, settings, change.settings)
     return settings
 
@@ -105,7 +111,7 @@ class RunSpec(BaseModel):
     """A whole run: task, picture files (content before styles), settings. Processes exchange runs only as specs.
 
     `preset` is only the name of the preset that the settings started from; the settings are complete without it.
-    `changes` are the settings that were changed while the run went on, in order.
+    `changes` are the settings that were changed while the run went on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -156,16 +162,13 @@ def part_names(spec: RunSpec) -> list[str]:
 def framed(spec: RunSpec, pictures: "Sequence[Picture]") -> "list[Picture]":
     """The pictures as the run reads them: of paintings what can be seen, and the content in a print's proportions.
 
-    A painting that a region takes a part `from` stays whole, because a mask tells what counts. Raises ImageError if
-    nothing of a picture can be seen.
+    Raises ImageError if nothing of a picture can be seen.
     """
     task, size = TASKS[spec.task], spec.settings.print.size if spec.settings.print else None
-    masks = getattr(spec.settings, "region", ())
-    is_masked = any(region.source is not None and region.painting is None for region in masks)
     found = list(pictures)
     for number, painting in enumerate(pictures):
         painting.require_visible(spec.pictures[number])
-        if task.is_painting(number) and not is_masked:
+        if task.is_painting(number):
             found[number] = painting.visible(spec.pictures[number])
     return [found[0].cropped(size), *found[1:]] if size is not None and task.has_content else found
 
