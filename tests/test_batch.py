@@ -317,7 +317,7 @@ def test_pictures_that_come_later_take_no_other_s_name(desk: Path) -> None:
     shutil.copy(photos / "photo.bmp", photos / "photo.gif")  # the same picture twice has two runs
     assert len(set(jobs_of(photos, out, **sizes).values())) == 4
     save_image(example("schwerin-palace", (48, 64)), photos / "other.png")  # edited: to be decided by whoever did so
-    with pytest.raises(OutputError, match="other holds a run of other pictures or with other settings"):
+    with pytest.raises(OutputError, match="other holds a run of other files or with other settings"):
         jobs_of(photos, out, **sizes)
 
 
@@ -329,10 +329,10 @@ def test_folders_that_are_taken(desk: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert call(*words, "--steps", "2").code == 0
     assert read_json(Path("out/photo--painting/summary.json"))["steps"] == 2
     other = call(*words, "--steps", "3")
-    assert (other.code, "holds a batch of other pictures or with other settings" in other.err) == (1, True)
+    assert (other.code, "holds a batch of other files or with other settings" in other.err) == (1, True)
     (desk / "list.csv").write_text("content,style,seed\nphotos/photo.png,paintings/painting.png,2\n")
     changed = call(*words, "--steps", "2")
-    assert (changed.code, "photo--painting holds a run of other pictures" in changed.err) == (1, True)
+    assert (changed.code, "photo--painting holds a run of other files" in changed.err) == (1, True)
     assert call(*words, "--steps", "2", "--force").code == 0
     assert "seed = 2" in Path("out/photo--painting/run.toml").read_text()
 

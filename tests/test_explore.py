@@ -157,7 +157,7 @@ def test_a_sheet_is_continued_and_never_painted_twice(desk: Path, monkeypatch: p
         assert sheet.height > 640
     assert (folder / "comparison.html").is_file()
     other = call(*("1,2" if word == "1,3" else word for word in SHEET))
-    assert (other.code, "holds a sheet of other pictures or with other settings" in other.err) == (1, True)
+    assert (other.code, "holds a sheet of other files or with other settings" in other.err) == (1, True)
     assert [path.name for path in pictures_below(desk)[0] if "runs" in path.parts] == []
     ended = call("enlarge", f"{folder}#7", "--size", "96")
     assert ended.code == 1

@@ -238,7 +238,7 @@ def test_a_run_that_fails_ends_the_study_with_its_error(study_desk: Path, monkey
 
 def test_a_changed_picture_is_another_study(study_desk: Path) -> None:
     shutil.copy(study_desk / "painting.png", study_desk / "photo.png")
-    with pytest.raises(OutputError, match="study of other pictures or with other settings"):
+    with pytest.raises(OutputError, match="study of other files or with other settings"):
         run_study(STUDY, Path("study"))
 
 
@@ -279,7 +279,7 @@ def test_the_command(desk: Path) -> None:
     assert (again.code, again.out, again.err) == (0, ended.out, "")
     other = call(*words, "--seed", 1)
     assert (other.code, other.out) == (1, "")
-    assert "holds a study of other pictures or with other settings; name another folder" in other.err
+    assert "holds a study of other files or with other settings; name another folder" in other.err
     (desk / "runs/study-quick-photo-painting/left.txt").write_text("over")
     forced = call(*words, "--seed", 1, "--force", "--json")
     assert forced.code == 0

@@ -99,7 +99,7 @@ def test_another_run_is_never_deleted(tmp_path: Path) -> None:
     spec = RunSpec(task="invert", pictures=(Path("a.png"),), settings=InvertSettings(size=64))
     (tmp_path / "seed=1").mkdir()
     (tmp_path / "seed=1" / "run.toml").write_text(spec_toml(spec, {"provenance": {"pictures_sha256": ["0"]}}), "utf-8")
-    with pytest.raises(RunFolderError, match="seed=1 holds a run of other pictures or with other settings"):
+    with pytest.raises(RunFolderError, match="seed=1 holds a run of other files or with other settings"):
         make_run(spec, tmp_path / "seed=1", {Path("a.png"): "1"}, stop=None, listener=silent)
     assert (tmp_path / "seed=1" / "run.toml").exists()
 
@@ -184,7 +184,7 @@ def test_folders_that_are_taken(desk: Path) -> None:
     (desk / "spec.toml").write_text(SPEC.replace("steps = 4", "steps = 5"), "utf-8")
     other = call(*words[:-1], "two")
     assert other.code == 1
-    assert "holds a sweep of other pictures or with other settings" in other.err
+    assert "holds a sweep of other files or with other settings" in other.err
     assert call(*words[:-1], "two", "--force").code == 0
     assert read_json(desk / "two" / "seed=1" / "summary.json")["steps"] == 5
     assert call("sweep", "spec.toml", "--vary", "seed=1", "--vary", "seed=2").err == (

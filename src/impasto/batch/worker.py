@@ -19,12 +19,12 @@ import torch
 from impasto import errors
 from impasto.batch.thumbnails import save_thumbnails
 from impasto.batch.underway import under_way
-from impasto.errors import ImageError, ImpastoError
+from impasto.errors import ImpastoError
 from impasto.events import silent
-from impasto.files import sha256
+from impasto.folders.named import hash_files
 from impasto.folders.owners import end_the_process, owned, wait
 from impasto.runs.stopping import HANG_UP, stop_signal
-from impasto.series.members import Hashes, folder_state, make_run
+from impasto.series.members import folder_state, make_run
 from impasto.tasks.spec import RunSpec
 
 LOG = "workers.log"
@@ -86,7 +86,7 @@ def _make(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
             under_way(workplace.out, name),
             stop_signal(silent) as stop,
         ):
-            hashes = picture_hashes(spec)
+            hashes = hash_files([spec])
             state = folder_state(spec, folder, hashes)
             if state == "other":
                 words = f"{folder} holds another run; remove it, or make all runs again with --force"
@@ -107,18 +107,6 @@ def _make(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
         with suppress(OSError):
             folder.rmdir()  # if the run was refused before it began
     return None
-
-
-def picture_hashes(spec: RunSpec) -> Hashes:
-    """SHA-256 of each picture. Raises ImageError if one cannot be read."""
-    hashes = {}
-    for path in spec.pictures:
-        try:
-            hashes[path] = sha256(path)
-        except OSError as error:
-            missing = f"there is no file {path}"
-            raise ImageError(missing if not path.exists() else f"{path} cannot be read: {error.strerror}") from None
-    return hashes
 
 
 def serve(connection: Connection, workplace: Workplace, number: int) -> None:

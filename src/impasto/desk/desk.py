@@ -10,9 +10,10 @@ from typing import Any
 from impasto.desk.places import delete_run, inside, picture_taken, run_folder
 from impasto.errors import ImpastoError, RunFolderError, SpecError
 from impasto.files import sha256
+from impasto.folders.named import with_files
 from impasto.folders.names import FOLDER, RESULT, SETTINGS_FILE, SHEET, SHEET_FILE
 from impasto.folders.records import UNFINISHED, RunRecord, read_run
-from impasto.folders.specfiles import located, parse_spec, read_spec, with_files
+from impasto.folders.specfiles import located, parse_spec, read_spec
 from impasto.jobs.orders import OneRun, Sheet
 from impasto.jobs.queue import Job, Jobs
 from impasto.modules.names import file_of, is_name_of_module, with_file

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +16,10 @@ from PIL import Image as PillowImage
 
 from impasto.errors import ImageError, ImpastoError, OutputError, RunFolderError, SpecError
 from impasto.files import write_bytes
+from impasto.folders.named import files_of
 from impasto.folders.names import FOLDER, SETTINGS_FILE, SHEET_FILE, plain_name
 from impasto.folders.owners import OWNER
-from impasto.folders.specfiles import located, read_spec, with_files
+from impasto.folders.specfiles import located, read_spec
 from impasto.images.depths import deep_grey, is_deep
 from impasto.images.opening import open_picture, to_first_frame, upright
 
@@ -181,15 +182,11 @@ def zipped(folder: Path) -> Iterator[IO[bytes]]:
 
 def _files_named(folder: Path) -> list[Path]:
     """The files that the settings of a run name, none if one is missing."""
-    found: dict[Path, None] = {}
-
-    def note(path: Path) -> Path:
-        found[path.resolve()] = None
-        return path
-
-    with suppress(ImpastoError):
-        with_files(located(read_spec(folder))[0], note)
-    return [path for path in found if path.is_file()]
+    try:
+        spec, _ = located(read_spec(folder))
+    except ImpastoError:
+        return []
+    return [path for path in dict.fromkeys(each.resolve() for each in files_of(spec)) if path.is_file()]
 
 
 def delete_run(runs: Path, name: str) -> None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OutputError
+from impasto.folders.named import files_of
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
 from impasto.folders.owners import OWNER, Ownership, owned
-from impasto.folders.specfiles import direction_of, palette_of
 from impasto.tasks.spec import RunSpec
 
 RUNS = Path("runs")  # where runs are made if no folder is named
@@ -58,23 +58,9 @@ def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
         raise OutputError(f"{folder} exists already; name another folder with --out, or replace it with --force")
     if not (folder / SETTINGS_FILE).is_file() and not (folder / BEFORE).exists():
         raise OutputError(f"{folder} is not the folder of a run and is not replaced; name another with --out")
-    for file in _files(spec):
-        if file.resolve().is_relative_to(folder.resolve()):
+    for file in files_of(spec):
+        if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
             raise OutputError(f"{folder} holds {file}, which this run reads, and is not replaced; name another folder")
-
-
-def _files(spec: RunSpec) -> list[Path]:
-    """The files that a run reads."""
-    settings = spec.settings
-    named = [
-        *spec.pictures,
-        Path(settings.init),
-        settings.weights,
-        settings.means,
-        palette_of(spec),
-        direction_of(spec),
-    ]
-    return [path for path in named if path is not None and path.is_file()]
 
 
 def entries(folder: Path) -> list[Path]:

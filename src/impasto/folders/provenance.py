@@ -4,19 +4,17 @@ import math
 import platform
 import tomllib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import tomli_w
 import torch
 
 from impasto.extras import own_version
-from impasto.files import sha256
 from impasto.folders.finding import hash_of_pictures
-from impasto.folders.specfiles import direction_of, hashes_of_changes, palette_of, photos_of, spec_toml
+from impasto.folders.named import as_provenance, hash_files, photos_of
+from impasto.folders.specfiles import spec_toml
 from impasto.networks.network import Network
 from impasto.tasks.parts import choice_of
-from impasto.tasks.settings import INITS
 from impasto.tasks.spec import RunSpec
 
 
@@ -33,22 +31,11 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         **choice_of(settings).hashes(network),
-        "pictures_sha256": [sha256(picture) for picture in spec.pictures],
+        **as_provenance(spec, hash_files([spec])),
     }
     if network.computation.module is not None:
         known["preprocess"] = network.preprocess.as_data()
         known["layers"] = {layer: network.canonical(layer) for layer in settings.named_layers}
-    if settings.means:
-        known["means_sha256"] = sha256(settings.means)
-    if Path(settings.init).is_file() and settings.init not in INITS:
-        known["init_sha256"] = sha256(Path(settings.init))
-    if settings.files:
-        known["region_files_sha256"] = [sha256(file) for file in settings.files]
-    known |= hashes_of_changes(spec)
-    if (palette := palette_of(spec)) is not None:
-        known["colours_sha256"] = sha256(palette)
-    if (direction := direction_of(spec)) is not None:
-        known["direction_sha256"] = sha256(direction)
     if (photos := photos_of(spec)) is not None and photos.is_dir():
         known["photos_sha256"] = hash_of_pictures(photos)
     return known

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,21 +14,26 @@ import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
-from impasto.files import PNG, as_text, is_text, sha256
+from impasto.files import PNG, as_text, is_text
 from impasto.folders.finding import file_of_hash, hash_of_pictures
+from impasto.folders.named import (
+    CHANGED_FILES,
+    files_of,
+    hash_of,
+    known_hashes,
+    models_of,
+    photos_of,
+    with_files,
+)
 from impasto.folders.names import SETTINGS_FILE
-from impasto.modules.names import file_of, with_file
 from impasto.tasks.presets import preset
 from impasto.tasks.regions import Region
-from impasto.tasks.seeing import MaximiseSettings
-from impasto.tasks.settings import INITS, TransferSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS
-from impasto.tasks.values import Colours, explain
+from impasto.tasks.values import explain
 
 KEYS = ("task", "pictures", "preset", "settings", "changes", "provenance")
 FILES = ("weights", "means", "init", "colours", "network", "region", "direction")  # settings that may name files
-CHANGED_FILES = "changed_files_sha256"
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,7 @@ def _require_form(read: Mapping[str, Any], where: str) -> None:
 
 def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
     """A spec as TOML with all of its settings, then the tables in `more`. Raises SpecError if a name is not text."""
-    more_files = [file for file in (palette_of(spec), direction_of(spec)) if file is not None]
-    files = [*spec.pictures, *_models(spec), Path(spec.settings.init), *more_files, *spec.settings.files]
-    for path in files:
+    for path in files_of(spec):
         if not is_text(str(path)):
             raise SpecError(f"the name of {as_text(path)} contains bytes that are not text; rename the file")
     plain: dict[str, Any] = {
@@ -140,19 +143,9 @@ def spec_toml(spec: RunSpec, more: Mapping[str, Any] | None = None) -> str:
 def with_changes(toml: str, spec: RunSpec) -> str:
     """The text of a run's spec with the changes of `spec` in place of its own, and the hashes of their files."""
     content, changes = tomllib.loads(toml), [change.model_dump(mode="json") for change in spec.changes]
-    known = {**content.get("provenance", {}), **hashes_of_changes(spec)}
+    hashes = [hash_of(file) for change in spec.changes for file in change.files]
+    known = {**content.get("provenance", {}), **({CHANGED_FILES: hashes} if hashes else {})}
     return tomli_w.dumps({**content, "changes": changes, "provenance": known})
-
-
-def hashes_of_changes(spec: RunSpec) -> dict[str, list[str]]:
-    """The hashes of the files that changes name, in order; nothing if there are none. Raises ImageError."""
-    hashes = []
-    for file in (file for change in spec.changes for file in change.files):
-        try:
-            hashes.append(sha256(file))
-        except OSError as error:
-            raise ImageError(f"{file} cannot be read: {error.strerror or error}") from None
-    return {CHANGED_FILES: hashes} if hashes else {}
 
 
 def fingerprint(toml: str) -> str:
@@ -199,7 +192,7 @@ def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[
     Raises ImageError or WeightsError if a file is missing.
     """
     changed: list[str] = []
-    hashes = _hashes(found)
+    hashes = known_hashes(found.spec, found.provenance)
 
     def find(given: Path) -> Path:
         there = [path for path in dict.fromkeys([found.path.parent / given, given]) if path.is_file()]
@@ -209,7 +202,7 @@ def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[
         if not there and given == Path(found.spec.settings.init):
             return given  # perhaps a first picture of another task: the recipe raises the fitting error
         if not there:
-            kind: type[ImpastoError] = WeightsError if given in _models(found.spec) else ImageError
+            kind: type[ImpastoError] = WeightsError if given in models_of(found.spec) else ImageError
             elsewhere = f", and no file in {', '.join(map(str, among))} has its SHA-256" if sha and among else ""
             raise kind(f"there is no file {given}, neither beside {found.path} nor in the working directory{elsewhere}")
         if sha:
@@ -232,58 +225,3 @@ def with_paths(toml: str, spec: RunSpec) -> str:
     if "changes" in content:
         new["changes"] = [change.model_dump(mode="json") for change in spec.changes]
     return toml if new == content else tomli_w.dumps(new)
-
-
-def _hashes(found: SpecFile) -> dict[Path, str]:
-    """The known hashes of the files that a spec names."""
-    spec, known = found.spec, found.provenance
-    pictures = known.get("pictures_sha256", [])
-    hashes = dict(zip(spec.pictures, pictures if isinstance(pictures, list) else [], strict=False))
-    named = {"weights": spec.settings.weights, "means": spec.settings.means, "init": Path(spec.settings.init)}
-    named |= {"colours": palette_of(spec), "direction": direction_of(spec)}
-    named["network"] = file_of(spec.settings.network)
-    hashes |= {path: known[f"{key}_sha256"] for key, path in named.items() if path and f"{key}_sha256" in known}
-    later = tuple(file for change in spec.changes for file in change.files)
-    for files, key in ((spec.settings.files, "region_files_sha256"), (later, CHANGED_FILES)):
-        regions = known.get(key, [])
-        if isinstance(regions, list) and len(regions) == len(files):
-            hashes |= dict(zip(files, regions, strict=True))
-    return hashes
-
-
-def palette_of(spec: RunSpec) -> Path | None:
-    """The picture from which a run takes its colours, if there is one."""
-    return spec.settings.colours.palette if isinstance(spec.settings, TransferSettings) else None
-
-
-def direction_of(spec: RunSpec) -> Path | None:
-    """The file of the direction that a run maximises, if there is one."""
-    return spec.settings.direction if isinstance(spec.settings, MaximiseSettings) else None
-
-
-def photos_of(spec: RunSpec) -> Path | None:
-    """The folder of photos that a run compares its units' pictures with, if there is one."""
-    return spec.settings.photos if isinstance(spec.settings, MaximiseSettings) else None
-
-
-def _models(spec: RunSpec) -> list[Path]:
-    settings = spec.settings
-    return [path for path in (settings.weights, settings.means, file_of(settings.network)) if path is not None]
-
-
-def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
-    """The spec with a function applied to the path of each of its files."""
-    settings = spec.settings.with_files(change)
-    changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
-    if (file := file_of(settings.network)) is not None:
-        changes["network"] = with_file(settings.network, change(file))
-    if settings.init not in INITS:
-        changes["init"] = str(change(Path(settings.init)))
-    if (palette := palette_of(spec)) is not None:
-        changes["colours"] = Colours(f"palette={change(palette)}")
-    if (direction := direction_of(spec)) is not None:
-        changes["direction"] = change(direction)
-    pictures = tuple(change(picture) for picture in spec.pictures)
-    later = tuple(each.with_files(change) for each in spec.changes)
-    new = {"pictures": pictures, "settings": settings.model_copy(update=changes), "changes": later}
-    return spec.model_copy(update=new)

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from impasto.errors import ImpastoError, OutputError
 from impasto.files import save_json
+from impasto.folders.named import with_files
 from impasto.folders.names import SETTINGS_FILE
 from impasto.folders.processes import Owner
 from impasto.folders.records import read_run
-from impasto.folders.specfiles import moved, parse_spec, relative_to, spec_toml, with_files
+from impasto.folders.specfiles import moved, parse_spec, relative_to, spec_toml
 from impasto.jobs.orders import Order, order_of
 from impasto.tasks.spec import values_with_files
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from impasto.errors import OutputError
 from impasto.events import Compared, Listener, silent
-from impasto.files import save_json, sha256
+from impasto.files import save_json
 from impasto.finishing.likeness import ssim
+from impasto.folders.named import hash_files
 from impasto.folders.names import RESULT, SHEET_FILE
-from impasto.folders.specfiles import read_spec
 from impasto.images.files import load_image
 from impasto.images.image import cropped, size_of
 from impasto.runs.start import run
@@ -46,10 +46,8 @@ def enlarge(
     folder = folder_of(source)
     spec = larger_run(folder, size, changes or {})
     out = out or Path("runs") / f"enlarge-{_name(folder)}-{spec.settings.size}"
-    hashes = {path: sha256(path) for path in spec.pictures}
+    hashes = hash_files([spec])
     state = folder_state(spec, out, hashes)
-    if state in ("done", "begun") and _begins_with(out) != sha256(folder / RESULT):
-        state = "other"
 
     if force and state != "missing":
         run(spec, out, force=True, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
@@ -69,12 +67,6 @@ def _likeness(folder: Path, out: Path) -> float:
     likeness = round(ssim(large, cropped(small, size_of(large))), 3)
     save_json({"of": str(folder), "ssim": likeness}, out / LIKENESS_FILE)
     return likeness
-
-
-def _begins_with(folder: Path) -> str | None:
-    """The hash of the picture with which a run begins."""
-    sha = read_spec(folder).provenance.get("init_sha256")
-    return str(sha) if sha else None
 
 
 def _name(folder: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener, SeriesDone, silent
+from impasto.folders.named import Hashes, as_provenance
 from impasto.folders.names import RESULT, SHEET, SHEET_FILE
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
@@ -21,7 +22,6 @@ from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.recorders import Recorder
 from impasto.runs.stopping import Stop
-from impasto.series.members import Hashes
 from impasto.series.sweep import COMPARISON, Cell, Series, paint_cells
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
@@ -114,8 +114,8 @@ def explore(
     varied = [{"preset": cell.spec.preset, **dict(cell.values)} for cell in cells]
 
     def about(hashes: Hashes) -> str:
-        known = {"provenance": {"pictures_sha256": list(hashes.values()), "candidates": varied}}
-        return spec_toml(cells[0].spec, known)
+        spec = cells[0].spec
+        return spec_toml(spec, {"provenance": {**as_provenance(spec, hashes), "candidates": varied}})
 
     series = Series(folder, SHEET_FILE, about, lambda done: _save_sheet(cells, done, folder))
     paint_cells(cells, series, force=force, stop=stop, listener=listener, recorders=recorders)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from impasto.amounts import parse_memory
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener
+from impasto.folders.named import Hashes, is_unchanged
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
 from impasto.folders.owners import Ownership, require_unowned
 from impasto.folders.places import clear
@@ -26,8 +27,6 @@ from impasto.runs.stopping import Stop, go_on_unless
 from impasto.tasks.parts import choice_of
 from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import limits
-
-Hashes = Mapping[Path, str]  # SHA-256 of each picture
 
 
 def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
@@ -97,9 +96,7 @@ def make_run(
     except (SpecError, RunFolderError):
         same = True  # the run has not begun, or cannot be resumed
     if not same:
-        raise RunFolderError(
-            f"{folder} holds a run of other pictures or with other settings; move or remove the folder"
-        )
+        raise RunFolderError(f"{folder} holds a run of other files or with other settings; move or remove the folder")
     require_unowned(folder, held)
     if folder.exists():
         clear(folder)
@@ -116,9 +113,9 @@ def make_run(
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
-    """Whether another run has the task, the settings and the pictures of the spec."""
-    pictures = provenance.get("pictures_sha256") == [hashes.get(path) for path in spec.pictures]
-    return pictures and (other.task, other.settings, other.changes) == (spec.task, spec.settings, spec.changes)
+    """Whether another run has the task, the settings and the files of the spec."""
+    unchanged = is_unchanged(spec, hashes, provenance)
+    return unchanged and (other.task, other.settings, other.changes) == (spec.task, spec.settings, spec.changes)
 
 
 def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:

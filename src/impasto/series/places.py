@@ -10,11 +10,11 @@ from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import BEFORE, Trace, entries, giving_way, put_aside, trace
 
 
-def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, force: bool) -> bool:
+def is_free(folder: Path, file: str, about: str, files: Sequence[Path], *, force: bool) -> bool:
     """Whether a folder starts afresh; False if its `file` already has the content `about`: then the runs continue.
 
-    With `force` a folder that has such a file starts afresh, unless the folder holds one of the pictures. Raises
-    OutputError if the folder holds anything else.
+    With `force` a folder that has such a file starts afresh, unless the folder holds one of the `files` that are read.
+    Raises OutputError if the folder holds anything else.
     """
     kind = file.removesuffix(".toml")
     try:
@@ -30,13 +30,13 @@ def is_free(folder: Path, file: str, about: str, pictures: Sequence[Path], *, fo
         return False
     if not force:
         raise OutputError(
-            f"{folder} holds a {kind} of other pictures or with other settings; "
+            f"{folder} holds a {kind} of other files or with other settings; "
             "name another folder with --out, or replace it with --force"
         )
-    for picture in pictures:
-        if picture.resolve().is_relative_to(folder.resolve()):
+    for needed in files:
+        if needed.resolve().is_relative_to(folder.resolve()):
             raise OutputError(
-                f"{folder} holds {picture}, which is needed, and is not replaced; name another folder with --out"
+                f"{folder} holds {needed}, which is needed, and is not replaced; name another folder with --out"
             )
     return True
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, SpecError, nearest
 from impasto.events import Listener, MemberBegun, SeriesDone, silent
-from impasto.files import sha256
+from impasto.folders.named import Hashes, as_provenance, hash_files
 from impasto.folders.names import RESULT, hashed_name, plain_name
 from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name, trace
@@ -20,7 +20,7 @@ from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.recorders import Recorder
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import Hashes, check_all, finished, make_run, networks_for
+from impasto.series.members import check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, make_settings, overridden
@@ -114,7 +114,7 @@ def run_sweep(
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
 
     def about(hashes: Hashes) -> str:
-        return spec_toml(spec, {"provenance": {"pictures_sha256": list(hashes.values())}})
+        return spec_toml(spec, {"provenance": as_provenance(spec, hashes)})
 
     series = Series(folder, SWEEP_FILE, about, lambda done: _save_overview(done, variations, folder))
     paint_cells(cells, series, force=force, stop=stop, listener=listener)
@@ -124,7 +124,7 @@ def run_sweep(
 
 @dataclass(frozen=True)
 class Series:
-    """Where the runs of cells go: the folder, its file, the file's text by the pictures' hashes, and what shows them.
+    """Where the runs of cells go: the folder, its file, the file's text by the files' hashes, and what shows them.
 
     `show` is called with the cells that are done, if there are any.
     """
@@ -151,13 +151,13 @@ def paint_cells(
     folder, file, paths = series.folder, series.file, cells[0].spec.pictures
     networks = networks_for(cell.spec for cell in cells)
     pictures = {path: load_picture(path) for path in paths}
-    hashes = {path: sha256(path) for path in paths}
+    hashes = hash_files(cell.spec for cell in cells)
 
     def is_done(cell: Cell) -> bool:
         return finished(cell.spec, folder / cell.name, hashes) is not None
 
     about, before = series.about(hashes), trace(folder, file)
-    fresh = is_free(folder, file, about, paths, force=force)
+    fresh = is_free(folder, file, about, list(hashes), force=force)
     left = [cell for cell in cells if fresh or not is_done(cell)]
     check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
 

@@ -7,14 +7,14 @@ command continues after the last one, however the last one ended.
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
 
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
-from impasto.files import sha256, write_bytes
+from impasto.files import write_bytes
+from impasto.folders.named import PICTURES, Hashes, as_provenance, hash_files
 from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name, trace
 from impasto.folders.records import RunRecord, read_run
@@ -48,9 +48,9 @@ def run_study(
     networks = networks_for(member.spec for member in study.members)
     pictures = {path: load_picture(path) for path in (study.content, study.style)}
 
-    about, before = _about(study), trace(folder, STUDY_FILE)
-    fresh = is_free(folder, STUDY_FILE, about, list(pictures), force=force)
-    hashes = {path: sha256(path) for path in pictures}
+    hashes = hash_files(member.spec for member in study.members)
+    about, before = _about(study, hashes), trace(folder, STUDY_FILE)
+    fresh = is_free(folder, STUDY_FILE, about, list(hashes), force=force)
     records = {} if fresh else _finished(study, folder, hashes)
     check_all(compress(networks, [member.name not in records for member in study.members]), pictures)
 
@@ -79,7 +79,7 @@ def _make_members(
     ownership: Ownership,
     records: dict[str, RunRecord],
     profile: Profile,
-    hashes: Mapping[Path, str],
+    hashes: Hashes,
     stop: Stop,
     listener: Listener,
 ) -> None:
@@ -106,17 +106,15 @@ def _write_page(
         listener(PageFailed(folder / STUDY_PAGE, str(error) or type(error).__name__))
 
 
-def _about(study: Study) -> str:
+def _about(study: Study, hashes: Hashes) -> str:
     """The content of study.toml, which identifies the study: settings and hashes, not the pictures' paths."""
     settings = study.settings.model_dump(mode="json", exclude_none=True)
-    content: dict[str, Any] = {
-        "pictures_sha256": [sha256(study.content), sha256(study.style)],
-        "settings": settings,
-    }
+    known = as_provenance(study.members[0].spec, hashes)
+    content = {**known, PICTURES: [hashes[study.content], hashes[study.style]], "settings": settings}
     return tomli_w.dumps(content)
 
 
-def _finished(study: Study, folder: Path, hashes: Mapping[Path, str]) -> dict[str, RunRecord]:
+def _finished(study: Study, folder: Path, hashes: Hashes) -> dict[str, RunRecord]:
     """The finished runs, by name."""
     found = {member.name: finished(member.spec, folder / member.name, hashes) for member in study.members}
     return {name: record for name, record in found.items() if record is not None}

@@ -1,0 +1,131 @@
+"""The files that a spec names, and their SHA-256, by which run.toml tells whether a file is still the same."""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from impasto.errors import ImageError, WeightsError
+from impasto.files import sha256
+from impasto.modules.names import file_of, is_name_of_module, with_file
+from impasto.tasks.seeing import MaximiseSettings
+from impasto.tasks.settings import INITS, TransferSettings
+from impasto.tasks.spec import RunSpec
+from impasto.tasks.values import Colours
+
+PICTURES = "pictures_sha256"
+CHANGED_FILES = "changed_files_sha256"
+Hashes = Mapping[Path, str]  # SHA-256 of each file
+
+
+def files_of(spec: RunSpec) -> tuple[Path, ...]:
+    """Each file that a spec names, once: its pictures first. There may be no such file."""
+    return tuple(dict.fromkeys([*chain(*_listed(spec).values()), *_single(spec).values()]))
+
+
+def models_of(spec: RunSpec) -> list[Path]:
+    """The files that the network is read from, if the spec names some."""
+    settings = spec.settings
+    return [path for path in (settings.weights, settings.means, file_of(settings.network)) if path is not None]
+
+
+def hash_files(specs: Iterable[RunSpec]) -> dict[Path, str]:
+    """The hash of each file that the specs name, each file read once. Raises ImageError and WeightsError.
+
+    A first picture that is no file is left out: the task raises the fitting error.
+    """
+    hashes: dict[Path, str] = {}
+    for spec in specs:
+        first, models = Path(spec.settings.init), models_of(spec)
+        for path in files_of(spec):
+            if path in hashes or (path == first and not path.is_file()):
+                continue
+            hashes[path] = hash_of(path, WeightsError if path in models else ImageError)
+    return hashes
+
+
+def hash_of(path: Path, kind: type[ImageError | WeightsError] = ImageError) -> str:
+    """SHA-256 of a file. Raises an error of that kind if the file cannot be read."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        missing = f"there is no file {path}"
+        raise kind(missing if not path.exists() else f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def as_provenance(spec: RunSpec, hashes: Hashes) -> dict[str, Any]:
+    """The hashes of a spec's files as run.toml keeps them: a list for each list of files, a text for a single file."""
+    listed = {key: [hashes[path] for path in paths] for key, paths in _listed(spec).items() if paths}
+    single = {f"{key}_sha256": hashes[path] for key, path in _single(spec).items() if path in hashes}
+    return {PICTURES: [], **listed, **single}
+
+
+def known_hashes(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[Path, str]:
+    """The hashes of a spec's files that its provenance knows."""
+    hashes: dict[Path, str] = {}
+    for key, paths in _listed(spec).items():
+        known = provenance.get(key, [])
+        if isinstance(known, list) and (len(known) == len(paths) or key == PICTURES):
+            hashes |= dict(zip(paths, known, strict=False))
+    single = {path: provenance.get(f"{key}_sha256") for key, path in _single(spec).items()}
+    return hashes | {path: known for path, known in single.items() if known is not None}
+
+
+def is_unchanged(spec: RunSpec, hashes: Hashes, provenance: Mapping[str, Any]) -> bool:
+    """Whether the files of a spec are those that a run of the same settings read, wherever its pictures were then."""
+    then = known_hashes(spec, {**provenance, PICTURES: []})
+    pictures = [hashes.get(path) for path in spec.pictures]
+    return provenance.get(PICTURES) == pictures and all(hashes.get(path) == known for path, known in then.items())
+
+
+def _listed(spec: RunSpec) -> dict[str, tuple[Path, ...]]:
+    """Lists of files, by the name that their hashes have in run.toml."""
+    later = tuple(file for change in spec.changes for file in change.files)
+    return {PICTURES: spec.pictures, "region_files_sha256": spec.settings.files, CHANGED_FILES: later}
+
+
+def _single(spec: RunSpec) -> dict[str, Path]:
+    """Single files by the name of their setting; the hash of a module's weights is that of its tensors."""
+    settings = spec.settings
+    named = {
+        "weights_file" if is_name_of_module(settings.network) else "weights": settings.weights,
+        "means": settings.means,
+        "init": None if settings.init in INITS else Path(settings.init),
+        "colours": palette_of(spec),
+        "direction": direction_of(spec),
+        "network": file_of(settings.network),
+    }
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def palette_of(spec: RunSpec) -> Path | None:
+    """The picture from which a run takes its colours, if there is one."""
+    return spec.settings.colours.palette if isinstance(spec.settings, TransferSettings) else None
+
+
+def direction_of(spec: RunSpec) -> Path | None:
+    """The file of the direction that a run maximises, if there is one."""
+    return spec.settings.direction if isinstance(spec.settings, MaximiseSettings) else None
+
+
+def photos_of(spec: RunSpec) -> Path | None:
+    """The folder of photos that a run compares its units' pictures with, if there is one."""
+    return spec.settings.photos if isinstance(spec.settings, MaximiseSettings) else None
+
+
+def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
+    """The spec with a function applied to the path of each of its files."""
+    settings = spec.settings.with_files(change)
+    changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
+    if (file := file_of(settings.network)) is not None:
+        changes["network"] = with_file(settings.network, change(file))
+    if settings.init not in INITS:
+        changes["init"] = str(change(Path(settings.init)))
+    if (palette := palette_of(spec)) is not None:
+        changes["colours"] = Colours(f"palette={change(palette)}")
+    if (direction := direction_of(spec)) is not None:
+        changes["direction"] = change(direction)
+    pictures = tuple(change(picture) for picture in spec.pictures)
+    later = tuple(each.with_files(change) for each in spec.changes)
+    new = {"pictures": pictures, "settings": settings.model_copy(update=changes), "changes": later}
+    return spec.model_copy(update=new)
