@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
+import impasto.finishing.bands
 import impasto.finishing.chroma
-import impasto.finishing.matching
 import impasto.runs.paint
 from command import call, save_pictures
 from conftest import CLASSIC_WORDS, example
@@ -101,7 +101,7 @@ def test_a_picture_matched_with_itself_stays() -> None:
 
 def test_bands_of_rows_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [matched(PAINTING, PHOTO), lightness_matched(PAINTING, PHOTO), PutBack(PHOTO)(PAINTING)]
-    monkeypatch.setattr(impasto.finishing.matching, "ROWS", 7)
+    monkeypatch.setattr(impasto.finishing.bands, "ROWS", 7)
     monkeypatch.setattr(impasto.finishing.chroma, "ROWS", 7)
     bands = [matched(PAINTING, PHOTO), lightness_matched(PAINTING, PHOTO), PutBack(PHOTO)(PAINTING)]
     for one, other in zip(whole, bands, strict=True):

@@ -17,7 +17,6 @@ from impasto.cli.options import (
     Switch,
     Whole,
     choose_listener,
-    explicit_settings,
     locate_spec,
     stoppable,
 )
@@ -30,7 +29,7 @@ from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
 from impasto.tasks.settings import INITS
-from impasto.tasks.table import make_settings, overridden
+from impasto.tasks.table import explicit, make_settings, overridden
 
 if TYPE_CHECKING:
     from impasto.batch.processes import Engine, Job
@@ -229,12 +228,12 @@ def _chosen(recipe: str | None, preset: str, spec: Path | None, options: dict[st
         given = locate_spec(read_spec(spec), other_pictures=True)
         if recipe not in (None, given.task):
             raise SpecError(f"{spec} is a spec for {given.task}, not for {recipe}; leave --recipe out")
-        task, values = given.task, explicit_settings(given.settings)
+        task, values = given.task, explicit(given.settings)
         name = given.preset if preset == DEFAULT else preset
 
-    values = overridden(values, explicit_settings(settings_of(task, preset)))
+    values = overridden(values, explicit(settings_of(task, preset)))
     values = overridden(values, {key.replace("-", "_"): value for key, value in options.items()})
-    values = explicit_settings(make_settings(task, **values))
+    values = explicit(make_settings(task, **values))
 
     for key in ("weights", "means", "init"):
         if values.get(key) not in (None, *INITS):

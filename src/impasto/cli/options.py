@@ -20,7 +20,6 @@ from impasto.events import Listener
 from impasto.extras import TrackerName, own_version
 from impasto.folders.specfiles import SpecFile, located
 from impasto.runs.stopping import stop_signal
-from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
 
 
@@ -91,11 +90,6 @@ def locate_spec(found: SpecFile, *, other_pictures: bool = False) -> RunSpec:
 def _public(number: str) -> str:
     """A version without its build (+cpu, +cu130), which not all packages of PyTorch name."""
     return number.partition("+")[0]
-
-
-def explicit_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that were given explicitly, by name."""
-    return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
 def choose_listener(json: bool, quiet: bool, otherwise: Listener) -> Listener:

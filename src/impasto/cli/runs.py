@@ -16,7 +16,6 @@ from impasto.cli.options import (
     Quiet,
     Switch,
     choose_listener,
-    explicit_settings,
     stoppable,
 )
 from impasto.cli.streams import print_out, visible
@@ -26,7 +25,7 @@ from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import TASKS, make_settings, overridden
+from impasto.tasks.table import TASKS, explicit, make_settings, overridden
 
 
 def start(task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None) -> None:
@@ -78,11 +77,11 @@ def spec_of(
     task: str, pictures: Sequence[Path], asked: Settings, output: Output, given: RunSpec | None = None
 ) -> RunSpec:
     """The spec that was asked for: a preset overrides a given spec, and options override both."""
-    values: dict[str, Any] = {} if given is None else explicit_settings(given.settings)
-    network = explicit_settings(asked).get("network", values.get("network"))
+    values: dict[str, Any] = {} if given is None else explicit(given.settings)
+    network = explicit(asked).get("network", values.get("network"))
     known = {} if network is None else {"network": network}
     for given_later in (preset(task, output.preset, **known), asked):
-        values = overridden(values, explicit_settings(given_later))
+        values = overridden(values, explicit(given_later))
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
     changes = () if given is None else given.changes
     settings = make_settings(task, **values)

@@ -3,10 +3,10 @@
 import torch
 
 from impasto.errors import ImageError
+from impasto.finishing.bands import in_bands
 from impasto.finishing.oklab import from_oklab, to_oklab
-from impasto.images.image import Image, resize, size_of
+from impasto.images.image import Image, resize, size_of, stretch
 
-ROWS = 256  # of a picture that are mixed at a time
 NEAR = 0.02  # by which proportions may differ, relatively: sizes are whole numbers of pixels
 
 
@@ -16,16 +16,15 @@ def blended(first: Image, second: Image, strength: float) -> Image:
     Raises ImageError if the proportions differ by more than NEAR.
     """
     (height, width), (rows, columns) = size_of(second), size_of(first)
-    if abs(columns * height / (rows * width) - 1) > max(NEAR, 1 / min(height, width, rows, columns)):
+    if stretch((rows, columns), (height, width)) > max(NEAR, 1 / min(height, width, rows, columns)):
         raise ImageError(
             f"pictures of {columns} × {rows} and {width} × {height} px cannot be blended; their proportions must agree"
         )
     first = resize(first, (height, width))
-    bands = zip(torch.split(first, ROWS, 2), torch.split(second, ROWS, 2), strict=True)
-    return torch.cat([_mixed(one, other, strength) for one, other in bands], 2)
-
-
-def _mixed(one: Image, other: Image, strength: float) -> Image:
     if strength in (0, 1):
-        return other if strength else one
-    return from_oklab(torch.lerp(to_oklab(one), to_oklab(other), strength))
+        return second if strength else first
+
+    def mixed(one: Image, other: Image) -> Image:
+        return from_oklab(torch.lerp(to_oklab(one), to_oklab(other), strength))
+
+    return in_bands(mixed, first, second)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from impasto.finishing.bands import ROWS
 from impasto.finishing.oklab import from_oklab, to_oklab
 from impasto.images.image import Image, Size, resize, size_of, size_with_long_side
 
-ROWS = 256  # of a picture that are converted at a time
 GUIDE_PX = 768  # long side of the pictures that the filter is computed from, at most
 REACH = 0.01  # of the long side: radius of the filter's boxes
 STEP = 0.06  # difference of lightness that counts as an edge

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from impasto.finishing.bands import bands, in_bands
 from impasto.finishing.oklab import from_oklab, to_oklab
 from impasto.images.image import Alpha, Image
 
-ROWS = 256  # of a picture that are converted at a time
 LEAST = 1e-5  # added to variances, so that a plain colour has a spread; a third of a level of 8 bits, squared
 MOST_GAIN = 3.0  # by which a spread of colours may grow: noise of a grey picture must not become colour
 COLOURLESS = 0.01  # root mean square of the chroma below which a picture counts as grey
@@ -30,7 +30,7 @@ def matched(image: Image, reference: Image, visible: Alpha | None = None, own: A
         moved = torch.einsum("ij,njhw->nihw", change, lab.double() - _column(mean)) + _column(wanted_mean)
         return moved.to(lab)
 
-    return torch.cat([from_oklab(mapped(to_oklab(rows))) for rows in torch.split(image, ROWS, 2)], 2)
+    return in_bands(lambda rows: from_oklab(mapped(to_oklab(rows))), image)
 
 
 def lightness_matched(image: Image, reference: Image, visible: Alpha | None = None, own: Alpha | None = None) -> Image:
@@ -41,25 +41,24 @@ def lightness_matched(image: Image, reference: Image, visible: Alpha | None = No
     """
     (mean, spread), (wanted_mean, wanted_spread) = moments(image, own), moments(reference, visible)
     gain = float((wanted_spread[0, 0] / spread[0, 0]).sqrt().clamp(max=MOST_GAIN))
-    moved = [
-        gain * (to_oklab(rows)[:, :1] - float(mean[0])) + float(wanted_mean[0]) for rows in torch.split(image, ROWS, 2)
-    ]
-    return torch.cat([_grey(each) for each in moved], 2)
+
+    def moved(rows: Image) -> Image:
+        return _grey(gain * (to_oklab(rows)[:, :1] - float(mean[0])) + float(wanted_mean[0]))
+
+    return in_bands(moved, image)
 
 
 def grey(image: Image) -> Image:
     """The image without chroma; its lightness in Oklab stays."""
-    return torch.cat([_grey(to_oklab(rows)[:, :1]) for rows in torch.split(image, ROWS, 2)], 2)
+    return in_bands(lambda rows: _grey(to_oklab(rows)[:, :1]), image)
 
 
 def moments(image: Image, visible: Alpha | None = None) -> tuple[Tensor, Tensor]:
     """Mean (3) and covariance (3 × 3) of a picture's colours in Oklab, in float64; `visible` weights pixels."""
     total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
-    for number, rows in enumerate(torch.split(image, ROWS, 2)):
+    for rows, *shown in bands(image) if visible is None else bands(image, visible):
         lab = to_oklab(rows)[0].flatten(1).double().cpu()
-        seen = lab
-        if visible is not None:
-            seen = lab * visible[0, :, number * ROWS : (number + 1) * ROWS].flatten(1).double().cpu()
+        seen = lab * shown[0][0].flatten(1).double().cpu() if shown else lab
         total, squares = total + seen.sum(1), squares + seen @ lab.T
     count = image.shape[2] * image.shape[3] if visible is None else float(visible.double().sum())
     mean = total / count

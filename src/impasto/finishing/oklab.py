@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from impasto.formats.primaries import light_of_srgb, srgb_of_light
 from impasto.images.image import Image
 
 Lab = Float[Tensor, "1 3 _height _width"]  # lightness in [0, 1]; green–red and blue–yellow in about [-0.4, 0.4]
@@ -25,7 +26,7 @@ HALVINGS = 12  # of the chroma, when a colour outside sRGB is brought back into 
 
 def to_oklab(image: Image) -> Lab:
     """A picture's colours in Oklab; values are clipped to [0, 1] first."""
-    cones = _mix(linear(image.clamp(0, 1)), TO_CONES)
+    cones = _mix(light_of_srgb(image.clamp(0, 1)), TO_CONES)
     return _mix(cones.clamp(min=0).pow(1 / 3), TO_LAB)
 
 
@@ -51,17 +52,11 @@ def from_oklab(lab: Lab) -> Image:
     return _to_rgb(torch.cat([lightness, least.clamp(max=1) * lab[:, 1:]], 1)).clamp(0, 1)
 
 
-def linear(image: Tensor) -> Tensor:
-    """Linear light of sRGB values in [0, 1]."""
-    return torch.where(image <= 0.04045, image / 12.92, ((image.clamp(min=0.04045) + 0.055) / 1.055).pow(2.4))
-
-
 def _to_rgb(lab: Lab) -> Tensor:
     """Colours as sRGB, of which some may lie outside [0, 1]."""
     cones = _mix(lab, torch.linalg.inv(torch.tensor(TO_LAB, dtype=torch.float64)).tolist()).pow(3)
     light = _mix(cones, torch.linalg.inv(torch.tensor(TO_CONES, dtype=torch.float64)).tolist())
-    bent = 1.055 * light.clamp(min=0.0031308).pow(1 / 2.4) - 0.055
-    return torch.where(light <= 0.0031308, 12.92 * light, bent)
+    return srgb_of_light(light)
 
 
 def _mix(colours: Tensor, matrix: tuple[tuple[float, ...], ...] | list[list[float]]) -> Tensor:

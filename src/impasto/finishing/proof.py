@@ -6,7 +6,7 @@ give its ICC profile.
 """
 
 import io
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from impasto.errors import ImageError
+from impasto.finishing.bands import in_bands
 from impasto.finishing.oklab import TO_CONES, TO_LAB, to_oklab
 from impasto.formats.profiles import SRGB
 from impasto.images.colours import SRGB as SCREEN
@@ -39,7 +40,6 @@ SOLIDS: dict[tuple[int, ...], tuple[int, int, int]] = {
     (1, 1, 1): THREE,
 }
 SPREAD = 1.7  # Yule and Nielsen's n, how far light wanders in paper. Source: Yule & Nielsen 1951, coated paper
-ROWS = 256  # of a picture that are looked up at a time
 GRID = 17  # colours of each axis for which inks are chosen; between them colours are interpolated
 STEPS, RATE = 150, 0.05  # of Adam, in units of ink (before the sigmoid); colours change by less than 0.002 afterwards
 LIGHTNESS, CHROMA, HUE = 0.3, 0.4, 1.0  # weights of squared errors: a changed hue disturbs most
@@ -56,7 +56,7 @@ def proof(image: Image, printer: Path | None = None) -> Image:
 
 def _of_model(image: Image) -> Image:
     table = ink_table().to(image.device)
-    return torch.cat([_looked_up(table, rows) for rows in torch.split(image.clamp(0, 1), ROWS, 2)], 2)
+    return in_bands(partial(_looked_up, table), image.clamp(0, 1))
 
 
 def _looked_up(table: Tensor, image: Image) -> Image:

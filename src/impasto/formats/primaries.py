@@ -86,7 +86,7 @@ def srgb_of_light(light: Tensor) -> Tensor:
 
 def light_of_srgb(numbers: Tensor) -> Tensor:
     """Linear light of sRGB's numbers. Source: IEC 61966-2-1."""
-    return torch.where(numbers <= 0.04045, numbers / 12.92, ((numbers + 0.055) / 1.055).pow(2.4))
+    return torch.where(numbers <= 0.04045, numbers / 12.92, ((numbers.clamp(min=0.04045) + 0.055) / 1.055).pow(2.4))
 
 
 def _light_of_pq(numbers: Tensor) -> Tensor:

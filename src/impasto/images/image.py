@@ -115,6 +115,11 @@ def on_white(image: Image, alpha: Alpha | None) -> Image:
     return image if alpha is None else 1 - (1 - image) * resize(alpha, size_of(image)).to(image)
 
 
+def stretch(size: Size, other: Size) -> float:
+    """How far the proportions of two sizes are apart, relatively: 0 if they are the same."""
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1)
+
+
 def cover(image: Tensor, size: Size) -> Tensor:
     """Scale to cover `size`, keeping proportions, and crop the excess evenly on both sides."""
     return resize(cropped(image, size), size)

@@ -12,7 +12,7 @@ from impasto.folders.specfiles import SpecFile, located, read_spec
 from impasto.images.opening import open_picture
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec, in_force
-from impasto.tasks.table import make_settings
+from impasto.tasks.table import explicit, make_settings
 from impasto.tasks.values import PrintSize
 
 LIKENESS = 0.05  # weight of the likeness to the small picture, relative to the style's; measured in decision 34
@@ -48,7 +48,7 @@ def larger(
         raise SpecError(f"size is {wanted}; the picture has {width} × {height} px already, choose a larger size")
     if own.print is not None:
         _require_proportions(own.print, size, picture.parent)
-    kept = {name: getattr(own, name) for name in own.model_fields_set - {"print", "evaluations"}}
+    kept = {name: value for name, value in explicit(own).items() if name not in ("print", "evaluations")}
     likeness = LIKENESS * max(own.style_weight, own.content_weight) + PLACED * own.style_weight * own.neighbours
     grown: dict[str, Any] = {"init": str(picture), "steps": STEPS, "likeness": likeness, **changes, "size": wanted}
     grown |= {"smallest": round(NEXT * max(height, width)), "growth": 2.0, "step_ratio": 0.5}

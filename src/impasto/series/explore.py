@@ -26,6 +26,7 @@ from impasto.series.sweep import COMPARISON, Cell, Series, paint_cells
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import TransferSettings
 from impasto.tasks.spec import RunSpec
+from impasto.tasks.table import explicit
 from impasto.tasks.values import MOST_SCALE, SMALL_PX, validated
 
 MOST = 16
@@ -68,7 +69,7 @@ def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSet
     Raises SpecError for an unknown preset, for a print's size, and for strokes along lines in a preset that matches
     no neighbours.
     """
-    asked: dict[str, Any] = {} if settings is None else _explicit(settings)
+    asked: dict[str, Any] = {} if settings is None else explicit(settings)
     if "print" in asked:
         raise SpecError("candidates are small; give --print to impasto enlarge, which paints one of them large")
     cells = []
@@ -83,7 +84,7 @@ def candidates(pictures: Sequence[Path], choices: Choices, settings: TransferSet
         varied |= {"strokes": ALONG} if isinstance(stroke, str) else {"style_scale": own.style_scale * stroke}
         if varied.get("style_scale", 0) > MOST_SCALE:
             raise SpecError(f"strokes are {_text(stroke)}; {MOST_SCALE / own.style_scale:g} is the most")
-        chosen = validated(TransferSettings, **{**_explicit(own), **varied})
+        chosen = validated(TransferSettings, **{**explicit(own), **varied})
         spec = RunSpec(task="transfer", pictures=tuple(pictures), settings=chosen, preset=name)
         first = (("preset", name),) if len(choices.presets) > 1 else ()
         values = (*first, ("strength", f"{strength:g}"), ("strokes", _text(stroke)))
@@ -137,10 +138,6 @@ def candidate(sheet: Path, number: str) -> Path:
 
 def _text(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _explicit(settings: TransferSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
 def _save_sheet(cells: Sequence[Cell], done: Sequence[Cell], folder: Path) -> None:

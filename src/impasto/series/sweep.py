@@ -23,7 +23,7 @@ from impasto.runs.stopping import Stop, go_on_unless
 from impasto.series.members import check_all, finished, make_run, networks_for
 from impasto.series.places import is_free, taken
 from impasto.tasks.spec import RunSpec
-from impasto.tasks.table import TASKS, make_settings, overridden
+from impasto.tasks.table import TASKS, explicit, make_settings, overridden
 
 SWEEP_FILE, GRID, COMPARISON = "sweep.toml", "grid.png", "comparison.html"
 MOST_CELLS = 1000
@@ -76,8 +76,7 @@ def make_cells(spec: RunSpec, variations: Variations) -> list[Cell]:
     cells = []
     for combination in product(*variations.values()):
         chosen = dict(zip(variations, combination, strict=True))
-        kept = {name: getattr(spec.settings, name) for name in spec.settings.model_fields_set}
-        settings = make_settings(spec.task, **overridden(kept, chosen))
+        settings = make_settings(spec.task, **overridden(explicit(spec.settings), chosen))
         values = tuple(chosen.items())
         cells.append(Cell(values, spec.model_copy(update={"settings": settings}), _name(_text(values))))
     if len(cells) > MOST_CELLS:

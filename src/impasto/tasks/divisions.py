@@ -10,7 +10,7 @@ from torch import Tensor
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_picture
-from impasto.images.image import Image, Picture, Size, size_of, size_with_long_side
+from impasto.images.image import Image, Picture, Size, size_of, size_with_long_side, stretch
 from impasto.images.masks import load_mask
 from impasto.objectives.weightmaps import WeightMap, stretched
 from impasto.tasks.regions import Region
@@ -175,14 +175,8 @@ def _middle(mask: Tensor, photo: Size, before: Size | None, region: Region) -> T
 
 def _is_of_middle(mask: Tensor, photo: Size, before: Size) -> bool:
     """Whether a mask has the proportions of the photo, rather than those that it had before it was cropped."""
-    off = _stretch(mask, photo)
-    return off <= TELLING and off < _stretch(mask, before)
-
-
-def _stretch(mask: Tensor, size: Size) -> float:
-    """How far the proportions of a mask are from those of a size: 0 if they are the same."""
-    height, width = size_of(mask)
-    return abs(height * size[1] / (width * size[0]) - 1)
+    off = stretch(size_of(mask), photo)
+    return off <= TELLING and off < stretch(size_of(mask), before)
 
 
 def _working_size(photo: Image, masks: Sequence[Tensor], long_side_px: int) -> Size:
@@ -231,7 +225,7 @@ def _words_on_sizes(
             continue
         if before is not None and _is_of_middle(mask, photo, before):
             done = "scaled over the part of the photo that is printed"
-        elif _stretch(mask, whole) <= TELLING:
+        elif stretch((height, width), whole) <= TELLING:
             done = "scaled"
         else:
             done = "stretched over the photo, whose proportions are others"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from impasto.errors import SpecError, nearest
 from impasto.files import as_text, is_text
 from impasto.tasks.settings import Settings, TransferSettings
-from impasto.tasks.table import TASKS, make_settings
+from impasto.tasks.table import TASKS, explicit, make_settings
 from impasto.tasks.values import validated
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def changed(task: str, settings: Settings, values: Mapping[str, Any]) -> Setting
         if name not in CHANGEABLE:
             possible = ", ".join(changeable(task))
             raise SpecError(f"{name} cannot be changed while a run goes on; {possible} can")
-    after = make_settings(task, **{**settings.model_dump(exclude_unset=True), **values})
+    after = make_settings(task, **{**explicit(settings), **values})
     if TASKS[task].part_names(after) != TASKS[task].part_names(settings):
         raise SpecError(
             f"{', '.join(values)} cannot be changed while this run goes on: each layer has a part of its own"

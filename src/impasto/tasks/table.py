@@ -235,6 +235,11 @@ def make_settings(task: str, **values: Any) -> Settings:
     return validated(TASKS[task].settings, **values)
 
 
+def explicit(settings: Settings) -> dict[str, Any]:
+    """The settings that were given, by name; all others have their defaults."""
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
 def part_title(name: str) -> str:
     """A part's name in words: "up to" the last layer if the part uses several."""
     return f"up to {name.removeprefix(UP_TO)}" if name.startswith(UP_TO) else name
