@@ -36,11 +36,11 @@ def hash_files(specs: Iterable[RunSpec]) -> dict[Path, str]:
     """
     hashes: dict[Path, str] = {}
     for spec in specs:
-        first, models = Path(spec.settings.init), models_of(spec)
-        for path in files_of(spec):
-            if path in hashes or (path == first and not path.is_file()):
-                continue
-            hashes[path] = hash_of(path, WeightsError if path in models else ImageError)
+        models = models_of(spec)
+        single = [path for name, path in _single(spec).items() if name != "init" or path.is_file()]
+        for path in chain(*_listed(spec).values(), single):
+            if path not in hashes:
+                hashes[path] = hash_of(path, WeightsError if path in models else ImageError)
     return hashes
 
 

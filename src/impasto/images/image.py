@@ -68,7 +68,7 @@ class Picture:
         return self._part(_extent(seen.any(1)), _extent(seen.any(0)))
 
     def over(self, maps: Tensor) -> Tensor:
-        """The part of maps as large as the picture was before that lies over the picture."""
+        """Of maps (1, channels, height, width) of the size `before`, the part that lies over the picture."""
         (top, left), (height, width) = self.corner, self.size
         return maps[:, :, top : top + height, left : left + width]
 
