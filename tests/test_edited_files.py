@@ -12,7 +12,9 @@ from command import StopAfter, call, save_pictures
 from conftest import CLASSIC_WORDS
 from impasto.errors import InterruptedRunError
 from impasto.folders.named import as_provenance, files_of, hash_files, is_unchanged, known_hashes
+from impasto.folders.specfiles import spec_toml
 from impasto.runs.start import run
+from impasto.series.members import folder_state
 from impasto.tasks.presets import preset
 from impasto.tasks.settings import InvertSettings
 from impasto.tasks.spec import Change, RunSpec
@@ -149,6 +151,70 @@ def test_a_sweep_notices_an_edited_file(name: str, desk: Path) -> None:
     edit(name)
     ended = call(*sweep)
     assert (ended.code, "of other files or with other settings" in ended.err) == (1, True), ended.err
+
+
+@pytest.mark.slow
+def test_values_of_a_sweep_may_be_files(desk: Path) -> None:
+    """Those of the spec itself need not be among them, and a run that is done stays if its file is gone."""
+    assert call("transfer", *PAIR, *QUICK, "--region", "part.png=photo", "--save-spec", "spec.toml").code == 0
+    PillowImage.open("mask.png").resize((32, 24)).save("half.png")
+    one = ["sweep", "spec.toml", "--vary", "region=mask.png=photo", "-o", "out"]
+    two = ["sweep", "spec.toml", "--vary", "region=mask.png=photo;half.png=photo", "-o", "two"]
+    assert call(*one).code == 0
+    ended = call(*two)
+    assert ended.code == 0, ended.err
+    edit("half.png")
+    ended = call(*two)
+    assert (ended.code, "of other files or with other settings" in ended.err) == (1, True), ended.err
+    Path("half.png").unlink()
+    assert call(*two).code == 0
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_done_stays_if_its_mask_is_gone(desk: Path) -> None:
+    words = ["batch", "photo.png", "--styles", "painting.png", "--region", "mask.png=other.png", *QUICK, "-o", "out"]
+    assert call(*words).code == 0
+    Path("mask.png").unlink()
+    ended = call(*words)
+    assert ended.code == 0, ended.err
+
+
+def test_the_spelling_of_a_region_does_not_count(desk: Path) -> None:
+    """A run that is continued has its paths written anew."""
+    texts = (
+        "mask.png=./other.png, strength=0.5",
+        "mask.png=other.png,strength=0.5",
+        r"mask.png=a\,b.png",
+        "mask.png=a,b.png",
+    )
+    settings = [preset("transfer", "default", region=[text]) for text in texts]
+    given = [RunSpec(task="transfer", pictures=tuple(map(Path, PAIR)), settings=each) for each in settings]
+    hashes = hash_files(given)
+    Path("run").mkdir()
+    for one, other, state in ((0, 1, "begun"), (1, 0, "begun"), (2, 3, "begun"), (3, 0, "other")):
+        provenance = {"provenance": as_provenance(given[other], hashes)}
+        Path("run/run.toml").write_text(spec_toml(given[other], provenance), "utf-8")
+        assert folder_state(given[one], Path("run"), hashes) == state
+
+
+@pytest.mark.slow
+def test_a_link_inside_a_folder_that_is_replaced(desk: Path) -> None:
+    words = ["transfer", *PAIR, *QUICK, "-o", "out"]
+    assert call(*words).code == 0
+    Path("out/link.png").symlink_to(desk / "mask.png")
+    ended = call(*words, "--region", "out/link.png=photo", "--force")
+    assert (ended.code, "out holds out/link.png, which this run reads" in ended.err) == (1, True), ended.err
+    assert Path("out/link.png").is_symlink()
+
+
+@pytest.mark.slow
+def test_palettes_of_a_list_lie_beside_the_list(desk: Path) -> None:
+    Path("list").mkdir()
+    for name in (*PAIR, "palette.png"):
+        Path(name).rename(f"list/{name}")
+    Path("list/runs.csv").write_text("content,style,colours\nphoto.png,painting.png,palette=palette.png\n", "utf-8")
+    ended = call("batch", "list/runs.csv", *QUICK, "-o", "out")
+    assert ended.code == 0, ended.err
 
 
 @pytest.mark.slow

@@ -229,6 +229,9 @@ def test_a_thin_region_of_a_bank_is_not_missed() -> None:
     assert whole.step == thin.step == 2
     assert len(thin.y) > 100
     assert lines[thin.y, thin.x].eq(1).all()
+    for most in (300, 900, 2000, 3000):
+        found = evenly([((48, 48), None), ((48, 48), lines), ((30, 20), None)], most)
+        assert most / 4 < sum(len(places.y) for places in found) <= most
 
 
 def test_links_are_the_positions_beside() -> None:

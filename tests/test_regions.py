@@ -100,6 +100,10 @@ def test_commas_and_equals_signs_that_are_clear_need_no_backslash() -> None:
     assert Region("sky.png=a=b.jpg").files == (Path("sky.png"), Path("a=b.jpg"))
     assert Region(r"a\=b\,c.png = d.jpg , from = e\,f.png").files == tuple(map(Path, ("a=b,c.png", "d.jpg", "e,f.png")))
     assert Region("sky.png = photo").is_photo
+    picture = Region("sky.png=./photo").with_files(lambda file: file)
+    assert (picture.is_photo, picture.painting) == (False, Path("photo"))
+    with pytest.raises(SpecError, match="a comma in a file's name follows a backslash"):
+        Region("sky,2.png=wave.jpg")
 
 
 @pytest.mark.parametrize(

@@ -217,9 +217,35 @@ def test_a_region_must_be_large_enough_for_what_is_left_of_the_run(desk: Path, s
     assert len(read_spec(Path("out")).spec.changes) == is_made
 
 
+def test_one_change_that_cannot_be_made_does_not_spoil_another(desk: Path) -> None:
+    """They may be asked for between the same two steps."""
+    Image.new("L", (64, 48)).save("black.png")
+    asked = spec(steps=3)
+    steering, heard = Steering(asked), list[events.Event]()
+
+    def act() -> None:
+        steering.change(region="black.png=photo")
+        steering.change(style_weight=2.0)
+
+    run(asked, Path("out"), recorders=[At(_1=act)], steering=steering, listener=heard.append)
+    refused = [each.words for each in heard if isinstance(each, events.Notice) and "is not made" in each.words]
+    assert len(refused) == 1
+    assert "black.png" in refused[0]
+    assert [dict(change.settings) for change in read_spec(Path("out")).spec.changes] == [{"style_weight": 2.0}]
+    assert (steering.settings.style_weight, steering.settings.region) == (2.0, ())  # type: ignore[attr-defined]
+
+
+def test_a_change_that_cannot_be_made_is_said_before_a_repeated_run_begins(desk: Path) -> None:
+    Image.new("L", (64, 48)).save("black.png")
+    changes = (Change(step=2, settings={"region": "black.png=photo"}),)
+    with pytest.raises(ImageError, match=r"the change after step 2 cannot be made: black\.png marks no region"):
+        run(spec().model_copy(update={"changes": changes}), Path("out"))
+    assert not Path("out").exists()
+
+
 def test_a_missing_mask_of_a_change_ends_a_repeated_run_before_it_begins(desk: Path) -> None:
     changes = (Change(step=2, settings={"region": "none.png=photo"}),)
-    with pytest.raises(ImageError, match=r"none\.png cannot be read"):
+    with pytest.raises(ImageError, match=r"the change after step 2 cannot be made: there is no file none\.png"):
         run(spec().model_copy(update={"changes": changes}), Path("out"))
     assert not Path("out").exists()
 

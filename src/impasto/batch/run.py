@@ -24,8 +24,7 @@ from impasto.events import (
     SeriesDone,
     silent,
 )
-from impasto.files import sha256
-from impasto.folders.named import files_of
+from impasto.folders.named import hash_files
 from impasto.folders.owners import present
 from impasto.folders.places import giving_way, trace
 from impasto.images.files import load_picture
@@ -64,9 +63,8 @@ def open_batch(
     task, preset = jobs[0].spec.task, jobs[0].spec.preset
     settings = make_settings(task, **chosen).model_dump(mode="json", exclude_none=True)
     about = tomli_w.dumps({"task": task, "preset": preset, "settings": settings})
-    files = list(dict.fromkeys(path for job in jobs for path in files_of(job.spec)))
     before = trace(out, BATCH_FILE)
-    fresh = is_free(out, BATCH_FILE, about, files, force=force)
+    fresh = is_free(out, BATCH_FILE, about, [job.spec for job in jobs], force=force)
     left = list(jobs) if fresh else list(_left(jobs, out))
     _check_some(left, device)
     share_folder(out, BATCH_FILE, about, fresh=fresh, before=before)
@@ -76,11 +74,11 @@ def open_batch(
 def _left(jobs: Sequence[Job], out: Path) -> Iterator[Job]:
     hashes: dict[Path, str] = {}
     for job in jobs:
-        folder, files = out / job.name, files_of(job.spec)
-        if folder.exists():  # otherwise the pictures need not be read
-            hashes |= {path: sha256(path) for path in files if path not in hashes and path.is_file()}
+        folder = out / job.name
+        if folder.exists():  # otherwise no file needs to be read
+            hashes = hash_files([job.spec], hashes)
         state = folder_state(job.spec, folder, hashes)
-        if state == "other" and all(path in hashes for path in files):
+        if state == "other" and all(path in hashes for path in job.spec.pictures):
             raise OutputError(
                 f"{folder} holds a run of other files or with other settings; "
                 "remove it, name another folder with --out, or make all runs again with --force"

@@ -87,6 +87,8 @@ def _make(spec: RunSpec, name: str, workplace: Workplace) -> Failure | None:
             stop_signal(silent) as stop,
         ):
             hashes = hash_files([spec])
+            if missing := [path for path in spec.pictures if path not in hashes]:
+                return Failure("ImageError", f"there is no file {missing[0]}")
             state = folder_state(spec, folder, hashes)
             if state == "other":
                 words = f"{folder} holds another run; remove it, or make all runs again with --force"

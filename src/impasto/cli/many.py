@@ -23,12 +23,12 @@ from impasto.cli.options import (
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
+from impasto.folders.named import settings_with_files
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import read_spec
 from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
-from impasto.tasks.settings import INITS
 from impasto.tasks.table import explicit, make_settings, overridden
 
 if TYPE_CHECKING:
@@ -233,14 +233,8 @@ def _chosen(recipe: str | None, preset: str, spec: Path | None, options: dict[st
 
     values = overridden(values, explicit(settings_of(task, preset)))
     values = overridden(values, {key.replace("-", "_"): value for key, value in options.items()})
-    values = explicit(make_settings(task, **values))
-
-    for key in ("weights", "means", "init"):
-        if values.get(key) not in (None, *INITS):
-            values[key] = type(values[key])(Path(values[key]).absolute())
-    if values.get("region"):
-        values["region"] = tuple(region.with_files(Path.absolute) for region in values["region"])
-    return _Chosen(task, values, name)
+    settings = settings_with_files(make_settings(task, **values), Path.absolute)
+    return _Chosen(task, explicit(settings), name)
 
 
 @contextmanager

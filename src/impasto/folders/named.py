@@ -9,7 +9,7 @@ from impasto.errors import ImageError, WeightsError
 from impasto.files import sha256
 from impasto.modules.names import file_of, is_name_of_module, with_file
 from impasto.tasks.seeing import MaximiseSettings
-from impasto.tasks.settings import INITS, TransferSettings
+from impasto.tasks.settings import INITS, Settings, TransferSettings
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.values import Colours
 
@@ -23,23 +23,34 @@ def files_of(spec: RunSpec) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*chain(*_listed(spec).values()), *_single(spec).values()]))
 
 
+def inside(spec: RunSpec, folder: Path) -> list[Path]:
+    """What a spec names and is there inside a folder: files, links, and a folder of photos."""
+    photos = photos_of(spec)
+    there = (path for path in (*files_of(spec), *([] if photos is None else [photos])) if path.exists())
+    return [
+        path
+        for path in there
+        if any(each.is_relative_to(folder.resolve()) for each in (path.resolve(), path.parent.resolve() / path.name))
+    ]
+
+
 def models_of(spec: RunSpec) -> list[Path]:
     """The files that the network is read from, if the spec names some."""
     settings = spec.settings
     return [path for path in (settings.weights, settings.means, file_of(settings.network)) if path is not None]
 
 
-def hash_files(specs: Iterable[RunSpec]) -> dict[Path, str]:
-    """The hash of each file that the specs name, each file read once. Raises ImageError and WeightsError.
+def hash_files(specs: Iterable[RunSpec], known: Hashes | None = None) -> dict[Path, str]:
+    """The hash of each file that the specs name, each file read once, beside those that are known.
 
-    A first picture that is no file is left out: the task raises the fitting error.
+    What is missing is left out: the run that needs the file says so. Raises ImageError, or WeightsError, if a file
+    cannot be read.
     """
-    hashes: dict[Path, str] = {}
+    hashes = dict(known or {})
     for spec in specs:
         models = models_of(spec)
-        single = [path for name, path in _single(spec).items() if name != "init" or path.is_file()]
-        for path in chain(*_listed(spec).values(), single):
-            if path not in hashes:
+        for path in files_of(spec):
+            if path not in hashes and path.exists() and not path.is_dir():
                 hashes[path] = hash_of(path, WeightsError if path in models else ImageError)
     return hashes
 
@@ -49,13 +60,16 @@ def hash_of(path: Path, kind: type[ImageError | WeightsError] = ImageError) -> s
     try:
         return sha256(path)
     except OSError as error:
-        missing = f"there is no file {path}"
-        raise kind(missing if not path.exists() else f"{path} cannot be read: {error.strerror or error}") from None
+        raise kind(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def as_provenance(spec: RunSpec, hashes: Hashes) -> dict[str, Any]:
     """The hashes of a spec's files as run.toml keeps them: a list for each list of files, a text for a single file."""
-    listed = {key: [hashes[path] for path in paths] for key, paths in _listed(spec).items() if paths}
+    listed = {
+        key: [hashes[path] for path in paths]
+        for key, paths in _listed(spec).items()
+        if paths and all(path in hashes for path in paths)
+    }
     single = {f"{key}_sha256": hashes[path] for key, path in _single(spec).items() if path in hashes}
     return {PICTURES: [], **listed, **single}
 
@@ -72,10 +86,14 @@ def known_hashes(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[Path, str
 
 
 def is_unchanged(spec: RunSpec, hashes: Hashes, provenance: Mapping[str, Any]) -> bool:
-    """Whether the files of a spec are those that a run of the same settings read, wherever its pictures were then."""
+    """Whether the files of a spec are those that a run of the same settings read, wherever its pictures were then.
+
+    Of files other than pictures those count that are still there.
+    """
     then = known_hashes(spec, {**provenance, PICTURES: []})
     pictures = [hashes.get(path) for path in spec.pictures]
-    return provenance.get(PICTURES) == pictures and all(hashes.get(path) == known for path, known in then.items())
+    others = all(hashes.get(path, known) == known for path, known in then.items())
+    return provenance.get(PICTURES) == pictures and others
 
 
 def _listed(spec: RunSpec) -> dict[str, tuple[Path, ...]]:
@@ -115,17 +133,22 @@ def photos_of(spec: RunSpec) -> Path | None:
 
 def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     """The spec with a function applied to the path of each of its files."""
-    settings = spec.settings.with_files(change)
+    pictures = tuple(change(picture) for picture in spec.pictures)
+    later = tuple(each.with_files(change) for each in spec.changes)
+    new = {"pictures": pictures, "settings": settings_with_files(spec.settings, change), "changes": later}
+    return spec.model_copy(update=new)
+
+
+def settings_with_files(given: Settings, change: Callable[[Path], Path]) -> Settings:
+    """The settings with a function applied to the path of each file that they name."""
+    settings = given.with_files(change)
     changes: dict[str, Any] = {name: change(path) for name in ("weights", "means") if (path := getattr(settings, name))}
     if (file := file_of(settings.network)) is not None:
         changes["network"] = with_file(settings.network, change(file))
     if settings.init not in INITS:
         changes["init"] = str(change(Path(settings.init)))
-    if (palette := palette_of(spec)) is not None:
+    if isinstance(settings, TransferSettings) and (palette := settings.colours.palette) is not None:
         changes["colours"] = Colours(f"palette={change(palette)}")
-    if (direction := direction_of(spec)) is not None:
+    if isinstance(settings, MaximiseSettings) and (direction := settings.direction) is not None:
         changes["direction"] = change(direction)
-    pictures = tuple(change(picture) for picture in spec.pictures)
-    later = tuple(each.with_files(change) for each in spec.changes)
-    new = {"pictures": pictures, "settings": settings.model_copy(update=changes), "changes": later}
-    return spec.model_copy(update=new)
+    return settings.model_copy(update=changes)

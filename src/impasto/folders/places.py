@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OutputError
-from impasto.folders.named import files_of
+from impasto.folders.named import inside
 from impasto.folders.names import FOLDER, METRICS, SETTINGS_FILE
 from impasto.folders.owners import OWNER, Ownership, owned
 from impasto.tasks.spec import RunSpec
@@ -58,9 +58,8 @@ def check_folder(folder: Path, spec: RunSpec, *, force: bool) -> None:
         raise OutputError(f"{folder} exists already; name another folder with --out, or replace it with --force")
     if not (folder / SETTINGS_FILE).is_file() and not (folder / BEFORE).exists():
         raise OutputError(f"{folder} is not the folder of a run and is not replaced; name another with --out")
-    for file in files_of(spec):
-        if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
-            raise OutputError(f"{folder} holds {file}, which this run reads, and is not replaced; name another folder")
+    for file in inside(spec, folder):
+        raise OutputError(f"{folder} holds {file}, which this run reads, and is not replaced; name another folder")
 
 
 def entries(folder: Path) -> list[Path]:

@@ -20,7 +20,8 @@ from impasto.tasks.spec import RunSpec
 
 def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
     """Versions, machine, and the hashes of the files that a run reads."""
-    settings = spec.settings
+    settings, own = spec.settings, choice_of(spec.settings).hashes(network)
+    read = {settings.weights: own["weights_sha256"]} if settings.weights and network.computation.module is None else {}
     known = {
         "impasto": own_version(),
         "torch": torch.__version__,
@@ -30,8 +31,8 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
         "precision": str(network.precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        **choice_of(settings).hashes(network),
-        **as_provenance(spec, hash_files([spec])),
+        **own,
+        **as_provenance(spec, hash_files([spec], read)),
     }
     if network.computation.module is not None:
         known["preprocess"] = network.preprocess.as_data()

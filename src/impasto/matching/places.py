@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -100,14 +99,22 @@ def evenly(maps: Sequence[tuple[Size, Tensor | None]], most: int) -> list[Places
     A map is given by its size and the levels of its positions, as for `Places.of`. Of a region that is too thin for the
     lattice every n-th position is taken.
     """
-    for step in count(1):
-        found = [Places.on(Lattice(size, step), levels) for size, levels in maps]
-        if sum(len(places.y) for places in found) <= most:
-            break
-    for number, (size, levels) in enumerate(maps):
-        if levels is not None and 2 * step**2 * len(found[number].y) < int((levels > 0).sum()):
-            found[number] = replace(Places.of(size, levels, most // len(maps)), step=step)
+    total = sum(height * width if levels is None else int((levels > 0).sum()) for (height, width), levels in maps)
+    step, found = max(1, math.isqrt(total // (2 * most))), list[Places]()
+    while not found or sum(len(places.y) for places in found) > most:
+        found = [_spread(Lattice(size, step), levels) for size, levels in maps]
+        step += 1
     return found
+
+
+def _spread(lattice: Lattice, levels: Tensor | None) -> Places:
+    """The places of one map, as many as the lattice has on an area of that size."""
+    places = Places.on(lattice, levels)
+    if levels is None:
+        return places
+    share = max(1, int((levels > 0).sum()) // lattice.step**2)
+    is_thin = 2 * len(places.y) < share
+    return replace(Places.of(lattice.size, levels, share), step=lattice.step) if is_thin else places
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from impasto.pages.sections import (
     terms_table,
 )
 from impasto.pages.words import listed, repeat_command
+from impasto.tasks.spec import in_order
 from impasto.tasks.table import TASKS
 
 
@@ -81,11 +82,12 @@ def run_page(record: RunRecord) -> str:
 
 def changes_table(record: RunRecord) -> Table | None:
     """What was changed while the run was made, and from which step on; None if nothing was."""
-    if not record.spec.changes:
+    spec = record.spec
+    if not spec.changes:
         return None
     rows = [
         (f"{change.part} step {change.step + 1}".strip(), name, listed(value))
-        for change in record.spec.changes
+        for change in in_order(spec.task, spec.settings, spec.changes)
         for name, value in change.settings.items()
     ]
     return text_table(("from", "setting", "value"), rows)

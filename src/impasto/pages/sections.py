@@ -82,11 +82,10 @@ def region_figures(record: RunRecord) -> list[tuple[str, list[Figure]]]:
     the step from which on they hold.
     """
     spec, found = record.spec, list[tuple[str, list[Figure]]]()
-    for change in sorted(spec.changes, key=lambda change: change.step):  # tasks with regions have one part
-        if "region" in change.settings:
-            settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
-            words = f"from step {change.step + 1} on"
-            found.append((words, _region_figures(record, settings, words, change.step)))
+    for step in sorted({change.step for change in spec.changes if "region" in change.settings}):
+        settings = in_force(spec.task, spec.settings, spec.changes, step=step)  # tasks with regions have one part
+        words = f"from step {step + 1} on"
+        found.append((words, _region_figures(record, settings, words, step)))
     first = _region_figures(record, spec.settings, "", None)
     return [("at first" if found else "", first), *found] if first or found else []
 

@@ -21,7 +21,7 @@ from impasto.synthesis.schedules import remaining
 from impasto.tasks.divisions import Division
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import Change, RunSpec, compose, in_force
+from impasto.tasks.spec import Change, RunSpec, compose, in_force, part_names
 from impasto.tiles.budget import Limits, MemoryPlan
 
 SIZES = ("size", "smallest", "style_scale")  # settings that enlarge pictures
@@ -105,6 +105,31 @@ def planned(
     return bind
 
 
+def check_change(
+    spec: RunSpec, change: Change, pictures: list[Picture], part: Part, plan: MemoryPlan
+) -> tuple[Settings, Part]:
+    """The settings from a change of the spec on, and the part as it is then.
+
+    Raises an ImpastoError if what is left of the part cannot be made with them.
+    """
+    settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
+    settings.require_pictures(len(spec.pictures))
+    after = spec.model_copy(update={"settings": settings})
+    new, plan = _refitted(after, pictures, part, plan)
+    left = replace(new.composition, schedule=remaining(new.composition.schedule, change.step))
+    check(replace(new, composition=left), plan, after, pictures)
+    return settings, new
+
+
+def _refitted(spec: RunSpec, pictures: list[Picture], part: Part, plan: MemoryPlan) -> tuple[Part, MemoryPlan]:
+    """The part made anew from a spec with other settings, at its sizes, and its plan within the same limits."""
+    new = compose(spec, pictures)[part_names(spec).index(part.name)]
+    composition = replace(new.composition, schedule=part.composition.schedule)
+    return replace(new, composition=composition), replace(
+        plan, objective=composition.objective, beside=_beside(composition)
+    )
+
+
 @dataclass(eq=False)
 class Course:
     """The parts of a run as they are after the changes so far: the spec's own, and those asked for while it goes on.
@@ -131,6 +156,7 @@ class Course:
         """The composition that holds from this step of a part on, if it changes there; asked before each step."""
         if asked := self.steering.take():
             self._add(number, Change(part=self.parts[number].name, step=step, settings=asked))
+            self.steering.settle(in_force(self.spec.task, self.spec.settings, self.spec.changes))
         here = (self.parts[number].name, step)
         changes = [change for change in self.spec.changes if (change.part, change.step) == here]
         if not changes:
@@ -144,12 +170,12 @@ class Course:
         """Keep a change, unless the part cannot be made with it: the listener is told why."""
         spec = self.spec.model_copy(update={"changes": (*self.spec.changes, change)})
         try:
-            settings = in_force(spec.task, spec.settings, spec.changes, change.part, change.step)
-            settings.require_pictures(len(spec.pictures))
-            part, plan = self._fitted(number, settings)
-            left = replace(part.composition, schedule=remaining(part.composition.schedule, change.step))
-            check(replace(part, composition=left), plan, spec.model_copy(update={"settings": settings}), self.pictures)
+            settings, part = check_change(spec, change, self.pictures, self.parts[number], self.plans[number])
         except ImpastoError as error:
+            if len(change.settings) > 1:  # one of several that were asked for at once need not spoil the others
+                for name, value in change.settings.items():
+                    self._add(number, change.model_copy(update={"settings": {name: value}}))
+                return
             self.listener(Notice(f"the change is not made: {error}"))
             return
         self.save(spec)
@@ -165,10 +191,8 @@ class Course:
 
     def _fitted(self, number: int, settings: Settings) -> tuple[Part, MemoryPlan]:
         """The part made with other settings, and its plan within the same limits."""
-        part = compose(self.spec.model_copy(update={"settings": settings}), self.pictures)[number]
-        composition = replace(part.composition, schedule=self.parts[number].composition.schedule)
-        plan = replace(self.plans[number], objective=composition.objective, beside=_beside(composition))
-        return replace(part, composition=composition), plan
+        spec = self.spec.model_copy(update={"settings": settings})
+        return _refitted(spec, self.pictures, self.parts[number], self.plans[number])
 
     def _take(self, number: int, fitted: tuple[Part, MemoryPlan]) -> None:
         self.parts[number], self.plans[number] = fitted

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 from impasto.amounts import parse_memory
 from impasto.cluster.crew import Crew
-from impasto.errors import SpecError
+from impasto.errors import ImpastoError, SpecError
 from impasto.extras import import_video
 from impasto.images.files import load_picture
 from impasto.images.image import Picture
 from impasto.networks.network import Network
-from impasto.runs.fitting import check, plan_memory, sentence_for_memory, within
+from impasto.runs.fitting import check, check_change, plan_memory, sentence_for_memory, within
 from impasto.tasks.parts import Part, networks_of
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec, compose, framed
+from impasto.tasks.spec import RunSpec, compose, framed, part_names
 from impasto.tiles.budget import MemoryPlan, limits, reduced
 
 
@@ -49,8 +49,20 @@ def prepare(spec: RunSpec, memory: int | None, share: float, crew: Crew | None) 
 
         for part, plan in zip(parts, plans, strict=True):
             check(part, plan, spec, pictures)
+        _try_changes(spec, pictures, parts, plans)
         parts = [within(part, plan) for part, plan in zip(parts, plans, strict=True)]
     return Prepared(spec, pictures, network, precise, parts, plans)
+
+
+def _try_changes(spec: RunSpec, pictures: list[Picture], parts: list[Part], plans: list[MemoryPlan]) -> None:
+    """Raise an ImpastoError if the run would fail at one of the spec's changes."""
+    names = part_names(spec)
+    for change in spec.changes:
+        number = names.index(change.part)
+        try:
+            check_change(spec, change, pictures, parts[number], plans[number])
+        except ImpastoError as error:
+            raise type(error)(f"the change after step {change.step} cannot be made: {error}") from None
 
 
 def require_video(settings: Settings, mp4: bool) -> None:

@@ -110,9 +110,9 @@ def resume(
 
     On the same machine the result is that of an uninterrupted run, bit for bit. A run that is done is not changed. If
     `memory_share` is smaller than before, tiles become smaller, and the last digits of the result may differ.
-    Pictures, weights and means that were moved are found by their hashes, also in `pictures`, files and folders; then
+    Files that were moved are found by their hashes, also in `pictures`, files and folders; then
     run.toml names the new paths from now on.
-    Raises RunFolderError if the folder is not a run's, its pictures or weights have changed, no checkpoint can be
+    Raises RunFolderError if the folder is not a run's, a file that the run reads has changed, no checkpoint can be
     read, or a finished picture is missing; DivergedError if the run has diverged; else as `run`, which explains the
     other parameters.
     """

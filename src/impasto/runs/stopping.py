@@ -73,6 +73,11 @@ class Steering:
             self._settings = changed(self._task, self._settings, values)
             self._asked |= values
 
+    def settle(self, settings: Settings) -> None:
+        """Take note of the settings that the run has now, without what could not be done."""
+        with self._lock:
+            self._settings = changed(self._task, settings, self._asked)
+
     def take(self) -> dict[str, Any]:
         """The settings asked for since the last call; the run calls this between steps."""
         with self._lock:

@@ -40,7 +40,7 @@ def enlarge(
     small picture, at the next larger size; `changes` are other settings, by name. The folder is runs/enlarge-NAME-SIZE
     by default. The same call continues a run that was stopped, and compares again if the run is done; the comparison
     is also in likeness.json. `force`, `stop`, `listener` and `checkpoint_seconds` are as for `run`.
-    Raises RunFolderError if the run is not a transfer, is not done or its pictures have changed, and if there is no
+    Raises RunFolderError if the run is not a transfer, is not done or its files have changed, and if there is no
     such candidate; SpecError if `size` is not larger than the picture; OutputError if `out` holds something else.
     """
     folder = folder_of(source)

@@ -12,7 +12,7 @@ from typing import Any
 
 from impasto.errors import RunFolderError, SpecError
 from impasto.events import Listener, SeriesDone, silent
-from impasto.folders.named import Hashes, as_provenance
+from impasto.folders.named import PICTURES, Hashes
 from impasto.folders.names import RESULT, SHEET, SHEET_FILE
 from impasto.folders.places import folder_name
 from impasto.folders.specfiles import spec_toml
@@ -115,8 +115,8 @@ def explore(
     varied = [{"preset": cell.spec.preset, **dict(cell.values)} for cell in cells]
 
     def about(hashes: Hashes) -> str:
-        spec = cells[0].spec
-        return spec_toml(spec, {"provenance": {**as_provenance(spec, hashes), "candidates": varied}})
+        known = {"provenance": {PICTURES: [hashes[path] for path in pictures], "candidates": varied}}
+        return spec_toml(cells[0].spec, known)
 
     series = Series(folder, SHEET_FILE, about, lambda done: _save_sheet(cells, done, folder))
     paint_cells(cells, series, force=force, stop=stop, listener=listener, recorders=recorders)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from impasto.amounts import parse_memory
-from impasto.errors import RunFolderError, SpecError
+from impasto.errors import OutputError, RunFolderError, SpecError
 from impasto.events import Listener
-from impasto.folders.named import Hashes, is_unchanged
+from impasto.folders.named import Hashes, is_unchanged, with_files
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
 from impasto.folders.owners import Ownership, require_unowned
 from impasto.folders.places import clear
@@ -58,6 +58,20 @@ def folder_state(spec: RunSpec, folder: Path, hashes: Hashes) -> FolderState:
     except (OSError, ValueError, AttributeError):
         return "begun"
     return "done" if status == "done" and (folder / RESULT).is_file() and not (folder / FOLDER).exists() else "begun"
+
+
+def require_no_other(runs: Iterable[tuple[RunSpec, Path]], hashes: Hashes) -> None:
+    """Raise OutputError before anything is painted if a run's folder holds another run."""
+    for spec, folder in runs:
+        try:
+            found = read_spec(folder)
+        except SpecError:
+            continue
+        if not _is_same(spec, found.spec, found.provenance, hashes):
+            raise OutputError(
+                f"{folder} holds a run of other files or with other settings; "
+                "name another folder with --out, or make all runs again with --force"
+            )
 
 
 def make_run(
@@ -113,9 +127,10 @@ def make_run(
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
-    """Whether another run has the task, the settings and the files of the spec."""
-    unchanged = is_unchanged(spec, hashes, provenance)
-    return unchanged and (other.task, other.settings, other.changes) == (spec.task, spec.settings, spec.changes)
+    """Whether another run has the task, the settings and the files of the spec, however paths are spelled."""
+    asked, there = (with_files(each.model_copy(update={"pictures": ()}), lambda path: path) for each in (spec, other))
+    same = (asked.task, asked.settings, asked.changes) == (there.task, there.settings, there.changes)
+    return same and is_unchanged(spec, hashes, provenance)
 
 
 def networks_for(specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Network]]:

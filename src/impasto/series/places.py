@@ -1,20 +1,22 @@
 """Which folder several runs may use."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from impasto.errors import OutputError
 from impasto.files import write_bytes
+from impasto.folders.named import inside
 from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import BEFORE, Trace, entries, giving_way, put_aside, trace
+from impasto.tasks.spec import RunSpec
 
 
-def is_free(folder: Path, file: str, about: str, files: Sequence[Path], *, force: bool) -> bool:
+def is_free(folder: Path, file: str, about: str, specs: Iterable[RunSpec], *, force: bool) -> bool:
     """Whether a folder starts afresh; False if its `file` already has the content `about`: then the runs continue.
 
-    With `force` a folder that has such a file starts afresh, unless the folder holds one of the `files` that are read.
-    Raises OutputError if the folder holds anything else.
+    With `force` a folder that has such a file starts afresh, unless the folder holds a file that one of the `specs`
+    names. Raises OutputError if the folder holds anything else.
     """
     kind = file.removesuffix(".toml")
     try:
@@ -33,8 +35,8 @@ def is_free(folder: Path, file: str, about: str, files: Sequence[Path], *, force
             f"{folder} holds a {kind} of other files or with other settings; "
             "name another folder with --out, or replace it with --force"
         )
-    for needed in files:
-        if needed.resolve().is_relative_to(folder.resolve()):
+    for spec in specs:
+        for needed in inside(spec, folder):
             raise OutputError(
                 f"{folder} holds {needed}, which is needed, and is not replaced; name another folder with --out"
             )

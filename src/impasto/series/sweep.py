@@ -9,7 +9,7 @@ from pathlib import Path
 
 from impasto.errors import DivergedError, ImpastoError, InterruptedRunError, SpecError, nearest
 from impasto.events import Listener, MemberBegun, SeriesDone, silent
-from impasto.folders.named import Hashes, as_provenance, hash_files
+from impasto.folders.named import PICTURES, Hashes, hash_files
 from impasto.folders.names import RESULT, hashed_name, plain_name
 from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name, trace
@@ -20,7 +20,7 @@ from impasto.images.sheets import contact_sheet
 from impasto.pages.comparison import write_comparison
 from impasto.runs.recorders import Recorder
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make_run, networks_for
+from impasto.series.members import check_all, finished, make_run, networks_for, require_no_other
 from impasto.series.places import is_free, taken
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import TASKS, explicit, make_settings, overridden
@@ -113,7 +113,7 @@ def run_sweep(
     folder = out or Path("runs") / folder_name(f"sweep-{spec.task}", spec.pictures)
 
     def about(hashes: Hashes) -> str:
-        return spec_toml(spec, {"provenance": as_provenance(spec, hashes)})
+        return spec_toml(spec, {"provenance": {PICTURES: [hashes[path] for path in spec.pictures]}})
 
     series = Series(folder, SWEEP_FILE, about, lambda done: _save_overview(done, variations, folder))
     paint_cells(cells, series, force=force, stop=stop, listener=listener)
@@ -156,7 +156,9 @@ def paint_cells(
         return finished(cell.spec, folder / cell.name, hashes) is not None
 
     about, before = series.about(hashes), trace(folder, file)
-    fresh = is_free(folder, file, about, list(hashes), force=force)
+    fresh = is_free(folder, file, about, [cell.spec for cell in cells], force=force)
+    if not fresh:
+        require_no_other(((cell.spec, folder / cell.name) for cell in cells), hashes)
     left = [cell for cell in cells if fresh or not is_done(cell)]
     check_all([pair for cell, pair in zip(cells, networks, strict=True) if cell in left], pictures)
 

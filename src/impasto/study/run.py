@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from impasto.errors import InterruptedRunError
 from impasto.events import Listener, MemberBegun, PageFailed, SeriesDone, silent
 from impasto.files import write_bytes
-from impasto.folders.named import PICTURES, Hashes, as_provenance, hash_files
+from impasto.folders.named import PICTURES, Hashes, hash_files
 from impasto.folders.owners import Ownership
 from impasto.folders.places import folder_name, trace
 from impasto.folders.records import RunRecord, read_run
 from impasto.images.files import load_picture
 from impasto.images.image import Image
 from impasto.runs.stopping import Stop, go_on_unless
-from impasto.series.members import check_all, finished, make_run, networks_for
+from impasto.series.members import check_all, finished, make_run, networks_for, require_no_other
 from impasto.series.places import is_free, taken
 from impasto.study.page import STUDY_PAGE, write_study_page
 from impasto.study.plan import Study
@@ -50,7 +50,9 @@ def run_study(
 
     hashes = hash_files(member.spec for member in study.members)
     about, before = _about(study, hashes), trace(folder, STUDY_FILE)
-    fresh = is_free(folder, STUDY_FILE, about, list(hashes), force=force)
+    fresh = is_free(folder, STUDY_FILE, about, [member.spec for member in study.members], force=force)
+    if not fresh:
+        require_no_other(((member.spec, folder / member.name) for member in study.members), hashes)
     records = {} if fresh else _finished(study, folder, hashes)
     check_all(compress(networks, [member.name not in records for member in study.members]), pictures)
 
@@ -109,9 +111,7 @@ def _write_page(
 def _about(study: Study, hashes: Hashes) -> str:
     """The content of study.toml, which identifies the study: settings and hashes, not the pictures' paths."""
     settings = study.settings.model_dump(mode="json", exclude_none=True)
-    known = as_provenance(study.members[0].spec, hashes)
-    content = {**known, PICTURES: [hashes[study.content], hashes[study.style]], "settings": settings}
-    return tomli_w.dumps(content)
+    return tomli_w.dumps({PICTURES: [hashes[study.content], hashes[study.style]], "settings": settings})
 
 
 def _finished(study: Study, folder: Path, hashes: Hashes) -> dict[str, RunRecord]:

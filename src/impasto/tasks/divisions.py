@@ -133,13 +133,14 @@ def counting(painting: Picture, source: WeightMap | None = None, name: str = "st
     of the term, if nothing counts.
     """
     shown, mask = painting.seen, None if source is None else source.weights
+    least = 0.0 if mask is None else LEAST_LEFT * float(mask.max())
     if mask is not None and painting.before is not None:
         mask = painting.over(stretched(mask, painting.before))
     if mask is not None:
         shown = mask if shown is None else shown * stretched(mask, painting.size)
     if shown is None:
         return None
-    if not float(shown.max()) > 0:
+    if not float(shown.max()) > least:
         raise ImageError(f"nothing of the painting counts for {name}: its mask, given as from, shows transparent parts")
     return WeightMap(shown)
 

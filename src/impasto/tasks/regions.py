@@ -80,6 +80,7 @@ class Region(Checked):
         """The same region with a function applied to the path of each of its files."""
         mask = _written(self.mask._replace(file=change(self.mask.file)))
         style = PHOTO if self.is_photo else "" if self.painting is None else _written(change(self.painting))
+        style = f"./{PHOTO}" if style == PHOTO and not self.is_photo else style
         given = dict(self._given)
         if self.source is not None:
             given["from"] = _written(self.source._replace(file=change(self.source.file)))
@@ -102,7 +103,8 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
     for entry in entries:
         name, value = (word.strip() for word in EQUALS.split(entry, maxsplit=1))
         if name not in OPTIONS:
-            raise SpecError(f"a region has no option {name!r}; {nearest(name, OPTIONS)}")
+            hint = "; a comma in a file's name follows a backslash" if "." in name else ""
+            raise SpecError(f"a region has no option {name!r}; {nearest(name, OPTIONS)}{hint}")
         if name in given or not value:
             raise SpecError(f"the region {text!r} gives {name} {'twice' if name in given else 'no value'}")
         given[name] = value

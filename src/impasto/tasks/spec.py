@@ -89,20 +89,19 @@ def changed(task: str, settings: Settings, values: Mapping[str, Any]) -> Setting
     return after
 
 
+def in_order(task: str, settings: Settings, changes: Sequence[Change]) -> list[Change]:
+    """Changes in the order in which they hold; of two at the same step the one given later comes later."""
+    names = TASKS[task].part_names(settings)
+    return sorted(changes, key=lambda change: (names.index(change.part), change.step))
+
+
 def in_force(
     task: str, settings: Settings, changes: Sequence[Change], part: str = "", step: int | None = None
 ) -> Settings:
-    """The settings after `step` steps of a part; after all changes if no step is given.
-
-    Changes may be given in any order; of two at the same step the one given later holds.
-    """
+    """The settings after `step` steps of a part; after all changes if no step is given."""
     names = TASKS[task].part_names(settings)
-
-    def when(change: Change) -> tuple[int, int]:
-        return names.index(change.part), change.step
-
-    for change in sorted(changes, key=when):
-        if step is None or when(change) <= (names.index(part), step):
+    for change in in_order(task, settings, changes):
+        if step is None or (names.index(change.part), change.step) <= (names.index(part), step):
             settings = changed(task, settings, change.settings)
     return settings
 
