@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageError, SpecError, nearest
+from impasto.folders.named import row_with_files
 from impasto.folders.names import plain_name
-from impasto.modules.names import file_of, with_file
 from impasto.tasks.regions import Region
-from impasto.tasks.settings import INITS
 from impasto.tasks.table import TASKS
 
 OWN = ("batch.toml", "index.html", "thumbnails", "workers.log")  # names in a batch's folder that no run may have
 LISTS = (".csv", ".tsv", ".toml")
-FILES = ("weights", "means", "init", "direction", "photos")  # columns that name files and folders
 MOST_BYTES = 120  # of a picture's part in a name
 
 
@@ -129,14 +127,7 @@ def _row(where: str, row: Mapping[str, Any], folder: Path, task: str) -> Entry:
     pictures = [folder / path for role in roles for path in _paths(where, role, values.pop(role, None))]
     if len(pictures) > most:
         raise SpecError(f"{where}: {task} takes {most} pictures at most, not {len(pictures)}")
-    for key in FILES:
-        if key in values and values[key] not in INITS:
-            values[key] = str((folder / str(values[key])).absolute())
-    kind, equals, palette = str(values.get("colours", "")).partition("=")
-    if equals:
-        values["colours"] = f"{kind}={(folder / palette).absolute()}"
-    if file := file_of(str(values.get("network", ""))):
-        values["network"] = with_file(str(values["network"]), (folder / file).absolute())
+    values = row_with_files(values, lambda path: (folder / path).absolute())
     if "region" in values:
         values["region"] = _regions(where, values["region"], folder)
     name = values.pop("name", None)

@@ -139,6 +139,20 @@ def with_files(spec: RunSpec, change: Callable[[Path], Path]) -> RunSpec:
     return spec.model_copy(update=new)
 
 
+def row_with_files(values: Mapping[str, Any], change: Callable[[Path], Path]) -> dict[str, Any]:
+    """Values of settings as a user writes them, with a function applied to each path but those of regions."""
+    found = dict(values)
+    for name in ("weights", "means", "init", "direction", "photos"):
+        if name in found and found[name] not in INITS:
+            found[name] = str(change(Path(str(found[name]))))
+    kind, equals, palette = str(found.get("colours", "")).partition("=")
+    if equals:
+        found["colours"] = f"{kind}={change(Path(palette))}"
+    if file := file_of(str(found.get("network", ""))):
+        found["network"] = with_file(str(found["network"]), change(file))
+    return found
+
+
 def settings_with_files(given: Settings, change: Callable[[Path], Path]) -> Settings:
     """The settings with a function applied to the path of each file that they name."""
     settings = given.with_files(change)
