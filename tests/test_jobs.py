@@ -171,7 +171,7 @@ def test_a_run_whose_process_is_killed_resumes_in_another(jobs: Jobs, here: Path
 def test_jobs_that_wait_are_found_again(here: Path) -> None:
     """The run that was being painted is paused at a checkpoint; those that waited are painted, as changed."""
     queue = Jobs(here / "left")
-    painted, waiting = queue.add(spec_of(here, steps=60)), queue.add(spec_of(here, steps=2))
+    painted, waiting = queue.add(spec_of(here, steps=30)), queue.add(spec_of(here, steps=2))
     paused = queue.add(spec_of(here, steps=3))
     queue.pause(paused.number)
     queue.change(paused.number, style_weight=7.0)
@@ -193,7 +193,7 @@ def test_jobs_that_wait_are_found_again(here: Path) -> None:
     other.go_on(painted.number)
     assert until(other, painted.number, ended).state == "done"
     other.close()
-    assert pixels(painted.folder) == pixels(run(spec_of(here, steps=60), here / "whole-60"))
+    assert pixels(painted.folder) == pixels(run(spec_of(here, steps=30), here / "whole-30"))
     assert list((here / "left/.impasto-queue").glob("*.json")) == []
 
 
