@@ -154,6 +154,23 @@ def test_a_sweep_notices_an_edited_file(name: str, desk: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_notices_other_photos(desk: Path) -> None:
+    """The page shows the photos that each unit answers to most."""
+    Path("photos").mkdir()
+    Path("photo.png").rename("photos/one.png")
+    words = ["maximise", "--network", "small.py:small", "--weights", "weights.pt", "--preprocess", "imagenet"]
+    words += ["--layer", "1", "--channel", "2", "--size", "32", "--steps", "1", "--photos", "photos"]
+    assert call(*words, "--save-spec", "spec.toml").code == 0
+    sweep = ["sweep", "spec.toml", "--vary", "seed=1,2", "-o", "out"]
+    for _ in range(2):
+        ended = call(*sweep)
+        assert ended.code == 0, ended.err
+    Path("painting.png").rename("photos/two.png")
+    ended = call(*sweep)
+    assert (ended.code, "of other files or with other settings" in ended.err) == (1, True), ended.err
+
+
+@pytest.mark.slow
 def test_values_of_a_sweep_may_be_files(desk: Path) -> None:
     """Those of the spec itself need not be among them, and a run that is done stays if its file is gone."""
     assert call("transfer", *PAIR, *QUICK, "--region", "part.png=photo", "--save-spec", "spec.toml").code == 0
@@ -177,6 +194,30 @@ def test_a_batch_that_is_done_stays_if_its_mask_is_gone(desk: Path) -> None:
     Path("mask.png").unlink()
     ended = call(*words)
     assert ended.code == 0, ended.err
+
+
+def test_where_a_file_lies_does_not_count(desk: Path) -> None:
+    """A file is the same under an absolute path, and after its folder was moved."""
+    old, new = desk / "old", desk / "new"
+    old.mkdir()
+    for name in ("mask.png", "other.png", "palette.png", "first.png"):
+        Path(name).rename(old / name)
+
+    def given(folder: Path) -> RunSpec:
+        files = {"init": str(folder / "first.png"), "colours": f"palette={folder / 'palette.png'}"}
+        files["region"] = [f"{folder / 'mask.png'}={folder / 'other.png'}"]
+        return RunSpec(
+            task="transfer", pictures=tuple(map(Path, PAIR)), settings=preset("transfer", "default", **files)
+        )
+
+    Path("run").mkdir()
+    known = as_provenance(given(old), hash_files([given(old)]))
+    Path("run/run.toml").write_text(spec_toml(given(old), {"provenance": known}), "utf-8")
+    assert folder_state(given(Path("old")), Path("run"), hash_files([given(Path("old"))])) == "begun"
+    old.rename(new)
+    assert folder_state(given(new), Path("run"), hash_files([given(new)])) == "begun"
+    edit("new/palette.png")
+    assert folder_state(given(new), Path("run"), hash_files([given(new)])) == "other"
 
 
 def test_the_spelling_of_a_region_does_not_count(desk: Path) -> None:

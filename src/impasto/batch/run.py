@@ -29,7 +29,7 @@ from impasto.folders.owners import present
 from impasto.folders.places import giving_way, trace
 from impasto.images.files import load_picture
 from impasto.runs.stopping import Stop, question
-from impasto.series.members import check_all, folder_state, networks_for
+from impasto.series.members import OTHER, check_all, folder_state, networks_for
 from impasto.series.places import is_free, share_folder
 from impasto.tasks.spec import RunSpec
 from impasto.tasks.table import make_settings
@@ -80,8 +80,7 @@ def _left(jobs: Sequence[Job], out: Path) -> Iterator[Job]:
         state = folder_state(job.spec, folder, hashes)
         if state == "other" and all(path in hashes for path in job.spec.pictures):
             raise OutputError(
-                f"{folder} holds a run of other files or with other settings; "
-                "remove it, name another folder with --out, or make all runs again with --force"
+                f"{folder} {OTHER}; remove it, name another folder with --out, or make all runs again with --force"
             )
         if state != "done" or not (out / result_thumbnail(job.name)).exists():
             yield job

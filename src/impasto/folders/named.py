@@ -7,6 +7,7 @@ from typing import Any
 
 from impasto.errors import ImageError, WeightsError
 from impasto.files import sha256
+from impasto.folders.finding import hash_of_pictures
 from impasto.modules.names import file_of, is_name_of_module, with_file
 from impasto.tasks.seeing import MaximiseSettings
 from impasto.tasks.settings import INITS, Settings, TransferSettings
@@ -19,18 +20,17 @@ Hashes = Mapping[Path, str]  # SHA-256 of each file
 
 
 def files_of(spec: RunSpec) -> tuple[Path, ...]:
-    """Each file that a spec names, once: its pictures first. There may be no such file."""
+    """Each file that a spec names, and a folder of photos, once: its pictures first. They may be missing."""
     return tuple(dict.fromkeys([*chain(*_listed(spec).values()), *_single(spec).values()]))
 
 
 def inside(spec: RunSpec, folder: Path) -> list[Path]:
     """What a spec names and is there inside a folder: files, links, and a folder of photos."""
-    photos = photos_of(spec)
-    there = (path for path in (*files_of(spec), *([] if photos is None else [photos])) if path.exists())
     return [
         path
-        for path in there
-        if any(each.is_relative_to(folder.resolve()) for each in (path.resolve(), path.parent.resolve() / path.name))
+        for path in files_of(spec)
+        if path.exists()
+        and any(each.is_relative_to(folder.resolve()) for each in (path.resolve(), path.parent.resolve() / path.name))
     ]
 
 
@@ -48,17 +48,17 @@ def hash_files(specs: Iterable[RunSpec], known: Hashes | None = None) -> dict[Pa
     """
     hashes = dict(known or {})
     for spec in specs:
-        models = models_of(spec)
+        models, photos = models_of(spec), photos_of(spec)
         for path in files_of(spec):
-            if path not in hashes and path.exists() and not path.is_dir():
+            if path not in hashes and path.exists() and path.is_dir() == (path == photos):
                 hashes[path] = hash_of(path, WeightsError if path in models else ImageError)
     return hashes
 
 
 def hash_of(path: Path, kind: type[ImageError | WeightsError] = ImageError) -> str:
-    """SHA-256 of a file. Raises an error of that kind if the file cannot be read."""
+    """SHA-256 of a file, or of the pictures in a folder. Raises an error of that kind if the file cannot be read."""
     try:
-        return sha256(path)
+        return hash_of_pictures(path) if path.is_dir() else sha256(path)
     except OSError as error:
         raise kind(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -112,6 +112,7 @@ def _single(spec: RunSpec) -> dict[str, Path]:
         "colours": palette_of(spec),
         "direction": direction_of(spec),
         "network": file_of(settings.network),
+        "photos": photos_of(spec),
     }
     return {name: path for name, path in named.items() if path is not None}
 

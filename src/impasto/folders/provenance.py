@@ -10,8 +10,7 @@ import tomli_w
 import torch
 
 from impasto.extras import own_version
-from impasto.folders.finding import hash_of_pictures
-from impasto.folders.named import as_provenance, hash_files, photos_of
+from impasto.folders.named import as_provenance, hash_files
 from impasto.folders.specfiles import spec_toml
 from impasto.networks.network import Network
 from impasto.tasks.parts import choice_of
@@ -37,8 +36,6 @@ def provenance(spec: RunSpec, network: Network) -> dict[str, Any]:
     if network.computation.module is not None:
         known["preprocess"] = network.preprocess.as_data()
         known["layers"] = {layer: network.canonical(layer) for layer in settings.named_layers}
-    if (photos := photos_of(spec)) is not None and photos.is_dir():
-        known["photos_sha256"] = hash_of_pictures(photos)
     return known
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from impasto.amounts import parse_memory
 from impasto.errors import OutputError, RunFolderError, SpecError
 from impasto.events import Listener
-from impasto.folders.named import Hashes, is_unchanged, with_files
+from impasto.folders.named import Hashes, files_of, is_unchanged, known_hashes, with_files
 from impasto.folders.names import FOLDER, RESULT, SUMMARY
 from impasto.folders.owners import Ownership, require_unowned
 from impasto.folders.places import clear
@@ -39,6 +39,7 @@ def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
     return record if ended and _is_same(spec, record.spec, record.provenance, hashes) else None
 
 
+OTHER = "holds a run of other files or with other settings"
 FolderState = Literal["done", "begun", "missing", "other"]
 
 
@@ -68,10 +69,7 @@ def require_no_other(runs: Iterable[tuple[RunSpec, Path]], hashes: Hashes) -> No
         except SpecError:
             continue
         if not _is_same(spec, found.spec, found.provenance, hashes):
-            raise OutputError(
-                f"{folder} holds a run of other files or with other settings; "
-                "name another folder with --out, or make all runs again with --force"
-            )
+            raise OutputError(f"{folder} {OTHER}; name another folder with --out, or make all runs again with --force")
 
 
 def make_run(
@@ -110,7 +108,7 @@ def make_run(
     except (SpecError, RunFolderError):
         same = True  # the run has not begun, or cannot be resumed
     if not same:
-        raise RunFolderError(f"{folder} holds a run of other files or with other settings; move or remove the folder")
+        raise RunFolderError(f"{folder} {OTHER}; move or remove the folder")
     require_unowned(folder, held)
     if folder.exists():
         clear(folder)
@@ -127,8 +125,17 @@ def make_run(
 
 
 def _is_same(spec: RunSpec, other: RunSpec, provenance: Mapping[str, Any], hashes: Hashes) -> bool:
-    """Whether another run has the task, the settings and the files of the spec, however paths are spelled."""
-    asked, there = (with_files(each.model_copy(update={"pictures": ()}), lambda path: path) for each in (spec, other))
+    """Whether another run has the task, the settings and the files of the spec, wherever the files were then."""
+    now = {path: hashes[path] for path in files_of(spec) if path in hashes}
+    then = known_hashes(other, provenance)
+    both = {*now.values()} & {*then.values()}
+
+    def by_content(run: RunSpec, known: Hashes) -> RunSpec:
+        """Without pictures, each other file named by its hash if both runs have it, else by its absolute path."""
+        named = run.model_copy(update={"pictures": ()})
+        return with_files(named, lambda path: Path(known[path]) if known.get(path) in both else path.absolute())
+
+    asked, there = by_content(spec, now), by_content(other, then)
     same = (asked.task, asked.settings, asked.changes) == (there.task, there.settings, there.changes)
     return same and is_unchanged(spec, hashes, provenance)
 
