@@ -14,7 +14,7 @@ from impasto.images.files import save_image
 from impasto.images.image import Image, Size, size_of
 from impasto.matching.banks import Bank
 from impasto.matching.lines import Grain, following, lines
-from impasto.matching.places import Links, Piece, Places, Read, Sample
+from impasto.matching.places import Lattice, Links, Piece, Places, Read, Sample
 from impasto.networks.network import Network
 from impasto.networks.passes import read
 from impasto.objectives.objective import neighbours
@@ -63,7 +63,7 @@ def test_the_grain_bounds_what_is_read() -> None:
 def test_places_are_turned_as_the_picture_is() -> None:
     picture = random_image(7, 9, 1)
     for most in (63, 20):
-        places = Places.of((7, 9), None, most)
+        places = Places.on(Lattice.over((7, 9), most))
         turned = places.turned
         assert turned.size == (9, 7)
         assert torch.equal(torch.rot90(picture, dims=(2, 3))[..., turned.y, turned.x], picture[..., places.y, places.x])

@@ -234,6 +234,23 @@ def test_a_thin_region_of_a_bank_is_not_missed() -> None:
         assert most / 4 < sum(len(places.y) for places in found) <= most
 
 
+@pytest.mark.parametrize("width", [512, 256, 100, 4])
+def test_a_region_is_sampled_in_all_its_columns_and_rows(width: int) -> None:
+    """Every n-th position, row after row, would be in few columns of a map whose width is a power of 2."""
+    levels = torch.zeros(512, 512)
+    levels[:, :width] = 1
+    (taken,) = evenly([((512, 512), levels)], 2048)
+    assert 1024 < len(taken.y) <= 2048
+    side = min(width, (512 * width / 2048) ** -0.5 * width)  # columns of an even lattice
+    assert len(taken.x.unique()) >= 0.8 * side
+    halves = [
+        ((low <= place) & (place < high)).sum()
+        for place, most in ((taken.x, width), (taken.y, 512))
+        for low, high in ((0, most / 2), (most / 2, most))
+    ]
+    assert max(halves) - min(halves) < 0.1 * len(taken.y)
+
+
 def test_links_are_the_positions_beside() -> None:
     sizes = [(7, 9), (3, 4), (8, 8)]
     links = Links.of([Places.on(Lattice(size, 3)) for size in sizes])
@@ -251,7 +268,7 @@ def test_choices_come_to_agree_without_losing_more_than_agreement_is_worth() -> 
     generator = torch.Generator().manual_seed(1)
     style, asking = (torch.rand(30, 6, generator=generator, dtype=torch.float64) for _ in range(2))
     counts = torch.ones(30, dtype=torch.float64)
-    links = Links.of([Places.of((5, 6), None, 30)])
+    links = Links.of([Places.on(Lattice((5, 6), 1))])
     bank = Bank.of([Sample(style, counts)], [1.0], Sample(asking, counts), links, 6)
     directions = functional.normalize(asking - asking.mean(0), dim=1)
     chosen = bank.nearest(asking).reshape(6, 5)
@@ -380,7 +397,7 @@ def test_no_region_is_missed_by_a_sample(tiny: Network, most: int) -> None:
         lines = torch.zeros(1, 1, 48, 48)
         lines[..., 1::distance, :] = 1
         weights = WeightMap(lines).at((48, 48), layer, tiny.device)
-        taken = Places.of((48 // layer.stride, 48 // layer.stride), weights.levels, most)
+        (taken,) = evenly([((48 // layer.stride, 48 // layer.stride), weights.levels)], most)
         counting = int((lines > 0).sum())
         assert min(most, counting) / 2 < len(taken.y) <= min(most, counting)
         assert lines[0, 0][taken.y, taken.x].eq(1).all()

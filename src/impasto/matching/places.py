@@ -14,6 +14,7 @@ from impasto.networks.steps import FeatureMap
 
 SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # above, below, left, right
 OPPOSITE = [1, 0, 3, 2]  # the number of the side opposite to each
+GOLDEN = (5**0.5 - 1) / 2  # whose multiples, modulo 1, are spread most evenly; source: Knuth, TAOCP 3, 6.4
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,6 @@ class Places:
     step: int
 
     @classmethod
-    def of(cls, size: Size, levels: Tensor | None, most: int) -> "Places":
-        """At most `most` positions: of an even lattice, or every n-th of those whose level (height, width) is above 0.
-
-        So no region is missed, however thin; its positions count by their levels.
-        """
-        if levels is None:
-            return cls.on(Lattice.over(size, most))
-        counting = levels.cpu().nonzero()
-        step = -(-len(counting) // most)
-        y, x = counting[::step].T
-        return cls(size, y, x, levels.cpu()[y, x].float(), step)
-
-    @classmethod
     def on(cls, lattice: Lattice, levels: Tensor | None = None) -> "Places":
         """All positions of a lattice, or those of them whose level (height, width) is above 0."""
         y, x = (lattice.of(each).flatten() for each in torch.meshgrid(*map(torch.arange, lattice.size), indexing="ij"))
@@ -96,8 +84,8 @@ class Places:
 def evenly(maps: Sequence[tuple[Size, Tensor | None]], most: int) -> list[Places]:
     """At most `most` places of these maps together, on lattices of one step, so that strokes go on in each of them.
 
-    A map is given by its size and the levels of its positions, as for `Places.of`. Of a region that is too thin for the
-    lattice every n-th position is taken.
+    A map is given by its size, and by the levels of its positions (height, width) if only those above 0 are taken,
+    which count by their levels. A region too thin for the lattice is not missed: as many of its positions are taken.
     """
     total = sum(height * width if levels is None else int((levels > 0).sum()) for (height, width), levels in maps)
     step, found = max(1, math.isqrt(total // (2 * most))), list[Places]()
@@ -113,8 +101,15 @@ def _spread(lattice: Lattice, levels: Tensor | None) -> Places:
     if levels is None:
         return places
     share = max(1, int((levels > 0).sum()) // lattice.step**2)
-    is_thin = 2 * len(places.y) < share
-    return replace(Places.of(lattice.size, levels, share), step=lattice.step) if is_thin else places
+    return _scattered(lattice, levels, share) if 2 * len(places.y) < share else places
+
+
+def _scattered(lattice: Lattice, levels: Tensor, count: int) -> Places:
+    """About `count` of the positions whose level is above 0, spread evenly, and at no fixed distance."""
+    counting = levels.cpu().nonzero()
+    order = torch.arange(count, dtype=torch.float64) * GOLDEN % 1 * len(counting)
+    y, x = counting[order.long().unique()].T
+    return Places(lattice.size, y, x, levels.cpu()[y, x].float(), lattice.step)
 
 
 @dataclass(frozen=True, eq=False)

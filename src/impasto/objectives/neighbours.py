@@ -184,7 +184,7 @@ class Neighbours:
         )
         shapes = {name: layer.positions(size) for name, layer in layers.items()}
         levels = {name: each.levels for name, each in weights.items()}
-        taken = {name: Places.of(shape, levels.get(name), SAMPLE) for name, shape in shapes.items()}
+        taken = {name: evenly([(shape, levels.get(name))], SAMPLE)[0] for name, shape in shapes.items()}
         asked = self._with_lines(pieces, self.photo, SHAPES, shapes)
         banks = self._banks(network, size, pieces, samples(asked, asking, taken))
         rows: dict[str, Tensor] = {}
