@@ -204,6 +204,24 @@ def test_masks_that_cannot_be_read_are_reported_and_the_run_goes_on(desk: Path) 
     assert read_spec(Path("out")).spec.changes == ()
 
 
+def test_a_mask_that_was_edited_during_a_run_is_not_read_again(desk: Path) -> None:
+    """Neither by a change of something else, nor under its old name."""
+    asked, heard = spec(steps=4, region="box.png=photo"), list[events.Event]()
+    steering = Steering(asked)
+
+    def edit() -> None:
+        Path("box.png").write_bytes(Path("sky.png").read_bytes())
+        steering.change(style_weight=9.0, region="box.png=photo")
+
+    run(asked, Path("out"), recorders=[At(_2=edit)], steering=steering, listener=heard.append)
+    notices = [each.text for each in heard if isinstance(each, events.Notice)]
+    assert (
+        notices.count("the change is not made: box.png has changed since the run began; give the new file another name")
+        == 2
+    )  # for each setting
+    assert read_spec(Path("out")).spec.changes == ()
+
+
 @pytest.mark.parametrize(("step", "is_made"), [(1, False), (5, True)])
 def test_a_region_must_be_large_enough_for_what_is_left_of_the_run(desk: Path, step: int, is_made: bool) -> None:
     """A small region may be given once the picture is large."""

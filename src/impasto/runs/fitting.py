@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -10,6 +11,7 @@ from impasto.cluster.crew import Crew
 from impasto.cluster.plan import CrewHelper
 from impasto.errors import ImageError, ImpastoError, OutOfMemoryError
 from impasto.events import Listener, Notice
+from impasto.folders.named import files_of, hash_of
 from impasto.images.image import Picture, Size
 from impasto.networks.network import Network
 from impasto.objectives.criterion import Criterion
@@ -134,8 +136,9 @@ def _refitted(spec: RunSpec, pictures: list[Picture], part: Part, plan: MemoryPl
 class Course:
     """The parts of a run as they are after the changes so far: the spec's own, and those asked for while it goes on.
 
-    `save` keeps a spec with one more change before that change takes effect. `show` shows the regions that hold after
-    some steps, if they have changed.
+    `hashes` are those of the files that a change reads again, which must stay as they are. `save` keeps a spec with one
+    more change before that change takes effect. `show` shows the regions that hold after some steps, if they have
+    changed.
     """
 
     spec: RunSpec
@@ -143,6 +146,7 @@ class Course:
     parts: list[Part]
     plans: list[MemoryPlan]
     steering: Steering
+    hashes: dict[Path, str]
     save: Callable[[RunSpec], None]
     show: Callable[[Division, int], None]
     listener: Listener
@@ -170,6 +174,7 @@ class Course:
         """Keep a change, unless the part cannot be made with it: the listener is told why."""
         spec = self.spec.model_copy(update={"changes": (*self.spec.changes, change)})
         try:
+            self._require_same_files(spec)
             settings, part = check_change(spec, change, self.pictures, self.parts[number], self.plans[number])
         except ImpastoError as error:
             if len(change.settings) > 1:  # one of several that were asked for at once need not spoil the others
@@ -180,11 +185,19 @@ class Course:
             return
         self.save(spec)
         self.spec = spec
+        self.hashes |= {path: hash_of(path) for path in change.files}
         for note in part.division.notes:
             self.listener(Notice(note))
         new = {name: _in_words(settings, name, value) for name, value in change.settings.items()}
         words = ", ".join(f"{name} is {value} now" for name, value in new.items())
         self.listener(Notice(f"from step {change.step + 1} on, {words}"))
+
+    def _require_same_files(self, spec: RunSpec) -> None:
+        """Raise ImageError if a file that the settings after all changes name is not the one that was read before."""
+        settings = in_force(spec.task, spec.settings, spec.changes)
+        for path in files_of(spec.model_copy(update={"settings": settings, "changes": ()})):
+            if path in self.hashes and hash_of(path) != self.hashes[path]:
+                raise ImageError(f"{path} has changed since the run began; give the new file another name")
 
     def _changed(self, number: int, step: int) -> Settings:
         return in_force(self.spec.task, self.spec.settings, self.spec.changes, self.parts[number].name, step)

@@ -8,6 +8,7 @@ from pathlib import Path
 from impasto.events import TilesHalved
 from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint
+from impasto.folders.named import known_hashes, models_of
 from impasto.folders.names import SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
 from impasto.folders.results import save_regions
@@ -42,7 +43,14 @@ class Painting:
         prepared, listener = self.prepared, self.watching.listener
         parts, plans = list(prepared.parts), list(prepared.plans)
         keep = (self._save_changes, self._show_regions)
-        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, *keep, listener)
+        return Course(prepared.spec, prepared.pictures, parts, plans, self.steering, self._hashes, *keep, listener)
+
+    @property
+    def _hashes(self) -> dict[Path, str]:
+        """The hashes of the files that are not in memory: masks and palettes, for instance."""
+        spec = self.prepared.spec
+        known, held = known_hashes(spec, tomllib.loads(self.toml)["provenance"]), {*spec.pictures, *models_of(spec)}
+        return {path: sha for path, sha in known.items() if path not in held}
 
     def _save_changes(self, spec: RunSpec) -> None:
         self.ownership.require()
