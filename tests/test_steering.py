@@ -1,16 +1,18 @@
 """Settings changed while a run goes on: they take effect, and repeat and resume bit for bit."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command import save_pictures
+from command import call, save_pictures
 from impasto import InterruptedRunError, Recorder, RunSpec, preset, read_run, resume, run
 from impasto.errors import SpecError
 from impasto.events import Event, Notice
 from impasto.folders.specfiles import read_spec
 from impasto.runs.stopping import Steering
+from impasto.series.sweep import make_cells
 from impasto.synthesis.loop import Iterate
 from impasto.synthesis.schedules import Stage, remaining
 from impasto.tasks.spec import Change, changed, in_force
@@ -126,6 +128,28 @@ def test_a_resumed_run_is_steered(spec: RunSpec, tripled: Path, tmp_path: Path) 
     steering.change(style_weight=3.0)
     resume(tmp_path / "resumed", steering=steering)
     assert picture(tripled) == picture(tmp_path / "resumed")
+
+
+def test_what_is_given_for_a_whole_run_is_not_changed_in_its_middle(tripled: Path, tmp_path: Path) -> None:
+    """By an option, by a value of a sweep; a batch has the settings of the end, and `show` tells of the change."""
+    few = ("--size", 40, "--steps", 6)
+    for words, weight in (((), 3.0), (("--style-weight", 2), 2.0)):
+        ended = call("run", tripled, *few, *words, "-o", tmp_path / f"again-{weight:g}")
+        assert ended.code == 0, ended.err
+        spec = read_spec(tmp_path / f"again-{weight:g}").spec
+        assert len(spec.changes) == (weight == 3.0)
+        assert in_force(spec.task, spec.settings, spec.changes).style_weight == weight  # type: ignore[attr-defined]
+    cells = make_cells(read_spec(tripled).spec, {"style_weight": ("1", "9")})
+    assert [cell.spec.changes for cell in cells] == [(), ()]
+    assert len(make_cells(read_spec(tripled).spec, {"seed": ("1",)})[0].spec.changes) == 1
+    (photo, painting), shown = read_spec(tripled).spec.pictures, call("show", tripled).out
+    assert re.search(r"^style_weight +3.0 +from step 6 on *$", shown, re.MULTILINE)
+    batch = call("batch", photo, "--styles", painting, "--spec", tripled, *few, "-o", tmp_path / "batch")
+    assert batch.code == 0, batch.err
+    (made,) = (tmp_path / "batch").glob("*/run.toml")
+    assert read_spec(made.parent).spec.settings.style_weight == 3.0  # type: ignore[attr-defined]
+    late = call("run", tripled, "--size", 40, "--steps", 2, "-o", tmp_path / "late")
+    assert "the change of style_weight after step 5 is not made, because there are only 2 steps" in late.err
 
 
 def test_later_parts_keep_a_change(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from impasto.folders.specfiles import read_spec
 from impasto.study.plan import StudySettings, plan_study
 from impasto.tasks.presets import DEFAULT
 from impasto.tasks.presets import preset as settings_of
+from impasto.tasks.spec import in_force
 from impasto.tasks.table import explicit, make_settings, overridden
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _chosen(recipe: str | None, preset: str, spec: Path | None, options: dict[st
         given = locate_spec(read_spec(spec), other_pictures=True)
         if recipe not in (None, given.task):
             raise SpecError(f"{spec} is a spec for {given.task}, not for {recipe}; leave --recipe out")
-        task, values = given.task, explicit(given.settings)
+        task, values = given.task, explicit(in_force(given.task, given.settings, given.changes))
         name = given.preset if preset == DEFAULT else preset
 
     values = overridden(values, explicit(settings_of(task, preset)))

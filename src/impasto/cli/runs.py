@@ -24,7 +24,7 @@ from impasto.files import new_file, write_bytes
 from impasto.folders.specfiles import read_spec, relative_to, spec_toml
 from impasto.tasks.presets import DEFAULT, preset
 from impasto.tasks.settings import Settings
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, in_order, overruled
 from impasto.tasks.table import TASKS, explicit, make_settings, overridden
 
 
@@ -80,10 +80,10 @@ def spec_of(
     values: dict[str, Any] = {} if given is None else explicit(given.settings)
     network = explicit(asked).get("network", values.get("network"))
     known = {} if network is None else {"network": network}
-    for given_later in (preset(task, output.preset, **known), asked):
-        values = overridden(values, explicit(given_later))
+    later = overridden(explicit(preset(task, output.preset, **known)), explicit(asked))
+    values = overridden(values, later)
     name = given.preset if given is not None and output.preset == DEFAULT else output.preset
-    changes = () if given is None else given.changes
+    changes = () if given is None else overruled(given.changes, later)
     settings = make_settings(task, **values)
     return RunSpec(task=task, pictures=tuple(pictures), settings=settings, preset=name, changes=changes)
 
@@ -164,6 +164,10 @@ def show(file: Path, /, *, toml: Switch = False) -> None:
         default = getattr(usual, name)
         changed = value != default
         table.add_row(name, _plain(value), _plain(default) if changed else "", style="bold" if changed else "")
+    for change in in_order(found.spec.task, found.spec.settings, found.spec.changes):
+        for name, value in change.settings.items():
+            since = f"from step {change.step + 1}{f' of {change.part}' if change.part else ''} on"
+            table.add_row(name, _plain(value), since, style="bold")
     for name, value in found.provenance.items():
         table.add_row(name, _plain(value), style="dim")
     Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(table)

@@ -108,7 +108,7 @@ def _scattered(lattice: Lattice, levels: Tensor, count: int) -> Places:
     """About `count` of the positions whose level is above 0, spread evenly, and at no fixed distance."""
     counting = levels.cpu().nonzero()
     order = torch.arange(count, dtype=torch.float64) * GOLDEN % 1 * len(counting)
-    y, x = counting[order.long().unique()].T
+    y, x = counting[sorted({*order.long().tolist()})].T
     return Places(lattice.size, y, x, levels.cpu()[y, x].float(), lattice.step)
 
 

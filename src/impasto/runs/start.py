@@ -78,6 +78,7 @@ def run(
         _require_albums(prepared)
         _say_what_is_odd(prepared, listener)
         _say_what_is_hidden(prepared, listener)
+        _say_what_comes_too_late(prepared, listener)
         go_on_unless(stop)
 
         toml = as_toml(spec, prepared.network, prepared.plans[0].limits.memory, memory_share)
@@ -167,6 +168,15 @@ def _say_what_is_slow(prepared: Prepared, listener: Listener) -> None:
     network = prepared.network
     if network.precision == torch.bfloat16 and unfolds(network.precision, network.device):
         listener(Notice("this processor has no bfloat16, which is many times slower than --precision float32 here"))
+
+
+def _say_what_comes_too_late(prepared: Prepared, listener: Listener) -> None:
+    """Changes of a repeated run that has fewer steps than the run they are from."""
+    steps = {part.name: part.composition.steps for part in prepared.parts}
+    for change in prepared.spec.changes:
+        if change.step >= steps[change.part]:
+            words = f"of {', '.join(change.settings)} after step {change.step}"
+            listener(Notice(f"the change {words} is not made, because there are only {steps[change.part]} steps"))
 
 
 def _say_what_is_odd(prepared: Prepared, listener: Listener) -> None:

@@ -22,7 +22,7 @@ from impasto.runs.recorders import Recorder
 from impasto.runs.stopping import Stop, go_on_unless
 from impasto.series.members import check_all, finished, make_run, networks_for, require_no_other
 from impasto.series.places import is_free, taken
-from impasto.tasks.spec import RunSpec
+from impasto.tasks.spec import RunSpec, overruled
 from impasto.tasks.table import TASKS, explicit, make_settings, overridden
 
 SWEEP_FILE, GRID, COMPARISON = "sweep.toml", "grid.png", "comparison.html"
@@ -78,7 +78,8 @@ def make_cells(spec: RunSpec, variations: Variations) -> list[Cell]:
         chosen = dict(zip(variations, combination, strict=True))
         settings = make_settings(spec.task, **overridden(explicit(spec.settings), chosen))
         values = tuple(chosen.items())
-        cells.append(Cell(values, spec.model_copy(update={"settings": settings}), _name(_text(values))))
+        new = {"settings": settings, "changes": overruled(spec.changes, chosen)}
+        cells.append(Cell(values, spec.model_copy(update=new), _name(_text(values))))
     if len(cells) > MOST_CELLS:
         raise SpecError(f"{len(cells)} runs are too many: {MOST_CELLS} are allowed; give fewer values")
     called = Counter(cell.name.casefold() for cell in cells)  # some file systems do not tell a.png from A.png

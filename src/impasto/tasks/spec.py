@@ -3,7 +3,7 @@
 A change is part of the spec, so a run that was changed is repeated and resumed like any other, bit for bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +104,17 @@ def in_force(
         if step is None or (names.index(change.part), change.step) <= (names.index(part), step):
             settings = changed(task, settings, change.settings)
     return settings
+
+
+def overruled(changes: Sequence[Change], names: Collection[str]) -> tuple[Change, ...]:
+    """The changes without the settings of these names, whose values are given for the whole run."""
+    left = (
+        change.model_copy(
+            update={"settings": {name: value for name, value in change.settings.items() if name not in names}}
+        )
+        for change in changes
+    )
+    return tuple(change for change in left if change.settings)
 
 
 class RunSpec(BaseModel):
