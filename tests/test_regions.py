@@ -178,6 +178,21 @@ def test_colours_of_one_file(desk: Path, ending: str) -> None:
     assert (masks[1][0, 0].numpy() == (known == (0, 0, 255)).all(-1)).mean() > 0.99
 
 
+@pytest.mark.parametrize("edge_px", [40, 120])
+def test_wide_soft_edges_between_colours_leave_no_gap(tmp_path: Path, edge_px: int) -> None:
+    """Each pixel belongs to one of two colours, in a gradient from red to blue; a purple of its own stays a colour."""
+    ramp = np.clip((np.arange(400) - 200) / edge_px + 0.5, 0, 1)[None].repeat(300, 0)
+    levels = (np.stack([1 - ramp, 0 * ramp, ramp], -1) * 255).round().astype(np.uint8)
+    PillowImage.fromarray(levels).save(tmp_path / "map.png")
+    red, blue = (load_mask(tmp_path / "map.png", colour) for colour in ("red", "blue"))
+    assert torch.equal(red + blue, torch.ones_like(red))
+    levels[:60, :60] = (128, 0, 128)  # 3 % of the map
+    PillowImage.fromarray(levels).save(tmp_path / "map.png")
+    purple = load_mask(tmp_path / "map.png", "800080")
+    assert purple[..., :60, :60].eq(1).all()
+    assert load_mask(tmp_path / "map.png", "red")[..., :60, :60].eq(0).all()
+
+
 @pytest.mark.parametrize("blue", [[], [((30, 0, 31, 19), (0, 0, 255, 255))]])
 def test_transparent_parts_of_a_map_are_outside(desk: Path, blue: list[tuple[Sequence[int], object]]) -> None:
     """Whatever colour the file has there, and however little of another colour."""

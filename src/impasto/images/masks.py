@@ -1,5 +1,7 @@
 """Masks: which part of a picture is meant, from black and white, from transparency, or from one colour of several."""
 
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -15,7 +17,8 @@ Mask = Float[Tensor, "1 1 _height _width"]
 BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue; source: ITU-R BT.601
 LEAST_CONTRAST = 1 / 8  # between the darkest and the brightest part of a mask
 NEAR = 48 / 255  # colours this near in each channel count as the same: files with losses blur colours
-COMMON = 0.005  # of the pixels: colours that are rarer come from soft edges
+COMMON, FREQUENT = 0.005, 0.05  # of the pixels: colours that are rarer may come from soft edges, see `_colours`
+EVEN = 2 / 255  # a colour is flat if half of its pixels differ by no more in each channel: those of soft edges do
 FEW, FLAT = 16, 0.8  # so many colours are a map's if they have that part of its pixels
 SAMPLED_PX = 1000  # of the long side are looked at for colours
 PURE = {"green": "lime"}  # who says green of a map of regions means pure green, which CSS calls lime
@@ -76,7 +79,9 @@ def _of_colour(picture: Picture, path: Path, colour: str) -> Mask:
     distance = (image - wanted.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True)
     mask = torch.ones_like(distance) if picture.alpha is None else picture.alpha
     for other in others:
-        mask = mask * (distance < (image - other.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True))
+        apart = (image - other.reshape(1, 3, 1, 1)).square().sum(1, keepdim=True)
+        in_the_middle = other.tolist() < wanted.tolist()  # one of the two colours has the pixels as near to either
+        mask = mask * (distance <= apart if in_the_middle else distance < apart)
     if not others and picture.seen is None:
         raise ImageError(f"{path} marks no region: it is {colour} everywhere; give the rest another colour")
     if not _has(picture, wanted):
@@ -105,7 +110,10 @@ def _parsed(path: Path, colour: str) -> Tensor:
 
 
 def _colours(picture: Picture) -> list[Tensor]:
-    """The file's colours, the most common first; those near to a more common one belong to it."""
+    """The file's colours, the most common first; those near to a more common one belong to it.
+
+    Colours between two more common ones come from wide soft edges unless they are frequent, or flat.
+    """
     pixels = _opaque(picture, max(1, max(picture.size) // SAMPLED_PX))
     red, green, blue = (pixels * STEPS).round().to(torch.int64)
     pixel_codes = (red * (STEPS + 1) + green) * (STEPS + 1) + blue
@@ -114,10 +122,23 @@ def _colours(picture: Picture) -> list[Tensor]:
     for number in counts.argsort(descending=True, stable=True).tolist():
         if counts[number] < COMMON * pixels.shape[1]:
             break
-        colour = pixels[:, pixel_codes == codes[number]].median(dim=1).values
+        alike = pixels[:, pixel_codes == codes[number]]
+        colour = alike.median(dim=1).values
+        is_flat = (alike - colour[:, None]).abs().amax(0).le(EVEN).float().mean() >= 1 / 2
+        if counts[number] < FREQUENT * pixels.shape[1] and not is_flat and _is_between(colour, found):
+            continue
         if all((colour - each).abs().max() > NEAR for each in found):
             found.append(colour)
     return found
+
+
+def _is_between(colour: Tensor, others: Sequence[Tensor]) -> bool:
+    """Whether a colour is near to a mixture of two others."""
+    for one, other in combinations(others, 2):
+        share = torch.dot(colour - one, other - one) / (other - one).square().sum()
+        if (one + share.clamp(0, 1) * (other - one) - colour).abs().max() <= NEAR:
+            return True
+    return False
 
 
 def _in_hex(colour: Tensor) -> str:
