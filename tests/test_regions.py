@@ -116,6 +116,7 @@ def test_commas_and_equals_signs_that_are_clear_need_no_backslash() -> None:
         ("sky.png=a.jpg,strength=", "the region 'sky.png=a.jpg,strength=' gives strength no value"),
         ("s.png,detail=1,detail=2", "the region 's.png,detail=1,detail=2' gives detail twice"),
         ("s.png=a.jpg,strength=-1", "the strength of the region s.png is '-1'; it must be a number from 0 upwards"),
+        ("s.png,detail=64", "the detail of the region s.png is '64'; it can be at most 30 times that of the rest"),
         ("s.png=a.jpg,strokes=0", "the strokes of the region s.png are '0'; give a size above 0 and up to 10"),
         ("s.png,strokes=1e9", "the strokes of the region s.png are '1e9'; give a size above 0 and up to 10"),
         (

@@ -10,6 +10,9 @@ from impasto.tasks.values import MOST_SCALE, Checked, parse_weight
 
 PHOTO = "photo"  # in place of a painting: the region is left as the photo has it
 OPTIONS = ("strength", "strokes", "detail", "from")
+MOST = (
+    30  # times as much as elsewhere: more would leave nothing for the rest, whose weights are rounded to a 32nd of it
+)
 RUNNING = {"along": True, "as-painted": False}  # whether strokes run along the photo's lines, in place of their size
 COLOUR = re.compile(r"(?P<file>.+\.\w+)#(?P<colour>\w+)")
 COMMA, EQUALS = re.compile(r"(?<!\\),"), re.compile(r"(?<!\\)=")  # those of a file's name follow a backslash
@@ -53,10 +56,10 @@ class Region(Checked):
         if self.is_photo and given:
             raise SpecError(f"the region {text!r} stays as the photo has it and takes no {next(iter(given))}")
         words = f"of the region {self.mask}"
-        self.strength = parse_weight(given.get("strength", "1"), f"the strength {words}")
+        self.strength = _times(given.get("strength", "1"), f"the strength {words}")
         self.along = RUNNING.get(given.get("strokes", ""))
         self.strokes = _size(given["strokes"], words) if "strokes" in given and self.along is None else None
-        self.detail = parse_weight(given.get("detail", "1"), f"the detail {words}")
+        self.detail = _times(given.get("detail", "1"), f"the detail {words}")
         self.source = _mask(given["from"]) if "from" in given else None
         self._given = given
 
@@ -109,6 +112,14 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
             raise SpecError(f"the region {text!r} gives {name} {'twice' if name in given else 'no value'}")
         given[name] = value
     return head.strip(), given
+
+
+def _times(text: str, what: str) -> float:
+    """How many times as much as elsewhere."""
+    value = parse_weight(text, what)
+    if value > MOST:
+        raise SpecError(f"{what} is {text!r}; it can be at most {MOST} times that of the rest")
+    return value
 
 
 def _size(text: str, words: str) -> float:
