@@ -1,6 +1,7 @@
 """A sheet of small candidates, and one of them painted large: the same picture, continued after a stop."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,11 +172,17 @@ def test_a_sheet_is_continued_and_never_painted_twice(desk: Path, monkeypatch: p
     assert call("blend", f"{folder}#2", "--strength", "0.5").out == f"{folder}/02/blend-50.png\n"
     assert "has no candidate #9" in call("blend", f"{folder}#9", "--strength", "0.5").err
     assert "there is no folder" in call("enlarge", "nowhere", "--size", "96").err
-    assert "nowhere is not the folder of a sheet" in call("enlarge", "nowhere#2", "--size", "96").err
+    assert "there is no folder nowhere#2" in call("enlarge", "nowhere#2", "--size", "96").err
+    assert "there is no file nowhere#2.png" in call("export", "nowhere#2.png", "-o", "b.png").err
+    assert "style_weight" in call("show", f"{folder}#1").out
+    assert call("report", f"{folder}#1").out == f"{folder}/01/report.html\n"
+    assert call("run", f"{folder}#1", "--save-spec", "one.toml").code == 0
     ended = call("enlarge", f"{folder}#4", "--size", "96", "--steps", "4")
     assert ended.code == 0
     assert "SSIM with the small picture" in ended.err
     assert ended.out == "runs/enlarge-explore-photo-painting-04-96\n"
+    shutil.copytree("runs/enlarge-explore-photo-painting-04-96", folder / "04/large")
+    assert call("export", f"{folder}#4", "-o", "four.png").code == 0  # whatever lies in the candidate's folder
 
 
 # Enlargements --------------------------------------------------------------------------------------------------------
@@ -315,6 +322,8 @@ def test_likeness_needs_a_picture() -> None:
 def test_a_folder_with_a_hash_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "run#3").mkdir()
     assert folder_of(tmp_path / "run#3") == tmp_path / "run#3"
+    assert folder_of(tmp_path / "run#4") == tmp_path / "run#4"
+    (tmp_path / "run").mkdir()
     with pytest.raises(RunFolderError, match="is not the folder of a sheet"):
         folder_of(tmp_path / "run#4")
 

@@ -18,7 +18,7 @@ from impasto.cli.groups import FINISH, LOOK, MAKE, MANY, NETWORKS, OPTIONS, UNIT
 from impasto.cli.many import batch, study, sweep
 from impasto.cli.networks import networks, normalise
 from impasto.cli.options import Output, Whole, about_file, locate_spec, split_pictures
-from impasto.cli.runs import report, restart, resume, show, start
+from impasto.cli.runs import report, restart, resume, run_named, show, start
 from impasto.cli.streams import print_err, print_out
 from impasto.cli.studio import studio
 from impasto.errors import ImpastoError, OutOfMemoryError, OutputError, SpecError, nearest
@@ -171,15 +171,15 @@ def run(
 
     """
     pictures, options = split_pictures(changes)
-    given = locate_spec(read_spec(spec), other_pictures=bool(pictures))
+    given = locate_spec(read_spec(run_named(spec)), other_pictures=bool(pictures))
     words = pictures or [f"./{path}" if str(path).startswith("-") else str(path) for path in given.pictures]
     _, bound, _ = app.parse_args([given.task, *words, *options], exit_on_error=False, print_error=False)
     named = {"settings": make_settings(given.task), "output": Output(), **bound.arguments}
-    found = [Path(word) for word in words]
+    files = [Path(word) for word in words]
     if named.get("restarts") is not None:
-        restart(given.task, named["restarts"], found, named["settings"], named["output"], given)
+        restart(given.task, named["restarts"], files, named["settings"], named["output"], given)
         return
-    start(given.task, found, named["settings"], named["output"], given)
+    start(given.task, files, named["settings"], named["output"], given)
 
 
 app.command(resume, group=LOOK)

@@ -20,6 +20,7 @@ from impasto.cli.options import (
     locate_spec,
     stoppable,
 )
+from impasto.cli.runs import run_named
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.events import Listener, Notice
@@ -69,7 +70,7 @@ def sweep(
         Print lines of JSON for each run, and one with the results at the end.
 
     """
-    found = read_spec(spec)
+    found = read_spec(run_named(spec))
     variations: dict[str, tuple[str, ...]] = {}
     from impasto.series.sweep import parse_variation, run_sweep
 
@@ -226,7 +227,7 @@ def _chosen(recipe: str | None, preset: str, spec: Path | None, options: dict[st
     values: dict[str, Any] = {}
     task, name = recipe or RECIPE, preset
     if spec is not None:
-        given = locate_spec(read_spec(spec), other_pictures=True)
+        given = locate_spec(read_spec(run_named(spec)), other_pictures=True)
         if recipe not in (None, given.task):
             raise SpecError(f"{spec} is a spec for {given.task}, not for {recipe}; leave --recipe out")
         task, values = given.task, explicit(in_force(given.task, given.settings, given.changes))

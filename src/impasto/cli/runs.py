@@ -88,6 +88,15 @@ def spec_of(
     return RunSpec(task=task, pictures=tuple(pictures), settings=settings, preset=name, changes=changes)
 
 
+def run_named(name: Path) -> Path:
+    """What a name means: a candidate's folder for SHEET#5, else the path itself. Raises RunFolderError."""
+    if "#" not in name.name:
+        return name
+    from impasto.sequels.sources import folder_of
+
+    return folder_of(name)
+
+
 def resume(
     run: Path,
     /,
@@ -124,7 +133,7 @@ def resume(
     listener = choose_listener(json, quiet, Progression())
     with stoppable(listener) as stop:
         folder = runs.resume(
-            run,
+            run_named(run),
             pictures=pictures,
             stop=stop,
             listener=listener,
@@ -150,25 +159,25 @@ def show(file: Path, /, *, toml: Switch = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    found = read_spec(file)
+    kept = read_spec(run_named(file))
     if toml:
-        print_out(found.toml.rstrip())
+        print_out(kept.toml.rstrip())
         return
     table = Table("", "value", "default", box=None, pad_edge=False, header_style="dim")
-    usual = TASKS[found.spec.task].settings()
-    table.add_row("task", found.spec.task)
-    for picture in found.spec.pictures:
+    usual = TASKS[kept.spec.task].settings()
+    table.add_row("task", kept.spec.task)
+    for picture in kept.spec.pictures:
         table.add_row("picture", visible(str(picture)))
-    table.add_row("preset", found.spec.preset)
-    for name, value in found.spec.settings:
+    table.add_row("preset", kept.spec.preset)
+    for name, value in kept.spec.settings:
         default = getattr(usual, name)
         changed = value != default
         table.add_row(name, _plain(value), _plain(default) if changed else "", style="bold" if changed else "")
-    for change in in_order(found.spec.task, found.spec.settings, found.spec.changes):
+    for change in in_order(kept.spec.task, kept.spec.settings, kept.spec.changes):
         for name, value in change.settings.items():
             since = f"from step {change.step + 1}{f' of {change.part}' if change.part else ''} on"
             table.add_row(name, _plain(value), since, style="bold")
-    for name, value in found.provenance.items():
+    for name, value in kept.provenance.items():
         table.add_row(name, _plain(value), style="dim")
     Console(soft_wrap=True, markup=False, emoji=False, highlight=False).print(table)
 
@@ -205,9 +214,9 @@ def report(
     if out is not None and out.exists() and not force:
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
     if out is not None and runs:
-        print_out(write_comparison([run, *runs], out, pictures))
+        print_out(write_comparison([run_named(each) for each in (run, *runs)], out, pictures))
     else:
-        print_out(write_report(run, out, pictures))
+        print_out(write_report(run_named(run), out, pictures))
 
 
 def _plain(value: object) -> str:

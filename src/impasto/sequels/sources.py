@@ -12,7 +12,7 @@ def folder_of(source: str | Path) -> Path:
     """The folder of a run, or of a sheet's candidate: "SHEET#5"; any other path as it is. Raises RunFolderError."""
     folder = Path(source)
     sheet, mark, number = str(source).rpartition("#")
-    if mark and not folder.exists():
+    if mark and Path(sheet).is_dir() and not folder.exists():
         return candidate(Path(sheet), number)
     if (folder / SHEET_FILE).is_file():
         raise RunFolderError(f"{source} is a sheet of several candidates; name one of them, {source}#1 for instance")
@@ -24,11 +24,11 @@ def result_of(source: Path) -> Path:
     source = folder_of(source)
     if not source.is_dir():
         return source
+    if (source / RESULT).is_file():
+        return source / RESULT
     parts = sorted(path.parent.name for path in source.glob(f"*/{RESULT}"))
     if parts and (source / SETTINGS_FILE).is_file():
         raise RunFolderError(f"{source} has {len(parts)} pictures; name one of them, {source / parts[0]} for instance")
-    if not (source / RESULT).is_file():
-        if (source / SETTINGS_FILE).is_file():
-            require_done(source)  # raises what has become of the run's picture
-        raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
-    return source / RESULT
+    if (source / SETTINGS_FILE).is_file():
+        require_done(source)  # raises what has become of the run's picture
+    raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
