@@ -406,7 +406,7 @@ def test_no_region_is_missed_by_a_sample(tiny: Network, most: int) -> None:
 def test_a_region_too_small_for_a_layer_is_refused(tiny: Network) -> None:
     small = torch.zeros(1, 1, *SIZE)
     small[..., 3, 3] = 1
-    with pytest.raises(ImageError, match="the region of neighbours covers about 1 px, and one position of pool1"):
+    with pytest.raises(ImageError, match="the part of the picture for neighbours covers about 1 px, and one"):
         neighbours(PHOTO, [PAINTING], ["pool1"], where=WeightMap(small)).bind(tiny, SIZE)
     with pytest.raises(ImageError, match="the part of the painting that counts for neighbours covers less than 1 px"):
         neighbours(PHOTO, [PAINTING], ["pool1"], reference_where=WeightMap(small)).bind(tiny, SIZE)

@@ -647,7 +647,7 @@ def test_regions_of_a_list_that_cannot_be(desk: Path, row: str, sentence: str) -
         ),
         (["painting.toml=other.png"], 1, "there is no file painting.toml"),
         (["black.png=other.png"], 1, "black.png marks no region: it is black everywhere"),
-        (["dot.png=other.png"], 1, "at 48 × 36 px the region of style in dot covers about"),
+        (["dot.png=other.png"], 1, "at 48 × 36 px the part of the picture for style in dot covers about"),
         (["sky.png=other.png,from=dot.png"], 1, "the part of the painting that counts for style in sky covers about"),
         (
             ["sky.png=one.png"],

@@ -157,7 +157,7 @@ def test_pictures_that_cannot_be_read(refused, place: list[str], name: str) -> N
         (
             ["transfer", "photo.png", "strip.png", "--style-layers", "relu5_1"],
             "at 133 × 100 px a picture of 1153 × 12 pixels is too small for relu5_1, which needs at least 16 × 16; "
-            "choose a larger --size or --smallest or --style-scale, or shallower layers",
+            "choose a larger --smallest, or shallower layers",
         ),
         (["transfer", "strip.png", "photo.png"], "at 512 × 5 px a picture of 512 × 5 pixels is too small for relu4_2"),
         (

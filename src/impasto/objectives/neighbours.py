@@ -21,7 +21,7 @@ from impasto.networks.steps import FeatureMap
 from impasto.objectives.criterion import BoundTerm, Readings, Wish
 from impasto.objectives.distances import cosine_error, distance_to
 from impasto.objectives.representations import Pointwise, Representation, activations, directions_from
-from impasto.objectives.weightmaps import PositionWeights, WeightMap, weighted_by
+from impasto.objectives.weightmaps import PositionWeights, WeightMap, coarsest_first, weighted_by
 
 BANK = 16384  # the most positions of all styles together that are kept: matching takes time in proportion
 SAMPLE = 2048  # positions of the photo for which prices are found
@@ -135,10 +135,10 @@ class Neighbours:
 
     def require(self, network: Network, size: Size) -> None:
         """Raise ImageError if a framed style or a region is too small for a layer, LayerError for an unknown one."""
-        layers = [network.layer(layer) for layer in self.layers]
+        layers = coarsest_first(network, self.layers)
         if self.where is not None:
             for layer in layers:
-                self.where.require(size, layer, f"the region of {self.name}")
+                self.where.require(size, layer, f"the part of the picture for {self.name}")
         for style, framed in zip(self.styles, self.framed_sizes(size), strict=True):
             network.require_size(framed, self.layers)
             if style.where is not None:

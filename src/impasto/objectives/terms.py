@@ -17,7 +17,7 @@ from impasto.objectives.representations import (
     Representation,
     activations,
 )
-from impasto.objectives.weightmaps import WeightMap, weighted_by
+from impasto.objectives.weightmaps import WeightMap, coarsest_first, weighted_by
 
 Represents = Mapping[str, Representation]  # by layer
 Framing = Callable[[Size, Size], Size]  # from the sizes of reference and canvas to the framed reference's size
@@ -52,9 +52,9 @@ class Match:
     def require(self, network: Network, size: Size) -> None:
         """Raise ImageError if the framed reference is too small for a layer, LayerError for an unknown one."""
         network.require_size(self.framed_size(size), self.layers)
-        for layer in map(network.layer, self.layers):
+        for layer in coarsest_first(network, self.layers):
             if self.where is not None:
-                self.where.require(size, layer, f"the region of {self.name}")
+                self.where.require(size, layer, f"the part of the picture for {self.name}")
             if self.reference_where is not None:
                 self.reference_where.require(
                     self.framed_size(size), layer, f"the part of the painting that counts for {self.name}"

@@ -4,7 +4,7 @@ A weight at a position is the mean of the map over the position's own square. So
 have weights that add up to 1 at each position of each layer: between soft or hard regions there is no gap and no seam.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from torch.nn import functional
 from impasto.errors import ImageError, SpecError
 from impasto.images.image import Size, size_of
 from impasto.networks.layers import Layer
+from impasto.networks.network import Network
 from impasto.networks.steps import FeatureMap
 from impasto.objectives.representations import MeanOverPositions, Pointwise, Representation
 
@@ -120,6 +121,11 @@ def stretched(weights: Tensor, size: Size) -> Tensor:
     if size_of(weights) == size:
         return weights
     return functional.interpolate(weights, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def coarsest_first(network: Network, layers: Iterable[str]) -> list[Layer]:
+    """The layers in the order of their strides, so that an error about a small region names what it must have."""
+    return sorted(map(network.layer, layers), key=lambda layer: layer.stride, reverse=True)
 
 
 def _pooled(weights: Tensor, layer: Layer) -> Tensor:

@@ -1,6 +1,6 @@
 """A part of a run within its memory, also after its settings were changed, and the checks before files are written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +19,13 @@ from impasto.objectives.objective import Objective
 from impasto.runs.stopping import Steering
 from impasto.synthesis.composition import Composition
 from impasto.synthesis.keeping import Keeping
-from impasto.synthesis.schedules import remaining
+from impasto.synthesis.schedules import Stage, remaining
 from impasto.tasks.divisions import Division
 from impasto.tasks.parts import Part
 from impasto.tasks.settings import Settings
 from impasto.tasks.spec import Change, RunSpec, compose, in_force, part_names
 from impasto.tiles.budget import Limits, MemoryPlan
 
-SIZES = ("size", "smallest", "style_scale")  # settings that enlarge pictures
 KEPT = 3  # vectors of the picture's size for a photo that is laid over: the photo, its opacity, the picture of both
 
 
@@ -68,10 +67,14 @@ def check(part: Part, plan: MemoryPlan, spec: RunSpec, pictures: list[Picture]) 
         objective.require(network, first.size)
     except ImageError as error:
         height, width = first.size
-        larger = " or ".join(
-            f"--{name.replace('_', '-')}" for name in SIZES if name in type(spec.settings).model_fields
-        )
+        larger = " or ".join(_enlarging(spec.settings, part.composition.schedule))
         raise ImageError(f"at {width} × {height} px {error}; choose a larger {larger}, or shallower layers") from None
+
+
+def _enlarging(settings: Settings, schedule: Sequence[Stage]) -> list[str]:
+    """The options that make the pictures of the first stage larger."""
+    of_canvas = "--size" if schedule[0].size == schedule[-1].size else "--smallest"
+    return [of_canvas, "--style-scale"] if getattr(settings, "style_scale", 1.0) < 1 else [of_canvas]
 
 
 def _cropped(picture: Picture) -> str:
