@@ -157,6 +157,9 @@ def test_a_sheet_is_continued_and_never_painted_twice(desk: Path, monkeypatch: p
         assert sheet.width > 800
         assert sheet.height > 640
     assert (folder / "comparison.html").is_file()
+    absolute = [desk / word if str(word).endswith(".png") else word for word in SHEET]
+    assert call(*absolute, "-o", folder).out == f"{folder}/sheet.png\n"
+    assert (folder / "01" / "result.png").stat().st_mtime_ns == first
     other = call(*("1,2" if word == "1,3" else word for word in SHEET))
     assert (other.code, "holds a sheet of other files or with other settings" in other.err) == (1, True)
     assert [path.name for path in pictures_below(desk)[0] if "runs" in path.parts] == []

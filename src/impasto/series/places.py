@@ -4,16 +4,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from impasto.errors import OutputError
+from impasto.errors import OutputError, SpecError
 from impasto.files import write_bytes
-from impasto.folders.named import inside
+from impasto.folders.named import inside, with_files
 from impasto.folders.owners import Ownership, owned, require_unowned
 from impasto.folders.places import BEFORE, Trace, entries, giving_way, put_aside, trace
+from impasto.folders.specfiles import parse_spec
 from impasto.tasks.spec import RunSpec
 
 
 def is_free(folder: Path, file: str, about: str, specs: Iterable[RunSpec], *, force: bool) -> bool:
-    """Whether a folder starts afresh; False if its `file` already has the content `about`: then the runs continue.
+    """Whether a folder starts afresh; False if its `file` already says what `about` says: then the runs continue.
 
     With `force` a folder that has such a file starts afresh, unless the folder holds a file that one of the `specs`
     names. Raises OutputError if the folder holds anything else.
@@ -28,7 +29,7 @@ def is_free(folder: Path, file: str, about: str, specs: Iterable[RunSpec], *, fo
         raise OutputError(f"{folder} cannot be used: {error.strerror or error}") from None
     if not (folder / file).is_file() and not (folder / BEFORE).exists():
         raise OutputError(f"{folder} is not the folder of a {kind}; name another folder with --out")
-    if not force and (folder / file).is_file() and (folder / file).read_bytes() == about.encode():
+    if not force and _is_begun(folder, file, about):
         return False
     if not force:
         raise OutputError(
@@ -71,11 +72,16 @@ def share_folder(folder: Path, file: str, about: str, *, fresh: bool, before: Tr
 
 
 def _is_begun(folder: Path, file: str, about: str) -> bool:
-    """Whether the folder has the same series."""
+    """Whether the folder has the same series, however the paths of the series' spec are spelled."""
     try:
-        return (folder / file).read_bytes() == about.encode()
-    except OSError:
+        there = (folder / file).read_bytes()
+        if there == about.encode():
+            return True
+        asked, found = (parse_spec(text, file) for text in (about, there.decode("utf-8")))
+    except (OSError, UnicodeDecodeError, SpecError):
         return False
+    (one, known), (other, known_there) = asked, found
+    return (with_files(one, Path.absolute), known) == (with_files(other, Path.absolute), known_there)
 
 
 def _make(folder: Path) -> None:
