@@ -263,6 +263,11 @@ def test_an_enlargement_notices_an_edited_mask(desk: Path) -> None:
     assert call("transfer", *PAIR, *QUICK, "--region", "mask.png=other.png", "-o", "small").code == 0
     larger = ["enlarge", "small", "--size", "72", "--steps", "1", "-o", "large"]
     assert call(*larger).code == 0
+    Path("elsewhere").mkdir()
+    Path("mask.png").rename("elsewhere/its.png")
+    assert "there is no file mask.png" in call(*larger).err
+    assert call(*larger, "--pictures", "elsewhere").code == 0
+    Path("elsewhere/its.png").rename("mask.png")
     edit("mask.png")
     ended = call(*larger)
     assert (ended.code, "mask.png has changed since that run" in ended.err) == (1, True), ended.err

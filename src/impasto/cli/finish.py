@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from impasto.cli.listeners import Progression, sentences, series_view
-from impasto.cli.options import CheckpointSeconds, Out, Quiet, Switch, Whole, choose_listener, stoppable
+from impasto.cli.options import CheckpointSeconds, MovedPictures, Out, Quiet, Switch, Whole, choose_listener, stoppable
 from impasto.cli.streams import print_out
 from impasto.errors import SpecError
 from impasto.tasks.settings import TransferSettings
@@ -105,13 +105,15 @@ class LargeOptions:
     steps: Whole | None = None
     "Updates at full size, 10 by default; each smaller size takes twice as many as the next larger one."
     likeness: Annotated[float | None, Parameter(show_default=False)] = None
-    "Weight of the likeness to the small picture; by default a twentieth of the style's, and ¾ of the neighbours'."
+    "Weight of the likeness to the small picture; 1/20 of the style's or content's, plus ¾ of the neighbours', by default."
     depth: Literal[8, 16] | None = None
     "Bits a colour of the result; by default as in the small run."
     profile: Literal["srgb", "display-p3", "adobe-rgb"] | None = None
     "Colour profile of the result's file; by default as in the small run."
     memory: str | None = None
     "Memory limit, 4GB for instance; by default as in the small run."
+    pictures: MovedPictures = ()
+    "Files of the small run that were moved, or folders that hold them; the files are found by their hashes."
     out: Out = None
     "Folder for the results, by default runs/enlarge-RUN-SIZE; the same command continues there."
     force: Switch = False
@@ -154,6 +156,7 @@ def enlarge(run: str, /, *, large: Annotated[LargeOptions, Flat] = LargeOptions(
             size,
             large.out,
             changes=changes,
+            pictures=large.pictures,
             force=large.force,
             stop=stop,
             listener=listener,

@@ -59,7 +59,8 @@ def sweep(
     spec
         A spec in TOML (as --save-spec writes it), a result of impasto (PNG), or the folder of a run.
     vary
-        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values that contain commas.
+        SETTING=VALUE,VALUE,…; may be given several times. Semicolons separate values
+        that contain commas; a single such value ends with one.
     out
         Folder for the runs, by default under runs/; if it holds the same sweep, finished runs are not repeated.
     force

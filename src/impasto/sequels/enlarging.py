@@ -1,13 +1,14 @@
 """A small painting painted again, large, so that it is the same picture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import OutputError
+from impasto.errors import InterruptedRunError, OutputError
 from impasto.events import Compared, Listener, silent
 from impasto.files import save_json
 from impasto.finishing.likeness import ssim
+from impasto.folders.finding import require_there
 from impasto.folders.named import hash_files
 from impasto.folders.names import RESULT, SHEET_FILE
 from impasto.images.files import load_image
@@ -29,6 +30,7 @@ def enlarge(
     out: Path | None = None,
     *,
     changes: Mapping[str, Any] | None = None,
+    pictures: Sequence[Path] = (),
     force: bool = False,
     stop: Stop = None,
     listener: Listener = silent,
@@ -37,24 +39,29 @@ def enlarge(
     """Paint a run's picture large (long side in pixels, or a print); return the folder, and how alike the pictures are.
 
     `source` is the folder of a run, or a candidate of a sheet: "runs/explore-photo-painting#5". The run begins with the
-    small picture, at the next larger size; `changes` are other settings, by name. The folder is runs/enlarge-NAME-SIZE
+    small picture, at the next larger size; `changes` are other settings, by name. Files of the run that were moved are
+    found by their hashes, also in `pictures`, files and folders. The folder is runs/enlarge-NAME-SIZE
     by default. The same call continues a run that was stopped, and compares again if the run is done; the comparison
     is also in likeness.json. `force`, `stop`, `listener` and `checkpoint_seconds` are as for `run`.
     Raises RunFolderError if the run is not a transfer, is not done or its files have changed, and if there is no
     such candidate; SpecError if `size` is not larger than the picture; OutputError if `out` holds something else.
     """
+    require_there(pictures)
     folder = folder_of(source)
-    spec = larger_run(folder, size, changes or {})
+    spec = larger_run(folder, size, changes or {}, pictures)
     out = out or Path("runs") / f"enlarge-{_name(folder)}-{spec.settings.size}"
     hashes = hash_files([spec])
     state = folder_state(spec, out, hashes)
 
-    if force and state != "missing":
-        run(spec, out, force=True, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
-    elif state == "other":
+    if state == "other" and not force:
         raise OutputError(f"{out} holds something else; name another folder with --out, or replace it with --force")
-    else:
-        make_run(spec, out, hashes, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
+    try:
+        if force and state != "missing":
+            run(spec, out, force=True, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
+        else:
+            make_run(spec, out, hashes, stop=stop, listener=listener, checkpoint_seconds=checkpoint_seconds)
+    except InterruptedRunError:
+        raise InterruptedRunError(f"stopped; the same command continues in {out}") from None
 
     compared = Compared(out, _likeness(folder, out), ALIKE)
     listener(compared)

@@ -1,6 +1,6 @@
 """The spec of a painting painted again, large; no picture is decoded, and PyTorch is not loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ ALIKE = 0.02  # of proportions, which whole pixels round
 STEPS = 10  # at full size, and twice as many at each smaller size; the strokes are there already, and need sharpening
 
 
-def larger_run(folder: Path, size: int | PrintSize, changes: Mapping[str, Any]) -> RunSpec:
-    """The spec of a run's picture painted large. Raises RunFolderError, SpecError."""
+def larger_run(folder: Path, size: int | PrintSize, changes: Mapping[str, Any], among: Sequence[Path] = ()) -> RunSpec:
+    """The spec of a run's picture painted large; files that were moved are looked for `among` these, too.
+
+    Raises RunFolderError, SpecError, ImageError.
+    """
     summary = require_done(folder)
     with open_picture(folder / RESULT) as small:
         width, height = small.size
-    spec = larger(_unchanged(folder, read_spec(folder)), folder / RESULT, (height, width), size, changes)
+    spec = larger(_unchanged(folder, read_spec(folder), among), folder / RESULT, (height, width), size, changes)
     if summary.result_sha256 not in ("", sha256(folder / RESULT)):
         raise RunFolderError(f"{folder} cannot be enlarged: {folder / RESULT} has changed since that run")
     return spec
@@ -79,8 +82,8 @@ def require_done(folder: Path) -> Summary:
     return summary
 
 
-def _unchanged(folder: Path, found: SpecFile) -> RunSpec:
-    spec, changed = located(found)
+def _unchanged(folder: Path, found: SpecFile, among: Sequence[Path]) -> RunSpec:
+    spec, changed = located(found, among)
     if changed:
         raise RunFolderError(f"{folder} cannot be enlarged: {changed[0]}")
     return spec
