@@ -105,7 +105,7 @@ class LargeOptions:
     steps: Whole | None = None
     "Updates at full size, 10 by default; each smaller size takes twice as many as the next larger one."
     likeness: Annotated[float | None, Parameter(show_default=False)] = None
-    "Weight of the likeness to the small picture; by default 1/20 of the style's, or content's, plus 3/4 of neighbours'."
+    "Weight of the likeness to the small picture; by default 1/20 of the style's or content's and 3/4 of neighbours'."
     depth: Literal[8, 16] | None = None
     "Bits a colour of the result; by default as in the small run."
     profile: Literal["srgb", "display-p3", "adobe-rgb"] | None = None
