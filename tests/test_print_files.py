@@ -92,6 +92,32 @@ def test_a_tiff_of_either_order_is_read_whole_and_turned(order: str, tmp_path: P
     assert (as_array(load_image(tmp_path / "deep.tif")) == np.rot90(values, -1)).all()
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_in_planes_is_read_or_refused(bits: int, packed: bool, tmp_path: Path) -> None:
+    """The colours of each plane in a strip of its own, one after the other."""
+    values = VALUES[:4, :5, :3] >> (16 - bits)
+    planes = [plane.astype(f"<u{bits // 8}").tobytes() for plane in np.moveaxis(values, 2, 0)]
+    planes = [zlib.compress(plane) if packed else plane for plane in planes]
+    lengths = [len(plane) for plane in planes]
+    starts = [300 + sum(lengths[:index]) for index in range(3)]
+    entries = [(256, 3, [5]), (257, 3, [4]), (258, 3, [bits] * 3), (259, 3, [8 if packed else 1]), (262, 3, [2])]
+    entries += [(273, 3, starts), (277, 3, [3]), (278, 3, [4]), (279, 3, lengths), (284, 3, [2])]
+    table, far = struct.pack("<H", len(entries)), b""
+    for tag, kind, numbers in entries:
+        content = struct.pack(f"<{len(numbers)}H", *numbers)
+        if len(content) > 4:
+            content, far = struct.pack("<I", 200 + len(far)), far + content
+        table += struct.pack("<HHI", tag, kind, len(numbers)) + content.ljust(4, b"\0")
+    start = struct.pack("<2sHI", b"II", 42, 8) + table + bytes(4)
+    (tmp_path / "planes.tif").write_bytes((start.ljust(200, b"\0") + far).ljust(300, b"\0") + b"".join(planes))
+    if bits == 8:
+        assert (as_array(load_image(tmp_path / "planes.tif")) == 257 * values.astype(int)).all()
+        return
+    with pytest.raises(ImageError, match="planes.tif cannot be read as a picture: its 16-bit colours lie in planes"):
+        load_image(tmp_path / "planes.tif")
+
+
 @pytest.mark.parametrize("ending", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_sixteen_bits_survive_writing_and_reading(ending: str, channels: int, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags; source: TIFF 6.0, section 8 and page 80
-UNSIGNED = 1  # a value of SAMPLE_FORMAT, and its default
+# TIFF's tags. Source: TIFF 6.0, section 8 and page 80.
+BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+UNSIGNED, IN_PLANES = 1, 2  # values of SAMPLE_FORMAT (the default) and of PLANAR
 Grey = np.ndarray[Any, np.dtype[np.float32]]
 Values = np.ndarray[Any, np.dtype[np.float32]]  # rows, width, colours
 # Pillow reads 16 bits a colour as 8, the high byte of each value. Read as if its bytes stood in the other order, a file
@@ -47,8 +48,13 @@ def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
 def second_reading(file: PillowImage.Image, again: Callable[[], PillowImage.Image]) -> PillowImage.Image | None:
     """Another reading of a file of 16 bits a colour, which has what Pillow's own leaves out; None for other depths.
 
-    Neither is decoded yet. `again` opens the same file once more. See `joined`.
+    Neither is decoded yet. `again` opens the same file once more. See `joined`. Raises ValueError for a TIFF whose
+    16-bit colours lie in planes, which Pillow reads wrongly.
     """
+    tags = getattr(file, "tag_v2", {})
+    in_planes = tags.get(PLANAR) == IN_PLANES and tags.get(SAMPLES, 1) > 1
+    if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
+        raise ValueError("its 16-bit colours lie in planes; save it with interleaved colours")
     layouts = {_layout(tile.args) for tile in getattr(file, "tile", ())}
     layout = layouts.pop() if len(layouts) == 1 else ""
     other = "RGBA" if layout == GREY_WITH_ALPHA else f"{layout[:-1]}{OTHER_ORDER.get(layout[-1:])}"
