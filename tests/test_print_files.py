@@ -114,7 +114,7 @@ def test_a_tiff_in_planes_is_read_or_refused(bits: int, packed: bool, tmp_path: 
     if bits == 8:
         assert (as_array(load_image(tmp_path / "planes.tif")) == 257 * values.astype(int)).all()
         return
-    with pytest.raises(ImageError, match="planes.tif cannot be read as a picture: its 16-bit colours lie in planes"):
+    with pytest.raises(ImageError, match=r"planes\.tif cannot be read as a picture: its 16-bit colours lie in planes"):
         load_image(tmp_path / "planes.tif")
 
 

@@ -16,6 +16,7 @@ Values = np.ndarray[Any, np.dtype[np.float32]]  # rows, width, colours
 # gives the low bytes. By Pillow's names of layouts (B: high byte first, L: low byte first, N: the machine's order).
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 LAYOUTS = ("RGB;16", "RGBA;16", "RGBX;16")
+FEW_LEVELS = {"L;2": 85, "L;4": 17}  # layouts of grey with 4 and 16 levels: the step between two levels in 8 bits
 GREY_WITH_ALPHA = "LA;16B"  # in a PNG; its four bytes are read as four colours
 
 
@@ -45,6 +46,16 @@ def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
     return 1 - grey if tags.get(WHITE_IS_ZERO) == 0 else grey
 
 
+def widen_transparent_level(file: PillowImage.Image) -> None:
+    """Give a grey PNG's transparent level in 8 bits, as Pillow's decoder gives the pixels of 2 and 4 bits.
+
+    The file is not decoded yet.
+    """
+    key = file.info.get("transparency")
+    if isinstance(key, int):
+        file.info["transparency"] = key * FEW_LEVELS.get(_layout_of(file), 1)
+
+
 def second_reading(file: PillowImage.Image, again: Callable[[], PillowImage.Image]) -> PillowImage.Image | None:
     """Another reading of a file of 16 bits a colour, which has what Pillow's own leaves out; None for other depths.
 
@@ -55,8 +66,7 @@ def second_reading(file: PillowImage.Image, again: Callable[[], PillowImage.Imag
     in_planes = tags.get(PLANAR) == IN_PLANES and tags.get(SAMPLES, 1) > 1
     if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
         raise ValueError("its 16-bit colours lie in planes; save it with interleaved colours")
-    layouts = {_layout(tile.args) for tile in getattr(file, "tile", ())}
-    layout = layouts.pop() if len(layouts) == 1 else ""
+    layout = _layout_of(file)
     other = "RGBA" if layout == GREY_WITH_ALPHA else f"{layout[:-1]}{OTHER_ORDER.get(layout[-1:])}"
     if layout != GREY_WITH_ALPHA and layout[:-1] not in LAYOUTS:
         return None
@@ -74,6 +84,12 @@ def joined(first: PillowImage.Image, second: PillowImage.Image, rows: slice) -> 
         high, low = low[..., 0::2], low[..., 1::2]
     values: Values = (256 * high.astype(np.float32) + low) / 65535
     return values
+
+
+def _layout_of(file: PillowImage.Image) -> str:
+    """The one layout of all tiles of a file, else an empty text."""
+    layouts = {_layout(tile.args) for tile in getattr(file, "tile", ())}
+    return layouts.pop() if len(layouts) == 1 else ""
 
 
 def _layout(args: Any) -> str:
