@@ -109,6 +109,24 @@ def test_a_file_for_print_has_its_size_its_profile_and_its_depth(desk: Path) -> 
     assert embedded_settings(export(desk / "a.png", desk / "c.png")) == "mine"
 
 
+@pytest.mark.parametrize("size", ["1x1in@160", "1x1in@31"])
+def test_edges_of_cut_out_pictures_have_no_halo(desk: Path, size: str) -> None:
+    """As in Pillow, which multiplies colours by their transparency while it resizes, on paper of either colour."""
+    stored = np.zeros((64, 64, 4), np.uint8)
+    stored[..., 1] = 255  # a green that cannot be seen
+    stored[8:24], stored[40:56] = 255, (0, 0, 0, 255)  # no corners, which Pillow clips between rows and columns
+    PillowImage.fromarray(stored).save("logo.png")
+    export(desk / "logo.png", desk / "a.png", size=PrintSize(size))
+    with PillowImage.open("a.png") as file:
+        found = np.asarray(file).astype(float)
+    side = len(found)
+    theirs = PillowImage.fromarray(stored).resize((side, side), PillowImage.Resampling.BICUBIC)
+    expected = np.asarray(theirs).astype(float)
+    for paper in (0, 255):
+        on_paper = [paper + (each[..., :3] - paper) * each[..., 3:] / 255 for each in (found, expected)]
+        assert abs(on_paper[0] - on_paper[1]).max() < 2.5
+
+
 def test_an_export_of_eight_bits_alone_changes_nothing(desk: Path) -> None:
     found = export(desk / "photo.png", desk / "b.png")
     assert torch.equal(load_image(found), load_image(desk / "photo.png"))

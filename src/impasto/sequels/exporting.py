@@ -8,7 +8,7 @@ from impasto.errors import OutputError
 from impasto.events import Listener, Notice, silent
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
-from impasto.images.image import Image, Picture, cover
+from impasto.images.image import Image, Picture
 from impasto.images.opening import dpi_of
 from impasto.sequels.sources import result_of
 from impasto.tasks.values import PrintSize
@@ -67,4 +67,4 @@ def _scaled(picture: Picture, size: PrintSize, listener: Listener) -> Picture:
                 f"impasto enlarge RUN --size {enough} paints all of the print's pixels"
             )
         )
-    return Picture(cover(part.image, size.size), None if part.alpha is None else cover(part.alpha, size.size))
+    return part.resized(size.size)
