@@ -107,7 +107,7 @@ def test_a_file_for_print_has_its_size_its_profile_and_its_depth(desk: Path) -> 
     assert float(found.alpha[0, 0, 59].mean()) == pytest.approx(0.55, abs=0.02)
     middle = source[:, :, :, 20:60]
     assert psnr(torch.nn.functional.interpolate(found.image, (40, 40), mode="area"), middle) > 20
-    assert ["40 × 40 px are enlarged 3.0 times" in event.words for event in heard] == [True]
+    assert [event.words for event in heard] == ["40 × 40 px are enlarged 3.0 times for 3x3cm@100"]  # of no run
     assert embedded_settings(export(desk / "a.png", desk / "c.png")) == "mine"
 
 
@@ -180,6 +180,23 @@ def test_a_run_for_print(desk: Path) -> None:
     assert bool(opaque[..., 21:].all())
     assert 10 * float(torch.log10(1 / error)) == pytest.approx(summary["metrics"]["psnr"], abs=3)
     assert "img-comparison-slider" in Path("run/report.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_what_a_print_lacks_can_be_painted_as_advised(desk: Path) -> None:
+    """Of a whole photo that is cropped, of a print, and of a texture, which cannot be enlarged."""
+    words = ["--steps", "1", "--frames", "0", "--quiet", "--neighbours", "0", "--precision", "float32"]
+    asked = ["export", "--print", "2x2cm@127", "-o", "a.png", "--force"]
+    assert call("transfer", "photo.png", "painting.png", "--size", "48", *words, "--out", "my run").code == 0
+    assert "36 × 36 px are enlarged 2.8 times for 2x2cm@127; " in (said := call(*asked, "my run").err)
+    assert "impasto enlarge 'my run' --size 134 paints all of the print's pixels" in said
+    large = ["enlarge", "my run", "--size", "134", "--steps", "1", "--quiet", "--out", "large"]
+    assert call(*large).code == 0
+    assert min(load_image("large/result.png").shape[2:]) >= 100
+    assert call("transfer", "photo.png", "painting.png", "--print", "2x2cm@50", *words, "--out", "printed").code == 0
+    assert "impasto enlarge printed --print 2x2cm@127 paints all" in call(*asked, "printed").err
+    assert call("texture", "painting.png", "--size", "40", "--smallest", "40", *words[:5], "--out", "flat").code == 0
+    assert "40 × 40 px are enlarged 2.5 times for 2x2cm@127\n" in call(*asked, "flat").err
 
 
 @pytest.mark.slow
