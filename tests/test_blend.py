@@ -84,6 +84,14 @@ def test_two_picture_files(desk: Path) -> None:
         blend(desk / "photo.png", 0.5, desk / "half.tif", other=desk / "photo.png")
 
 
+def test_blends_with_runs_of_similar_names_have_names_of_their_own(desk: Path) -> None:
+    for name in ("run", "v1.5", "v1.6"):
+        (desk / name).mkdir()
+        save_image(load_image("photo.png"), desk / name / "result.png")
+    found = [blend(desk / "run", 0.5, other=desk / name).name for name in ("v1.5", "v1.6", "photo.png")]
+    assert found == ["blend-50-v1.5.png", "blend-50-v1.6.png", "blend-50-photo.png"]
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.7, float("nan")])
 def test_strengths_out_of_range(strength: float, desk: Path) -> None:
     with pytest.raises(SpecError, match=r"strength is .*; choose from 0 \(the photo, or the other run\) to 1"):
@@ -108,6 +116,12 @@ def test_a_run_and_its_photo(desk: Path) -> None:
     assert call("blend", "run", "--strength", "0.5", "--with", "run/blend-70.png", *words).code == 0
     with PillowImage.open("deep.png") as file:
         assert b"Adobe RGB" in file.info["icc_profile"].replace(b"\0", b"")
+    (desk / "far away").mkdir()
+    moved = Path("photo.png").rename("far away/moved.png")
+    said = "cannot be blended with its photo: photo.png no longer exists; name the photo with --with FILE"
+    assert said in call("blend", "run", "--strength", "0.7", "--force").err
+    assert call("blend", "run", "--strength", "0.7", "--with", str(moved)).out == "run/blend-70-moved.png\n"
+    assert torch.equal(load_image("run/blend-70-moved.png"), found.image)
     save_image(1 - photo.image, "photo.png")
     ended = call("blend", "run", "--strength", "0.2")
     assert (ended.code, "photo.png has changed since the run" in ended.err) == (1, True)

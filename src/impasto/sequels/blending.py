@@ -57,9 +57,11 @@ def photo_of(run: Path) -> Picture:
 
 def _unchanged(picture: PictureRecord, run: Path) -> Path:
     if picture.path is None:
-        raise RunFolderError(f"{run} cannot be blended with its photo: {picture.given} {picture.missing}")
+        words = f"{picture.given} {picture.missing}; name the photo with --with FILE"
+        raise RunFolderError(f"{run} cannot be blended with its photo: {words}")
     return picture.path
 
 
 def _name(other: Path) -> str:
-    return other.resolve().stem
+    there = other.resolve()
+    return there.stem if there.is_file() else there.name
