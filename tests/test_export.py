@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from colour import ADOBE, ADOBE_GAMMA, rgb_profile
+from colour import ADOBE, ADOBE_GAMMA, grey_profile, rgb_profile
 from command import call, save_pictures
 from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
 from impasto.events import Event
@@ -41,6 +41,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("60x40cm@300", (4724, 7087), 300),
         ("600 x 400mm".replace(" ", ""), (4724, 7087), 300),
         ("24x16in@150", (2400, 3600), 150),
+        ("60×40cm@300", (4724, 7087), 300),
         ("21x29.7cm@300", (3508, 2480), 300),  # A4
     ],
 )
@@ -212,7 +213,7 @@ def test_the_command_and_a_run_of_several_layers(desk: Path) -> None:
     several = call("export", "run", "-o", "a.png")
     assert several.code == 1
     assert "run has 2 pictures; name one of them, run/conv1_1 for instance" in several.err
-    assert call("export", "run/conv1_1", "-o", "a.jpg", "--print", "1x1cm@100", "--proof", "cmyk").out == "a.jpg\n"
+    assert call("export", "run/conv1_1", "-o", "a.jpg", "--print", "1x1cm@100", "--proof", "CMYK").out == "a.jpg\n"
     with PillowImage.open("a.jpg") as file:
         assert file.size == (39, 39)
         assert file.info["dpi"] == (100, 100)
@@ -293,12 +294,16 @@ def test_paper_of_another_white_is_shown_as_white(tmp_path: Path) -> None:
 
 
 def test_a_profile_of_a_printer_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "printer.icc").write_bytes(ADOBE_RGB.icc())  # which has all of sRGB's colours
+    printer = rgb_profile(ADOBE, ADOBE_GAMMA, np.array([0.9642, 1, 0.8249]))  # which has all of sRGB's colours
+    (tmp_path / "printer.icc").write_bytes(printer)
     image = torch.rand(1, 3, 8, 8)
     assert (proof(image, tmp_path / "printer.icc") - image).abs().max() < 0.02
     (tmp_path / "words.icc").write_bytes(b"words")
-    (tmp_path / "link.icc").write_bytes(ADOBE_RGB.icc().replace(b"rTRC", b"xTRC"))
-    wrong = {"none.icc": "No such file", "words.icc": "it is not a colour profile", "link.icc": "not the profile of a"}
+    (tmp_path / "link.icc").write_bytes(printer.replace(b"rTRC", b"xTRC"))
+    (tmp_path / "screen.icc").write_bytes(ADOBE_RGB.icc())
+    (tmp_path / "grey.icc").write_bytes(grey_profile(2.2).replace(b"mntr", b"prtr"))
+    wrong = {"none.icc": "No such file", "words.icc": "it is not a colour profile"}
+    wrong |= dict.fromkeys(["link.icc", "screen.icc", "grey.icc"], "it is not the profile of a printer")
     for name, words in wrong.items():
         with pytest.raises(ImageError, match=rf"{name} cannot be used for a proof: .*{words}"):
             proof(image, tmp_path / name)

@@ -135,6 +135,7 @@ def _oklab(light: Tensor) -> Tensor:
 def _of_profile(image: Image, printer: Path) -> Image:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(printer.read_bytes()))
+        _require_inks(profile.profile.device_class, profile.profile.xcolor_space)
         transform = ImageCms.buildProofTransform(
             SCREEN,
             SCREEN,
@@ -151,3 +152,9 @@ def _of_profile(image: Image, printer: Path) -> Image:
     except (ImageCms.PyCMSError, ValueError, TypeError):
         raise ImageError(f"{printer} cannot be used for a proof: it is not the profile of a printer") from None
     return from_pillow(cast("object", found))  # type: ignore[arg-type]
+
+
+def _require_inks(device: str, space: str) -> None:
+    """Raise ValueError for a screen, a camera or a grey, whose proof would be the picture itself."""
+    if space.strip() != "CMYK" and (device != "prtr" or space.strip() == "GRAY"):
+        raise ValueError(f"a profile of class {device} for {space}")
