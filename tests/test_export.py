@@ -234,6 +234,14 @@ def test_a_file_of_as_many_pixels_names_the_same_resolution(desk: Path, ending: 
     assert [_dpi(desk / f"{name}{ending}") for name in "abcd"] == [230, 230, 99, None]
 
 
+@pytest.mark.parametrize(("unit", "number", "dpi"), [(2, 240, 240), (3, 100, 254), (1, 240, None), (2, 1, None)])
+def test_a_webp_names_its_resolution_in_exif(desk: Path, unit: int, number: int, dpi: int | None) -> None:
+    exif = PillowImage.Exif()
+    exif[0x011A], exif[0x0128] = float(number), unit
+    PillowImage.new("RGB", (4, 3)).save("named.webp", exif=exif)
+    assert _dpi(export(desk / "named.webp", desk / "a.tif")) == dpi
+
+
 def _dpi(path: Path) -> int | None:
     """What other programs are told; a WebP names its resolution in EXIF."""
     with PillowImage.open(path) as file:
