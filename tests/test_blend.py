@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
@@ -12,7 +13,7 @@ from impasto.errors import ImageError, OutputError, RunFolderError, SpecError
 from impasto.finishing.blending import blended
 from impasto.finishing.oklab import to_oklab
 from impasto.images.files import embedded_settings, load_image, load_picture, save_image
-from impasto.images.image import psnr
+from impasto.images.image import Picture, psnr
 from impasto.sequels.blending import blend
 
 SMALL = ["--size", "48", "--steps", "3", "--frames", "0", "--quiet", "--precision", "float32"]
@@ -27,21 +28,51 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_halfway_is_halfway_in_oklab() -> None:
     one, other = example("red-panda", (300, 20)), example("night-cafe", (300, 20))
-    lab = to_oklab(blended(0.3 + 0.4 * one, 0.3 + 0.4 * other, 0.25))
+    lab = to_oklab(blended(Picture(0.3 + 0.4 * one), Picture(0.3 + 0.4 * other), 0.25).image)
     expected = 0.75 * to_oklab(0.3 + 0.4 * one) + 0.25 * to_oklab(0.3 + 0.4 * other)
     assert (lab - expected).abs().max() < 2e-3
 
 
 def test_the_ends_are_the_pictures_themselves() -> None:
+    alpha = torch.linspace(0, 1, 20).expand(1, 1, 30, 20)
+    one, other = Picture(example("red-panda", (30, 20)), alpha), Picture(example("night-cafe", (30, 20)))
+    for strength, end in ((0.0, one), (1.0, other)):
+        found = blended(one, other, strength)
+        assert torch.equal(found.image, end.image)
+        assert found.alpha is end.alpha
+
+
+def test_colours_count_as_much_as_they_can_be_seen() -> None:
+    """White that cannot be seen, half transparent red and opaque blue, with the same three the other way round."""
+    rows = [(1.0, 1, 1), (0.8, 0.2, 0.2), (0.2, 0.2, 0.8)]
+    one, other = (torch.tensor(each).T.reshape(1, 3, 1, 3) for each in (rows, rows[::-1]))
+    opacity, opacities = torch.tensor([0, 0.5, 1]).expand(1, 1, 1, 3), torch.tensor([1, 0.5, 0]).expand(1, 1, 1, 3)
+    found = blended(Picture(one, opacity), Picture(other, opacities), 0.25)
+    assert found.alpha is not None
+    assert found.alpha.flatten().tolist() == pytest.approx([0.25, 0.5, 0.75])
+    assert found.image[0, :, 0].T.tolist() == pytest.approx(np.array([rows[2], rows[1], rows[2]]), abs=1e-3)
+    found = blended(Picture(one, opacity), Picture(other), 0.25)
+    assert found.alpha is not None
+    assert found.alpha.flatten().tolist() == pytest.approx([0.25, 0.625, 1])
+    share = torch.tensor([1, 0.4, 0.25])
+    expected = (1 - share) * to_oklab(one) + share * to_oklab(other)
+    assert (to_oklab(found.image) - expected)[..., [0, 1]].abs().max() < 1e-3
+
+
+def test_an_equal_transparency_changes_no_colour() -> None:
     one, other = example("red-panda", (30, 20)), example("night-cafe", (30, 20))
-    assert torch.equal(blended(one, other, 0.0), one)
-    assert torch.equal(blended(one, other, 1.0), other)
+    alpha = torch.linspace(0, 1, 20).expand(1, 1, 30, 20)
+    found, opaque = blended(Picture(one, alpha), Picture(other, alpha), 0.3), blended(Picture(one), Picture(other), 0.3)
+    assert opaque.alpha is None
+    assert found.alpha is not None
+    assert (found.image - opaque.image).abs().max() < 1e-5
+    assert (found.alpha - alpha).abs().max() < 1e-6
 
 
 def test_proportions_must_agree() -> None:
-    assert blended(torch.rand(1, 3, 301, 400), torch.rand(1, 3, 75, 100), 0.5).shape[2:] == (75, 100)
+    assert blended(Picture(torch.rand(1, 3, 301, 400)), Picture(torch.rand(1, 3, 75, 100)), 0.5).size == (75, 100)
     with pytest.raises(ImageError, match=r"20 × 30 and 30 × 20 px cannot be blended; their proportions must agree"):
-        blended(torch.rand(1, 3, 30, 20), torch.rand(1, 3, 20, 30), 0.5)
+        blended(Picture(torch.rand(1, 3, 30, 20)), Picture(torch.rand(1, 3, 20, 30)), 0.5)
 
 
 def test_two_picture_files(desk: Path) -> None:
@@ -51,6 +82,14 @@ def test_two_picture_files(desk: Path) -> None:
         blend(desk / "photo.png", 0.5, desk / "b.png")
     with pytest.raises(OutputError, match="exists already"):
         blend(desk / "photo.png", 0.5, desk / "half.tif", other=desk / "photo.png")
+
+
+def test_blends_with_runs_of_similar_names_have_names_of_their_own(desk: Path) -> None:
+    for name in ("run", "v1.5", "v1.6"):
+        (desk / name).mkdir()
+        save_image(load_image("photo.png"), desk / name / "result.png")
+    found = [blend(desk / "run", 0.5, other=desk / name).name for name in ("v1.5", "v1.6", "photo.png")]
+    assert found == ["blend-50-v1.5.png", "blend-50-v1.6.png", "blend-50-photo.png"]
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.7, float("nan")])
@@ -67,7 +106,7 @@ def test_a_run_and_its_photo(desk: Path) -> None:
     result, photo, found = (load_picture(name) for name in ("run/result.png", "photo.png", "run/blend-70.png"))
     assert found.size == result.size
     assert found.alpha is not None
-    assert torch.equal(found.alpha, result.alpha)
+    assert (found.alpha - result.alpha).abs().max() < 1.5 / 255
     small = torch.nn.functional.interpolate(photo.image, found.size, mode="bicubic", antialias=True).clamp(0, 1)
     expected = 0.3 * to_oklab(small) + 0.7 * to_oklab(result.image)
     assert (to_oklab(found.image) - expected).abs().mean() < 0.005
@@ -77,6 +116,12 @@ def test_a_run_and_its_photo(desk: Path) -> None:
     assert call("blend", "run", "--strength", "0.5", "--with", "run/blend-70.png", *words).code == 0
     with PillowImage.open("deep.png") as file:
         assert b"Adobe RGB" in file.info["icc_profile"].replace(b"\0", b"")
+    (desk / "far away").mkdir()
+    moved = Path("photo.png").rename("far away/moved.png")
+    said = "cannot be blended with its photo: photo.png no longer exists; name the photo with --with FILE"
+    assert said in call("blend", "run", "--strength", "0.7", "--force").err
+    assert call("blend", "run", "--strength", "0.7", "--with", str(moved)).out == "run/blend-70-moved.png\n"
+    assert torch.equal(load_image("run/blend-70-moved.png"), found.image)
     save_image(1 - photo.image, "photo.png")
     ended = call("blend", "run", "--strength", "0.2")
     assert (ended.code, "photo.png has changed since the run" in ended.err) == (1, True)

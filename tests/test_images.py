@@ -437,6 +437,19 @@ def test_the_colour_that_is_transparent_in_16_bits(tmp_path: Path) -> None:
     assert colours(picture.image)[0, 1].tolist() == [1, 0, 0]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_level_that_is_transparent(tmp_path: Path, bits: int) -> None:
+    """Pillow widens levels of fewer bits to 8, but not the transparent level."""
+    levels = np.arange(2**bits) if bits > 1 else np.array([0, 1, 1, 0])
+    row = np.packbits((levels[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
+    png = png_of(struct.pack(">IIBBBBB", len(levels), 1, bits, 0, 0, 0, 0), b"\0" + row)
+    (tmp_path / "picture.png").write_bytes(with_chunk(png, b"tRNS", struct.pack(">H", 1)))
+    picture = load_picture(tmp_path / "picture.png")
+    seen = levels != 1
+    assert (colours(picture.alpha)[0, :, 0] == seen).all()
+    assert colours(picture.image)[0, seen, 0] == pytest.approx(levels[seen] / (2**bits - 1), abs=1e-6)
+
+
 # Formats -------------------------------------------------------------------------------------------------------------
 
 

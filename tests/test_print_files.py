@@ -3,6 +3,7 @@
 import io
 import struct
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
@@ -12,9 +13,19 @@ import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
+from colour import grey_profile, srgb_of_linear
 from impasto.errors import ImageError, OutputError, SpecError
 from impasto.formats import sixteen
-from impasto.formats.profiles import ADOBE_RGB, DISPLAY_P3, PROFILES, SRGB, Profile, from_srgb, read_profile
+from impasto.formats.profiles import (
+    ADOBE_RGB,
+    DISPLAY_P3,
+    PROFILES,
+    SRGB,
+    Profile,
+    from_srgb,
+    read_grey_profile,
+    read_profile,
+)
 from impasto.images.files import load_image, load_picture, save_image
 from impasto.images.forms import FileForm, dithered
 
@@ -90,6 +101,32 @@ def test_a_tiff_of_either_order_is_read_whole_and_turned(order: str, tmp_path: P
     file = (start + table).ljust(180, b"\0") + struct.pack(f"{order}3H", 16, 16, 16)
     (tmp_path / "deep.tif").write_bytes(file.ljust(200, b"\0") + data)
     assert (as_array(load_image(tmp_path / "deep.tif")) == np.rot90(values, -1)).all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_in_planes_is_read_or_refused(bits: int, packed: bool, tmp_path: Path) -> None:
+    """The colours of each plane in a strip of its own, one after the other."""
+    values = VALUES[:4, :5, :3] >> (16 - bits)
+    planes = [plane.astype(f"<u{bits // 8}").tobytes() for plane in np.moveaxis(values, 2, 0)]
+    planes = [zlib.compress(plane) if packed else plane for plane in planes]
+    lengths = [len(plane) for plane in planes]
+    starts = [300 + sum(lengths[:index]) for index in range(3)]
+    entries = [(256, 3, [5]), (257, 3, [4]), (258, 3, [bits] * 3), (259, 3, [8 if packed else 1]), (262, 3, [2])]
+    entries += [(273, 3, starts), (277, 3, [3]), (278, 3, [4]), (279, 3, lengths), (284, 3, [2])]
+    table, far = struct.pack("<H", len(entries)), b""
+    for tag, kind, numbers in entries:
+        content = struct.pack(f"<{len(numbers)}H", *numbers)
+        if len(content) > 4:
+            content, far = struct.pack("<I", 200 + len(far)), far + content
+        table += struct.pack("<HHI", tag, kind, len(numbers)) + content.ljust(4, b"\0")
+    start = struct.pack("<2sHI", b"II", 42, 8) + table + bytes(4)
+    (tmp_path / "planes.tif").write_bytes((start.ljust(200, b"\0") + far).ljust(300, b"\0") + b"".join(planes))
+    if bits == 8:
+        assert (as_array(load_image(tmp_path / "planes.tif")) == 257 * values.astype(int)).all()
+        return
+    with pytest.raises(ImageError, match=r"planes\.tif cannot be read as a picture: its 16-bit colours lie in planes"):
+        load_image(tmp_path / "planes.tif")
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif"])
@@ -224,6 +261,43 @@ def test_a_broken_profile_leaves_a_deep_picture_readable(tmp_path: Path) -> None
     broken = b"iCCP" + b"x\0\0" + zlib.compress(ADOBE_RGB.icc()[:150])
     (tmp_path / "a.png").write_bytes(own_png(VALUES[..., :3], 2, broken))
     assert abs(as_array(load_image(tmp_path / "a.png")) - VALUES[..., :3]).max() < 257
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
+@pytest.mark.parametrize("kind", ["grey.png", "grey.tif", "transparent.png"])
+def test_a_grey_profile_keeps_sixteen_bits(kind: str, gamma: float, tmp_path: Path) -> None:
+    """LittleCMS's own conversion of the same light is followed between the levels of 8 bits too."""
+    icc, ramp = grey_profile(gamma), np.linspace(0, 65535, 300 * 7).round().astype(np.uint16).reshape(300, 7)
+    if kind == "transparent.png":
+        values = np.stack([ramp, np.full_like(ramp, 40000)], -1)
+        (tmp_path / kind).write_bytes(own_png(values, 4, b"iCCP" + b"x\0\0" + zlib.compress(icc)))
+    else:
+        PillowImage.fromarray(ramp).save(tmp_path / kind, icc_profile=icc)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = load_picture(tmp_path / kind)
+    found = picture.image[0].permute(1, 2, 0).double().numpy()
+    assert abs(found - srgb_of_linear((ramp / 65535) ** (round(256 * gamma) / 256))[..., None]).max() < 1e-4
+    assert len(np.unique(found)) > 1500
+    assert (picture.alpha is not None) == (kind == "transparent.png")
+    levels = PillowImage.fromarray((ramp[::-1] >> 8).astype(np.uint8))
+    theirs = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    converted = ImageCms.profileToProfile(levels, theirs, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    change = read_grey_profile(icc)
+    assert change is not None
+    error = abs(255 * change(np.asarray(levels) / 255) - np.asarray(converted)[..., 0])
+    assert error[np.asarray(levels) > 20].max() < 1  # near black LittleCMS has tables, where the curve is steep
+
+
+@pytest.mark.parametrize(
+    "wrong", [(b"GRAY", b"CMYK"), (b"kTRC", b"xTRC"), (b"kTRC", b"A2B0"), (b"XYZ \x07", b"Lab \x07")]
+)
+def test_a_grey_profile_without_a_curve_is_not_read(wrong: tuple[bytes, bytes], tmp_path: Path) -> None:
+    icc = grey_profile(1.8).replace(*wrong, 1)
+    assert icc != grey_profile(1.8)
+    assert read_grey_profile(icc) is None
+    PillowImage.fromarray(VALUES[..., 0]).save(tmp_path / "a.png", icc_profile=icc)
+    assert load_image(tmp_path / "a.png").shape[2:] == VALUES.shape[:2]
 
 
 # Dither --------------------------------------------------------------------------------------------------------------

@@ -228,7 +228,9 @@ def export(
     from impasto.images.forms import FileForm
     from impasto.sequels import exporting
 
-    finish = None if proof is None else partial(proofs.proof, printer=None if proof == "cmyk" else Path(proof))
+    finish = None
+    if proof is not None:
+        finish = partial(proofs.proof, printer=None if proof.lower() == "cmyk" else Path(proof))
     form = FileForm(file.depth, file.profile, dither=True)
     listener = choose_listener(False, file.quiet, sentences)
     print_out(exporting.export(source, out, form=form, size=size, finish=finish, force=file.force, listener=listener))

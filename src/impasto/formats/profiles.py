@@ -20,6 +20,8 @@ D50 = np.array([0.9642, 1.0, 0.8249])  # the white of all profiles; source: ICC.
 D65 = (0.3127, 0.3290)  # source: IEC 61966-2-1
 MADE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)  # the time in each profile, so that equal pictures are equal files
 NEAR = 1e-3  # by which numbers of two profiles of one space differ at most
+# What is raised by numbers that are no profile's.
+DAMAGE = (KeyError, IndexError, ValueError, ZeroDivisionError, struct.error, np.linalg.LinAlgError)
 # Cone responses, between which whites are adapted. Source: Lam 1985 (Bradford), as in ICC.1:2010, annex E.
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -98,9 +100,7 @@ class Found:
     @property
     def is_srgb(self) -> bool:
         """Whether this is sRGB, but for the digits that profiles leave out."""
-        grid = np.linspace(0, 1, 64)
-        curves = all(np.allclose(curve(grid), SRGB.curve.linear(grid), atol=NEAR) for curve in self.curves)
-        return curves and np.allclose(self.matrix, SRGB.matrix, atol=NEAR)
+        return all(map(_is_srgb, self.curves)) and np.allclose(self.matrix, SRGB.matrix, atol=NEAR)
 
     def to_srgb(self, colours: Array) -> Array:
         """Colours (…, 3) in [0, 1] in sRGB, unchanged if they are sRGB's; those outside its range are clipped."""
@@ -121,8 +121,28 @@ def read_profile(icc: bytes) -> Found | None:
         matrix = np.array(columns).T
         np.linalg.inv(matrix)
         return Found(matrix, (red, green, blue))
-    except (KeyError, IndexError, ValueError, ZeroDivisionError, struct.error, np.linalg.LinAlgError):
+    except DAMAGE:
         return None
+
+
+def read_grey_profile(icc: bytes) -> Curve | None:
+    """From grey of an ICC profile in [0, 1] to grey of sRGB; None if the profile has tables, or is damaged.
+
+    Source: ICC.1:2010, 8.3.4 (monochrome profiles) and F.2.
+    """
+    try:
+        tags = _tags(icc)
+        if icc[16:24] != b"GRAYXYZ " or b"A2B0" in tags:
+            return None
+        curve = _curve(tags[b"kTRC"])
+    except DAMAGE:
+        return None
+    return (lambda grey: grey) if _is_srgb(curve) else lambda grey: SRGB.curve.encoded(curve(grey).clip(0, 1))
+
+
+def _is_srgb(curve: Curve) -> bool:
+    grid = np.linspace(0, 1, 64)
+    return np.allclose(curve(grid), SRGB.curve.linear(grid), atol=NEAR)
 
 
 def _xyz(x: float, y: float) -> Array:

@@ -10,7 +10,7 @@ from PIL import ImageCms
 from torch import Tensor
 
 from impasto.formats.primaries import Described, by_gamma, to_srgb_from
-from impasto.formats.profiles import read_profile
+from impasto.formats.profiles import Curve, read_grey_profile, read_profile
 from impasto.images.depths import Grey, Values, deep_grey, is_deep, joined
 from impasto.images.image import Alpha, Image
 
@@ -75,9 +75,9 @@ def _of_bytes(picture: PillowImage.Image) -> tuple[Image, Alpha | None]:
 
 def _of_two_readings(picture: PillowImage.Image, second: PillowImage.Image) -> tuple[Image, Alpha | None]:
     """A profile of tables, which is applied to 8 bits, leaves 256 levels; all others keep the full depth."""
-    profile, key = picture.info.get("icc_profile"), picture.info.get("transparency")
-    found = read_profile(profile) if profile and picture.getbands()[:3] == ("R", "G", "B") else None
-    if profile and found is None and not second.info["whole"]:
+    profile, key, grey = picture.info.get("icc_profile"), picture.info.get("transparency"), second.info["whole"]
+    change = _change(profile, grey) if profile else None
+    if profile and change is None and not grey:
         return _of_bytes(picture)
     width, height = picture.size
     image = torch.empty(1, 3, height, width, dtype=torch.float32, device="cpu")
@@ -86,16 +86,24 @@ def _of_two_readings(picture: PillowImage.Image, second: PillowImage.Image) -> t
         rows = slice(top, top + BAND)
         values = joined(picture, second, rows)
         colours, alpha[0, 0, rows] = _apart(values, key)
-        if found is not None:
-            colours = found.to_srgb(colours).astype(np.float32)
+        if change is not None:
+            colours = change(colours).astype(np.float32)
         image[0, :, rows] = torch.from_numpy(colours).permute(2, 0, 1)
     return image, alpha if key is not None or values.shape[-1] in (2, 4) else None
+
+
+def _change(profile: bytes, grey: bool) -> Curve | None:
+    """From colours of a profile to sRGB, in float; None if the profile has tables, or is damaged."""
+    if grey:
+        return read_grey_profile(profile)
+    found = read_profile(profile)
+    return None if found is None else found.to_srgb
 
 
 def _apart(values: Values, key: object) -> tuple[Values, Tensor]:
     """Colours as RGB, and transparency: the last of two or four values, or 0 where colours equal the key."""
     count = values.shape[-1]
-    colours = np.broadcast_to(values[..., :1], (*values.shape[:2], 3)) if count == 2 else values[..., :3]
+    colours = values[..., :1].repeat(3, -1) if count == 2 else values[..., :3]
     if count in (2, 4):
         return colours, torch.from_numpy(values[..., -1].copy())
     if not isinstance(key, tuple):
@@ -105,12 +113,15 @@ def _apart(values: Values, key: object) -> tuple[Values, Tensor]:
 
 
 def _of_deep_grey(picture: PillowImage.Image, grey: Grey) -> tuple[Image, Alpha | None]:
-    """Without a profile the full depth is kept; converting from a profile leaves 256 levels, as in other pictures."""
+    """A profile of tables leaves 256 levels; all others keep the full depth."""
     profile, key = picture.info.get("icc_profile"), picture.info.get("transparency")
     alpha = None
     if isinstance(key, int):
         alpha = torch.from_numpy((np.asarray(picture) != key).astype(np.float32))[None, None]
-    if profile:
+    if profile and (change := read_grey_profile(profile)) is not None:
+        for top in range(0, len(grey), BAND):
+            grey[top : top + BAND] = change(grey[top : top + BAND])
+    elif profile:
         levels = PillowImage.fromarray((grey * 65535).round().astype(np.uint16))
         if (converted := _apply_profile(levels, profile)) is not None:
             return from_pillow(converted), alpha

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLE_FORMAT = 258, 262, 339  # TIFF's tags; source: TIFF 6.0, section 8 and page 80
-UNSIGNED = 1  # a value of SAMPLE_FORMAT, and its default
+# TIFF's tags. Source: TIFF 6.0, section 8 and page 80.
+BITS_PER_SAMPLE, WHITE_IS_ZERO, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+UNSIGNED, IN_PLANES = 1, 2  # values of SAMPLE_FORMAT (the default) and of PLANAR
 Grey = np.ndarray[Any, np.dtype[np.float32]]
 Values = np.ndarray[Any, np.dtype[np.float32]]  # rows, width, colours
 # Pillow reads 16 bits a colour as 8, the high byte of each value. Read as if its bytes stood in the other order, a file
 # gives the low bytes. By Pillow's names of layouts (B: high byte first, L: low byte first, N: the machine's order).
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 LAYOUTS = ("RGB;16", "RGBA;16", "RGBX;16")
+FEW_LEVELS = {"L;2": 85, "L;4": 17}  # layouts of grey with 4 and 16 levels: the step between two levels in 8 bits
 GREY_WITH_ALPHA = "LA;16B"  # in a PNG; its four bytes are read as four colours
 
 
@@ -44,13 +46,27 @@ def deep_grey(picture: PillowImage.Image, tags: dict[int, Any]) -> Grey:
     return 1 - grey if tags.get(WHITE_IS_ZERO) == 0 else grey
 
 
+def widen_transparent_level(file: PillowImage.Image) -> None:
+    """Give a grey PNG's transparent level in 8 bits, as Pillow's decoder gives the pixels of 2 and 4 bits.
+
+    The file is not decoded yet.
+    """
+    key = file.info.get("transparency")
+    if isinstance(key, int):
+        file.info["transparency"] = key * FEW_LEVELS.get(_layout_of(file), 1)
+
+
 def second_reading(file: PillowImage.Image, again: Callable[[], PillowImage.Image]) -> PillowImage.Image | None:
     """Another reading of a file of 16 bits a colour, which has what Pillow's own leaves out; None for other depths.
 
-    Neither is decoded yet. `again` opens the same file once more. See `joined`.
+    Neither is decoded yet. `again` opens the same file once more. See `joined`. Raises ValueError for a TIFF whose
+    16-bit colours lie in planes, which Pillow reads wrongly.
     """
-    layouts = {_layout(tile.args) for tile in getattr(file, "tile", ())}
-    layout = layouts.pop() if len(layouts) == 1 else ""
+    tags = getattr(file, "tag_v2", {})
+    in_planes = tags.get(PLANAR) == IN_PLANES and tags.get(SAMPLES, 1) > 1
+    if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
+        raise ValueError("its 16-bit colours lie in planes; save it with interleaved colours")
+    layout = _layout_of(file)
     other = "RGBA" if layout == GREY_WITH_ALPHA else f"{layout[:-1]}{OTHER_ORDER.get(layout[-1:])}"
     if layout != GREY_WITH_ALPHA and layout[:-1] not in LAYOUTS:
         return None
@@ -68,6 +84,12 @@ def joined(first: PillowImage.Image, second: PillowImage.Image, rows: slice) -> 
         high, low = low[..., 0::2], low[..., 1::2]
     values: Values = (256 * high.astype(np.float32) + low) / 65535
     return values
+
+
+def _layout_of(file: PillowImage.Image) -> str:
+    """The one layout of all tiles of a file, else an empty text."""
+    layouts = {_layout(tile.args) for tile in getattr(file, "tile", ())}
+    return layouts.pop() if len(layouts) == 1 else ""
 
 
 def _layout(args: Any) -> str:

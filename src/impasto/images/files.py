@@ -11,7 +11,7 @@ from impasto.errors import ImageError, OutOfMemoryError, OutputError
 from impasto.files import PNG, write_bytes
 from impasto.formats.primaries import by_codes
 from impasto.images.colours import to_srgb
-from impasto.images.depths import second_reading
+from impasto.images.depths import second_reading, widen_transparent_level
 from impasto.images.forms import PLAIN, WRITABLE, FileForm, encoded, to_bytes
 from impasto.images.image import Alpha, Image, Picture
 from impasto.images.opening import open_picture, require_file, to_first_frame, upright, whatever_the_host_has
@@ -62,6 +62,7 @@ def _read(path: Path, least_px: int | None) -> tuple[Image, Alpha | None]:
                 "so scale it down first"
             )
         to_first_frame(file)
+        widen_transparent_level(file)
         second = None if file.info.get("default_image") else second_reading(file, lambda: open_picture(path))
         if least_px is not None:
             scale = least_px / max(width, height)

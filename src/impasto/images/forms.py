@@ -17,11 +17,11 @@ from impasto.formats.profiles import MADE, PROFILES, SRGB, Profile, from_srgb
 from impasto.images.colours import BAND
 from impasto.images.colours import SRGB as PILLOWS_SRGB
 from impasto.images.image import Alpha, Image, on_white, size_of
+from impasto.images.opening import INCHES
 
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 DEEP = (".png", ".tif", ".tiff")  # endings of formats with 16 bits
 OPAQUE = (".jpg", ".jpeg")  # endings of formats without transparency: pictures are laid over white
-INCHES = 2  # the unit of a resolution in EXIF
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 # Steps of a pattern in which neighbours differ as much as they can. Source: Jimenez 2014, "Next generation
 # post-processing in Call of Duty", interleaved gradient noise.
@@ -34,7 +34,7 @@ EXACT = 1e-3  # of a level: a value this near to a level has that level
 class FileForm:
     """How a picture is written: 8 or 16 bits a colour, a profile of PROFILES, dots per inch.
 
-    With `dither`, 8 bits are chosen so that smooth colours have no bands; values of pictures of 8 bits do not change.
+    With `dither`, 8 bits are chosen so that smooth colours have no bands; in sRGB, values of pictures of 8 bits stay.
     Raises SpecError for another depth or profile.
     """
 

@@ -27,6 +27,8 @@ UPRIGHT = {
 # First brands of HEIF files with HEVC pictures, as telephones write them. Source: ISO/IEC 23008-12, annex B.
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
 LIKELY_DPI = 10, 10_000  # of a picture on paper, least and most; a TIFF without a resolution is read as one of 1
+INCHES, CENTIMETRES = 2, 3  # units of a resolution in EXIF. Source: EXIF 2.3, tag 0x0128
+INCH = {INCHES: 1.0, CENTIMETRES: 2.54}  # an inch in each unit
 SHORT = 3  # the type of a number of 16 bits in EXIF
 Done = TypeVar("Done")
 _HOST = threading.RLock()  # held while settings of the whole process are changed
@@ -130,10 +132,17 @@ def dpi_of(path: str | Path) -> float | None:
     """The dots per inch that a picture's file names, to a tenth; None if it names none that a print could have."""
     with open_picture(path) as file:
         try:
-            dpi = round(float(file.info["dpi"][0]), 1)  # a PNG counts dots per metre, in whole numbers
-        except (KeyError, TypeError, ValueError, ArithmeticError, IndexError):
+            named = file.info["dpi"][0] if "dpi" in file.info else _dpi_in_exif(file.getexif())
+            dpi = round(float(named), 1)  # a PNG counts dots per metre, in whole numbers
+        except Exception:  # on damaged entries Pillow raises struct.error, SyntaxError, KeyError, ValueError …
             return None
     return dpi if LIKELY_DPI[0] <= dpi <= LIKELY_DPI[1] else None
+
+
+def _dpi_in_exif(exif: PillowImage.Exif) -> float:
+    """Where a WebP names its resolution. Raises KeyError if there is none, or none in inches or centimetres."""
+    inch = INCH[exif.get(ExifTags.Base.ResolutionUnit, INCHES)]
+    return float(exif[ExifTags.Base.XResolution]) * inch
 
 
 def _orientation(exif: bytes) -> int | None:

@@ -27,9 +27,9 @@ def blend(
     """Blend the photo of a run (strength 0) with the run's picture (1), and return the file, by default in its folder.
 
     `other` is a run, or a picture file, that takes the photo's place. The blend is as large as the run's picture, and
-    has its transparency and its dots per inch. Raises SpecError for a strength outside 0 … 1, RunFolderError if there
-    is no photo or the photo has changed, ImageError if the proportions of two pictures differ, OutputError if the file
-    exists already.
+    has its dots per inch; transparency is mixed as colours are.
+    Raises SpecError for a strength outside 0 … 1, RunFolderError if there is no photo or the photo has changed,
+    ImageError if the proportions of two pictures differ, OutputError if the file exists already.
     """
     if not 0 <= strength <= 1:
         raise SpecError(f"strength is {strength:g}; choose from 0 (the photo, or the other run) to 1 (the run)")
@@ -39,9 +39,8 @@ def blend(
     if out.exists() and not force:
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
     first = photo_of(run) if other is None else load_picture(result_of(other))
-    second = load_picture(file)
-    image = blended(first.image, second.image, strength)
-    save_image(image, out, alpha=second.alpha, settings=embedded_settings(file), form=with_dpi(form, file))
+    picture = blended(first, load_picture(file), strength)
+    save_image(picture.image, out, alpha=picture.alpha, settings=embedded_settings(file), form=with_dpi(form, file))
     return out
 
 
@@ -58,9 +57,11 @@ def photo_of(run: Path) -> Picture:
 
 def _unchanged(picture: PictureRecord, run: Path) -> Path:
     if picture.path is None:
-        raise RunFolderError(f"{run} cannot be blended with its photo: {picture.given} {picture.missing}")
+        words = f"{picture.given} {picture.missing}; name the photo with --with FILE"
+        raise RunFolderError(f"{run} cannot be blended with its photo: {words}")
     return picture.path
 
 
 def _name(other: Path) -> str:
-    return other.resolve().stem
+    there = other.resolve()
+    return there.stem if there.is_file() else there.name

@@ -1,16 +1,20 @@
 """A finished picture as a file for print: exact size, 16 bits, a colour profile, or a look at the print."""
 
+import math
+import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from impasto.errors import OutputError
+from impasto.errors import ImpastoError, OutputError
 from impasto.events import Listener, Notice, silent
 from impasto.images.files import embedded_settings, load_picture, save_image
 from impasto.images.forms import FileForm
-from impasto.images.image import Image, Picture, cover
+from impasto.images.image import Image, Picture
 from impasto.images.opening import dpi_of
-from impasto.sequels.sources import result_of
+from impasto.sequels.larger import larger_run
+from impasto.sequels.sources import folder_of, result_of
 from impasto.tasks.values import PrintSize
 
 FORM = FileForm(dither=True)
@@ -42,7 +46,7 @@ def export(
     file = result_of(source)
     picture = load_picture(file)
     if size is not None:
-        picture, form = _scaled(picture, size, listener), replace(form, dpi=size.dpi)
+        picture, form = _scaled(picture, source, size, listener), replace(form, dpi=size.dpi)
     form = with_dpi(form, file)
     image = picture.image if finish is None else finish(picture.image)
     save_image(image, out, alpha=picture.alpha, settings=embedded_settings(file), form=form)
@@ -54,17 +58,21 @@ def with_dpi(form: FileForm, source: Path) -> FileForm:
     return form if form.dpi is not None else replace(form, dpi=dpi_of(source))
 
 
-def _scaled(picture: Picture, size: PrintSize, listener: Listener) -> Picture:
+def _scaled(picture: Picture, source: Path, size: PrintSize, listener: Listener) -> Picture:
     """The picture in exactly the print's size."""
     part = picture.cropped(size.size)
     factor = size.size[0] / part.size[0]
     if factor > BLURRED:
         height, width = part.size
-        enough = max(size.size)
-        listener(
-            Notice(
-                f"{width} × {height} px are enlarged {factor:.1f} times for {size}; "
-                f"impasto enlarge RUN --size {enough} paints all of the print's pixels"
-            )
-        )
-    return Picture(cover(part.image, size.size), None if part.alpha is None else cover(part.alpha, size.size))
+        advice = _advice(source, math.ceil(max(picture.size) * factor), size)
+        listener(Notice(f"{width} × {height} px are enlarged {factor:.1f} times for {size}{advice}"))
+    return part.resized(size.size)
+
+
+def _advice(source: Path, enough: int, size: PrintSize) -> str:
+    """How to paint what a print lacks, of a long side of `enough` pixels; empty if the source cannot be enlarged."""
+    for words, larger in ((f"--size {enough}", enough), (f"--print {shlex.quote(size)}", size)):
+        with suppress(ImpastoError):
+            larger_run(folder_of(source), larger, {})
+            return f"; impasto enlarge {shlex.quote(str(source))} {words} paints all of the print's pixels"
+    return ""

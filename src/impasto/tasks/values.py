@@ -199,7 +199,9 @@ class PrintSize(Checked):
 
     def __init__(self, text: str) -> None:
         """Parse the text."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?) ?(cm|mm|in)(?:@(\d+))?", text.strip().lower())
+        found = re.fullmatch(
+            r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?) ?(cm|mm|in)(?:@(\d+))?", text.strip().lower().replace("×", "x")
+        )
         if found is None:
             raise SpecError(f"print is {text!r}; write width x height in cm, mm or in, and dots per inch: 60x40cm@300")
         width, height, unit, dpi = found.groups(default="300")
