@@ -4,8 +4,10 @@ from pathlib import Path
 
 from impasto.errors import RunFolderError
 from impasto.folders.names import RESULT, SETTINGS_FILE, SHEET_FILE
+from impasto.folders.specfiles import read_spec
 from impasto.sequels.larger import require_done
 from impasto.series.explore import candidate
+from impasto.tasks.spec import part_names
 
 
 def folder_of(source: str | Path) -> Path:
@@ -24,11 +26,11 @@ def result_of(source: Path) -> Path:
     source = folder_of(source)
     if not source.is_dir():
         return source
-    if (source / RESULT).is_file():
-        return source / RESULT
-    parts = sorted(path.parent.name for path in source.glob(f"*/{RESULT}"))
-    if parts and (source / SETTINGS_FILE).is_file():
-        raise RunFolderError(f"{source} has {len(parts)} pictures; name one of them, {source / parts[0]} for instance")
-    if (source / SETTINGS_FILE).is_file():
-        require_done(source)  # raises what has become of the run's picture
-    raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
+    parts = part_names(read_spec(source).spec) if (source / SETTINGS_FILE).is_file() else []
+    if there := [name for name in parts if len(parts) > 1 and (source / name / RESULT).is_file()]:
+        raise RunFolderError(f"{source} has several pictures; name one of them, {source / there[0]} for instance")
+    if not (source / RESULT).is_file():
+        if parts:
+            require_done(source)  # raises what has become of the run's picture
+        raise RunFolderError(f"{source} has no {RESULT}; name the folder of a run, or a picture")
+    return source / RESULT
