@@ -403,6 +403,18 @@ def test_no_region_is_missed_by_a_sample(tiny: Network, most: int) -> None:
         assert lines[0, 0][taken.y, taken.x].eq(1).all()
 
 
+def test_fractions_are_proportions(tiny: Network) -> None:
+    paintings = [PAINTING, 1 - PAINTING]
+    one, other = (
+        neighbours(PHOTO, paintings, LAYERS, fractions=each).bind(tiny, SIZE).losses(PHOTO)
+        for each in ([2.0, 1.0], [2 / 3, 1 / 3])
+    )
+    assert one == other
+    for wrong in ([0.0, 0.0], [-1.0, 2.0], [float("nan"), 1.0]):
+        with pytest.raises(SpecError, match="they must be numbers of at least 0, one of them above 0"):
+            neighbours(PHOTO, paintings, LAYERS, fractions=wrong)
+
+
 def test_a_region_too_small_for_a_layer_is_refused(tiny: Network) -> None:
     small = torch.zeros(1, 1, *SIZE)
     small[..., 3, 3] = 1

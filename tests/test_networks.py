@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -390,3 +391,11 @@ def test_a_network_is_data(tiny: Network) -> None:
     averages = {layer.name: replace(layer, step=AveragePool()) for layer in pools}
     averaged = replace(tiny, layers={**tiny.layers, **averages})
     assert torch.equal(averaged(image, ["pool2"])["pool2"], make_tiny(pooling="average")(image, ["pool2"])["pool2"])
+
+
+@pytest.mark.slow  # which leaves types unchecked, as users have them
+@pytest.mark.parametrize("given", [{"padding": "reflect"}, {"pooling": "avg"}, {"precision": "float16"}])
+def test_unknown_variants(given: dict[str, Any]) -> None:
+    (name, value) = next(iter(given.items()))
+    with pytest.raises(SpecError, match=f"there is no {name} '{value}'; "):
+        open_network("vgg16", device="cpu", **given)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from conftest import make_tiny, random_image, readings
 from impasto.errors import ImageError, LayerError, SpecError
-from impasto.images.image import Size, resize
+from impasto.images.image import Picture, Size, require_image, resize
 from impasto.networks.network import Network, Padding, Pooling
 from impasto.objectives.criterion import WholeCriterion
 from impasto.objectives.distances import mean_squared_error
@@ -20,6 +20,7 @@ from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import channel_moments, gram_matrix
 from impasto.objectives.similarity import sampled, self_similarity
 from impasto.objectives.terms import Match
+from impasto.tasks.painting import transfer
 
 SIZE = (12, 16)
 STYLES = ("conv1_1", "relu1_2", "pool1", "conv2_1")
@@ -247,3 +248,24 @@ def test_a_style_picture_too_narrow_for_a_layer(tiny: Network) -> None:
 def test_unknown_layers(tiny: Network, make: Callable[..., Objective]) -> None:
     with pytest.raises(LayerError, match=r"tiny has no layer 'conv3_1'; did you mean"):
         make(REFERENCE, ["conv1_1", "conv3_1"]).bind(tiny, SIZE)
+
+
+@pytest.mark.slow  # which leaves types unchecked, as users have them
+def test_what_is_no_image_is_refused() -> None:
+    """Levels of 8 bits above all, which would be clipped to white."""
+    photo = random_image(16, 16, 1, torch.float32)
+    for wrong, words in (
+        (255 * photo, "values up to .*, and white is 1; divide by 255"),
+        ((255 * photo).byte(), r"floats of shape \(1, 3, height, width\), not torch.uint8"),
+        (photo[0], r"not torch.float32 of \(3, 16, 16\)"),
+        (photo.repeat(2, 1, 1, 1), r"of \(2, 3, 16, 16\)"),
+        (photo * float("nan"), "values that are not finite"),
+        ("photo.png", "a tensor, not a str; load_image reads one from a file"),
+    ):
+        with pytest.raises(ImageError, match=words):
+            require_image(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="divide by 255"):
+        content(255 * photo, "relu1_1")
+    assert content(photo, "relu1_1").layers() == ["relu1_1"]
+    with pytest.raises(SpecError, match=r"put a single one into brackets: \[painting\]"):
+        transfer(photo, Picture(photo))  # type: ignore[arg-type]

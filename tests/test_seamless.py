@@ -10,7 +10,7 @@ from command import call, pixels, save_pictures
 from conftest import random_image
 from impasto.errors import SpecError
 from impasto.folders.specfiles import parse_spec, spec_toml
-from impasto.images.image import Size
+from impasto.images.image import Size, resize, resize_around
 from impasto.networks.network import Network
 from impasto.objectives.objective import content, neighbours, prior, seamless, style
 from impasto.objectives.priors import total_variation
@@ -103,6 +103,17 @@ def test_what_has_a_place_is_refused(tiny: Network) -> None:
     for placed in (content(PAINTING, ["relu1_1"]), neighbours(PAINTING, [PAINTING], ["relu1_1"])):
         with pytest.raises(SpecError, match="which a seamless picture cannot be"):
             seamless(statistics + placed).bind(tiny, (16, 16))
+
+
+@pytest.mark.parametrize("sizes", [((24, 36), (48, 54)), ((25, 40), (37, 57))])
+def test_a_seamless_picture_is_enlarged_without_a_seam(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    """As the middle of nine copies, side by side, is enlarged."""
+    (height, width), (tall, wide) = sizes
+    image = random_image(height, width, 3)
+    nine = resize(image.repeat(1, 1, 3, 3), (3 * tall, 3 * wide))[..., tall : 2 * tall, wide : 2 * wide]
+    torch.testing.assert_close(resize_around(image, (tall, wide)), nine)
+    composed = texture(image, ["relu1_1"], TextureSettings(size="96x40", smallest=48, seamless=True))
+    assert composed.enlarged is resize_around
 
 
 def test_a_seamless_pattern(tiny: Network) -> None:

@@ -389,3 +389,8 @@ def test_nested_keys_are_joined() -> None:
     nested = {"a": 1, "b": {"c": None, "d": {"e": [1, "x"]}}, "f": {}}
     assert flat(nested) == {"a": 1, "b/c": None, "b/d/e": '[1, "x"]'}
     assert np.isnan(flat({"a": float("nan")})["a"])
+
+
+def test_unknown_trackers() -> None:
+    with pytest.raises(SpecError, match=r"there is no tracker 'mlflov'; did you mean 'mlflow'"):
+        Tracking("mlflov")

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from impasto.cgroups import memory_left
-from impasto.errors import SpecError
+from impasto.errors import SpecError, nearest
 
 
 def give_back_freed_memory() -> None:
@@ -93,10 +93,16 @@ def _devices() -> list[str]:
 
 
 def find_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """The type that convolutions compute in; "auto" is bfloat16 if the hardware supports it natively, else float32."""
+    """The type that convolutions compute in; "auto" is bfloat16 if the hardware supports it natively, else float32.
+
+    Raises SpecError for an unknown name.
+    """
     if name == "auto":
         return torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}[name]
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+    if name not in known:
+        raise SpecError(f"there is no precision {name!r}; {nearest(name, ('auto', *known))}")
+    return known[name]
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:

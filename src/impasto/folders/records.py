@@ -154,11 +154,12 @@ def start_again(folder: Path) -> str:
     return f"start again with impasto run {folder / SETTINGS_FILE}"
 
 
-def read_run(folder: Path, pictures: Sequence[Path] = ()) -> RunRecord:
+def read_run(folder: str | Path, pictures: Sequence[Path] = ()) -> RunRecord:
     """Read a run's folder, also of a run that was interrupted or killed. Raises RunFolderError in one sentence.
 
     `pictures` are files and folders in which pictures that were moved are found by their hashes.
     """
+    folder = Path(folder)
     require_run_folder(folder)
     require_there(pictures)
     toml = _text(folder / SETTINGS_FILE)

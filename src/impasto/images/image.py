@@ -15,6 +15,8 @@ from impasto.errors import ImageError
 
 FAINT = 0.1  # of the opacity of a full brush: less is what is left of a brush's edge
 LEAST_ALPHA = 0.5 / 255  # what is less is nothing in a file of 8 bits
+MOST = 4  # a value of an image, and of one before it is clipped; more are taken for levels of 8 bits
+MARGIN_PX = 8  # pixels of the opposite side that an enlargement sees; its filter reaches no further
 Size = tuple[int, int]
 Image = Float[Tensor, "1 3 _height _width"]
 Alpha = Float[Tensor, "1 1 _height _width"]
@@ -97,6 +99,20 @@ def as_picture(given: Image | Picture) -> Picture:
     return given if isinstance(given, Picture) else Picture(given)
 
 
+def require_image(given: Tensor) -> None:
+    """Raise ImageError unless a tensor is one image in floats, finite, and not in 0 … 255 in place of 0 … 1."""
+    if not isinstance(given, Tensor):
+        raise ImageError(f"an image is a tensor, not a {type(given).__name__}; load_image reads one from a file")
+    if given.ndim != 4 or given.shape[:2] != (1, 3) or not given.is_floating_point():
+        raise ImageError(
+            f"an image has floats of shape (1, 3, height, width), not {given.dtype} of {tuple(given.shape)}"
+        )
+    if not bool(given.isfinite().all()):
+        raise ImageError("the image has values that are not finite")
+    if float(given.max()) > MOST:
+        raise ImageError(f"the image has values up to {float(given.max()):g}, and white is 1; divide by 255 perhaps")
+
+
 def _extent(seen: Tensor) -> slice:
     """From the first place that is true to the last."""
     places = seen.nonzero()
@@ -120,6 +136,20 @@ def resize(image: Tensor, size: Size) -> Tensor:
     if size_of(image) == size:
         return image
     return _resampled(image, size).clamp_(0, 1)
+
+
+def resize_around(image: Image, size: Size) -> Image:
+    """As `resize`, of an image whose sides continue on the opposite sides, as those of a seamless texture do."""
+    for axis, new in zip((2, 3), size, strict=True):
+        old = image.shape[axis]
+        part = old // math.gcd(old, new)  # pixels that are a whole number of pixels afterwards
+        margin = min(old, part * math.ceil(MARGIN_PX / part))
+        ends = image.narrow(axis, old - margin, margin), image.narrow(axis, 0, margin)
+        around, more = torch.cat([ends[0], image, ends[1]], axis), margin * new // old
+        wanted = list(size_of(around))
+        wanted[axis - 2] = new + 2 * more
+        image = _resampled(around, (wanted[0], wanted[1])).narrow(axis, more, new)
+    return image.clamp(0, 1)
 
 
 def _resampled(image: Tensor, size: Size) -> Tensor:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from impasto.errors import SpecError, nearest
 from impasto.machine import Precision, find_device, find_precision
 from impasto.modules.preprocess import Preprocess
 from impasto.networks.layers import PICTURE, Layer, convolution, pool, rectifier
@@ -81,6 +83,9 @@ def vgg(
 
     `weights` holds "conv1_1.weight" (out, in, 3, 3) and "conv1_1.bias" (out) … `padding` is the first convolution's.
     """
+    for what, given, known in (("pooling", pooling, POOLINGS), ("padding", padding, get_args(Padding))):
+        if given not in known:
+            raise SpecError(f"there is no {what} {given!r}; {nearest(given, known)}")
     target = find_device(device)
     dtype = find_precision(precision, target)
     ready = {

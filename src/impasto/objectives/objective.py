@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from impasto.errors import SpecError
-from impasto.images.image import Image, Size, resize, size_with_area
+from impasto.images.image import Image, Size, require_image, resize, size_with_area
 from impasto.networks.network import Network
 from impasto.objectives.criterion import BoundTerm, Criterion, Readings, WholeCriterion, WrappedCriterion
 from impasto.objectives.distances import Distance, normalised_squared_error
@@ -129,10 +129,13 @@ def content(
 ) -> Objective:
     """The picture's activations at `layers` should equal those of the reference, resized to the canvas.
 
+    Raises ImageError if the reference is no image.
+
     `represent` may be another representation of both, such as `sampled` for `self_similarity`. `where` weights
     positions: differences count more where its weights are larger, and are compared with the target's energy weighted
     alike.
     """
+    require_image(reference)
     return Objective((Match(name, reference, weighted(layers), represent, _as_canvas, distance, where),))
 
 
@@ -157,6 +160,7 @@ def style(
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1508.06576), equations 3 to 5. Departs: errors are divided by the target's
     energy, so that layers, pictures and sizes are comparable.
     """
+    require_image(reference)
     framing, represent = partial(_with_area_of, scale=scale), represented(represent)
     match = Match(name, reference, weighted(layers), represent, framing, distance, where, reference_where)
     return Objective((match,))
@@ -177,16 +181,22 @@ def neighbours(
     """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
 
     See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
-    take up; equal by default. `where` weights the positions of the picture, which are matched where their weight is not
+    take up, in proportion; equal by default.
+    `where` weights the positions of the picture, which are matched where their weight is not
     0; of each painting only the region `reference_where` is used, one for all or one for each. `along` says how much
     strokes that run like the photo's lines are preferred, as a part of the cosine. Raises SpecError if there is no
     painting, or not one fraction for each.
     """
-    fractions = [1 / max(1, len(paintings))] * len(paintings) if fractions is None else list(fractions)
+    fractions = [1.0] * len(paintings) if fractions is None else list(fractions)
     if not paintings or len(fractions) != len(paintings):
         raise SpecError(f"{len(fractions)} fractions are given for {len(paintings)} paintings; give one for each")
+    if not all(0 <= each < math.inf for each in fractions) or not any(fractions):
+        raise SpecError(f"fractions are {fractions}; they must be numbers of at least 0, one of them above 0")
+    fractions = [each / sum(fractions) for each in fractions]
     if not 0 <= along < math.inf:
         raise SpecError(f"along is {along}; it must be a number of at least 0")
+    for image in (photo, *paintings):
+        require_image(image)
     of_each = reference_where if isinstance(reference_where, Sequence) else [reference_where] * len(paintings)
     styles = tuple(Style(*each) for each in zip(paintings, fractions, of_each, strict=True))
     framing = partial(_with_area_of, scale=scale)
@@ -224,7 +234,7 @@ def weighted(layers: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
     if isinstance(layers, Mapping):
         weights = dict(layers)
     else:
-        names = list(dict.fromkeys(layers))
+        names = list(dict.fromkeys([layers] if isinstance(layers, str) else layers))
         weights = {name: 1 / len(names) for name in names}
     if not weights:
         raise SpecError("at least one layer is needed")

@@ -30,13 +30,13 @@ from impasto.tasks.spec import in_order
 from impasto.tasks.table import TASKS
 
 
-def write_report(folder: Path, out: Path | None = None, pictures: Sequence[Path] = ()) -> Path:
+def write_report(folder: str | Path, out: str | Path | None = None, pictures: Sequence[Path] = ()) -> Path:
     """Write the page of one run, by default to report.html in its folder, and return the path of the page.
 
     `pictures` are files and folders in which pictures that were moved are found by their hashes.
     Raises RunFolderError if the folder is missing or damaged, OutputError if the page cannot be written.
     """
-    return save_page(run_page(read_run(folder, pictures)), out or folder / PAGE)
+    return save_page(run_page(read_run(folder, pictures)), Path(out or Path(folder) / PAGE))
 
 
 def add_page(folder: Path, listener: Listener) -> None:

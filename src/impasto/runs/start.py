@@ -35,7 +35,7 @@ MOST_HIDDEN = 0.01  # of a painting: more than this that has no colour of its ow
 
 def run(
     spec: RunSpec,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     force: bool = False,
     recorders: Sequence[Recorder] = (),
@@ -66,6 +66,7 @@ def run(
     docs/library.md.
     """
     require_video(spec.settings, mp4)
+    out = None if out is None else Path(out)
     before = None if out is None else trace(out)
     if out is not None:
         require_unowned(out, held)
@@ -94,7 +95,7 @@ def run(
 
 
 def resume(
-    folder: Path,
+    folder: str | Path,
     *,
     pictures: Sequence[Path] = (),
     recorders: Sequence[Recorder] = (),
@@ -117,6 +118,7 @@ def resume(
     read, or a finished picture is missing; DivergedError if the run has diverged; else as `run`, which explains the
     other parameters.
     """
+    folder = Path(folder)
     found = open_run(folder)
     names, then = part_names(found.spec), found.provenance
     if finished(folder, names):

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
+from impasto.errors import SpecError, nearest
 from impasto.events import Listener, TrackerDropped, silent
 from impasto.extras import TrackerName, import_tracker
 from impasto.folders.results import Summary
@@ -18,13 +20,16 @@ class Tracking(Recorder):
     """A recorder for trackers. A tracker that fails is dropped for the rest of the run, and the listener is notified.
 
     `quiet` keeps trackers from writing to the terminal. Trackers get the same frames as the animation (see
-    `frame_steps`). Raises SpecError if a tracker's package is missing.
+    `frame_steps`). Raises SpecError if a tracker's package is missing, or the tracker unknown.
     """
 
     def __init__(self, names: Sequence[TrackerName], *, quiet: bool = True) -> None:
-        for name in names:
+        asked: tuple[TrackerName, ...] = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[assignment]
+        for name in asked:
+            if name not in get_args(TrackerName):
+                raise SpecError(f"there is no tracker {name!r}; {nearest(name, get_args(TrackerName))}")
             import_tracker(name)
-        self._names, self._quiet = tuple(dict.fromkeys(names)), quiet
+        self._names, self._quiet = tuple(dict.fromkeys(asked)), quiet
         self._trackers: dict[TrackerName, Tracker] = {}
         self._listener: Listener = silent
         self._shown: Callable[[Image], Image] = lambda image: image

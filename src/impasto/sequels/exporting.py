@@ -22,8 +22,8 @@ BLURRED = 1.5  # an enlargement beyond which a print looks soft
 
 
 def export(
-    source: Path,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     *,
     form: FileForm = FORM,
     size: PrintSize | None = None,
@@ -41,6 +41,7 @@ def export(
     Raises OutputError if `out` exists (unless `force`), RunFolderError for a folder without a result, else as
     `load_picture` and `save_image`.
     """
+    source, out = Path(source), Path(out)
     if out.exists() and not force:
         raise OutputError(f"{out} exists already; name another file with --out, or replace it with --force")
     file = result_of(source)

@@ -41,6 +41,8 @@ def transfer(
     Departs: errors relative to the target's energy; starts from the photo, coarse to fine, inside the range of colours;
     the statistics of a region count by its area.
     """
+    if isinstance(paintings, Tensor | Picture):
+        raise SpecError("paintings are a list of pictures; put a single one into brackets: [painting]")
     settings, given = settings or TransferSettings(), as_picture(photo)
     division = division or divide(settings.region, given.image, settings.size)
     image, recolour, finish = recoloured(given.image, settings.colours, given.alpha)

@@ -1,17 +1,17 @@
 """A recipe for each task: init, objective, schedule and optimiser, composed for `synthesise`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from impasto.errors import ImageError, SpecError
 from impasto.images.files import load_image
-from impasto.images.image import Image, Picture, Size, as_picture, resize, size_of, size_with_long_side
+from impasto.images.image import Image, Picture, Size, as_picture, resize, resize_around, size_of, size_with_long_side
 from impasto.networks.catalogue import NETWORKS, outline
 from impasto.networks.layers import IMAGE
 from impasto.objectives.distances import Distance, mean_squared_error, normalised_squared_error
-from impasto.objectives.objective import Objective, content, prior, seamless, style, towards
+from impasto.objectives.objective import Objective, content, prior, seamless, style, towards, weighted
 from impasto.objectives.priors import alpha_norm, out_of_range, total_variation
 from impasto.objectives.representations import (
     Representation,
@@ -94,14 +94,14 @@ def amalgamate(photo: Image, painting: Image, layer: str, settings: AmalgamateSe
 
 
 def texture(
-    painting: Image | Picture, layers: Mapping[str, float], settings: TextureSettings | None = None
+    painting: Image | Picture, layers: Mapping[str, float] | Iterable[str], settings: TextureSettings | None = None
 ) -> Composition:
     """A picture with the painting's statistics and none of its arrangement, from white noise.
 
     Transparent parts of a painting do not count, except in patterns, for which places must lie side by side.
     Source: Gatys, Ecker & Bethge 2015 (arXiv:1505.07376). Departs: coarse to fine, and other statistics by default.
     """
-    settings, given = settings or TextureSettings(), as_picture(painting)
+    settings, given, layers = settings or TextureSettings(), as_picture(painting), weighted(layers)
     represent, distance = statistics_of(settings)
     of = partial(style, given.image, scale=settings.style_scale)
     if settings.statistics == "pattern":
@@ -114,7 +114,8 @@ def texture(
         objective = seamless(objective)
     canvas = settings.print.size if settings.print else (settings.size.height, settings.size.width)
     sizes = octaves(canvas, settings.steps, smallest_px=settings.smallest)
-    return compose_with(objective, settings, {"style": given.image}, canvas, sizes)
+    composition = compose_with(objective, settings, {"style": given.image}, canvas, sizes)
+    return replace(composition, enlarged=resize_around) if settings.seamless else composition
 
 
 def maximise(unit: Unit, settings: MaximiseSettings | None = None) -> Composition:

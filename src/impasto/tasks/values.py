@@ -119,6 +119,8 @@ class StyleWeights(Checked):
 
     def of(self, count: int) -> list[float]:
         """The weights of `count` styles, with sum 1. Raises SpecError if another number of weights was given."""
+        if not count:
+            raise SpecError("there is no style; give at least one")
         if not self.numbers:
             return [1 / count] * count
         if len(self.numbers) != count:
