@@ -31,8 +31,8 @@ lint: $(SET_UP) ## check the style of the code
 types: $(SET_UP) ## check the types of the package, strictly
 	$(BIN)/mypy
 
-tests: browser $(SET_UP) ## the test suite, with coverage; four workers keep two cores busy while tests wait
-	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder --reruns 1 -rR --cov=impasto --cov-report=term:skip-covered
+tests: browser $(SET_UP) ## the test suite, with coverage; three workers keep two cores busy while tests wait
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 -rR --cov=impasto --cov-report=term:skip-covered
 
 quick: $(SET_UP) ## the tests that take less than a second each: some of every folder in under a minute, without a browser
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
