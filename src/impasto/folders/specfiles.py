@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from impasto.errors import ImageError, ImpastoError, SpecError, WeightsError, nearest
 from impasto.files import PNG, as_text, is_text
-from impasto.folders.finding import file_of_hash, hash_of_pictures
+from impasto.folders.finding import file_of_hash
 from impasto.folders.named import (
     CHANGED_FILES,
     files_of,
@@ -210,8 +210,8 @@ def located(found: SpecFile, among: Sequence[Path] = ()) -> tuple[RunSpec, list[
         return there[0]
 
     spec = with_files(found.spec, find)
-    photos, sha = photos_of(spec), found.provenance.get("photos_sha256")
-    if photos is not None and photos.is_dir() and sha not in (None, hash_of_pictures(photos)):
+    photos = photos_of(spec)
+    if photos is not None and photos.is_dir() and hashes.get(photos) not in (None, hash_of(photos)):
         changed.append(f"the photos in {photos} have changed since that run")
     return spec, changed
 

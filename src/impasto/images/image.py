@@ -140,16 +140,24 @@ def resize(image: Tensor, size: Size) -> Tensor:
 
 def resize_around(image: Image, size: Size) -> Image:
     """As `resize`, of an image whose sides continue on the opposite sides, as those of a seamless texture do."""
-    for axis, new in zip((2, 3), size, strict=True):
-        old = image.shape[axis]
-        part = old // math.gcd(old, new)  # pixels that are a whole number of pixels afterwards
-        margin = min(old, part * math.ceil(MARGIN_PX / part))
-        ends = image.narrow(axis, old - margin, margin), image.narrow(axis, 0, margin)
-        around, more = torch.cat([ends[0], image, ends[1]], axis), margin * new // old
-        wanted = list(size_of(around))
-        wanted[axis - 2] = new + 2 * more
-        image = _resampled(around, (wanted[0], wanted[1])).narrow(axis, more, new)
-    return image.clamp(0, 1)
+    (height, width), (tall, wide) = size_of(image), size
+    down, across = _margin(height, tall), _margin(width, wide)
+    above, beside = down * tall // height, across * wide // width
+    rows = _resampled(wrapped(image, down, 0), (tall + 2 * above, width)).narrow(2, above, tall)
+    return _resampled(wrapped(rows, 0, across), (tall, wide + 2 * beside)).narrow(3, beside, wide).clamp(0, 1)
+
+
+def _margin(old: int, new: int) -> int:
+    """At least MARGIN_PX pixels of a side, or all, that are a whole number of pixels of the new side."""
+    part = old // math.gcd(old, new)
+    return min(old, part * math.ceil(MARGIN_PX / part))
+
+
+def wrapped(image: Image, down: int, across: int) -> Image:
+    """The image with so many rows and columns of the opposite side on each side, at most the whole image."""
+    height, width = size_of(image)
+    down, across = min(down, height), min(across, width)
+    return functional.pad(image, (across, across, down, down), mode="circular")
 
 
 def _resampled(image: Tensor, size: Size) -> Tensor:

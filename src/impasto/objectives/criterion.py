@@ -9,10 +9,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from impasto.gradients import end
-from impasto.images.image import Image
+from impasto.images.image import Image, wrapped
 from impasto.networks.layers import IMAGE
 from impasto.networks.network import Features, Network
 from impasto.networks.passes import backward, forward
@@ -146,23 +145,16 @@ class WrappedCriterion:
 
     def losses(self, image: Image) -> Losses:
         """Each weighted term by name."""
-        return self.inside.losses(wrapped(image.detach(), self.around_px))
+        return self.inside.losses(wrapped(image.detach(), self.around_px, self.around_px))
 
     def losses_and_gradient(self, image: Image) -> tuple[Losses, Image]:
         """Each weighted term by name, and the gradient of their sum: added up wherever a pixel is repeated."""
         with torch.enable_grad():
             variable = image.detach().requires_grad_()
-            repeated = wrapped(variable, self.around_px)
+            repeated = wrapped(variable, self.around_px, self.around_px)
             losses, slope = self.inside.losses_and_gradient(repeated.detach())
             (gradient,) = torch.autograd.grad(end(repeated, slope), variable)
         return losses, gradient
-
-
-def wrapped(image: Image, around_px: int) -> Image:
-    """The picture with pixels of the opposite side added on each side, at most a whole picture's."""
-    height, width = image.shape[2:]
-    down, across = min(around_px, height), min(around_px, width)
-    return functional.pad(image, (across, across, down, down), mode="circular")
 
 
 def values_and_slope(terms: Sequence[BoundTerm], found: Tensor) -> tuple[list[Tensor], Tensor]:

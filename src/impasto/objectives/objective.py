@@ -129,11 +129,9 @@ def content(
 ) -> Objective:
     """The picture's activations at `layers` should equal those of the reference, resized to the canvas.
 
-    Raises ImageError if the reference is no image.
-
     `represent` may be another representation of both, such as `sampled` for `self_similarity`. `where` weights
     positions: differences count more where its weights are larger, and are compared with the target's energy weighted
-    alike.
+    alike. Raises ImageError if the reference is no image.
     """
     require_image(reference)
     return Objective((Match(name, reference, weighted(layers), represent, _as_canvas, distance, where),))
@@ -181,11 +179,10 @@ def neighbours(
     """At each position the picture's feature should be the paintings' feature that is most like the photo's there.
 
     See `Neighbours`. Paintings are resized as for `style`. `fractions` say how much of the picture each painting should
-    take up, in proportion; equal by default.
-    `where` weights the positions of the picture, which are matched where their weight is not
-    0; of each painting only the region `reference_where` is used, one for all or one for each. `along` says how much
-    strokes that run like the photo's lines are preferred, as a part of the cosine. Raises SpecError if there is no
-    painting, or not one fraction for each.
+    take up, in proportion; equal by default. `where` weights the positions of the picture, which are matched where
+    their weight is not 0; of each painting only the region `reference_where` is used, one for all or one for each.
+    `along` says how much strokes that run like the photo's lines are preferred, as a part of the cosine. Raises
+    SpecError if there is no painting, or not one fraction for each.
     """
     fractions = [1.0] * len(paintings) if fractions is None else list(fractions)
     if not paintings or len(fractions) != len(paintings):

@@ -19,9 +19,9 @@ class Wasserstein:
     """The distance between two normal distributions of features, given by their moments (`mean_and_gram`).
 
     The squared Wasserstein-2 distance, ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₂^½ Σ₁ Σ₂^½)^½), as a fraction of the
-    target's energy E‖f‖²: below 1 for found = 0, because of the blur. Both
-    distributions are blurred by noise with `blur` times the mean
-    energy of a channel: directions in which features hardly vary are mostly rounding, and a root has no slope at 0.
+    target's energy E‖f‖²: below 1 for found = 0, because of the blur. Both distributions are blurred by noise with
+    `blur` times the mean energy of a channel: directions in which features hardly vary are mostly rounding, and a root
+    has no slope at 0.
     Source: Dowson & Landau 1982, equation 4. Departs: the blur; computed by eigenvalues, on the CPU.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from impasto.events import TilesHalved
 from impasto.files import write_bytes
 from impasto.folders.checkpoints import Checkpoint
-from impasto.folders.named import known_hashes, models_of
+from impasto.folders.named import known_hashes, models_of, photos_of
 from impasto.folders.names import SETTINGS_FILE, place_of
 from impasto.folders.owners import Ownership
 from impasto.folders.results import save_regions
@@ -47,10 +47,10 @@ class Painting:
 
     @property
     def _hashes(self) -> dict[Path, str]:
-        """The hashes of the files that are not in memory: masks and palettes, for instance."""
+        """The hashes of the files that a change reads again: masks and palettes, for instance."""
         spec = self.prepared.spec
-        known, held = known_hashes(spec, tomllib.loads(self.toml)["provenance"]), {*spec.pictures, *models_of(spec)}
-        return {path: sha for path, sha in known.items() if path not in held}
+        known, once = known_hashes(spec, tomllib.loads(self.toml)["provenance"]), {*spec.pictures, *models_of(spec)}
+        return {path: sha for path, sha in known.items() if path not in {*once, photos_of(spec)}}
 
     def _save_changes(self, spec: RunSpec) -> None:
         self.ownership.require()

@@ -28,6 +28,8 @@ from impasto.tasks.parts import choice_of
 from impasto.tasks.spec import RunSpec, compose, framed
 from impasto.tiles.budget import limits
 
+OTHER = "holds a run of other files or with other settings"
+
 
 def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
     """The run in a folder, if the run is done and does what the spec asks for; else None."""
@@ -39,7 +41,6 @@ def finished(spec: RunSpec, folder: Path, hashes: Hashes) -> RunRecord | None:
     return record if ended and _is_same(spec, record.spec, record.provenance, hashes) else None
 
 
-OTHER = "holds a run of other files or with other settings"
 FolderState = Literal["done", "begun", "missing", "other"]
 
 

@@ -10,9 +10,7 @@ from impasto.tasks.values import MOST_SCALE, Checked, parse_weight
 
 PHOTO = "photo"  # in place of a painting: the region is left as the photo has it
 OPTIONS = ("strength", "strokes", "detail", "from")
-MOST = (
-    30  # times as much as elsewhere: more would leave nothing for the rest, whose weights are rounded to a 32nd of it
-)
+MOST = 30  # times as much as elsewhere: weights are rounded to a 32nd of the largest, and the rest must keep some
 RUNNING = {"along": True, "as-painted": False}  # whether strokes run along the photo's lines, in place of their size
 COLOUR = re.compile(r"(?P<file>.+\.\w+)#(?P<colour>\w+)")
 COMMA, EQUALS = re.compile(r"(?<!\\),"), re.compile(r"(?<!\\)=")  # those of a file's name follow a backslash
